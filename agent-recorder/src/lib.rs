@@ -1,0 +1,10 @@
+//! agent-recorder: an eBPF flight recorder and guard for AI agents.
+//!
+//! Data flows one way, through the modules in this order, each knowing only
+//! the next: [`kernel`] (hooks, tags, rings, decode) → [`session`] →
+//! [`guard`] → [`record`] (number and chain) → [`spool`] → [`stream`] →
+//! [`collector`] → [`replay`]. [`control`] carries operators' commands the
+//! other way, [`config`] is read by all, [`cli`] is the door.
+
+pub mod cli;
+pub mod record;
