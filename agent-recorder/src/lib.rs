@@ -7,4 +7,5 @@
 //! other way, [`config`] is read by all, [`cli`] is the door.
 
 pub mod cli;
+pub mod kernel;
 pub mod record;
