@@ -18,6 +18,8 @@ struct Datagram {
     name_length: u64,
     payload: u64,
     length: u64,
+    /// Bytes that were sent.
+    sent: u64,
 }
 
 /// sendto(2).
@@ -34,14 +36,17 @@ pub(crate) fn to_by_socketcall(call: &Call, addressed: bool) {
         name_length: call.argument(5),
         payload: call.argument(1),
         length: call.argument(2),
+        sent: call.result as u64,
     };
-    sent(call, datagram);
+    sent(call, &datagram);
 }
 
 /// sendmsg(2).
 #[inline(always)]
 pub(crate) fn message(call: &Call) {
-    sent(call, datagram_of(call.argument(1), call.compat));
+    let mut datagram = datagram_of(call.argument(1), call.compat);
+    datagram.sent = call.result as u64;
+    sent(call, &datagram);
 }
 
 /// sendmmsg(2): the result says how many were sent.
@@ -54,7 +59,10 @@ pub(crate) fn messages(call: &Call) {
         if index >= call.result && index > 0 {
             return;
         }
-        sent(call, datagram_of(call.argument(1) + (index as u64) * stride, call.compat));
+        let header = call.argument(1) + (index as u64) * stride;
+        let mut datagram = datagram_of(header, call.compat);
+        datagram.sent = u64::from(read_user::<u32>(header + stride - 8 + if call.compat { 4 } else { 0 }));
+        sent(call, &datagram);
         index += 1;
     }
 }
@@ -69,7 +77,7 @@ fn datagram_of(header: u64, compat: bool) -> Datagram {
     };
     let name_length = u64::from(read_user::<u32>(header + if compat { 4 } else { 8 }));
     let (payload, length) = first_buffer(vector, compat);
-    Datagram { name, name_length, payload, length }
+    Datagram { name, name_length, payload, length, sent: 0 }
 }
 
 #[inline(always)]
@@ -107,12 +115,12 @@ fn asks_name_servers(call: &Call) -> bool {
 
 #[inline(always)]
 fn unaddressed(call: &Call, payload: u64, length: u64) {
-    sent(call, Datagram { name: 0, name_length: 0, payload, length });
+    sent(call, &Datagram { name: 0, name_length: 0, payload, length, sent: 0 });
 }
 
 /// One datagram was sent, or was not.
 #[inline(never)]
-fn sent(call: &Call, datagram: Datagram) {
+fn sent(call: &Call, datagram: &Datagram) {
     let fd = call.argument(0);
     let Some(open) = net::socket_of(call, fd) else { return };
     if open.kind != SOCK_DGRAM {
@@ -121,7 +129,7 @@ fn sent(call: &Call, datagram: Datagram) {
     net::user_address(datagram.name, datagram.name_length, call.peer());
     // SAFETY: room that `Call` gives.
     if unsafe { (*call.peer()).family } != 0 {
-        tell_peer(call, fd, &open);
+        tell_peer(call, fd, &open, datagram.sent);
     } else {
         net::kernel_address(&open, true, call.peer());
     }
@@ -133,7 +141,7 @@ fn sent(call: &Call, datagram: Datagram) {
 
 /// A destination is told of once a socket, but each failure is.
 #[inline(always)]
-fn tell_peer(call: &Call, fd: u64, open: &Open) {
+fn tell_peer(call: &Call, fd: u64, open: &Open, bytes: u64) {
     net::kernel_address(open, false, call.local());
     if call.result >= 0 {
         let key = SeenPeer { socket: open.key, peer: fold(call.peer()) };
@@ -142,7 +150,7 @@ fn tell_peer(call: &Call, fd: u64, open: &Open) {
             return;
         }
         let _ = maps::PEERS.insert(&key, &1, 0);
-        socket::remember_unconnected(call, fd, open);
+        socket::remember_unconnected(call, fd, open, bytes);
     }
     let act = Act { op: NetOp::Send, via: VIA_SYSCALL, error: call.error() };
     net::emit(call, open, act);
@@ -164,7 +172,7 @@ fn fold(peer: *const Address) -> [u64; 4] {
 }
 
 #[inline(always)]
-fn tell_question(call: &Call, datagram: Datagram) {
+fn tell_question(call: &Call, datagram: &Datagram) {
     let mut writer = Writer::begin::<DnsBody>(call.scratch);
     // SAFETY: an address; `begin` left room for the body.
     unsafe {

@@ -61,10 +61,18 @@ pub(crate) fn remember(call: &Call, fd: u64, open: &Open, flags: u32) {
     remember_as(call, fd, open, flags, true);
 }
 
-/// The same for a socket that has no peer of its own.
+/// The same for a socket that has no peer of its own, and whose first
+/// datagram was sent before it was known.
 #[inline(always)]
-pub(crate) fn remember_unconnected(call: &Call, fd: u64, open: &Open) {
+pub(crate) fn remember_unconnected(call: &Call, fd: u64, open: &Open, sent: u64) {
+    if maps::SOCKETS.get_ptr(&open.key).is_some() {
+        return;
+    }
     remember_as(call, fd, open, 0, false);
+    if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
+        // SAFETY: a map value, checked not null.
+        crate::emit::add(unsafe { &raw mut (*known).sent }, sent);
+    }
 }
 
 #[inline(never)]

@@ -20,33 +20,51 @@ const GATHER: Duration = Duration::from_millis(10);
 /// Events taken out in one go; keeps memory bounded while a flood lasts.
 const BATCH_EVENTS: usize = 16_384;
 
-/// Events drained in one go.
+/// An event is handed over within this after it took its time: hooks cannot be
+/// preempted. Younger ones wait for the next batch, so that what the other
+/// ring still gets from before them comes first.
+const SETTLED_NS: u64 = 2_000_000;
+
+/// Events in the order of their times.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    /// (time, start, end) in `bytes`.
-    events: Vec<(u64, usize, usize)>,
+    events: Vec<Place>,
+    /// Events from here on are for the next batch.
+    ready: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    time: u64,
+    start: usize,
+    end: usize,
 }
 
 impl Batch {
     /// The events, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.events.iter().map(|&(_, start, end)| &self.bytes[start..end])
-    }
-
-    /// Number of events.
-    pub fn len(&self) -> usize {
-        self.events.len()
+        self.events[..self.ready].iter().map(|place| &self.bytes[place.start..place.end])
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.ready == 0
     }
 
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.events.clear();
+    /// Whether some are held back for the next batch.
+    pub fn holds_back(&self) -> bool {
+        self.ready < self.events.len()
+    }
+
+    /// Keeps only what the last batch left over.
+    fn advance(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let events = std::mem::take(&mut self.events);
+        for place in &events[self.ready..] {
+            self.push(&bytes[place.start..place.end]);
+        }
+        self.ready = 0;
     }
 
     fn push(&mut self, event: &[u8]) {
@@ -54,7 +72,13 @@ impl Batch {
         self.bytes.extend_from_slice(event);
         // Events begin with their time; a shorter one is refused by `decode`.
         let time = event.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
-        self.events.push((time, start, self.bytes.len()));
+        self.events.push(Place { time, start, end: self.bytes.len() });
+    }
+
+    /// Sorts, and makes ready what is not younger than `settled`.
+    fn settle(&mut self, settled: u64) {
+        self.events.sort_by_key(|place| place.time);
+        self.ready = self.events.partition_point(|place| place.time <= settled);
     }
 }
 
@@ -140,24 +164,31 @@ impl Rings {
         Ok(woken)
     }
 
-    /// Takes out what is there. True when more was left than one batch holds.
-    pub fn drain(&mut self, batch: &mut Batch) -> bool {
-        batch.clear();
+    /// Takes out what is there and has settled; with `last`, all of it. True when more is there than one batch holds.
+    pub fn drain(&mut self, batch: &mut Batch, last: bool) -> bool {
+        batch.advance();
+        let mut settled = if last { u64::MAX } else { boot_ns().saturating_sub(SETTLED_NS) };
         let mut more = false;
         for ring in [&mut self.priority, &mut self.bulk] {
-            let mut taken = 0;
-            while let Some(event) = ring.next() {
+            let before = batch.events.len();
+            while batch.events.len() - before < BATCH_EVENTS {
+                let Some(event) = ring.next() else { break };
                 batch.push(&event);
-                taken += 1;
-                if taken == BATCH_EVENTS {
-                    more = true;
-                    break;
-                }
+            }
+            if batch.events.len() - before == BATCH_EVENTS {
+                more = true;
+                // What this ring still holds is younger than what was taken.
+                settled = settled.min(batch.events.last().map_or(0, |place| place.time));
             }
         }
-        batch.events.sort_by_key(|&(time, ..)| time);
+        batch.settle(settled);
         more
     }
+}
+
+fn boot_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap_or_default()
 }
 
 fn system(what: &'static str) -> impl Fn(rustix::io::Errno) -> Error {
