@@ -11,5 +11,6 @@ pub mod guard;
 pub mod kernel;
 pub mod record;
 pub mod recorder;
+pub mod replay;
 pub mod session;
 pub mod spool;

@@ -65,6 +65,9 @@ pub enum Error {
     /// The store could not be read.
     #[error(transparent)]
     Spool(#[from] crate::spool::Error),
+    /// The session could not be found.
+    #[error(transparent)]
+    Select(#[from] crate::replay::SelectError),
     /// A system call failed.
     #[error("cannot {what}: {source}")]
     System {
@@ -79,7 +82,7 @@ impl Error {
     /// 2 for usage and bad input, 1 otherwise.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Select(_) => 2,
             Self::Recorder(_) | Self::Spool(_) | Self::System { .. } => 1,
         }
     }
