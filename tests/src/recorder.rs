@@ -43,8 +43,14 @@ impl Recorder {
     ///
     /// Not root: the kernel lets nobody else load programs.
     pub fn new() -> anyhow::Result<Self> {
-        ensure!(rustix::process::geteuid().is_root(), "this test loads kernel programs: run it as root, by `cargo xtask test`");
-        Ok(Self { state: TempDir::new()?, arguments: Vec::new() })
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "this test loads kernel programs: run it as root, by `cargo xtask test`"
+        );
+        Ok(Self {
+            state: TempDir::new()?,
+            arguments: Vec::new(),
+        })
     }
 
     /// With a configuration.
@@ -67,7 +73,11 @@ impl Recorder {
     /// It was not built.
     pub fn command(&self, command: &str) -> anyhow::Result<Command> {
         let mut process = Command::new(binary()?);
-        process.arg(command).args(&self.arguments).arg("--state-dir").arg(self.state.path());
+        process
+            .arg(command)
+            .args(&self.arguments)
+            .arg("--state-dir")
+            .arg(self.state.path());
         Ok(process)
     }
 
@@ -90,9 +100,21 @@ impl Recorder {
     ///
     /// `replay` fails, or says something that is not JSON.
     pub fn replay(&self) -> anyhow::Result<Vec<Value>> {
-        let output = self.command("replay")?.args(["--format", "json"]).output()?;
+        let output = self
+            .command("replay")?
+            .args(["--format", "json"])
+            .output()?;
         let complaint = String::from_utf8_lossy(&output.stderr);
-        ensure!(matches!(output.status.code(), Some(0 | 3)), "replay: {:?}: {complaint}", output.status);
-        output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(|line| Ok(serde_json::from_slice(line)?)).collect()
+        ensure!(
+            matches!(output.status.code(), Some(0 | 3)),
+            "replay: {:?}: {complaint}",
+            output.status
+        );
+        output
+            .stdout
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| Ok(serde_json::from_slice(line)?))
+            .collect()
     }
 }

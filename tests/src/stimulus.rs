@@ -23,12 +23,22 @@ pub type Outcome = Result<i64, &'static str>;
 pub fn syscall(number: libc::c_long, arguments: [i64; 6]) -> Outcome {
     // SAFETY: arguments are numbers, or addresses of memory that the caller keeps for the call's time.
     let result = unsafe {
-        libc::syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5])
+        libc::syscall(
+            number,
+            arguments[0],
+            arguments[1],
+            arguments[2],
+            arguments[3],
+            arguments[4],
+            arguments[5],
+        )
     };
     if result >= 0 {
         return Ok(result);
     }
-    let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or_default();
+    let errno = std::io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or_default();
     Err(agent_recorder::record::errno_name(errno.unsigned_abs()).unwrap_or("?"))
 }
 
@@ -51,8 +61,14 @@ impl Script {
         }
         let mut line = Map::new();
         line.insert("pid".to_owned(), json!(std::process::id()));
-        line.insert("tid".to_owned(), json!(rustix::thread::gettid().as_raw_nonzero().get()));
-        line.insert("ppid".to_owned(), json!(std::os::unix::process::parent_id()));
+        line.insert(
+            "tid".to_owned(),
+            json!(rustix::thread::gettid().as_raw_nonzero().get()),
+        );
+        line.insert(
+            "ppid".to_owned(),
+            json!(std::os::unix::process::parent_id()),
+        );
         line.insert(kind.to_owned(), fields);
         self.lines.push(line.into());
     }

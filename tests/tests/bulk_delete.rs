@@ -21,8 +21,12 @@ fn gone(directory: &Path) -> anyhow::Result<usize> {
 }
 
 fn enforcement(records: &[Value]) -> anyhow::Result<&Value> {
-    let mut all = records.iter().filter_map(|record| record.get("enforcement"));
-    let first = all.next().ok_or_else(|| anyhow::anyhow!("no enforcement record"))?;
+    let mut all = records
+        .iter()
+        .filter_map(|record| record.get("enforcement"));
+    let first = all
+        .next()
+        .ok_or_else(|| anyhow::anyhow!("no enforcement record"))?;
     anyhow::ensure!(all.next().is_none(), "more than one enforcement record");
     Ok(first)
 }
@@ -46,7 +50,11 @@ fn rm_ends_with_exactly_the_limit_gone_and_its_neighbour_goes_on() -> anyhow::Re
     assert_eq!(enforcement["count"], LIMIT);
     assert_eq!(enforcement["limit"], LIMIT);
     assert_eq!(enforcement["survivors"], 0);
-    assert!(enforcement["latencyNs"].as_u64().is_some_and(|latency| latency > 0));
+    assert!(
+        enforcement["latencyNs"]
+            .as_u64()
+            .is_some_and(|latency| latency > 0)
+    );
     let end = records.iter().find_map(|record| record.get("sessionEnd"));
     assert_eq!(end.map(|end| &end["reason"]), Some(&Value::from("KILLED")));
     Ok(())
@@ -59,17 +67,26 @@ fn eight_rm_at_once_end_within_their_number_of_the_limit() -> anyhow::Result<()>
     let scratch = tempfile::tempdir()?;
     let tree = scratch.path().join("tree");
     fill(&tree)?;
-    let command = format!("find {} -type f | xargs -P {AT_ONCE} -n 100 rm", tree.display());
+    let command = format!(
+        "find {} -type f | xargs -P {AT_ONCE} -n 100 rm",
+        tree.display()
+    );
     recorder.run(["sh", "-c", &command])?;
     let gone = gone(&tree)?;
-    assert!((LIMIT..=LIMIT + AT_ONCE).contains(&gone), "{gone} files are gone");
+    assert!(
+        (LIMIT..=LIMIT + AT_ONCE).contains(&gone),
+        "{gone} files are gone"
+    );
     assert_eq!(enforcement(&recorder.replay()?)?["survivors"], 0);
     Ok(())
 }
 
 #[test]
 fn find_delete_and_rmtree_end_at_the_limit() -> anyhow::Result<()> {
-    for command in ["find TREE -type f -delete", "python3 -c 'import shutil; shutil.rmtree(\"TREE\")'"] {
+    for command in [
+        "find TREE -type f -delete",
+        "python3 -c 'import shutil; shutil.rmtree(\"TREE\")'",
+    ] {
         let recorder = Recorder::new()?;
         let scratch = tempfile::tempdir()?;
         let tree = scratch.path().join("tree");

@@ -20,7 +20,12 @@ fn every_file_operation_is_recorded_once_and_no_other() -> anyhow::Result<()> {
     let done = said(&output.stdout)?;
     let recorded = files_under(&records, &directory.display().to_string());
     let (missing, spurious) = differences(&done, &recorded);
-    assert!(missing.is_empty() && spurious.is_empty(), "missing:\n{}\nspurious:\n{}", missing.join("\n"), spurious.join("\n"));
+    assert!(
+        missing.is_empty() && spurious.is_empty(),
+        "missing:\n{}\nspurious:\n{}",
+        missing.join("\n"),
+        spurious.join("\n")
+    );
     let foreign = files_under(&records, &beside.path().display().to_string());
     assert!(foreign.is_empty(), "of the neighbour: {foreign:?}");
     Ok(())
