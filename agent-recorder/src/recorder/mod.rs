@@ -244,6 +244,11 @@ impl Recorder {
         if kill {
             killed = guard::kill(self.kernel.tags(), header.session);
             killed.pids.insert(header.pid);
+            // Others died at their next call, by the kernel's mark, before the sweep met them.
+            if let Some(session) = self.tracker.registry.get_mut(header.session) {
+                killed.pids.extend(&session.live);
+            }
+            killed.pids.retain(|pid| !killed.survivors.contains(pid));
         }
         let latency = session::boot_ns().saturating_sub(header.time);
         let sample = self
