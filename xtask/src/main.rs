@@ -1,6 +1,7 @@
 //! `cargo xtask`: sets the machine up, builds, records a demonstration, tests
 //! and measures. Everything about the recorder itself is in the other crates.
 
+mod bench;
 mod build;
 mod leftovers;
 mod run;
@@ -49,6 +50,8 @@ enum Command {
         /// Only tests whose name contains this; leaves out formatting and lints
         filter: Option<String>,
     },
+    /// Measure what recording costs a workload, and what the recorder costs its neighbours
+    Bench(bench::Args),
     /// Print what of BPF, mounts, namespaces and cgroups is there now, as JSON
     #[command(hide = true)]
     Snapshot,
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Build { release } => build::command(release).map(|()| ExitCode::SUCCESS),
         Command::Run { command } => run::command(&command),
         Command::Test { filter } => test::command(filter.as_deref()),
+        Command::Bench(args) => bench::command(&args).map(|()| ExitCode::SUCCESS),
         Command::Snapshot => leftovers::print().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
