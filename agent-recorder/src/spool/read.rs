@@ -220,8 +220,10 @@ impl Cursor {
                         why: "numbers are missing",
                     }));
                 }
+                // The frame it stands at now tells which numbers are missing.
+                Step::Skipped => {}
                 Step::Damaged => {
-                    if !segment.resynchronise()? && !self.next_segment()? {
+                    if !self.next_segment()? {
                         let first = self.expected;
                         return Ok(Some(Raw::Damage {
                             first,
@@ -313,6 +315,7 @@ enum Raw {
 
 enum Step {
     Frame { seq: Seq, bytes: Vec<u8> },
+    Skipped,
     Damaged,
     End,
 }
@@ -335,12 +338,29 @@ impl Segment {
                 }
                 Found::Incomplete { bytes } => {
                     if !self.fill(bytes)? {
-                        return Ok(Step::End);
+                        return self.unfinished();
                     }
                 }
-                Found::Damaged => return Ok(Step::Damaged),
+                Found::Damaged => {
+                    return Ok(if self.resynchronise()? {
+                        Step::Skipped
+                    } else {
+                        Step::Damaged
+                    });
+                }
             }
         }
+    }
+
+    /// Bytes that promise more than the file has: a frame that is still being
+    /// written, unless one stands behind them.
+    fn unfinished(&mut self) -> Result<Step, Error> {
+        let nothing = self.at == self.buffer.len();
+        Ok(if !nothing && self.resynchronise()? {
+            Step::Skipped
+        } else {
+            Step::End
+        })
     }
 
     /// Reads on until `wanted` bytes are there from the position; false at the end of the file.
@@ -359,23 +379,25 @@ impl Segment {
         Ok(read > 0)
     }
 
-    /// Goes on to the next byte at which a frame stands; false when there is none.
+    /// Goes on to the next byte at which a frame stands; stays where it is when there is none.
     fn resynchronise(&mut self) -> Result<bool, Error> {
-        loop {
-            self.at += 1;
-            match format::parse(&self.buffer[self.at.min(self.buffer.len())..]) {
+        let here = self.offset + self.at as u64;
+        self.at += 1;
+        while self.at <= self.buffer.len() {
+            match format::parse(&self.buffer[self.at..]) {
                 Found::Frame { .. } => return Ok(true),
-                Found::Damaged => {}
+                Found::Damaged => self.at += 1,
                 Found::Incomplete { bytes } => {
-                    let more = self.fill(bytes)?;
-                    match format::parse(&self.buffer[self.at..]) {
-                        Found::Frame { .. } => return Ok(true),
-                        _ if more || self.buffer.len() > self.at + FRAME_BYTES => {}
-                        _ => return Ok(false),
+                    if !self.fill(bytes)? {
+                        self.at += 1;
                     }
                 }
             }
         }
+        self.offset = here;
+        self.buffer.clear();
+        self.at = 0;
+        Ok(false)
     }
 }
 
