@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -154,6 +155,9 @@ impl Snapshot {
 
 fn add_programs(things: &mut BTreeSet<Thing>) -> Result<()> {
     for program in aya::programs::loaded_programs() {
+        if program.as_ref().is_err_and(|error| has_gone(error)) {
+            continue;
+        }
         let program = program.context("list BPF programs (BPF_PROG_GET_NEXT_ID)")?;
         let name = String::from_utf8_lossy(program.name()).into_owned();
         // systemd puts its own on the cgroups of services that come and go.
@@ -165,6 +169,9 @@ fn add_programs(things: &mut BTreeSet<Thing>) -> Result<()> {
         }
     }
     for link in aya::programs::loaded_links() {
+        if link.as_ref().is_err_and(|error| has_gone(error)) {
+            continue;
+        }
         let link = link.context("list BPF links (BPF_LINK_GET_NEXT_ID)")?;
         things.insert(Thing::Link {
             id: link.id(),
@@ -172,6 +179,18 @@ fn add_programs(things: &mut BTreeSet<Thing>) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Whether an error says that what was listed went before it was looked at.
+fn has_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| {
+            // A removed cgroup's folder, still open, is no device any more.
+            error.kind() == io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+        })
 }
 
 /// Whether a process whose executable lies outside this workspace has the program open.
@@ -215,10 +234,13 @@ fn is_systemds(cgroup: &Path) -> bool {
 /// Calls `see` for everything under a folder that may not be there, or may go meanwhile.
 fn walk(folder: &Path, see: &mut impl FnMut(&Path, bool)) -> Result<()> {
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if has_gone(&error) => return Ok(()),
         entries => entries.with_context(|| format!("list {}", folder.display()))?,
     };
     for entry in entries {
+        if entry.as_ref().is_err_and(|error| has_gone(error)) {
+            return Ok(());
+        }
         let entry = entry.with_context(|| format!("list {}", folder.display()))?;
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         see(&entry.path(), is_folder);
@@ -278,6 +300,16 @@ mod tests {
         let (strangers, ours) = before.new_things(&after);
         assert!(strangers.is_empty());
         assert_eq!(ours, [&Thing::Cgroup("/c".into())]);
+    }
+
+    #[test]
+    fn what_went_meanwhile_is_told_from_what_is_refused() {
+        let error = |kind: io::ErrorKind| aya::sys::SyscallError {
+            call: "bpf",
+            io_error: kind.into(),
+        };
+        assert!(has_gone(&error(io::ErrorKind::NotFound)));
+        assert!(!has_gone(&error(io::ErrorKind::PermissionDenied)));
     }
 
     #[test]
