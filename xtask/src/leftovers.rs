@@ -23,6 +23,8 @@ use crate::workspace;
 /// their timers: this long may what the last test ended take to go.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
+/// Where ip-netns(8) keeps names.
+const NETWORK_NAMESPACES: &str = "/run/netns";
 
 /// What is there at one moment.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -87,11 +89,11 @@ impl Snapshot {
         let mounts: Vec<Mount<'_>> = mounts.lines().filter_map(Mount::parse).collect();
         let mut things = BTreeSet::new();
         add_programs(&mut things)?;
-        things.extend(
-            mounts
-                .iter()
-                .map(|mount| Thing::Mount(mount.place.to_owned())),
-        );
+        // ip-netns(8) mounts its folder when it is first used, and leaves it so.
+        let lasting = mounts
+            .iter()
+            .filter(|mount| mount.place != NETWORK_NAMESPACES);
+        things.extend(lasting.map(|mount| Thing::Mount(mount.place.to_owned())));
         for mount in &mounts {
             match mount.kind {
                 "bpf" => walk(Path::new(mount.place), &mut |path, _| {
@@ -106,8 +108,7 @@ impl Snapshot {
                 _ => {}
             }
         }
-        // Where ip-netns(8) keeps names.
-        walk(Path::new("/run/netns"), &mut |path, _| {
+        walk(Path::new(NETWORK_NAMESPACES), &mut |path, _| {
             things.insert(Thing::NetworkNamespace(path.display().to_string()));
         })?;
         Ok(Self { things })
