@@ -7,6 +7,7 @@
 //! other way, [`config`] is read by all, [`cli`] is the door.
 
 pub mod cli;
+pub mod collector;
 pub mod config;
 pub mod control;
 pub mod guard;
@@ -16,3 +17,4 @@ pub mod recorder;
 pub mod replay;
 pub mod session;
 pub mod spool;
+pub mod stream;

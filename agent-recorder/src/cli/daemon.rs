@@ -13,6 +13,7 @@ use super::setup::Setting;
 use super::{Common, Error};
 use crate::control::{self, Receiver, Request, Sender};
 use crate::recorder::Recorder;
+use crate::stream::Stream;
 
 /// Arguments of `daemon`.
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,7 @@ pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
         })?;
     let (requests, inbox) = control::queue()?;
     let mut recorder = Recorder::start(setting.recorder())?;
+    let streams = setting.start_streams(&runtime, recorder.spool());
     recorder.watch(inbox.descriptor())?;
     recorder.adopt(&setting.rules)?;
     let socket = control::socket_path(&setting.config.recorder.state_dir);
@@ -41,18 +43,21 @@ pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
     drop(guard);
     tell_systemd("READY=1");
     tracing::info!("recording; control socket {}", socket.display());
-    let result = carry(&mut recorder, &inbox);
+    let result = carry(&mut recorder, &inbox, &streams);
     tell_systemd("STOPPING=1");
     drop(server);
     let finished = recorder.finish();
     result?;
     finished?;
+    setting.drain(&runtime, streams, recorder.spool());
     Ok(ExitCode::SUCCESS)
 }
 
-fn carry(recorder: &mut Recorder, inbox: &Receiver) -> Result<(), Error> {
+fn carry(recorder: &mut Recorder, inbox: &Receiver, streams: &[Stream]) -> Result<(), Error> {
     loop {
-        if recorder.step()? {
+        let asked = recorder.step()?;
+        streams.iter().for_each(Stream::more);
+        if asked {
             for request in inbox.take() {
                 if recorder.serve(request)? {
                     return Ok(());

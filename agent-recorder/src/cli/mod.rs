@@ -3,12 +3,14 @@
 //! Data goes to stdout, everything else to stderr. One file a command; none
 //! of them decides anything that a room behind it could decide.
 
+mod collect;
 mod config;
 mod daemon;
 mod replay;
 mod run;
 mod sessions;
 mod setup;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,6 +63,10 @@ pub enum Command {
     Resume(sessions::ActArgs),
     /// Show what happened.
     Replay(replay::Args),
+    /// Take the streams of many hosts and keep them.
+    Collect(collect::Args),
+    /// Say whether anything was altered, removed or cut off.
+    Verify(verify::Args),
     /// Check or show the configuration.
     Config(config::Args),
     /// Print a shell's completions.
@@ -93,6 +99,9 @@ pub enum Error {
     /// The daemon cannot be reached, or refuses.
     #[error(transparent)]
     Control(#[from] crate::control::Error),
+    /// The collector failed.
+    #[error(transparent)]
+    Collector(#[from] crate::collector::Error),
     /// There is a daemon already.
     #[error("a daemon runs already with the state directory {state_dir}: process {pid}")]
     Running {
@@ -122,6 +131,7 @@ impl Error {
             Self::Recorder(_)
             | Self::Spool(_)
             | Self::Control(_)
+            | Self::Collector(_)
             | Self::Running { .. }
             | Self::System { .. } => 1,
         }
@@ -160,6 +170,8 @@ pub fn main() -> ExitCode {
         Command::Freeze(args) => sessions::act(args, Act::Freeze, &cli.common),
         Command::Resume(args) => sessions::act(args, Act::Resume, &cli.common),
         Command::Replay(args) => replay::run(args, &cli.common),
+        Command::Collect(args) => collect::run(args),
+        Command::Verify(args) => verify::run(args, &cli.common),
         Command::Config(args) => config::run(args, &cli.common),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -54,13 +54,23 @@ fn run_with_daemon(args: &Args, mut client: Client) -> Result<ExitCode, Error> {
 
 fn run_alone(args: &Args, setting: &Setting) -> Result<ExitCode, Error> {
     let mut recorder = Recorder::start(setting.recorder())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|source| Error::System {
+            what: "start the asynchronous runtime".to_owned(),
+            source,
+        })?;
+    let streams = setting.start_streams(&runtime, recorder.spool());
     let child = Child::spawn(&args.command)?;
     let id = recorder.register(child.pid(), agent_name(args), &args.name)?;
-    recorder.watch(child.process.as_fd())?;
     let child = child.release()?;
+    recorder.watch(child.process.as_fd())?;
     while !recorder.step()? {}
     let status = child.wait()?;
     recorder.finish()?;
+    setting.drain(&runtime, streams, recorder.spool());
     if let Some(session) = recorder.sessions().ended().find(|session| session.id == id) {
         let totals = session.totals;
         summarise(id, totals.records, totals.files_destroyed, session.killed);
@@ -151,13 +161,18 @@ impl Child {
     /// Lets it exec.
     fn release(self) -> Result<Released, Error> {
         rustix::io::write(&self.gate, b"x").map_err(waiting)?;
-        Ok(Released { pid: self.pid })
+        Ok(Released {
+            pid: self.pid,
+            process: self.process,
+        })
     }
 }
 
 /// A child that runs.
 struct Released {
     pid: Pid,
+    /// Readable when it has ended, as long as this is open.
+    process: OwnedFd,
 }
 
 impl Released {

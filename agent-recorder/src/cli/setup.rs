@@ -7,6 +7,9 @@ use crate::config::{Config, GuardAction, Profile};
 use crate::kernel;
 use crate::recorder;
 use crate::session::agents::RuleSet;
+use crate::spool::{Spool, Store};
+use crate::stream::{self, Stream};
+use tokio::runtime::Runtime;
 
 /// The configuration in force.
 #[derive(Debug)]
@@ -32,6 +35,45 @@ impl Setting {
         }
         let rules = RuleSet::from_config(&config)?;
         Ok(Self { config, rules })
+    }
+
+    /// Starts sending to the collector, if there is one: the recorder's own
+    /// stream, last, and before it those that earlier recorders left.
+    pub(super) fn start_streams(&self, runtime: &Runtime, spool: &Spool) -> Vec<Stream> {
+        let Some(collector) = &self.config.stream.collector else {
+            return Vec::new();
+        };
+        let directory = self.config.recorder.state_dir.join("spool");
+        // It was opened a moment ago; if it cannot be listed now, its own stream is sent all the same.
+        let earlier = Store::open(&directory)
+            .and_then(|store| store.streams())
+            .unwrap_or_default();
+        let own = spool.stream_id();
+        let _inside = runtime.enter();
+        earlier
+            .into_iter()
+            .filter(|stream| *stream != own)
+            .chain([own])
+            .map(|stream| {
+                Stream::start(stream::Options {
+                    collector: collector.clone(),
+                    spool: directory.clone(),
+                    stream,
+                })
+            })
+            .collect()
+    }
+
+    /// Gives the recorder's own stream its time to arrive.
+    pub(super) fn drain(&self, runtime: &Runtime, mut streams: Vec<Stream>, spool: &Spool) {
+        let Some(own) = streams.pop() else { return };
+        let left = runtime.block_on(own.drain(spool.last_seq(), self.config.stream.drain));
+        if left > 0 {
+            tracing::warn!(
+                "{left} records are not acknowledged by the collector; they stay in {}",
+                spool.dir().display()
+            );
+        }
     }
 
     /// What a recorder is made of.

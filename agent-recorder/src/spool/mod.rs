@@ -24,4 +24,4 @@ mod write;
 
 pub use error::Error;
 pub use read::{Cursor, Item, Store};
-pub use write::{Options, Spool};
+pub use write::{Kept, Options, Replica, Spool};

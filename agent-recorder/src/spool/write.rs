@@ -32,19 +32,135 @@ impl Default for Options {
 /// Records wait in memory up to this, bytes: one write(2) for some hundreds of them.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// One stream, open for appending.
+/// The segments of one stream, open for appending.
 #[derive(Debug)]
-pub struct Spool {
+struct Segments {
     directory: PathBuf,
     stream: StreamId,
     chain: Chain,
     segment: File,
-    segment_path: PathBuf,
-    segment_length: u64,
+    path: PathBuf,
+    length: u64,
     buffer: Vec<u8>,
     options: Options,
-    /// Held as long as the spool is open; the kernel lets go of it however the process ends.
+    /// Held as long as the stream is open; the kernel lets go of it however the process ends.
     _lock: File,
+}
+
+impl Segments {
+    fn begin(
+        directory: PathBuf,
+        stream: StreamId,
+        chain: Chain,
+        options: Options,
+        lock: File,
+    ) -> Result<Self, Error> {
+        let (segment, path) = create_segment(&directory, stream, chain.seq().next())?;
+        Ok(Self {
+            directory,
+            stream,
+            chain,
+            segment,
+            path,
+            length: format::HEADER_BYTES as u64,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            options,
+            _lock: lock,
+        })
+    }
+
+    /// Goes on behind the last good frame. With `strict`, `None` where something is wrong before it.
+    fn resume(
+        directory: PathBuf,
+        stream: StreamId,
+        options: Options,
+        lock: File,
+        strict: bool,
+    ) -> Result<Option<Self>, Error> {
+        let Some(parent) = directory.parent() else {
+            return Ok(None);
+        };
+        let mut cursor = Store::open(parent)?.cursor(stream)?;
+        let mut chain = Chain::start(stream);
+        while let Some(item) = cursor.next()? {
+            let intact = match item {
+                Item::Record { seq, bytes, .. } => chain.verify(seq, &bytes),
+                Item::Damage { last: None, .. } => break,
+                Item::Damage { .. } => false,
+            };
+            // A stream with damage inside is evidence: it is left as it is.
+            if strict && !intact {
+                return Ok(None);
+            }
+        }
+        let Some((path, good)) = cursor.position() else {
+            return Ok(None);
+        };
+        let segment = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .map_err(io("open", &path))?;
+        segment
+            .set_len(good)
+            .map_err(io("cut the torn tail of", &path))?;
+        Ok(Some(Self {
+            directory,
+            stream,
+            chain,
+            segment,
+            path,
+            length: good,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            options,
+            _lock: lock,
+        }))
+    }
+
+    /// Frames what `write` appends to the buffer; it gives the number.
+    fn push(&mut self, write: impl FnOnce(&mut Chain, &mut Vec<u8>) -> Seq) -> Result<Seq, Error> {
+        let at = self.buffer.len();
+        self.buffer.resize(at + FRAME_BYTES, 0);
+        let seq = write(&mut self.chain, &mut self.buffer);
+        let payload = at + FRAME_BYTES;
+        debug_assert!(self.buffer.len() - payload <= MAX_PAYLOAD);
+        let frame = format::frame(seq, &self.buffer[payload..]);
+        self.buffer[at..payload].copy_from_slice(&frame);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(seq)
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.segment
+            .write_all(&self.buffer)
+            .map_err(io("write", &self.path))?;
+        self.length += self.buffer.len() as u64;
+        self.buffer.clear();
+        if self.length >= self.options.segment_bytes {
+            self.segment.sync_all().map_err(io("sync", &self.path))?;
+            (self.segment, self.path) =
+                create_segment(&self.directory, self.stream, self.chain.seq().next())?;
+            self.length = format::HEADER_BYTES as u64;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<Seq, Error> {
+        self.flush()?;
+        self.segment.sync_data().map_err(io("sync", &self.path))?;
+        write_head(&self.directory, &self.chain)?;
+        Ok(self.chain.seq())
+    }
+}
+
+/// The stream that this host's recorder writes.
+#[derive(Debug)]
+pub struct Spool {
+    segments: Segments,
 }
 
 impl Spool {
@@ -58,99 +174,39 @@ impl Spool {
         let mut streams = read::stream_ids(directory)?;
         streams.sort_unstable();
         for stream in streams.into_iter().rev() {
-            if let Some(spool) = Self::continue_stream(directory, stream, options)? {
-                return Ok(spool);
+            let folder = directory.join(stream.to_string());
+            let Some(lock) = try_lock(&folder)? else {
+                continue;
+            };
+            if let Some(segments) = Segments::resume(folder, stream, options, lock, true)? {
+                return Ok(Self { segments });
             }
         }
-        Self::begin_stream(directory, options)
-    }
-
-    fn begin_stream(directory: &Path, options: Options) -> Result<Self, Error> {
         let stream = StreamId::generate();
-        let directory = directory.join(stream.to_string());
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&directory)
-            .map_err(io("create", &directory))?;
-        sync_directory(directory.parent().unwrap_or(&directory))?;
-        let Some(lock) = try_lock(&directory)? else {
+        let folder = create_stream(directory, stream)?;
+        let Some(lock) = try_lock(&folder)? else {
             return Err(Error::Unsafe {
-                path: directory,
+                path: folder,
                 why: "is used by somebody else at its first moment",
             });
         };
-        let (segment, segment_path) = create_segment(&directory, stream, Seq(1))?;
-        Ok(Self {
-            directory,
-            stream,
-            chain: Chain::start(stream),
-            segment,
-            segment_path,
-            segment_length: format::HEADER_BYTES as u64,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
-            options,
-            _lock: lock,
-        })
-    }
-
-    /// `None` when somebody writes it, or when its last segment cannot be continued.
-    fn continue_stream(
-        directory: &Path,
-        stream: StreamId,
-        options: Options,
-    ) -> Result<Option<Self>, Error> {
-        let store = Store::open(directory)?;
-        let directory = directory.join(stream.to_string());
-        let Some(lock) = try_lock(&directory)? else {
-            return Ok(None);
-        };
-        let mut cursor = store.cursor(stream)?;
-        let mut chain = Chain::start(stream);
-        while let Some(item) = cursor.next()? {
-            // A stream with damage inside is evidence: it is left as it is.
-            let Item::Record { bytes, seq, .. } = item else {
-                return Ok(None);
-            };
-            if !chain.verify(seq, &bytes) {
-                return Ok(None);
-            }
-        }
-        let Some((segment_path, good)) = cursor.position() else {
-            return Ok(None);
-        };
-        let segment = OpenOptions::new()
-            .append(true)
-            .open(&segment_path)
-            .map_err(io("open", &segment_path))?;
-        segment
-            .set_len(good)
-            .map_err(io("cut the torn tail of", &segment_path))?;
-        Ok(Some(Self {
-            directory,
-            stream,
-            chain,
-            segment,
-            segment_path,
-            segment_length: good,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
-            options,
-            _lock: lock,
-        }))
+        let segments = Segments::begin(folder, stream, Chain::start(stream), options, lock)?;
+        Ok(Self { segments })
     }
 
     /// The stream's id.
     pub fn stream_id(&self) -> StreamId {
-        self.stream
+        self.segments.stream
     }
 
     /// The stream's folder.
     pub fn dir(&self) -> &Path {
-        &self.directory
+        &self.segments.directory
     }
 
     /// The last number that was given.
     pub fn last_seq(&self) -> Seq {
-        self.chain.seq()
+        self.segments.chain.seq()
     }
 
     /// Numbers, chains and keeps a record; durable after [`Spool::sync`].
@@ -159,17 +215,8 @@ impl Spool {
     ///
     /// The buffer was full and could not be written.
     pub fn append(&mut self, record: proto::Record) -> Result<Seq, Error> {
-        let at = self.buffer.len();
-        self.buffer.resize(at + FRAME_BYTES, 0);
-        let seq = self.chain.append(record, &mut self.buffer);
-        let payload = at + FRAME_BYTES;
-        debug_assert!(self.buffer.len() - payload <= MAX_PAYLOAD);
-        let frame = format::frame(seq, &self.buffer[payload..]);
-        self.buffer[at..payload].copy_from_slice(&frame);
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.flush()?;
-        }
-        Ok(seq)
+        self.segments
+            .push(|chain, buffer| chain.append(record, buffer))
     }
 
     /// Writes what waits, so that readers see it.
@@ -178,18 +225,7 @@ impl Spool {
     ///
     /// write(2) fails; what waits is kept for the next try.
     pub fn flush(&mut self) -> Result<(), Error> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        self.segment
-            .write_all(&self.buffer)
-            .map_err(io("write", &self.segment_path))?;
-        self.segment_length += self.buffer.len() as u64;
-        self.buffer.clear();
-        if self.segment_length >= self.options.segment_bytes {
-            self.seal()?;
-        }
-        Ok(())
+        self.segments.flush()
     }
 
     /// Makes everything durable. The last number.
@@ -198,24 +234,109 @@ impl Spool {
     ///
     /// Writing or syncing fails.
     pub fn sync(&mut self) -> Result<Seq, Error> {
-        self.flush()?;
-        self.segment
-            .sync_data()
-            .map_err(io("sync", &self.segment_path))?;
-        write_head(&self.directory, &self.chain)?;
-        Ok(self.chain.seq())
+        self.segments.sync()
+    }
+}
+
+/// A collector's copy of one stream, byte for byte.
+#[derive(Debug)]
+pub struct Replica {
+    segments: Segments,
+}
+
+/// What became of a record that was handed to a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It continues the stream.
+    New,
+    /// It was there.
+    Duplicate,
+    /// It was kept, and numbers before it are missing for good.
+    AfterGap,
+    /// It does not continue the chain, and was not kept.
+    Broken,
+}
+
+impl Replica {
+    /// Opens or begins the copy of a stream under `directory`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made, or somebody else writes it.
+    pub fn open(directory: &Path, stream: StreamId, options: Options) -> Result<Self, Error> {
+        prepare_directory(directory)?;
+        let folder = directory.join(stream.to_string());
+        if !folder.is_dir() {
+            create_stream(directory, stream)?;
+        }
+        let Some(lock) = try_lock(&folder)? else {
+            return Err(Error::Unsafe {
+                path: folder,
+                why: "is being written by another connection",
+            });
+        };
+        let resumed = Segments::resume(folder.clone(), stream, options, lock, false)?;
+        let segments = match resumed {
+            Some(segments) => segments,
+            None => {
+                let Some(lock) = try_lock(&folder)? else {
+                    return Err(Error::Unsafe {
+                        path: folder,
+                        why: "is being written by another connection",
+                    });
+                };
+                Segments::begin(folder, stream, Chain::start(stream), options, lock)?
+            }
+        };
+        Ok(Self { segments })
     }
 
-    fn seal(&mut self) -> Result<(), Error> {
-        self.segment
-            .sync_all()
-            .map_err(io("sync", &self.segment_path))?;
-        let (segment, path) =
-            create_segment(&self.directory, self.stream, self.chain.seq().next())?;
-        (self.segment, self.segment_path) = (segment, path);
-        self.segment_length = format::HEADER_BYTES as u64;
-        Ok(())
+    /// The last number that is held.
+    pub fn last_seq(&self) -> Seq {
+        self.segments.chain.seq()
     }
+
+    /// Keeps a record as it was stored elsewhere; durable after [`Replica::sync`].
+    ///
+    /// # Errors
+    ///
+    /// The buffer was full and could not be written.
+    pub fn append(&mut self, seq: Seq, stored: &[u8]) -> Result<Kept, Error> {
+        let last = self.last_seq();
+        if seq <= last {
+            return Ok(Kept::Duplicate);
+        }
+        let mut chain = self.segments.chain;
+        let continues = chain.verify(seq, stored);
+        if !continues && (seq == last.next() || stored.len() > MAX_PAYLOAD) {
+            return Ok(Kept::Broken);
+        }
+        self.segments.push(|current, buffer| {
+            *current = chain;
+            buffer.extend_from_slice(stored);
+            seq
+        })?;
+        Ok(if continues { Kept::New } else { Kept::AfterGap })
+    }
+
+    /// Makes everything durable. The last number.
+    ///
+    /// # Errors
+    ///
+    /// Writing or syncing fails.
+    pub fn sync(&mut self) -> Result<Seq, Error> {
+        self.segments.sync()
+    }
+}
+
+fn create_stream(directory: &Path, stream: StreamId) -> Result<PathBuf, Error> {
+    let folder = directory.join(stream.to_string());
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&folder)
+        .map_err(io("create", &folder))?;
+    sync_directory(directory)?;
+    Ok(folder)
 }
 
 fn create_segment(

@@ -1,0 +1,134 @@
+//! `verify`: whether anything was altered, removed or cut off.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::setup::Setting;
+use super::{Common, Error};
+use crate::record::chain::Chain;
+use crate::record::{Seq, StreamId, proto};
+use crate::spool::{Item, Store};
+
+/// Arguments of `verify`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A collector's store instead of the state directory's spool.
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+}
+
+/// What a stream turned out to be, the mildest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Intact,
+    LossDeclared,
+    CutOff,
+    Altered,
+}
+
+impl Verdict {
+    fn status(self) -> u8 {
+        match self {
+            Self::Intact => 0,
+            Self::LossDeclared => 3,
+            Self::CutOff => 5,
+            Self::Altered => 4,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Intact => "intact",
+            Self::LossDeclared => "intact, with losses that it declares",
+            Self::CutOff => "cut off at the end",
+            Self::Altered => "ALTERED",
+        }
+    }
+}
+
+/// 0 intact, 3 loss declared, 4 altered, 5 cut off at the end; the worst of all streams.
+pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
+    let directory = match &args.store {
+        Some(store) => store.clone(),
+        None => Setting::load(common)?
+            .config
+            .recorder
+            .state_dir
+            .join("spool"),
+    };
+    let store = Store::open(&directory)?;
+    let mut worst = Verdict::Intact;
+    for stream in store.streams()? {
+        let (verdict, last, remark) = verify(&store, stream)?;
+        println!("{stream}  1–{last}  {}{remark}", verdict.words());
+        worst = worst.max(verdict);
+    }
+    Ok(ExitCode::from(worst.status()))
+}
+
+fn verify(store: &Store, stream: StreamId) -> Result<(Verdict, Seq, String), Error> {
+    let mut chain = Chain::start(stream);
+    let mut cursor = store.cursor(stream)?;
+    let mut loss = false;
+    while let Some(item) = cursor.next()? {
+        match item {
+            Item::Record { seq, record, bytes } => {
+                if !chain.verify(seq, &bytes) {
+                    return Ok((
+                        Verdict::Altered,
+                        seq,
+                        format!(": record {seq} does not continue the chain"),
+                    ));
+                }
+                loss |= matches!(record.body, Some(proto::record::Body::Loss(_)));
+            }
+            Item::Damage {
+                first,
+                last: Some(last),
+                why,
+            } => {
+                return Ok((
+                    Verdict::Altered,
+                    last,
+                    format!(": {why}, from {first} to {last}"),
+                ));
+            }
+            Item::Damage {
+                first,
+                last: None,
+                why,
+            } => {
+                return Ok((
+                    Verdict::CutOff,
+                    chain.seq(),
+                    format!(": from {first} on {why}"),
+                ));
+            }
+        }
+    }
+    if let Some((durable, value)) = store.head(stream) {
+        if durable > chain.seq() {
+            return Ok((
+                Verdict::CutOff,
+                chain.seq(),
+                format!(": {durable} was durable once"),
+            ));
+        }
+        if durable == chain.seq() && value != chain.value() {
+            return Ok((
+                Verdict::Altered,
+                chain.seq(),
+                ": its end is not the one that was durable".to_owned(),
+            ));
+        }
+    }
+    Ok((
+        if loss {
+            Verdict::LossDeclared
+        } else {
+            Verdict::Intact
+        },
+        chain.seq(),
+        String::new(),
+    ))
+}
