@@ -1,0 +1,2 @@
+//! Real agents, installed and run against the scripted model.
+pub mod netns;
