@@ -3,7 +3,7 @@
 //! Needs CAP_SYS_ADMIN. The namespace goes when its last process goes; no
 //! name and no mount is left behind.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command};
 use std::{io, mem, thread};
@@ -69,4 +69,22 @@ fn interface_ioctl(
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Every process in the network namespace of the process `pid`.
+pub fn members(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net"));
+    let wanted = namespace(pid).with_context(|| format!("read the namespace of {pid}"))?;
+    let mut members = Vec::new();
+    for entry in fs::read_dir("/proc").context("list /proc")? {
+        let name = entry?.file_name();
+        let Some(other) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process that has ended meanwhile, or is a zombie, is in none.
+        if namespace(other).is_ok_and(|found| found == wanted) {
+            members.push(other);
+        }
+    }
+    Ok(members)
 }

@@ -1,0 +1,215 @@
+//! The daemon under test, and its records as `replay --format json` shows them.
+//!
+//! Knows the command line and the JSON of `design`, and nothing of the inside.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use super::{built, ended_within};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks at whether a session has ended.
+const PACE: Duration = Duration::from_millis(200);
+
+/// A daemon with a state directory of its own.
+#[derive(Debug)]
+pub struct Recorder {
+    process: Child,
+    state: TempDir,
+}
+
+impl Recorder {
+    /// Starts a daemon and waits until it says that it is ready (sd_notify(3)).
+    pub fn start() -> anyhow::Result<Self> {
+        let state = tempfile::tempdir()?;
+        let socket = state.path().join("notify");
+        let notify = UnixDatagram::bind(&socket).context("listen for READY=1")?;
+        notify.set_read_timeout(Some(START_LIMIT))?;
+        let output = File::create(state.path().join("daemon.log"))?;
+        let process = command(state.path(), "daemon")?
+            .env("NOTIFY_SOCKET", &socket)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("start the daemon")?;
+        let recorder = Self { process, state };
+        let mut message = [0; 4096];
+        loop {
+            let length = notify
+                .recv(&mut message)
+                .with_context(|| format!("the daemon is not ready: {}", recorder.log()))?;
+            let text = String::from_utf8_lossy(&message[..length]);
+            if text.lines().any(|line| line == "READY=1") {
+                return Ok(recorder);
+            }
+        }
+    }
+
+    /// All records so far.
+    pub fn records(&self) -> anyhow::Result<Vec<Record>> {
+        let output = command(self.state.path(), "replay")?
+            .args(["--format", "json"])
+            .stdin(Stdio::null())
+            .output()
+            .context("run replay")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "replay failed: {said}");
+        let text = String::from_utf8(output.stdout).context("replay's output is UTF-8")?;
+        text.lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("a record: {line}")))
+            .collect()
+    }
+
+    /// Waits until each session that began has ended, stops the daemon, and
+    /// gives all its records.
+    pub fn finish(mut self) -> anyhow::Result<Vec<Record>> {
+        let deadline = Instant::now() + END_LIMIT;
+        while !all_ended(&self.records()?) && Instant::now() < deadline {
+            ensure!(
+                !ended_within(&self.process, PACE)?,
+                "the daemon ended by itself: {}",
+                self.log()
+            );
+        }
+        let records = self.records()?;
+        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
+        if !ended_within(&self.process, END_LIMIT)? {
+            bail!("the daemon outlives SIGTERM: {}", self.log());
+        }
+        let status = self.process.wait()?;
+        ensure!(
+            status.success(),
+            "the daemon failed, {status}: {}",
+            self.log()
+        );
+        Ok(records)
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.state.path().join("daemon.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // It fails only when the daemon has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn command(state: &Path, name: &str) -> anyhow::Result<Command> {
+    let program: PathBuf = built("agent-recorder")?;
+    let mut command = Command::new(program);
+    command.args([
+        OsStr::new(name),
+        OsStr::new("--state-dir"),
+        state.as_os_str(),
+    ]);
+    Ok(command)
+}
+
+fn all_ended(records: &[Record]) -> bool {
+    let begun = records
+        .iter()
+        .filter(|record| record.session_start.is_some())
+        .count();
+    let ended = records
+        .iter()
+        .filter(|record| record.session_end.is_some())
+        .count();
+    begun > 0 && begun == ended
+}
+
+/// One line of `replay --format json`, as far as these tests look.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(
+    missing_docs,
+    reason = "the interface section of the design names them"
+)]
+pub struct Record {
+    pub session_id: Option<String>,
+    pub time: String,
+    pub process: Option<Process>,
+    pub session_start: Option<SessionStart>,
+    pub session_end: Option<SessionEnd>,
+    pub exec: Option<Exec>,
+    pub fork: Option<Fork>,
+    pub file: Option<FileRecord>,
+    pub enforcement: Option<Enforcement>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct Process {
+    pub pid: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct SessionStart {
+    pub agent: String,
+    pub rule: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct SessionEnd {
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct Exec {
+    pub argv: Vec<String>,
+    #[serde(default)]
+    pub argv_truncated: bool,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct Fork {
+    pub child_pid: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct FileRecord {
+    pub op: String,
+    #[serde(default)]
+    pub path: String,
+    pub new_path: Option<String>,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct Enforcement {
+    pub action: String,
+    pub count: u64,
+    pub limit: u64,
+    #[serde(default)]
+    pub killed: Vec<u32>,
+    #[serde(default)]
+    pub survivors: u32,
+}
