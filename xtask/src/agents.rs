@@ -1,39 +1,57 @@
 //! `cargo xtask agents`: tries the recorder on every real agent that installs.
 //!
-//! Builds nothing of the recorder itself; the command before it does. What is
-//! tried, and how, is the tests' business: this only runs their program.
+//! Builds what the trials need and starts them. What is tried, how, and what
+//! the table says is the business of the tests' `real_agents` program.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context as _, Result};
+
+use crate::build::{self, Profile};
+use crate::setup;
+use crate::step::{self, Steps, say};
+use crate::workspace;
 
 /// Which agents, and how.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Try these only; all by default.
+    /// Try these only; all by default
     names: Vec<String>,
-    /// Install the newest version of each, not the one that is known to work.
+    /// Install the newest version of each, not the one that is known to work
     #[arg(long)]
     latest: bool,
-    /// Without the recorder: check the agents and the script alone.
+    /// Without the recorder: check the agents and the script alone
     #[arg(long)]
     alone: bool,
 }
 
-/// Builds the tests' programs and runs the trials; its exit status is theirs.
-pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(&cargo)
-        .args(["build", "--package", "agent-recorder", "--package", "agent-recorder-tests"])
-        .status()
-        .context("run cargo build")?;
-    anyhow::ensure!(built.success(), "cargo build failed");
-    let flags = [(args.latest, "--latest"), (args.alone, "--alone")];
-    let tried = Command::new(&cargo)
-        .args(["run", "--quiet", "--package", "agent-recorder-tests", "--bin", "real_agents", "--"])
-        .args(flags.iter().filter(|(given, _)| *given).map(|(_, flag)| flag))
-        .args(&args.names)
-        .status()
-        .context("run the trials")?;
-    Ok(if tried.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+/// Builds, runs the trials, and ends as they end.
+///
+/// # Errors
+///
+/// Something does not build, or the trials cannot be started.
+pub(crate) fn command(args: &Args) -> Result<ExitCode> {
+    let mut steps = Steps::new(5);
+    build::recorder(&mut steps, Profile::Debug)?;
+    steps.run("what the agents need", setup::for_tests)?;
+    let trials = steps.run("the trials", || {
+        build::binary(workspace::TESTS_PACKAGE, "model_server", Profile::Debug)?;
+        build::binary(workspace::TESTS_PACKAGE, "real_agents", Profile::Debug)
+    })?;
+    say("each agent: installed from npm, run with loopback only, recorded, stopped");
+    let path = std::env::var("PATH").context("read PATH")?;
+    // sudo sets a PATH of its own; npm and the agents' interpreters are on ours.
+    let mut command = step::as_root("env")?;
+    command
+        .arg(format!("PATH={path}"))
+        .arg(trials)
+        .args(&args.names);
+    command.args(args.latest.then_some("--latest"));
+    command.args(args.alone.then_some("--alone"));
+    let status = command.status().context("start the trials")?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
