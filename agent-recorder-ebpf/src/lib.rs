@@ -1,1 +1,46 @@
-//! x
+//! What the kernel programs and user space share: plain `repr(C)` types,
+//! no dependencies, built and tested on the host.
+//!
+//! Not here: any code that runs in the kernel (the `agent-recorder-ebpf`
+//! binary) and the meaning of a record (`agent_recorder::record`).
+//!
+//! Integers are in host order: the rings never leave the machine. User space
+//! decodes by copy and checks every length, so a damaged event is an error
+//! and never undefined behaviour.
+
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+pub mod event;
+pub mod limits;
+pub mod offsets;
+pub mod rule;
+pub mod state;
+pub mod syscalls;
+
+/// Implemented by types of integers only: any bytes are a value, no byte is padding.
+///
+/// # Safety
+///
+/// The type is `repr(C)`, every bit pattern is valid and it has no padding.
+pub unsafe trait Pod: Copy + 'static {}
+
+macro_rules! pod {
+    ($($name:ty = $size:literal),* $(,)?) => {
+        $(
+            const _: () = assert!(core::mem::size_of::<$name>() == $size);
+            // SAFETY: repr(C), integers and arrays of them only; the size assertion is the sum of its fields, so no padding.
+            unsafe impl $crate::Pod for $name {}
+        )*
+    };
+}
+pub(crate) use pod;
+
+macro_rules! pod_integer {
+    ($($name:ty),*) => {
+        $(
+            // SAFETY: an integer.
+            unsafe impl Pod for $name {}
+        )*
+    };
+}
+pod_integer!(u8, u16, u32, u64, i32, i64);

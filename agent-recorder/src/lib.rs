@@ -7,4 +7,10 @@
 //! other way, [`config`] is read by all, [`cli`] is the door.
 
 pub mod cli;
+pub mod guard;
+pub mod kernel;
 pub mod record;
+pub mod recorder;
+pub mod replay;
+pub mod session;
+pub mod spool;

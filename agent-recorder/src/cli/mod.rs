@@ -3,6 +3,9 @@
 //! Data goes to stdout, everything else to stderr. One file a command; none
 //! of them decides anything that a room behind it could decide.
 
+mod replay;
+mod run;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,12 +37,66 @@ pub struct Common {
     pub profile: Option<String>,
 }
 
+impl Common {
+    /// The state directory in force.
+    fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/agent-recorder"))
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Run a command as a session.
+    Run(run::Args),
+    /// Show what happened.
+    Replay(replay::Args),
+}
 
-/// Runs the program; the exit status is as `design` names it per command.
+/// An error that ends a command.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Bad input.
+    #[error("{0}")]
+    Usage(String),
+    /// The recorder could not work.
+    #[error(transparent)]
+    Recorder(#[from] crate::recorder::Error),
+    /// The store could not be read.
+    #[error(transparent)]
+    Spool(#[from] crate::spool::Error),
+    /// The session could not be found.
+    #[error(transparent)]
+    Select(#[from] crate::replay::SelectError),
+    /// A system call failed.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was being done.
+        what: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// 2 for usage and bad input, 1 otherwise.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Select(_) => 2,
+            Self::Recorder(_) | Self::Spool(_) | Self::System { .. } => 1,
+        }
+    }
+}
+
+/// Runs the program; the exit status is as each command names it.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command {}
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args, &cli.common),
+        Command::Replay(args) => replay::run(args, &cli.common),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("agent-recorder: {error}");
+        ExitCode::from(error.exit_code())
+    })
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+pub mod chain;
 mod errno;
 
 pub use errno::errno_name;

@@ -1,0 +1,273 @@
+//! Putting one event together and handing it over: header, body, segments,
+//! one copy into a ring, and the counts that make loss exact.
+
+use core::ptr;
+
+use agent_recorder_abi::event::{Address, Header, Kind, Trouble};
+use agent_recorder_abi::limits::{COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
+use agent_recorder_abi::state::{Socket, Tag};
+use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
+use aya_ebpf::helpers::bpf_get_current_uid_gid;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str,
+    bpf_probe_read_user, bpf_probe_read_user_str,
+};
+
+use crate::kernel::{Task, bound, offset, walk};
+use crate::maps;
+use crate::path::Ascent;
+
+/// Positions in the buffer are masked with this, so that the verifier knows them.
+pub(crate) const POSITION: u64 = SCRATCH_BYTES as u64 - 1;
+/// The largest single segment: what may follow the largest position.
+const SEGMENT_BYTES: usize = agent_recorder_abi::limits::ARGV_BYTES;
+const _: () = assert!(SEGMENT_BYTES >= USER_PATH_BYTES && SCRATCH_BYTES.is_power_of_two());
+
+/// The area that one event is put together in.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// Arguments of the call that is looked at; eight, so that three bits of index are always inside.
+    pub(crate) arguments: [u64; 8],
+    /// This side's address of the socket that is looked at: too large for the stack, as are the next two.
+    pub(crate) local: Address,
+    /// The other side's.
+    pub(crate) peer: Address,
+    /// What is remembered of it.
+    pub(crate) socket: Socket,
+    /// A walk up a path.
+    pub(crate) ascent: Ascent,
+    /// The event.
+    pub(crate) buffer: [u8; SCRATCH_BYTES + SEGMENT_BYTES],
+}
+
+/// Which of the two areas.
+#[derive(Clone, Copy)]
+pub(crate) enum Context {
+    /// Hooks that run as the task itself; none of them interrupts another.
+    Process = 0,
+    /// Hooks that softirq can run on top of those.
+    Softirq = 1,
+}
+
+/// This CPU's area.
+#[inline(always)]
+pub(crate) fn scratch(context: Context) -> Option<*mut Scratch> {
+    // SAFETY: the helper takes nothing. Hooks run without preemption, so the CPU stays the same.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    maps::SCRATCH.get_ptr_mut(2 * cpu + context as u32)
+}
+
+/// One event under construction.
+pub(crate) struct Writer {
+    scratch: *mut Scratch,
+    at: u64,
+}
+
+impl Writer {
+    /// Begins an event with room for its header and body `B`.
+    #[inline(always)]
+    pub(crate) fn begin<B>(scratch: *mut Scratch) -> Self {
+        Self { scratch, at: (size_of::<Header>() + size_of::<B>()) as u64 }
+    }
+
+    /// Goes on with an event in another function: a `Writer` itself cannot be passed on.
+    #[inline(always)]
+    pub(crate) fn resume(scratch: *mut Scratch, at: u64) -> Self {
+        Self { scratch, at }
+    }
+
+    /// The body; its address does not change.
+    #[inline(always)]
+    pub(crate) fn body<B>(&self) -> *mut B {
+        // SAFETY: `begin` left room for header and body.
+        unsafe { self.buffer().add(size_of::<Header>()).cast() }
+    }
+
+    /// Bytes so far.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// The area.
+    #[inline(always)]
+    pub(crate) fn scratch(&self) -> *mut Scratch {
+        self.scratch
+    }
+
+    /// Room for a walk up a path.
+    #[inline(always)]
+    pub(crate) fn ascent(&self) -> *mut Ascent {
+        // SAFETY: `scratch` is a map value, checked not null by `scratch()`.
+        unsafe { &raw mut (*self.scratch).ascent }
+    }
+
+    #[inline(always)]
+    fn buffer(&self) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.scratch).buffer).cast() }
+    }
+
+    /// Takes over a position that `path::append` gave.
+    #[inline(always)]
+    pub(crate) fn move_to(&mut self, position: u64) {
+        self.at = position;
+    }
+
+    #[inline(always)]
+    fn end(&self) -> *mut u8 {
+        // SAFETY: the mask keeps the position SEGMENT_BYTES away from the buffer's end.
+        unsafe { self.buffer().add(bound::<POSITION>(self.at) as usize) }
+    }
+
+    /// A string in the caller's memory, without its terminator. Its length, or `None` where it cannot be read.
+    #[inline(always)]
+    pub(crate) fn user_string<const MAX: usize>(&mut self, address: u64) -> Option<u16> {
+        // SAFETY: `end` leaves SEGMENT_BYTES, and MAX is not above it.
+        let read = unsafe { bpf_probe_read_user_str(self.end().cast(), MAX as u32, address as *const _) };
+        if read <= 0 {
+            return None;
+        }
+        let length = (read as u64) - 1;
+        self.at += bound::<POSITION>(length);
+        Some(length as u16)
+    }
+
+    /// A string in the kernel's memory, without its terminator.
+    #[inline(always)]
+    pub(crate) fn kernel_string<const MAX: usize>(&mut self, address: u64) -> Option<u16> {
+        // SAFETY: as above.
+        let read = unsafe { bpf_probe_read_kernel_str(self.end().cast(), MAX as u32, address as *const _) };
+        if read <= 0 {
+            return None;
+        }
+        let length = (read as u64) - 1;
+        self.at += bound::<POSITION>(length);
+        Some(length as u16)
+    }
+
+    /// One name with its terminator, as walked paths have them.
+    #[inline(always)]
+    pub(crate) fn component(&mut self, address: u64) {
+        // SAFETY: as above.
+        let read = unsafe {
+            bpf_probe_read_kernel_str(self.end().cast(), COMPONENT_BYTES as u32, address as *const _)
+        };
+        if read > 0 {
+            self.at += bound::<{ 2 * COMPONENT_BYTES as u64 - 1 }>(read as u64);
+        }
+    }
+
+    /// `length` bytes of the caller's memory, at most `MASK`, which is one less than a power of two. How many there are now.
+    #[inline(always)]
+    pub(crate) fn user_bytes<const MASK: u64>(&mut self, address: u64, length: u64) -> u16 {
+        let wanted = bound::<MASK>(if length > MASK { MASK } else { length });
+        // SAFETY: as above, MASK being below SEGMENT_BYTES.
+        let failed = unsafe { bpf_probe_read_user(self.end().cast(), wanted as u32, address as *const _) };
+        if failed != 0 {
+            return 0;
+        }
+        self.at += wanted;
+        wanted as u16
+    }
+
+    /// One byte.
+    #[inline(always)]
+    pub(crate) fn byte(&mut self, byte: u8) {
+        // SAFETY: `end` is inside.
+        unsafe { ptr::write_volatile(self.end(), byte) };
+        self.at += 1;
+    }
+
+    /// A value of fixed size.
+    #[inline(always)]
+    pub(crate) fn words<const WORDS: usize>(&mut self, words: *const u64) {
+        let end = self.end().cast::<u64>();
+        let mut index = 0;
+        while index < WORDS {
+            // SAFETY: `end` leaves SEGMENT_BYTES, the source has WORDS words by the caller's type.
+            unsafe { ptr::write_unaligned(end.add(index), ptr::read(words.add(index))) };
+            index += 1;
+        }
+        self.at += 8 * WORDS as u64;
+    }
+
+    /// Fills the header from the running task.
+    #[inline(always)]
+    pub(crate) fn header(&self, kind: Kind, tag: Tag, task: Task) {
+        let header = self.buffer().cast::<Header>();
+        // SAFETY: the buffer begins with room for it; `task` is typed.
+        unsafe {
+            let leader: Task = walk(task, offset!(task_leader));
+            let parent: Task = walk(task, offset!(task_parent));
+            (*header).time = bpf_ktime_get_boot_ns();
+            (*header).session = tag.session;
+            (*header).start_time = walk(leader, offset!(task_start));
+            (*header).pid = walk(task, offset!(task_tgid));
+            (*header).tid = walk(task, offset!(task_pid));
+            (*header).ppid = walk(parent, offset!(task_tgid));
+            (*header).uid = bpf_get_current_uid_gid() as u32;
+            let loginuid = offset!(task_loginuid);
+            (*header).loginuid = if loginuid == agent_recorder_abi::offsets::ABSENT as usize {
+                u32::MAX
+            } else {
+                walk(task, loginuid)
+            };
+            (*header).kind = kind as u16;
+            (*header).spare = 0;
+            (*header).cgroup = bpf_get_current_cgroup_id();
+            bpf_get_current_comm(ptr::addr_of_mut!((*header).comm).cast(), 16);
+        }
+    }
+
+    /// The header itself, for those that are not of the running task.
+    #[inline(always)]
+    pub(crate) fn header_ptr(&self) -> *mut Header {
+        self.buffer().cast()
+    }
+
+    /// Hands the event over and counts it. Without a wake-up the reader still
+    /// comes when it had caught up (ring buffer's default), so it is woken once a batch.
+    #[inline(always)]
+    pub(crate) fn submit(self, kind: Kind, wake: bool) {
+        let flags = if wake { u64::from(BPF_RB_FORCE_WAKEUP) } else { 0 };
+        count(&maps::PRODUCED, kind as u32);
+        let length = bound::<POSITION>(self.at);
+        let ring = if kind.is_priority() { &maps::PRIORITY } else { &maps::BULK };
+        // SAFETY: `length` bytes of the buffer are initialised or hold what an earlier event of this CPU left.
+        let failed = unsafe {
+            aya_ebpf::helpers::generated::bpf_ringbuf_output(
+                ptr::from_ref(ring).cast_mut().cast(),
+                self.buffer().cast(),
+                length,
+                flags,
+            )
+        };
+        if failed != 0 {
+            count(&maps::LOST, kind as u32);
+        }
+    }
+}
+
+/// Adds one to this CPU's counter. Atomic, for softirq can come in between.
+#[inline(always)]
+pub(crate) fn count(counters: &aya_ebpf::maps::PerCpuArray<u64>, index: u32) {
+    if let Some(counter) = counters.get_ptr_mut(index) {
+        add(counter, 1);
+    }
+}
+
+/// Counts what could not be done.
+#[inline(always)]
+pub(crate) fn trouble(trouble: Trouble) {
+    count(&maps::TROUBLE, trouble as u32);
+}
+
+/// Atomic addition; what stood there before. AcqRel: LLVM 22 answers Relaxed with the addend (llvm#210280).
+#[inline(always)]
+pub(crate) fn add(value: *mut u64, addend: u64) -> u64 {
+    // SAFETY: `value` is in a map value that was checked not null.
+    unsafe {
+        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::AcqRel }>(value, addend)
+    }
+}

@@ -1,0 +1,410 @@
+//! Events as they lie in the rings: a [`Header`], the body of its kind, then
+//! the body's segments of bytes, whose lengths the body holds.
+//!
+//! A walked path is a segment of names, leaf first, each ended by a NUL: the
+//! kernel is walked from the leaf to the root, and turning it round there
+//! would cost a second pass. A segment of one NUL is the root itself.
+
+use crate::limits::SOCKADDR_BYTES;
+use crate::pod;
+use crate::state::SessionNumber;
+
+/// Kinds: each is counted on its own, and lives in one of the two rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum Kind {
+    /// A session began by a rule.
+    Session = 0,
+    /// A program was started, or failed to start.
+    Exec = 1,
+    /// A process ended.
+    Exit = 2,
+    /// A process was made.
+    Fork = 3,
+    /// A name was removed: unlink and rmdir.
+    Delete = 4,
+    /// The guard's limit was met.
+    Guard = 5,
+    /// The result of a request of io_uring that was announced.
+    Uring = 6,
+    /// Any other file operation.
+    File = 7,
+    /// An open that made no file.
+    Open = 8,
+    /// A socket operation.
+    Network = 9,
+    /// A question to a name server.
+    Dns = 10,
+}
+
+/// Number of kinds.
+pub const KINDS: usize = 11;
+
+impl Kind {
+    /// All, in order of their numbers.
+    pub const ALL: [Self; KINDS] = [
+        Self::Session,
+        Self::Exec,
+        Self::Exit,
+        Self::Fork,
+        Self::Delete,
+        Self::Guard,
+        Self::Uring,
+        Self::File,
+        Self::Open,
+        Self::Network,
+        Self::Dns,
+    ];
+
+    /// Whether it goes through the priority ring, which a flood of the others cannot fill.
+    pub const fn is_priority(self) -> bool {
+        (self as u16) <= (Self::Uring as u16)
+    }
+
+    /// Its name in loss records and totals.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Exec => "exec",
+            Self::Exit => "exit",
+            Self::Fork => "fork",
+            Self::Delete => "delete",
+            Self::Guard => "guard",
+            Self::Uring => "uring",
+            Self::File => "file",
+            Self::Open => "open",
+            Self::Network => "network",
+            Self::Dns => "dns",
+        }
+    }
+
+    /// From the number in a header.
+    pub const fn from_number(number: u16) -> Option<Self> {
+        if (number as usize) < KINDS { Some(Self::ALL[number as usize]) } else { None }
+    }
+}
+
+/// What every event begins with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Header {
+    /// CLOCK_BOOTTIME, ns.
+    pub time: u64,
+    /// Whose it is.
+    pub session: SessionNumber,
+    /// `start_boottime` of the thread group's leader, ns.
+    pub start_time: u64,
+    /// Thread group, in the initial pid namespace.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Thread group of the real parent.
+    pub ppid: u32,
+    /// Real uid, in the initial user namespace.
+    pub uid: u32,
+    /// Login uid (`task_struct.loginuid`), `u32::MAX` where none was set.
+    pub loginuid: u32,
+    /// [`Kind`].
+    pub kind: u16,
+    /// None yet.
+    pub spare: u16,
+    /// cgroup v2 id (its inode number).
+    pub cgroup: u64,
+    /// `task_struct.comm`.
+    pub comm: [u8; 16],
+}
+
+/// Body of [`Kind::Session`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionBody {
+    /// The rule that matched, from 1.
+    pub rule: u32,
+    /// None yet.
+    pub spare: u32,
+}
+
+/// The argv was cut.
+pub const EXEC_ARGV_CUT: u32 = 1;
+/// The program's file has no name: a memfd, or unlinked.
+pub const EXEC_FILELESS: u32 = 2;
+/// A walked path was cut at [`crate::limits::WALKED_LEVELS`].
+pub const EXEC_PATH_CUT: u32 = 4;
+
+/// Body of [`Kind::Exec`]. Segments: exe (walked), filename, cwd (walked), argv (each argument ended by a NUL).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExecBody {
+    /// errno, 0 for success.
+    pub error: u32,
+    /// `EXEC_…`.
+    pub flags: u32,
+    /// A rule that it matches, from 1; 0 for none.
+    pub rule: u32,
+    /// `s_dev` of the program's file.
+    pub dev: u32,
+    /// Its inode number.
+    pub ino: u64,
+    /// Bytes of all arguments with their terminators, before any cut; 0 where unknown (a failed exec).
+    pub argv_bytes: u64,
+    /// Length of the segment.
+    pub exe_len: u16,
+    /// Length of the segment.
+    pub filename_len: u16,
+    /// Length of the segment.
+    pub cwd_len: u16,
+    /// Length of the segment.
+    pub argv_len: u16,
+}
+
+/// Body of [`Kind::Fork`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ForkBody {
+    /// The child's `start_boottime`, ns.
+    pub child_start_time: u64,
+    /// Its pid.
+    pub child_pid: u32,
+    /// Its parent: not the caller with CLONE_PARENT.
+    pub child_ppid: u32,
+}
+
+/// Body of [`Kind::Exit`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExitBody {
+    /// As wait(2) gives it.
+    pub status: u32,
+    /// None yet.
+    pub spare: u32,
+}
+
+/// Body of [`Kind::Guard`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GuardBody {
+    /// Destructive operations of the session, this one included.
+    pub count: u64,
+    /// The limit in force.
+    pub limit: u64,
+    /// The window in force, ns.
+    pub window: u64,
+    /// Not 0 when the session was condemned, 0 when only told of.
+    pub killed: u64,
+}
+
+/// File operations, as `FileOp` in record.proto numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the system calls' own names")]
+pub enum Op {
+    None = 0,
+    Open = 1,
+    Create = 2,
+    Delete = 3,
+    Rmdir = 4,
+    Mkdir = 5,
+    Rename = 6,
+    Truncate = 7,
+    Link = 8,
+    Symlink = 9,
+    Chmod = 10,
+    Chown = 11,
+    Xattr = 12,
+    Mount = 13,
+    Umount = 14,
+    Device = 15,
+    Chdir = 16,
+}
+
+/// Through a system call of its own.
+pub const VIA_SYSCALL: u8 = 1;
+/// Through io_uring.
+pub const VIA_URING: u8 = 2;
+
+/// The first path is of the kernel's objects, not of the caller's memory.
+pub const FILE_KERNEL_PATH: u16 = 1;
+/// Announced: a [`Kind::Uring`] event with the same token brings the result.
+pub const FILE_PENDING: u16 = 2;
+/// A walked path was cut at its root side.
+pub const FILE_WALK_CUT: u16 = 4;
+/// The caller's path was cut.
+pub const FILE_PATH_CUT: u16 = 8;
+/// The caller's memory could not be read.
+pub const FILE_PATH_UNREADABLE: u16 = 16;
+/// The last component of the first path is followed when it is a symbolic link.
+pub const FILE_FOLLOWS: u16 = 32;
+/// `uid` and `gid` are meant.
+pub const FILE_OWNER: u16 = 64;
+/// The second path's last component is followed (linkat with AT_SYMLINK_FOLLOW follows the first).
+pub const FILE_FOLLOWS_SECOND: u16 = 128;
+
+/// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files, [`Kind::Uring`].
+///
+/// Segments: base (walked) and path of the first location, base and path of
+/// the second, then extra bytes (an attribute's name, a link's target, a
+/// mount's source). A location without a path is its base.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileBody {
+    /// [`Op`].
+    pub op: u8,
+    /// [`VIA_SYSCALL`] or [`VIA_URING`].
+    pub via: u8,
+    /// `FILE_…`.
+    pub marks: u16,
+    /// errno, 0 for success.
+    pub error: u32,
+    /// The call's flags.
+    pub flags: u64,
+    /// Inode number, 0 where unknown.
+    pub ino: u64,
+    /// Length, for truncate.
+    pub length: u64,
+    /// Pairs announcement and result.
+    pub token: u64,
+    /// `s_dev`, 0 where unknown.
+    pub dev: u32,
+    /// The call's mode.
+    pub mode: u32,
+    /// chown(2); `u32::MAX` leaves it.
+    pub uid: u32,
+    /// chown(2); `u32::MAX` leaves it.
+    pub gid: u32,
+    /// Length of the segment.
+    pub base_len: u16,
+    /// Length of the segment.
+    pub path_len: u16,
+    /// Length of the segment.
+    pub base2_len: u16,
+    /// Length of the segment.
+    pub path2_len: u16,
+    /// Length of the segment.
+    pub extra_len: u16,
+    /// None yet.
+    pub spare: [u16; 3],
+}
+
+/// An address, as much of it as its family has.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `AF_INET`, `AF_INET6`, `AF_UNIX`, 0 for none.
+    pub family: u16,
+    /// Host order.
+    pub port: u16,
+    /// Bytes of `bytes` in use.
+    pub len: u16,
+    /// None yet.
+    pub spare: u16,
+    /// Network order for inet; a path or abstract name for unix.
+    pub bytes: [u8; SOCKADDR_BYTES],
+}
+
+impl Address {
+    /// No address.
+    pub const NONE: Self = Self { family: 0, port: 0, len: 0, spare: 0, bytes: [0; SOCKADDR_BYTES] };
+}
+
+impl Default for Address {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// Bytes of an [`Address`] that are sent for inet.
+pub const ADDRESS_INET_BYTES: usize = 24;
+/// Bytes of an [`Address`] that are sent for unix.
+pub const ADDRESS_UNIX_BYTES: usize = 8 + SOCKADDR_BYTES;
+
+/// Socket operations, as `NetworkOp` in record.proto numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the system calls' own names")]
+pub enum NetOp {
+    Connect = 1,
+    Accept = 2,
+    Listen = 3,
+    Bind = 4,
+    Send = 5,
+    Close = 6,
+}
+
+/// A connect was begun and its outcome is awaited (in [`crate::state::Socket`]).
+pub const SOCKET_PENDING: u32 = 1;
+
+/// Body of [`Kind::Network`]. Segments: local address, peer address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NetBody {
+    /// [`NetOp`].
+    pub op: u8,
+    /// [`VIA_SYSCALL`] or [`VIA_URING`].
+    pub via: u8,
+    /// `AF_*`.
+    pub family: u16,
+    /// `SOCK_*`.
+    pub socket_kind: u16,
+    /// None yet.
+    pub spare: u16,
+    /// errno, 0 for success.
+    pub error: u32,
+    /// Length of the segment.
+    pub local_len: u16,
+    /// Length of the segment.
+    pub peer_len: u16,
+    /// CLOSE: bytes that were sent.
+    pub sent: u64,
+    /// CLOSE: bytes that were received.
+    pub received: u64,
+}
+
+/// Body of [`Kind::Dns`]. Segments: server address, the datagram's beginning.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DnsBody {
+    /// Length of the segment.
+    pub server_len: u16,
+    /// Length of the segment.
+    pub payload_len: u16,
+    /// None yet.
+    pub spare: u32,
+}
+
+pod! {
+    Header = 72, SessionBody = 8, ExecBody = 40, ForkBody = 16, ExitBody = 8,
+    GuardBody = 32, FileBody = 72, Address = 120, NetBody = 32, DnsBody = 8,
+}
+
+/// What could not be done, counted per CPU; user space makes loss records of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Trouble {
+    /// A task could not be tagged: it runs outside its session, unrecorded.
+    TagFailed = 0,
+    /// A session could not be counted: the guard does not see it.
+    SessionMapFull = 1,
+    /// A request of io_uring could not be remembered: its result is not known.
+    UringMapFull = 2,
+    /// A path was deeper than is walked.
+    WalkCut = 3,
+}
+
+/// Number of troubles.
+pub const TROUBLES: usize = 4;
+
+impl Trouble {
+    /// All, in order of their numbers.
+    pub const ALL: [Self; TROUBLES] =
+        [Self::TagFailed, Self::SessionMapFull, Self::UringMapFull, Self::WalkCut];
+
+    /// Its name in loss records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TagFailed => "tag_failed",
+            Self::SessionMapFull => "session_map_full",
+            Self::UringMapFull => "uring_map_full",
+            Self::WalkCut => "walk_cut",
+        }
+    }
+}

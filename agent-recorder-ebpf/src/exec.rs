@@ -1,0 +1,370 @@
+//! exec: what was started, and whether it is an agent.
+
+use agent_recorder_abi::event::{EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_PATH_CUT, ExecBody, Kind, SessionBody};
+use agent_recorder_abi::limits::{
+    ARGV_BYTES, ENVIRONMENT_ENTRIES, FAILED_EXEC_ARG_BYTES, FAILED_EXEC_ARGS, PATTERN_BYTES, SCRIPT_ARGS,
+    USER_PATH_BYTES,
+};
+use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
+use agent_recorder_abi::state::Tag;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_kernel_str, bpf_probe_read_user_str};
+
+use crate::emit::{Context, POSITION, Scratch, Writer, scratch};
+use crate::kernel::{Task, bound, offset, read, read_user, walk};
+use crate::syscall::Call;
+use crate::{guard, maps, path, task};
+
+/// Where a new program keeps its strings: user addresses in its `mm_struct`.
+#[derive(Clone, Copy)]
+struct Strings {
+    arg_start: u64,
+    arg_end: u64,
+    env_start: u64,
+    env_end: u64,
+}
+
+/// A program that was just started.
+struct Program {
+    scratch: *mut Scratch,
+    task: Task,
+    tag: Tag,
+    rule: u32,
+    strings: Strings,
+    /// `mm_struct.exe_file`.
+    exe: u64,
+    /// `linux_binprm.filename`.
+    filename: u64,
+}
+
+/// A program was started: `task` runs it next.
+#[inline(always)]
+pub(crate) fn succeeded(this: Task, binprm: *const u8) {
+    // SAFETY: both are arguments of the hook, typed.
+    let (strings, exe, filename) = unsafe {
+        let mm: *const u8 = walk(this, offset!(task_mm));
+        if mm.is_null() {
+            return;
+        }
+        let strings = Strings {
+            arg_start: walk(mm, offset!(mm_arg_start)),
+            arg_end: walk(mm, offset!(mm_arg_end)),
+            env_start: walk(mm, offset!(mm_env_start)),
+            env_end: walk(mm, offset!(mm_env_end)),
+        };
+        (strings, walk::<u64>(mm, offset!(mm_exe)), walk::<u64>(binprm, offset!(binprm_filename)))
+    };
+    let Some(scratch) = scratch(Context::Process) else { return };
+    let existing = task::tag_of(this);
+    let rule = match_rules(scratch, strings, exe, filename, existing.is_some());
+    // SAFETY: the helper takes nothing.
+    let image = unsafe { bpf_ktime_get_boot_ns() };
+    let tag = match existing {
+        Some(tag) => Tag { session: tag.session, image },
+        None => {
+            if rule == 0 {
+                return;
+            }
+            let Some(session) = task::new_session() else { return };
+            Tag { session, image }
+        }
+    };
+    if !task::set_tag(this, tag) {
+        return;
+    }
+    let program = Program { scratch, task: this, tag, rule, strings, exe, filename };
+    if existing.is_none() {
+        emit_session(&program);
+    }
+    emit_exec(&program);
+    guard::enforce(tag);
+}
+
+#[inline(always)]
+fn emit_session(program: &Program) {
+    let writer = Writer::begin::<SessionBody>(program.scratch);
+    writer.header(Kind::Session, program.tag, program.task);
+    // SAFETY: `begin` left room for it.
+    unsafe { *writer.body::<SessionBody>() = SessionBody { rule: program.rule, spare: 0 } };
+    writer.submit(Kind::Session, true);
+}
+
+#[inline(never)]
+fn emit_exec(program: &Program) {
+    let Program { exe, strings, .. } = *program;
+    let mut writer = Writer::begin::<ExecBody>(program.scratch);
+    let body = writer.body::<ExecBody>();
+    let (exe_len, exe_cut) = path::append(&mut writer, path::of_file(exe));
+    let filename_len = writer.kernel_string::<USER_PATH_BYTES>(program.filename).unwrap_or(0);
+    let (cwd_len, cwd_cut) = path::append(&mut writer, path::working_directory(program.task));
+    let argv_bytes = strings.arg_end.wrapping_sub(strings.arg_start);
+    let argv_len = writer.user_bytes::<{ ARGV_BYTES as u64 - 1 }>(strings.arg_start, argv_bytes);
+    let inode: u64 = read(exe, offset!(file_inode));
+    let mut flags = 0;
+    if u64::from(argv_len) < argv_bytes {
+        flags |= EXEC_ARGV_CUT;
+    }
+    if exe_cut || cwd_cut {
+        flags |= EXEC_PATH_CUT;
+    }
+    if read::<u32>(inode, offset!(inode_nlink)) == 0 {
+        flags |= EXEC_FILELESS;
+    }
+    // SAFETY: `begin` left room for it.
+    unsafe {
+        *body = ExecBody {
+            error: 0,
+            flags,
+            rule: program.rule,
+            dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
+            ino: read(inode, offset!(inode_ino)),
+            argv_bytes,
+            exe_len,
+            filename_len,
+            cwd_len,
+            argv_len,
+        };
+    }
+    writer.header(Kind::Exec, program.tag, program.task);
+    writer.submit(Kind::Exec, false);
+}
+
+/// execve(2) came back with an error: the arguments are still where the caller has them.
+#[inline(never)]
+pub(crate) fn failed(call: &Call, filename: u64, argv: u64) {
+    let mut writer = Writer::begin::<ExecBody>(call.scratch);
+    let body = writer.body::<ExecBody>();
+    let filename_len = writer.user_string::<USER_PATH_BYTES>(filename).unwrap_or(0);
+    let (cwd_len, cwd_cut) = path::append(&mut writer, path::working_directory(call.task));
+    let start = writer.position();
+    let cut = append_argv(&mut writer, argv, call.compat);
+    // SAFETY: `begin` left room for it.
+    unsafe {
+        *body = ExecBody {
+            error: call.error(),
+            flags: if cut { EXEC_ARGV_CUT } else { 0 } | if cwd_cut { EXEC_PATH_CUT } else { 0 },
+            rule: 0,
+            dev: 0,
+            ino: 0,
+            argv_bytes: 0,
+            exe_len: 0,
+            filename_len,
+            cwd_len,
+            argv_len: (writer.position() - start) as u16,
+        };
+    }
+    writer.header(Kind::Exec, call.tag, call.task);
+    writer.submit(Kind::Exec, false);
+}
+
+/// Follows the pointers of an argv array. Whether something was left out.
+#[inline(always)]
+fn append_argv(writer: &mut Writer, argv: u64, compat: bool) -> bool {
+    let mut index = 0;
+    while index < FAILED_EXEC_ARGS {
+        let pointer = if compat {
+            u64::from(read_user::<u32>(argv + u64::from(index) * 4))
+        } else {
+            read_user::<u64>(argv + u64::from(index) * 8)
+        };
+        if pointer == 0 {
+            return false;
+        }
+        match writer.user_string::<FAILED_EXEC_ARG_BYTES>(pointer) {
+            Some(length) if length as usize == FAILED_EXEC_ARG_BYTES - 1 => {
+                writer.byte(0);
+                return true;
+            }
+            Some(_) => writer.byte(0),
+            None => return true,
+        }
+        index += 1;
+    }
+    true
+}
+
+/// The first rule that the new program matches, 0 for none. A program that is
+/// in a session already is not searched for marks of the environment: its
+/// agent left them there.
+#[inline(always)]
+fn match_rules(scratch: *mut Scratch, strings: Strings, exe: u64, filename: u64, in_session: bool) -> u32 {
+    // SAFETY: `scratch` is a map value.
+    let buffer = unsafe { (&raw mut (*scratch).buffer).cast::<u8>() };
+    let mut rule = match_kernel_name(buffer, filename);
+    if rule == 0 {
+        rule = match_kernel_name(buffer, read(path::of_file(exe).dentry, offset!(dentry_name)));
+    }
+    if rule == 0 {
+        rule = match_scripts(buffer, strings);
+    }
+    if rule == 0 && !in_session {
+        rule = match_environment(buffer, strings);
+    }
+    rule
+}
+
+/// Bytes of a name that are looked at for its last components.
+const NAME_BYTES: u64 = 1024;
+
+#[inline(always)]
+fn match_kernel_name(buffer: *mut u8, name: u64) -> u32 {
+    // SAFETY: the buffer is far larger.
+    let read = unsafe { bpf_probe_read_kernel_str(buffer.cast(), NAME_BYTES as u32, name as *const _) };
+    if read <= 1 {
+        return 0;
+    }
+    match_components(buffer, read as u64 - 1, EXECUTABLE)
+}
+
+#[inline(always)]
+fn match_scripts(buffer: *mut u8, strings: Strings) -> u32 {
+    let mut address = strings.arg_start;
+    let mut index = 0;
+    while index < SCRIPT_ARGS && address < strings.arg_end {
+        // SAFETY: the buffer is far larger.
+        let read = unsafe { bpf_probe_read_user_str(buffer.cast(), NAME_BYTES as u32, address as *const _) };
+        if read <= 0 {
+            return 0;
+        }
+        if index > 0 {
+            let rule = match_components(buffer, read as u64 - 1, SCRIPT);
+            if rule != 0 {
+                return rule;
+            }
+        }
+        address += read as u64;
+        index += 1;
+    }
+    0
+}
+
+/// What the search for the last components carries from byte to byte.
+struct Search {
+    buffer: *const u8,
+    length: u64,
+    /// Position after the last slash, and after the one before.
+    last: u64,
+    before: u64,
+}
+
+unsafe extern "C" fn note_slash(index: u64, search: *mut Search) -> i64 {
+    // SAFETY: bpf_loop hands on the pointer it was given; the mask keeps the index inside the buffer.
+    unsafe {
+        if index >= (*search).length {
+            return 1;
+        }
+        if core::ptr::read_volatile((*search).buffer.add(bound::<{ NAME_BYTES - 1 }>(index) as usize)) == b'/' {
+            (*search).before = (*search).last;
+            (*search).last = index + 1;
+        }
+    }
+    0
+}
+
+/// Compares the last component, and for scripts the last two, with the rules.
+#[inline(never)]
+fn match_components(buffer: *mut u8, length: u64, kind: u32) -> u32 {
+    let length = bound::<{ NAME_BYTES - 1 }>(length);
+    let mut search = Search { buffer, length, last: 0, before: 0 };
+    // SAFETY: the callback has the type that bpf_loop calls, and the context outlives the call.
+    unsafe {
+        bpf_loop(NAME_BYTES as u32, note_slash as *mut core::ffi::c_void, (&raw mut search).cast(), 0);
+    }
+    let rule = look_up(buffer, search.last, length, kind);
+    if rule == 0 && kind == SCRIPT && search.last > 0 {
+        return look_up(buffer, search.before, length, kind);
+    }
+    rule
+}
+
+/// Looks up the bytes from `from` to `to` as a pattern.
+#[inline(always)]
+fn look_up(buffer: *const u8, from: u64, to: u64, kind: u32) -> u32 {
+    let from = bound::<{ NAME_BYTES - 1 }>(from);
+    let length = to.wrapping_sub(from);
+    if length == 0 || length >= PATTERN_BYTES as u64 {
+        return 0;
+    }
+    let mut key = RuleKey { kind, len: length as u32, pattern: [0; PATTERN_BYTES] };
+    let length = bound::<63>(length);
+    // SAFETY: kernel memory (a map value) of the buffer's size, read into PATTERN_BYTES by a length below it.
+    unsafe {
+        if length < PATTERN_BYTES as u64 {
+            aya_ebpf::helpers::generated::bpf_probe_read_kernel(
+                key.pattern.as_mut_ptr().cast(),
+                length as u32,
+                buffer.add(from as usize).cast(),
+            );
+        }
+        maps::RULES.get(&key).copied().unwrap_or(0)
+    }
+}
+
+/// What the search of the environment carries from entry to entry.
+struct Environment {
+    buffer: *mut u8,
+    address: u64,
+    end: u64,
+    rule: u64,
+}
+
+/// Bytes of one entry that are read at once; longer ones are skipped over in steps of this.
+const ENTRY_BYTES: u64 = 4096;
+
+unsafe extern "C" fn match_entry(_index: u64, search: *mut Environment) -> i64 {
+    // SAFETY: bpf_loop hands on the pointer it was given; ENTRY_BYTES are inside the buffer.
+    unsafe {
+        if (*search).address >= (*search).end {
+            return 1;
+        }
+        let buffer = (*search).buffer;
+        let read = bpf_probe_read_user_str(buffer.cast(), ENTRY_BYTES as u32, (*search).address as *const _);
+        if read <= 0 {
+            return 1;
+        }
+        (*search).address += read as u64;
+        let prefix = core::ptr::read_unaligned(buffer.cast::<u64>());
+        if read >= 8 && maps::ENVIRONMENT.get(&prefix).is_some() {
+            let rule = match_environment_entry(buffer, read as u64 - 1);
+            if rule != 0 {
+                (*search).rule = u64::from(rule);
+                return 1;
+            }
+        }
+    }
+    0
+}
+
+/// Compares the whole entry, then its name.
+#[inline(always)]
+fn match_environment_entry(buffer: *mut u8, length: u64) -> u32 {
+    let whole = look_up(buffer, 0, length, ENVIRONMENT);
+    if whole != 0 {
+        return whole;
+    }
+    let mut name = 0;
+    while name < PATTERN_BYTES as u64 {
+        // SAFETY: the buffer is far larger than a pattern.
+        let byte = unsafe { core::ptr::read_volatile(buffer.add(name as usize)) };
+        if byte == b'=' || byte == 0 {
+            break;
+        }
+        name += 1;
+    }
+    look_up(buffer, 0, bound::<POSITION>(name), ENVIRONMENT_NAME)
+}
+
+#[inline(never)]
+fn match_environment(buffer: *mut u8, strings: Strings) -> u32 {
+    let mut search =
+        Environment { buffer, address: strings.env_start, end: strings.env_end, rule: 0 };
+    // SAFETY: as for `note_slash`.
+    unsafe {
+        bpf_loop(
+            ENVIRONMENT_ENTRIES,
+            match_entry as *mut core::ffi::c_void,
+            (&raw mut search).cast(),
+            0,
+        );
+    }
+    search.rule as u32
+}

@@ -1,0 +1,358 @@
+//! File operations: where (one or two locations), how (flags, mode …), and with which result.
+
+use agent_recorder_abi::event::{
+    FILE_FOLLOWS, FILE_FOLLOWS_SECOND, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_PATH_UNREADABLE,
+    FILE_WALK_CUT, FileBody, Kind, Op, VIA_SYSCALL,
+};
+use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
+use agent_recorder_abi::state::{SeenFile, Tag};
+use agent_recorder_abi::syscalls::{
+    MARK_AT_FOLLOW, MARK_AT_NOFOLLOW, MARK_CREAT, MARK_EXTRA_PATH, MARK_FOLLOWS, MARK_HOW, MARK_LENGTH_PAIR,
+    MARK_OWNER16, MARK_REMOVEDIR, NO_ARG, Spec,
+};
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+
+use crate::emit::Writer;
+use crate::kernel::{Task, file_of, offset, read, read_user};
+use crate::path::{self, KernelPath};
+use crate::syscall::Call;
+use crate::{guard, maps};
+
+const AT_FDCWD: i32 = -100;
+const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
+const AT_REMOVEDIR: u64 = 0x200;
+const AT_SYMLINK_FOLLOW: u64 = 0x400;
+/// O_ACCMODE, O_CREAT and O_TRUNC (include/uapi/asm-generic/fcntl.h); creat(2) is open(2) with the last two and O_WRONLY.
+const O_WRITES: u64 = 0o3 | 0o100 | 0o1000;
+const CREAT_FLAGS: u64 = 0o1 | 0o100 | 0o1000;
+/// Kernel-internal O_TMPFILE without O_DIRECTORY.
+const O_TMPFILE: u64 = 0o20000000;
+const O_NOFOLLOW: u64 = 0o400000;
+/// `FMODE_CREATED` (include/linux/fs.h, 5.0): this open made the file.
+const FMODE_CREATED: u32 = 0x10_0000;
+
+/// What `st_dev` and `st_ino` are made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Inode {
+    pub(crate) dev: u32,
+    pub(crate) ino: u64,
+}
+
+/// Of an open file.
+#[inline(always)]
+pub(crate) fn inode_of(file: u64) -> Inode {
+    let address: u64 = read(file, offset!(file_inode));
+    Inode {
+        dev: read(read(address, offset!(inode_sb)), offset!(sb_dev)),
+        ino: read(address, offset!(inode_ino)),
+    }
+}
+
+/// One location while it is appended.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Location {
+    pub(crate) base_len: u16,
+    pub(crate) path_len: u16,
+    pub(crate) marks: u16,
+}
+
+/// Where a relative path starts.
+#[inline(always)]
+pub(crate) fn base_of(task: Task, dirfd: i32) -> KernelPath {
+    if dirfd == AT_FDCWD {
+        return path::working_directory(task);
+    }
+    let file = file_of(task, u64::from(dirfd as u32));
+    if file == 0 { KernelPath { mount: 0, dentry: 0 } } else { path::of_file(file) }
+}
+
+/// Appends base and path; which base is known only when the path's first byte is.
+#[inline(always)]
+pub(crate) fn append_location(
+    writer: &mut Writer,
+    task: Task,
+    dirfd: i32,
+    first: u8,
+    string: impl FnOnce(&mut Writer) -> Option<u16>,
+) -> Location {
+    let mut location = Location::default();
+    let base = if first == b'/' { path::root_directory(task) } else { base_of(task, dirfd) };
+    let (base_len, cut) = path::append(writer, base);
+    location.base_len = base_len;
+    if cut {
+        location.marks |= FILE_WALK_CUT;
+    }
+    match string(writer) {
+        Some(length) => {
+            location.path_len = length;
+            if length as usize == USER_PATH_BYTES - 1 {
+                location.marks |= FILE_PATH_CUT;
+            }
+        }
+        None => location.marks |= FILE_PATH_UNREADABLE,
+    }
+    location
+}
+
+#[inline(always)]
+fn append_user_location(writer: &mut Writer, call: &Call, dirfd: Option<u64>, address: u64) -> Location {
+    let dirfd = dirfd.map_or(AT_FDCWD, |dirfd| dirfd as i32);
+    append_location(writer, call.task, dirfd, read_user(address), |writer| {
+        writer.user_string::<USER_PATH_BYTES>(address)
+    })
+}
+
+/// A descriptor's own file as a location.
+#[inline(always)]
+fn append_descriptor(writer: &mut Writer, task: Task, fd: u64) -> (Location, u64) {
+    let file = file_of(task, u64::from(fd as u32));
+    if file == 0 {
+        return (Location { marks: FILE_PATH_UNREADABLE, ..Location::default() }, 0);
+    }
+    let (base_len, cut) = path::append(writer, path::of_file(file));
+    let marks = FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 };
+    (Location { base_len, path_len: 0, marks }, file)
+}
+
+/// Where chdir(2) led: a relative path would start there now, not where it was given.
+#[inline(always)]
+fn append_working_directory(writer: &mut Writer, task: Task) -> Location {
+    let (base_len, cut) = path::append(writer, path::working_directory(task));
+    Location { base_len, path_len: 0, marks: FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 } }
+}
+
+/// open(2), openat(2), openat2(2), creat(2), open_by_handle_at(2).
+#[inline(never)]
+pub(crate) fn opened(call: &Call) {
+    let spec = spec_of(call);
+    let (flags, mode) = open_arguments(call, spec);
+    if call.result >= 0 {
+        opened_descriptor(call, call.result as u64, flags, mode, VIA_SYSCALL);
+        return;
+    }
+    let mut writer = Writer::begin::<FileBody>(call.scratch);
+    let location = if spec.path == NO_ARG {
+        append_descriptor(&mut writer, call.task, call.argument(spec.dirfd)).0
+    } else {
+        append_user_location(&mut writer, call, call.optional(spec.dirfd), call.argument(spec.path))
+    };
+    let follows = if flags & O_NOFOLLOW == 0 { FILE_FOLLOWS } else { 0 };
+    // SAFETY: `begin` left room for it.
+    unsafe {
+        *writer.body::<FileBody>() = FileBody {
+            op: Op::Open as u8,
+            via: VIA_SYSCALL,
+            marks: location.marks | follows,
+            error: call.error(),
+            flags,
+            mode,
+            base_len: location.base_len,
+            path_len: location.path_len,
+            ..FileBody::default()
+        };
+    }
+    writer.header(Kind::Open, call.tag, call.task);
+    writer.submit(Kind::Open, false);
+}
+
+#[inline(always)]
+fn open_arguments(call: &Call, spec: Spec) -> (u64, u32) {
+    if spec.marks & MARK_CREAT != 0 {
+        return (CREAT_FLAGS, call.argument(spec.mode) as u32);
+    }
+    if spec.marks & MARK_HOW != 0 {
+        // struct open_how: flags, mode, resolve, 64 bits each on every ABI.
+        let how = call.argument(spec.flags);
+        return (read_user(how), read_user::<u64>(how + 8) as u32);
+    }
+    let flags = u64::from(call.argument(spec.flags) as u32);
+    (flags, call.optional(spec.mode).unwrap_or(0) as u32)
+}
+
+/// A new descriptor: its file is what was really opened, whatever the path said.
+#[inline(never)]
+pub(crate) fn opened_descriptor(call: &Call, fd: u64, flags: u64, mode: u32, via: u8) {
+    let file = file_of(call.task, fd);
+    let inode = inode_of(file);
+    let created = read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0 || flags & O_TMPFILE == O_TMPFILE;
+    let reads_only = flags & O_WRITES == 0;
+    if reads_only && !created && seen_before(call.tag, call.task, inode) {
+        return;
+    }
+    let mut writer = Writer::begin::<FileBody>(call.scratch);
+    let (base_len, cut) = path::append(&mut writer, path::of_file(file));
+    let op = if created { Op::Create } else { Op::Open };
+    // SAFETY: `begin` left room for it.
+    unsafe {
+        *writer.body::<FileBody>() = FileBody {
+            op: op as u8,
+            via,
+            marks: FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 },
+            flags,
+            mode: if flags & (O_TMPFILE | 0o100) != 0 { mode } else { 0 },
+            ino: inode.ino,
+            dev: inode.dev,
+            base_len,
+            ..FileBody::default()
+        };
+    }
+    let kind = if created { Kind::File } else { Kind::Open };
+    writer.header(kind, call.tag, call.task);
+    writer.submit(kind, false);
+}
+
+/// Whether this program has opened this file for reading before; it has from now on.
+#[inline(always)]
+fn seen_before(tag: Tag, task: Task, inode: Inode) -> bool {
+    let key = SeenFile {
+        image: tag.image,
+        ino: inode.ino,
+        dev: inode.dev,
+        // SAFETY: `task` is typed.
+        pid: unsafe { crate::kernel::walk(task, offset!(task_tgid)) },
+    };
+    // SAFETY: the value is not looked at.
+    if unsafe { maps::SEEN.get(&key) }.is_some() {
+        return true;
+    }
+    // LRU: fails only without memory, and then the next open is recorded once more.
+    let _ = maps::SEEN.insert(&key, &1, 0);
+    false
+}
+
+/// Every other file operation, as its row of the table describes it.
+#[inline(never)]
+pub(crate) fn operated(call: &Call) {
+    let spec = spec_of(call);
+    let flags = call.optional(spec.flags).unwrap_or(0);
+    let flags = if call.compat { flags & 0xffff_ffff } else { flags };
+    let mut writer = Writer::begin::<FileBody>(call.scratch);
+    let body = writer.body::<FileBody>();
+    let mut inode = Inode { dev: 0, ino: 0 };
+    let first = if spec.op == Op::Chdir as u8 && call.result >= 0 {
+        append_working_directory(&mut writer, call.task)
+    } else if spec.path == NO_ARG {
+        let (location, file) = append_descriptor(&mut writer, call.task, call.argument(spec.dirfd));
+        if file != 0 {
+            inode = inode_of(file);
+        }
+        location
+    } else {
+        append_user_location(&mut writer, call, call.optional(spec.dirfd), call.argument(spec.path))
+    };
+    let second = if spec.path2 == NO_ARG {
+        Location::default()
+    } else {
+        append_user_location(&mut writer, call, call.optional(spec.dirfd2), call.argument(spec.path2))
+    };
+    let extra_len = append_extra(&mut writer, call, spec);
+    let op = if spec.marks & MARK_REMOVEDIR != 0 && flags & AT_REMOVEDIR != 0 {
+        Op::Rmdir as u8
+    } else {
+        spec.op
+    };
+    let (uid, gid, owner) = owner_of(call, spec);
+    // SAFETY: `begin` left room for it.
+    unsafe {
+        *body = FileBody {
+            op,
+            via: VIA_SYSCALL,
+            marks: first.marks | second.marks | follow_marks(spec, flags) | owner,
+            error: call.error(),
+            flags,
+            ino: inode.ino,
+            length: length_of(call, spec),
+            token: 0,
+            dev: inode.dev,
+            mode: call.optional(spec.mode).unwrap_or(0) as u32,
+            uid,
+            gid,
+            base_len: first.base_len,
+            path_len: first.path_len,
+            base2_len: second.base_len,
+            path2_len: second.path_len,
+            extra_len,
+            spare: [0; 3],
+        };
+    }
+    finish(writer, call.task, call.tag, op, call.result >= 0);
+}
+
+/// Sends the event by the kind of its operation, and tells the guard of a delete.
+#[inline(always)]
+pub(crate) fn finish(writer: Writer, task: Task, tag: Tag, op: u8, succeeded: bool) {
+    if op == Op::Delete as u8 || op == Op::Rmdir as u8 {
+        writer.header(Kind::Delete, tag, task);
+        writer.submit(Kind::Delete, false);
+        if succeeded && op == Op::Delete as u8 {
+            // SAFETY: the helper takes nothing.
+            guard::destroyed(task, tag, unsafe { bpf_ktime_get_boot_ns() });
+        }
+    } else {
+        writer.header(Kind::File, tag, task);
+        writer.submit(Kind::File, false);
+    }
+}
+
+#[inline(always)]
+fn append_extra(writer: &mut Writer, call: &Call, spec: Spec) -> u16 {
+    if spec.extra == NO_ARG {
+        return 0;
+    }
+    let address = call.argument(spec.extra);
+    let length = if spec.op == Op::Xattr as u8 {
+        writer.user_string::<XATTR_NAME_BYTES>(address)
+    } else {
+        writer.user_string::<USER_PATH_BYTES>(address)
+    };
+    length.unwrap_or(0)
+}
+
+#[inline(always)]
+fn follow_marks(spec: Spec, flags: u64) -> u16 {
+    let mut marks = 0;
+    if spec.marks & MARK_FOLLOWS != 0
+        && !(spec.marks & MARK_AT_NOFOLLOW != 0 && flags & AT_SYMLINK_NOFOLLOW != 0)
+    {
+        marks |= FILE_FOLLOWS;
+    }
+    if spec.marks & MARK_AT_FOLLOW != 0 && flags & AT_SYMLINK_FOLLOW != 0 {
+        marks |= FILE_FOLLOWS;
+    }
+    if spec.op == Op::Mount as u8 && spec.marks & MARK_EXTRA_PATH == 0 {
+        marks |= FILE_FOLLOWS_SECOND;
+    }
+    marks
+}
+
+#[inline(always)]
+fn owner_of(call: &Call, spec: Spec) -> (u32, u32, u16) {
+    if spec.uid == NO_ARG {
+        return (0, 0, 0);
+    }
+    let (uid, gid) = (call.argument(spec.uid) as u32, call.argument(spec.gid) as u32);
+    if spec.marks & MARK_OWNER16 == 0 {
+        return (uid, gid, FILE_OWNER);
+    }
+    // (uid16_t)-1 leaves an owner too (low2highuid, include/linux/highuid.h).
+    let widen = |id: u32| if id & 0xffff == 0xffff { u32::MAX } else { id & 0xffff };
+    (widen(uid), widen(gid), FILE_OWNER)
+}
+
+#[inline(always)]
+fn length_of(call: &Call, spec: Spec) -> u64 {
+    if spec.length == NO_ARG {
+        return 0;
+    }
+    let low = call.argument(spec.length);
+    if spec.marks & MARK_LENGTH_PAIR != 0 {
+        return low | (call.argument(spec.length + 1) << 32);
+    }
+    low
+}
+
+#[inline(always)]
+fn spec_of(call: &Call) -> Spec {
+    // SAFETY: an element of an array map.
+    unsafe { *call.spec }
+}

@@ -1,0 +1,144 @@
+//! Reading the kernel's own structures, by offsets of the running kernel.
+//!
+//! Two ways: `walk` follows a pointer whose type the verifier knows (current
+//! task, arguments of hooks) with a plain load; `read` goes through
+//! bpf_probe_read_kernel for addresses that it knows nothing of, and gives
+//! zero where nothing can be read: callers treat 0 as "not there".
+
+use core::mem::MaybeUninit;
+use core::ptr;
+
+use agent_recorder_abi::Pod;
+use agent_recorder_abi::offsets::Offsets;
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user};
+
+/// Set by user space before load, frozen then.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::UNRESOLVED;
+
+/// The guard's configuration; set by user space before load.
+#[unsafe(no_mangle)]
+static GUARD: agent_recorder_abi::state::GuardConfig = agent_recorder_abi::state::GuardConfig::OFF;
+
+/// What `file_count` holds for a file with one reference: 1, and 0 since 6.13 (`FILE_REF_ONEREF`).
+#[unsafe(no_mangle)]
+static FILE_ONE_REFERENCE: u64 = 1;
+
+/// One field's offset.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::kernel::offset_at(core::mem::offset_of!(agent_recorder_abi::offsets::Offsets, $field))
+    };
+}
+pub(crate) use offset;
+
+/// The number at a byte offset of [`OFFSETS`].
+#[inline(always)]
+pub(crate) fn offset_at(at: usize) -> usize {
+    // SAFETY: `at` is offset_of! a u32 field. Volatile, for the compiler must not fold the value it sees here.
+    unsafe { ptr::read_volatile(ptr::addr_of!(OFFSETS).cast::<u8>().add(at).cast::<u32>()) as usize }
+}
+
+/// The guard's configuration.
+#[inline(always)]
+pub(crate) fn guard_config() -> agent_recorder_abi::state::GuardConfig {
+    // SAFETY: a static of plain integers; volatile for the same reason as above.
+    unsafe { ptr::read_volatile(ptr::addr_of!(GUARD)) }
+}
+
+/// See [`FILE_ONE_REFERENCE`].
+#[inline(always)]
+pub(crate) fn file_one_reference() -> u64 {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile(ptr::addr_of!(FILE_ONE_REFERENCE)) }
+}
+
+/// A `struct task_struct` whose type the verifier knows.
+pub(crate) type Task = *const u8;
+
+/// The running task.
+#[inline(always)]
+pub(crate) fn current() -> Task {
+    // SAFETY: the helper takes nothing and always answers.
+    unsafe { bpf_get_current_task_btf() }.cast_const().cast()
+}
+
+/// Loads a field from an object whose type the verifier knows.
+///
+/// # Safety
+///
+/// `object` is such a pointer; the verifier refuses the program otherwise.
+#[inline(always)]
+pub(crate) unsafe fn walk<T: Copy>(object: *const u8, offset: usize) -> T {
+    // SAFETY: checked by the verifier, which also makes a fault read as zero.
+    unsafe { ptr::read_volatile(object.add(offset).cast::<T>()) }
+}
+
+/// Loads from a kernel address; zero where that fails.
+#[inline(always)]
+pub(crate) fn read<T: Pod + Default>(address: u64, offset: usize) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the destination has the size that is named; the helper writes all of it, zeros on failure.
+    unsafe {
+        bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            (address + offset as u64) as *const _,
+        );
+        value.assume_init()
+    }
+}
+
+/// Loads from the caller's memory; zero where that fails.
+#[inline(always)]
+pub(crate) fn read_user<T: Pod + Default>(address: u64) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as in `read`.
+    unsafe {
+        bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _);
+        value.assume_init()
+    }
+}
+
+/// `value & mask`, done where the verifier sees it: the compiler may not prove it away.
+#[inline(always)]
+pub(crate) fn bound<const MASK: u64>(value: u64) -> u64 {
+    let mut bounded = value;
+    // SAFETY: one arithmetic instruction on a register.
+    unsafe { core::arch::asm!("{0} &= {1}", inout(reg) bounded, const MASK) };
+    bounded
+}
+
+/// `inode` of a file descriptor's file, and the file: `struct file *` of `fd` in `task`, 0 where there is none.
+#[inline(always)]
+pub(crate) fn file_of(task: Task, fd: u64) -> u64 {
+    // SAFETY: `task` is typed, and so are the pointers that are loaded from it.
+    let (table, max) = unsafe {
+        let files: *const u8 = walk(task, offset!(task_files));
+        if files.is_null() {
+            return 0;
+        }
+        let table: *const u8 = walk(files, offset!(files_fdt));
+        if table.is_null() {
+            return 0;
+        }
+        (walk::<u64>(table, offset!(fdt_fd)), walk::<u32>(table, offset!(fdt_max)))
+    };
+    if fd >= u64::from(max) { 0 } else { read(table, (fd as usize) * 8) }
+}
+
+/// Address of the task's `struct files_struct`: names its descriptor table.
+#[inline(always)]
+pub(crate) fn files_of(task: Task) -> u64 {
+    // SAFETY: `task` is typed.
+    unsafe { walk(task, offset!(task_files)) }
+}
+
+/// Whether the running call is of a 32-bit ABI.
+#[inline(always)]
+pub(crate) fn is_compat(task: Task) -> bool {
+    let status = offset!(task_status);
+    // SAFETY: `task` is typed; the field is there when its offset is.
+    status != agent_recorder_abi::offsets::ABSENT as usize
+        && unsafe { walk::<u32>(task, status) } & crate::arch::COMPAT != 0
+}

@@ -1,0 +1,62 @@
+//! Every cap of the kernel side, with its reason.
+
+/// Bytes of one path a user handed in, terminator included: PATH_MAX (`include/uapi/linux/limits.h`).
+pub const USER_PATH_BYTES: usize = 4096;
+/// Bytes of one path that is walked in the kernel: as PATH_MAX. A deeper one keeps its tail.
+pub const WALKED_PATH_BYTES: usize = 4096;
+/// Directory levels of one walk. 4,096 bytes hold at most 2,048 levels, but the
+/// verifier follows every round of the loop: real trees end far below this.
+pub const WALKED_LEVELS: u32 = 128;
+/// Bytes of one component with its terminator: NAME_MAX + 1.
+pub const COMPONENT_BYTES: usize = 256;
+/// Bytes of all arguments of one exec that are kept. Build tools reach some
+/// 4 KiB; 2 MiB (ARG_MAX) would let one exec fill a ring.
+pub const ARGV_BYTES: usize = 8192;
+/// Arguments that are kept of an exec that failed: its argv is still an array
+/// of pointers, each to be followed by the verifier.
+pub const FAILED_EXEC_ARGS: u32 = 32;
+/// Bytes of one argument that are kept of an exec that failed.
+pub const FAILED_EXEC_ARG_BYTES: usize = 256;
+/// Environment entries that are searched for an agent's mark at one exec.
+pub const ENVIRONMENT_ENTRIES: u32 = 256;
+/// First arguments that are compared with script rules (`node cli.js`, `python -m` …).
+pub const SCRIPT_ARGS: u32 = 4;
+/// Bytes of a rule's pattern with its terminator: one map key.
+pub const PATTERN_BYTES: usize = 48;
+/// Rules in all: a host with more agents than this needs another design.
+pub const MAX_RULES: u32 = 256;
+/// Bytes of one UDP payload that are kept to read DNS questions from: RFC 1035 section 4.2.1 has 512 for a whole message.
+pub const DNS_BYTES: usize = 512;
+/// Bytes of one socket address: `struct sockaddr_un` has 110, the largest that is decoded.
+pub const SOCKADDR_BYTES: usize = 112;
+/// Messages of one sendmmsg(2) that are looked at; a resolver sends two.
+pub const SENDMMSG_MESSAGES: u32 = 4;
+/// Bytes of one extended attribute's name with its terminator: XATTR_NAME_MAX + 1.
+pub const XATTR_NAME_BYTES: usize = 256;
+
+/// Bytes of the scratch area that one event is put together in: the largest
+/// event (two walked and two user paths, or an exec's) fits below half of it,
+/// so that the verifier's "offset + length" stays inside.
+pub const SCRATCH_BYTES: usize = 32 * 1024;
+/// An event may grow to here; what a segment may add beyond fits in the rest.
+pub const EVENT_BYTES: usize = 24 * 1024 - 1;
+
+/// Sessions alive at one time on one host.
+pub const MAX_SESSIONS: u32 = 512;
+/// The guard's largest limit: a session keeps one time stamp for each.
+pub const MAX_LIMIT: usize = 1024;
+/// Remembered pairs of process image and file, for "first open only". The
+/// oldest fall out, and their next open is recorded once more.
+pub const SEEN_FILES: u32 = 65_536;
+/// Sockets of sessions whose bytes are counted at one time.
+pub const MAX_SOCKETS: u32 = 16_384;
+/// Requests of io_uring that are under way in sessions at one time: four full rings of the usual size.
+pub const MAX_URING_REQUESTS: u32 = 16_384;
+/// Descriptors looked at when a process with sockets ends.
+pub const EXIT_DESCRIPTORS: u32 = 1024;
+
+/// System call numbers in one table; Linux 7.2 ends below 480.
+pub const SYSCALL_NUMBERS: u32 = 512;
+
+/// Forks that are remembered while running agents are adopted: a second of a busy host.
+pub const LINEAGE_FORKS: u32 = 16_384;

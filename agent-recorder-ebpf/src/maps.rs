@@ -1,0 +1,138 @@
+//! Every map, with its size and who writes it.
+
+use agent_recorder_abi::event::KINDS;
+use agent_recorder_abi::limits::{
+    EVENT_BYTES, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES, SEEN_FILES,
+    SYSCALL_NUMBERS,
+};
+use agent_recorder_abi::rule::{EnvironmentPrefix, RuleKey};
+use agent_recorder_abi::state::{
+    DescriptorKey, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey, Tag, UringRequest,
+};
+use agent_recorder_abi::syscalls::Spec;
+use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, bpf_map_type};
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+
+/// Default sizes of the rings, bytes; user space sets the real ones.
+const PRIORITY_RING_BYTES: u32 = 8 << 20;
+const BULK_RING_BYTES: u32 = 16 << 20;
+
+const _: () = assert!(EVENT_BYTES < SCRATCH_BYTES);
+
+/// exec, exit, fork, deletes, the guard.
+#[map]
+pub(crate) static PRIORITY: RingBuf = RingBuf::with_byte_size(PRIORITY_RING_BYTES, 0);
+
+/// All else.
+#[map]
+pub(crate) static BULK: RingBuf = RingBuf::with_byte_size(BULK_RING_BYTES, 0);
+
+/// Events made, per kind; exact, for each CPU counts its own.
+#[map]
+pub(crate) static PRODUCED: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS as u32, 0);
+
+/// Of those, events that found their ring full.
+#[map]
+pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS as u32, 0);
+
+/// Things that could not be done, see `Trouble` in `emit`.
+#[map]
+pub(crate) static TROUBLE: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(agent_recorder_abi::event::TROUBLES as u32, 0);
+
+/// Where one event is put together: two for each CPU, one for process context
+/// and one for softirq, which can interrupt the first. Not a per-CPU map: the
+/// kernel ends those at 32 KiB a value (`PCPU_MIN_UNIT_SIZE`). User space sets the size.
+#[map]
+pub(crate) static SCRATCH: Array<crate::emit::Scratch> = Array::with_max_entries(2, 0);
+
+/// 64-bit calls from 0, 32-bit ones from [`SYSCALL_NUMBERS`]; user space fills it before anything is attached.
+#[map]
+pub(crate) static SYSCALLS: Array<Spec> = Array::with_max_entries(2 * SYSCALL_NUMBERS, 0);
+
+/// Agent rules; user space fills it.
+#[map]
+pub(crate) static RULES: HashMap<RuleKey, u32> = HashMap::with_max_entries(MAX_RULES, 0);
+
+/// Beginnings of the rules' environment patterns; user space fills it.
+#[map]
+pub(crate) static ENVIRONMENT: HashMap<EnvironmentPrefix, u32> = HashMap::with_max_entries(MAX_RULES, 0);
+
+/// Sessions; made here or by user space, removed by user space when they end.
+#[map]
+pub(crate) static SESSIONS: HashMap<SessionNumber, Session> = HashMap::with_max_entries(MAX_SESSIONS, 0);
+
+/// What a new session begins as: a value of this size does not fit on the stack. Never written.
+#[map]
+pub(crate) static NEW_SESSION: Array<Session> = Array::with_max_entries(1, 0);
+
+/// The last session number that the kernel gave, in element 0.
+#[map]
+pub(crate) static LAST_SESSION: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Files that a program has opened for reading.
+#[map]
+pub(crate) static SEEN: LruHashMap<SeenFile, u8> = LruHashMap::with_max_entries(SEEN_FILES, 0);
+
+/// Sockets of sessions. The oldest fall out: their end is then told without bytes.
+#[map]
+pub(crate) static SOCKETS: LruHashMap<SocketKey, Socket> = LruHashMap::with_max_entries(MAX_SOCKETS, 0);
+
+/// Which descriptor is which socket.
+#[map]
+pub(crate) static DESCRIPTORS: LruHashMap<DescriptorKey, SocketKey> =
+    LruHashMap::with_max_entries(MAX_SOCKETS, 0);
+
+/// Datagram destinations that were told of.
+#[map]
+pub(crate) static PEERS: LruHashMap<SeenPeer, u8> = LruHashMap::with_max_entries(MAX_SOCKETS, 0);
+
+/// Requests of io_uring under way, by the address of their `io_kiocb`.
+#[map]
+pub(crate) static URING: HashMap<u64, UringRequest> = HashMap::with_max_entries(MAX_URING_REQUESTS, 0);
+
+/// While user space adopts running agents: child → parent of every fork outside sessions.
+#[map]
+pub(crate) static LINEAGE: LruHashMap<u32, u32> =
+    LruHashMap::with_max_entries(agent_recorder_abi::limits::LINEAGE_FORKS, 0);
+
+/// Not 0 in element 0 while user space adopts running agents.
+#[map]
+pub(crate) static ADOPTING: Array<u32> = Array::with_max_entries(1, 0);
+
+/// A definition of task storage, which aya 0.14 has none of: the loader reads
+/// type, key and value from this structure's BTF (libbpf's `.maps` convention).
+#[repr(C)]
+pub(crate) struct TaskStorage {
+    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as usize],
+    key: *const i32,
+    value: *const Tag,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
+}
+
+// SAFETY: the pointers carry types for the loader and are never followed.
+unsafe impl Sync for TaskStorage {}
+
+impl TaskStorage {
+    /// The definition.
+    const fn new() -> Self {
+        Self {
+            r#type: core::ptr::null(),
+            key: core::ptr::null(),
+            value: core::ptr::null(),
+            max_entries: core::ptr::null(),
+            map_flags: core::ptr::null(),
+        }
+    }
+
+    /// What helpers take for this map.
+    pub(crate) fn as_ptr(&self) -> *mut core::ffi::c_void {
+        core::ptr::from_ref(self).cast_mut().cast()
+    }
+}
+
+/// The tags: on the task itself, freed with it.
+#[btf_map]
+pub(crate) static TAGS: TaskStorage = TaskStorage::new();

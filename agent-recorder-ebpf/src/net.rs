@@ -1,0 +1,414 @@
+//! Socket operations: connect with its outcome, accept, bind, listen, and byte counts.
+
+use core::ptr;
+
+use agent_recorder_abi::event::{
+    ADDRESS_INET_BYTES, ADDRESS_UNIX_BYTES, Address, Kind, NetBody, NetOp, SOCKET_PENDING, VIA_SYSCALL,
+};
+use agent_recorder_abi::limits::SOCKADDR_BYTES;
+use agent_recorder_abi::state::{SocketKey, Tag};
+use aya_ebpf::helpers::generated::{
+    bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_probe_read_user,
+};
+
+use crate::emit::{Context, Scratch, Writer, add, scratch};
+use crate::kernel::{Task, bound, current, file_of, offset, read, read_user};
+use crate::socket::{self, Open};
+use crate::syscall::Call;
+use crate::{guard, maps, task};
+
+pub(crate) const AF_UNIX: u16 = 1;
+pub(crate) const AF_INET: u16 = 2;
+pub(crate) const AF_INET6: u16 = 10;
+pub(crate) const SOCK_STREAM: u16 = 1;
+pub(crate) const SOCK_DGRAM: u16 = 2;
+pub(crate) const DNS_PORT: u16 = 53;
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_SYN_SENT: i32 = 2;
+const EINPROGRESS: i64 = 115;
+const EAGAIN: i64 = 11;
+const EALREADY: i64 = 114;
+const EISCONN: i64 = 106;
+/// A blocking connect that a signal interrupted goes on by itself (connect(2), EINTR).
+const ERESTARTSYS: i64 = 512;
+
+/// Only these are recorded: netlink, packet and vsock sockets carry no act of an agent on a file, host or service.
+#[inline(always)]
+pub(crate) fn is_recorded(family: u16) -> bool {
+    family == AF_INET || family == AF_INET6 || family == AF_UNIX
+}
+
+/// Makes an address none.
+#[inline(always)]
+pub(crate) fn clear(out: *mut Address) {
+    // SAFETY: room that `Call` gives.
+    unsafe { *out = Address::NONE };
+}
+
+/// A socket address in the caller's memory.
+#[inline(always)]
+pub(crate) fn user_address(address: u64, length: u64, out: *mut Address) {
+    clear(out);
+    // SAFETY: room that `Call` gives.
+    let out = unsafe { &mut *out };
+    if address == 0 || length < 2 {
+        return;
+    }
+    let family: u16 = read_user(address);
+    match family {
+        AF_INET => {
+            out.len = 4;
+            out.port = u16::from_be(read_user(address + 2));
+            // SAFETY: 4 of SOCKADDR_BYTES.
+            unsafe { bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 4, (address + 4) as *const _) };
+        }
+        AF_INET6 => {
+            out.len = 16;
+            out.port = u16::from_be(read_user(address + 2));
+            // SAFETY: 16 of SOCKADDR_BYTES.
+            unsafe { bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 16, (address + 8) as *const _) };
+        }
+        AF_UNIX => {
+            const MASK: u64 = 127;
+            let length = bound::<MASK>(if length > SOCKADDR_BYTES as u64 { SOCKADDR_BYTES as u64 } else { length } - 2);
+            if length <= (SOCKADDR_BYTES - 2) as u64 {
+                out.len = length as u16;
+                // SAFETY: `length` is below SOCKADDR_BYTES.
+                unsafe {
+                    bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), length as u32, (address + 2) as *const _);
+                }
+            }
+        }
+        _ => return,
+    }
+    out.family = family;
+}
+
+/// The address that the kernel's socket has on this side, or on the other.
+#[inline(always)]
+pub(crate) fn kernel_address(open: &Open, peer: bool, out: *mut Address) {
+    clear(out);
+    // SAFETY: room that `Call` gives.
+    let out = unsafe { &mut *out };
+    let sock = open.key.sock;
+    match open.family {
+        AF_INET => {
+            let word: u32 = read(sock, if peer { offset!(sock_daddr) } else { offset!(sock_saddr) });
+            // SAFETY: 4 of SOCKADDR_BYTES.
+            unsafe { ptr::write_unaligned(out.bytes.as_mut_ptr().cast(), word) };
+            out.len = 4;
+        }
+        AF_INET6 => {
+            let field = if peer { offset!(sock_daddr6) } else { offset!(sock_saddr6) };
+            // SAFETY: 16 of SOCKADDR_BYTES.
+            unsafe {
+                bpf_probe_read_kernel(out.bytes.as_mut_ptr().cast(), 16, (sock + field as u64) as *const _);
+            }
+            out.len = 16;
+        }
+        AF_UNIX => return unix_address(sock, peer, out),
+        _ => return,
+    }
+    out.port = if peer {
+        u16::from_be(read(sock, offset!(sock_dport)))
+    } else {
+        read(sock, offset!(sock_sport))
+    };
+    if !peer || out.port != 0 {
+        out.family = open.family;
+    }
+}
+
+#[inline(always)]
+fn unix_address(sock: u64, peer: bool, out: &mut Address) {
+    const MASK: u64 = 127;
+    let sock = if peer { read(sock, offset!(unix_peer)) } else { sock };
+    let address: u64 = if sock == 0 { 0 } else { read(sock, offset!(unix_addr)) };
+    if address == 0 {
+        return;
+    }
+    out.family = AF_UNIX;
+    let length = u64::from(read::<u32>(address, offset!(unix_addr_len)));
+    let length = bound::<MASK>(length.wrapping_sub(2));
+    if length <= (SOCKADDR_BYTES - 2) as u64 {
+        out.len = length as u16;
+        // SAFETY: `length` is below SOCKADDR_BYTES.
+        unsafe {
+            bpf_probe_read_kernel(
+                out.bytes.as_mut_ptr().cast(),
+                length as u32,
+                (address + offset!(unix_addr_name) as u64 + 2) as *const _,
+            );
+        }
+    }
+}
+
+/// Appends as much of an address as its family has; the length of that.
+///
+/// # Safety
+///
+/// `address` points to an [`Address`].
+#[inline(always)]
+pub(crate) unsafe fn append_address(writer: &mut Writer, address: *const Address) -> u16 {
+    // SAFETY: as promised; an Address is 15 words.
+    match unsafe { (*address).family } {
+        0 => 0,
+        AF_UNIX => {
+            writer.words::<{ ADDRESS_UNIX_BYTES / 8 }>(address.cast());
+            ADDRESS_UNIX_BYTES as u16
+        }
+        _ => {
+            writer.words::<{ ADDRESS_INET_BYTES / 8 }>(address.cast());
+            ADDRESS_INET_BYTES as u16
+        }
+    }
+}
+
+/// What a socket event says beyond its addresses.
+#[derive(Clone, Copy)]
+pub(crate) struct Act {
+    pub(crate) op: NetOp,
+    pub(crate) via: u8,
+    pub(crate) error: u32,
+}
+
+/// One event of the running task.
+#[inline(never)]
+pub(crate) fn emit(call: &Call, open: &Open, act: Act) {
+    let mut writer = Writer::begin::<NetBody>(call.scratch);
+    // SAFETY: both are addresses; `begin` left room for the body.
+    unsafe {
+        let local_len = append_address(&mut writer, call.local());
+        let peer_len = append_address(&mut writer, call.peer());
+        *writer.body::<NetBody>() = NetBody {
+            op: act.op as u8,
+            via: act.via,
+            family: open.family,
+            socket_kind: open.kind,
+            spare: 0,
+            error: act.error,
+            local_len,
+            peer_len,
+            sent: 0,
+            received: 0,
+        };
+    }
+    submit(writer, call.tag, call.task);
+}
+
+/// Sends a finished event.
+#[inline(always)]
+pub(crate) fn submit(writer: Writer, tag: Tag, task: Task) {
+    writer.header(Kind::Network, tag, task);
+    writer.submit(Kind::Network, false);
+}
+
+/// The socket of the call's first argument, if it is of a family that is recorded.
+#[inline(always)]
+pub(crate) fn socket_of(call: &Call, fd: u64) -> Option<Open> {
+    let open = socket::of_file(file_of(call.task, u64::from(fd as u32)))?;
+    is_recorded(open.family).then_some(open)
+}
+
+/// connect(2).
+#[inline(never)]
+pub(crate) fn connected(call: &Call) {
+    let fd = call.argument(0);
+    let Some(open) = socket_of(call, fd) else { return };
+    user_address(call.argument(1), call.argument(2), call.peer());
+    outcome(call, fd, &open, VIA_SYSCALL);
+}
+
+/// Tells of a connect now, or when its outcome is known.
+#[inline(always)]
+pub(crate) fn outcome(call: &Call, fd: u64, open: &Open, via: u8) {
+    kernel_address(open, false, call.local());
+    let mut error = call.error();
+    let begun = call.result == -EINPROGRESS || call.result == -ERESTARTSYS;
+    if call.result == -EALREADY || (call.result == -EISCONN && open.kind == SOCK_STREAM) {
+        // Asked again about the one that was told of.
+        return;
+    }
+    if begun {
+        // Over loopback the answer is often there before the call returns.
+        let state: u8 = read(open.key.sock, offset!(sock_state));
+        if i32::from(state) == TCP_SYN_SENT {
+            socket::remember(call, fd, open, SOCKET_PENDING);
+            let state: u8 = read(open.key.sock, offset!(sock_state));
+            if i32::from(state) == TCP_SYN_SENT || !take_pending(open.key) {
+                return;
+            }
+        }
+        error = outcome_of(open.key.sock, read(open.key.sock, offset!(sock_state)));
+    }
+    if error == 0 {
+        socket::remember(call, fd, open, 0);
+        // SAFETY: room that `Call` gives.
+        if unsafe { (*call.peer()).port } == DNS_PORT && open.kind == SOCK_DGRAM {
+            if let Some(session) = guard::session(call.tag) {
+                // SAFETY: a map value, checked not null.
+                unsafe { ptr::write_volatile(&raw mut (*session).resolver, 1) };
+            }
+        }
+    }
+    emit(call, open, Act { op: NetOp::Connect, via, error });
+}
+
+/// A socket that left SYN_SENT: established, or with an error. One without an
+/// error was closed by its owner before an answer came.
+#[inline(always)]
+fn outcome_of(sock: u64, state: u8) -> u32 {
+    if state == TCP_ESTABLISHED {
+        return 0;
+    }
+    let error: u32 = read(sock, offset!(sock_err));
+    if error == 0 { EINPROGRESS as u32 } else { error }
+}
+
+/// Whether the outcome was still to be told of; it is now the caller's to tell.
+#[inline(always)]
+fn take_pending(key: SocketKey) -> bool {
+    let Some(known) = maps::SOCKETS.get_ptr_mut(&key) else { return false };
+    // SAFETY: a map value, checked not null. The two sides that ask are ordered by the exchange.
+    let before = unsafe {
+        core::intrinsics::atomic_xchg::<u32, { core::intrinsics::AtomicOrdering::AcqRel }>(
+            &raw mut (*known).flags,
+            0,
+        )
+    };
+    before & SOCKET_PENDING != 0
+}
+
+/// A TCP socket changed its state, often in softirq: the running task has nothing to do with it.
+#[inline(always)]
+pub(crate) fn state_changed(sock: u64, from: i32, to: i32) {
+    if from != TCP_SYN_SENT {
+        return;
+    }
+    let key = socket::key_of(sock);
+    if maps::SOCKETS.get_ptr(&key).is_none() || !take_pending(key) {
+        return;
+    }
+    let Some(scratch) = scratch(Context::Softirq) else { return };
+    emit_for_owner(scratch, key, to as u8);
+}
+
+#[inline(always)]
+fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, state: u8) {
+    let Some(known) = maps::SOCKETS.get_ptr(&key) else { return };
+    let mut writer = Writer::begin::<NetBody>(scratch);
+    // SAFETY: a map value, checked not null; `begin` left room for header and body.
+    unsafe {
+        let local_len = append_address(&mut writer, &raw const (*known).local);
+        let peer_len = append_address(&mut writer, &raw const (*known).peer);
+        *writer.body::<NetBody>() = NetBody {
+            op: NetOp::Connect as u8,
+            via: VIA_SYSCALL,
+            family: (*known).family,
+            socket_kind: (*known).kind,
+            spare: 0,
+            error: outcome_of(key.sock, state),
+            local_len,
+            peer_len,
+            sent: 0,
+            received: 0,
+        };
+        let header = writer.header_ptr();
+        (*header).time = bpf_ktime_get_boot_ns();
+        (*header).session = (*known).session;
+        (*header).start_time = (*known).start_time;
+        (*header).pid = (*known).pid;
+        (*header).tid = (*known).tid;
+        (*header).ppid = (*known).ppid;
+        (*header).uid = (*known).uid;
+        (*header).loginuid = u32::MAX;
+        (*header).kind = Kind::Network as u16;
+        (*header).spare = 0;
+        (*header).cgroup = 0;
+        (*header).comm = (*known).comm;
+    }
+    writer.submit(Kind::Network, false);
+}
+
+/// accept(2), accept4(2): the result is the connection's descriptor.
+#[inline(never)]
+pub(crate) fn accepted(call: &Call) {
+    accepted_descriptor(call, VIA_SYSCALL);
+}
+
+/// As above, for any way the call was made.
+#[inline(always)]
+pub(crate) fn accepted_descriptor(call: &Call, via: u8) {
+    // Nothing was there to accept: no act.
+    if call.result == -EAGAIN {
+        return;
+    }
+    let fd = if call.result < 0 { call.argument(0) } else { call.result as u64 };
+    let Some(open) = socket_of(call, fd) else { return };
+    kernel_address(&open, false, call.local());
+    clear(call.peer());
+    if call.result >= 0 {
+        kernel_address(&open, true, call.peer());
+        socket::remember(call, fd, &open, 0);
+    }
+    emit(call, &open, Act { op: NetOp::Accept, via, error: call.error() });
+}
+
+/// bind(2).
+#[inline(never)]
+pub(crate) fn bound_to(call: &Call) {
+    let fd = call.argument(0);
+    let Some(open) = socket_of(call, fd) else { return };
+    if call.result >= 0 && open.family != AF_UNIX {
+        kernel_address(&open, false, call.local());
+    } else {
+        user_address(call.argument(1), call.argument(2), call.local());
+    }
+    announce(call, fd, &open, NetOp::Bind, VIA_SYSCALL);
+}
+
+/// listen(2).
+#[inline(never)]
+pub(crate) fn listening(call: &Call) {
+    let fd = call.argument(0);
+    let Some(open) = socket_of(call, fd) else { return };
+    kernel_address(&open, false, call.local());
+    announce(call, fd, &open, NetOp::Listen, VIA_SYSCALL);
+}
+
+/// An act that has only this side's address.
+#[inline(always)]
+pub(crate) fn announce(call: &Call, fd: u64, open: &Open, op: NetOp, via: u8) {
+    clear(call.peer());
+    if call.result >= 0 {
+        socket::remember(call, fd, open, 0);
+    }
+    emit(call, open, Act { op, via, error: call.error() });
+}
+
+/// Bytes that sendmsg took.
+#[inline(always)]
+pub(crate) fn sent(sock: u64, length: i32) {
+    if let Some(known) = counted(sock, length) {
+        // SAFETY: a map value, checked not null.
+        add(unsafe { &raw mut (*known).sent }, length as u64);
+    }
+}
+
+/// Bytes that recvmsg gave.
+#[inline(always)]
+pub(crate) fn received(sock: u64, length: i32) {
+    if let Some(known) = counted(sock, length) {
+        // SAFETY: a map value, checked not null.
+        add(unsafe { &raw mut (*known).received }, length as u64);
+    }
+}
+
+#[inline(always)]
+fn counted(sock: u64, length: i32) -> Option<*mut agent_recorder_abi::state::Socket> {
+    if length <= 0 {
+        return None;
+    }
+    task::tag_of(current())?;
+    maps::SOCKETS.get_ptr_mut(&socket::key_of(sock))
+}

@@ -1,0 +1,150 @@
+//! Where the running kernel keeps what the programs read.
+//!
+//! Rust emits no CO-RE relocations. User space resolves each field from the
+//! kernel's own BTF and sets this structure, a frozen global, before the
+//! programs load: the verifier sees constants.
+
+/// A field that this kernel lacks; only those marked optional may be.
+pub const ABSENT: u32 = u32::MAX;
+
+/// One field to resolve.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its type, without `struct`.
+    pub type_name: &'static str,
+    /// Path from there, alternatives separated by `|`, newest kernel first.
+    pub path: &'static str,
+    /// Whether the programs do without it.
+    pub optional: bool,
+}
+
+macro_rules! offsets {
+    ($($name:ident: $kind:literal $path:literal $($optional:ident)?;)*) => {
+        /// Byte offsets, [`ABSENT`] where an optional field is missing.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "each is the offset of the field it is named after, listed in FIELDS")]
+        pub struct Offsets {
+            $(pub $name: u32,)*
+        }
+
+        /// The fields, in the order of the structure.
+        pub const FIELDS: &[Field] = &[
+            $(Field {
+                type_name: $kind,
+                path: $path,
+                optional: !stringify!($($optional)?).is_empty(),
+            },)*
+        ];
+
+        impl Offsets {
+            /// Before any is resolved.
+            pub const UNRESOLVED: Self = Self { $($name: 0,)* };
+
+            /// From values in the order of [`FIELDS`].
+            #[cfg(not(target_arch = "bpf"))]
+            pub fn from_values(values: &[u32]) -> Option<Self> {
+                let mut values = values.iter().copied();
+                let offsets = Self { $($name: values.next()?,)* };
+                values.next().is_none().then_some(offsets)
+            }
+        }
+    };
+}
+
+offsets! {
+    task_files: "task_struct" "files";
+    task_fs: "task_struct" "fs";
+    task_mm: "task_struct" "mm";
+    task_leader: "task_struct" "group_leader";
+    task_parent: "task_struct" "real_parent";
+    task_tgid: "task_struct" "tgid";
+    task_pid: "task_struct" "pid";
+    task_start: "task_struct" "start_boottime|real_start_time";
+    task_signal: "task_struct" "signal";
+    task_exit_code: "task_struct" "exit_code";
+    task_loginuid: "task_struct" "loginuid" optional;
+    task_status: "task_struct" "thread_info.status" optional;
+    signal_live: "signal_struct" "live";
+    signal_flags: "signal_struct" "flags";
+    signal_exit_code: "signal_struct" "group_exit_code";
+    mm_exe: "mm_struct" "exe_file";
+    mm_arg_start: "mm_struct" "arg_start";
+    mm_arg_end: "mm_struct" "arg_end";
+    mm_env_start: "mm_struct" "env_start";
+    mm_env_end: "mm_struct" "env_end";
+    files_fdt: "files_struct" "fdt";
+    files_count: "files_struct" "count";
+    fdt_fd: "fdtable" "fd";
+    fdt_max: "fdtable" "max_fds";
+    fs_root: "fs_struct" "root";
+    fs_pwd: "fs_struct" "pwd";
+    path_mnt: "path" "mnt";
+    path_dentry: "path" "dentry";
+    file_path: "file" "f_path";
+    file_inode: "file" "f_inode";
+    file_mode: "file" "f_mode";
+    file_flags: "file" "f_flags";
+    file_private: "file" "private_data";
+    file_count: "file" "f_ref|f_count";
+    dentry_parent: "dentry" "d_parent";
+    dentry_name: "dentry" "d_name.name";
+    inode_sb: "inode" "i_sb";
+    inode_ino: "inode" "i_ino";
+    inode_mode: "inode" "i_mode";
+    inode_nlink: "inode" "i_nlink";
+    sb_dev: "super_block" "s_dev";
+    mount_parent: "mount" "mnt_parent";
+    mount_point: "mount" "mnt_mountpoint";
+    mount_mnt: "mount" "mnt";
+    vfsmount_root: "vfsmount" "mnt_root";
+    binprm_filename: "linux_binprm" "filename";
+    socket_sk: "socket" "sk";
+    socket_type: "socket" "type";
+    socket_inode: "socket_alloc" "vfs_inode";
+    sock_socket: "sock" "sk_socket";
+    sock_family: "sock" "__sk_common.skc_family";
+    sock_state: "sock" "__sk_common.skc_state";
+    sock_daddr: "sock" "__sk_common.skc_daddr";
+    sock_saddr: "sock" "__sk_common.skc_rcv_saddr";
+    sock_dport: "sock" "__sk_common.skc_dport";
+    sock_sport: "sock" "__sk_common.skc_num";
+    sock_daddr6: "sock" "__sk_common.skc_v6_daddr";
+    sock_saddr6: "sock" "__sk_common.skc_v6_rcv_saddr";
+    sock_err: "sock" "sk_err";
+    unix_addr: "unix_sock" "addr";
+    unix_peer: "unix_sock" "peer";
+    unix_addr_len: "unix_address" "len";
+    unix_addr_name: "unix_address" "name";
+    kiocb_opcode: "io_kiocb" "opcode";
+    kiocb_flags: "io_kiocb" "flags";
+    kiocb_file: "io_kiocb" "file";
+    filename_name: "filename" "name";
+    cqe_res: "io_uring_cqe" "res" optional;
+    io_unlink_dfd: "io_unlink" "dfd" optional;
+    io_unlink_flags: "io_unlink" "flags" optional;
+    io_unlink_name: "io_unlink" "filename" optional;
+    io_rename_old_dfd: "io_rename" "old_dfd" optional;
+    io_rename_new_dfd: "io_rename" "new_dfd" optional;
+    io_rename_old: "io_rename" "oldpath" optional;
+    io_rename_new: "io_rename" "newpath" optional;
+    io_rename_flags: "io_rename" "flags" optional;
+    io_open_dfd: "io_open" "dfd" optional;
+    io_open_name: "io_open" "filename" optional;
+    io_open_flags: "io_open" "how.flags" optional;
+    io_open_mode: "io_open" "how.mode" optional;
+    io_mkdir_dfd: "io_mkdir" "dfd" optional;
+    io_mkdir_mode: "io_mkdir" "mode" optional;
+    io_mkdir_name: "io_mkdir" "filename" optional;
+    io_link_old_dfd: "io_link" "old_dfd" optional;
+    io_link_new_dfd: "io_link" "new_dfd" optional;
+    io_link_old: "io_link" "oldpath" optional;
+    io_link_new: "io_link" "newpath" optional;
+    io_link_flags: "io_link" "flags" optional;
+    io_connect_addr: "io_connect" "addr" optional;
+    io_connect_len: "io_connect" "addr_len" optional;
+    io_close_fd: "io_close" "fd" optional;
+    io_ftrunc_len: "io_ftrunc" "len" optional;
+    io_xattr_name: "io_xattr" "filename" optional;
+    io_xattr_kname: "io_xattr" "ctx.kname" optional;
+}

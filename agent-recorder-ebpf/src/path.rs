@@ -1,0 +1,150 @@
+//! From a dentry to its path: names, leaf first, up to the mount namespace's root.
+//!
+//! As `prepend_path()` (fs/d_path.c) walks it, but past a chroot: what is
+//! recorded is where the file is, not what the process calls it. Taken
+//! without the rename lock: a directory that is renamed during the walk can
+//! show a path that mixes both names.
+
+use core::ptr;
+
+use agent_recorder_abi::limits::{COMPONENT_BYTES, WALKED_LEVELS, WALKED_PATH_BYTES};
+
+use aya_ebpf::helpers::generated::bpf_loop;
+
+use crate::emit::{POSITION, Scratch, Writer, trouble};
+use crate::kernel::{Task, bound, offset, read, walk};
+
+/// A `struct path`, by value.
+#[derive(Clone, Copy)]
+pub(crate) struct KernelPath {
+    pub(crate) mount: u64,
+    pub(crate) dentry: u64,
+}
+
+/// The path that a `struct path` at this address holds.
+#[inline(always)]
+pub(crate) fn at(address: u64) -> KernelPath {
+    KernelPath {
+        mount: read(address, offset!(path_mnt)),
+        dentry: read(address, offset!(path_dentry)),
+    }
+}
+
+/// An open file's path.
+#[inline(always)]
+pub(crate) fn of_file(file: u64) -> KernelPath {
+    at(file + offset!(file_path) as u64)
+}
+
+/// The task's working directory.
+#[inline(always)]
+pub(crate) fn working_directory(task: Task) -> KernelPath {
+    at(fs_of(task) + offset!(fs_pwd) as u64)
+}
+
+/// The task's root directory.
+#[inline(always)]
+pub(crate) fn root_directory(task: Task) -> KernelPath {
+    at(fs_of(task) + offset!(fs_root) as u64)
+}
+
+#[inline(always)]
+fn fs_of(task: Task) -> u64 {
+    // SAFETY: `task` is typed.
+    unsafe { walk(task, offset!(task_fs)) }
+}
+
+/// Appends the path as one segment. Its length, and whether it was cut.
+#[inline(always)]
+pub(crate) fn append(writer: &mut Writer, path: KernelPath) -> (u16, bool) {
+    let start = writer.position();
+    if path.dentry == 0 {
+        return (0, false);
+    }
+    let ascent = writer.ascent();
+    // SAFETY: a field of a map value.
+    unsafe {
+        *ascent = Ascent {
+            at: start,
+            end: start + (WALKED_PATH_BYTES - COMPONENT_BYTES) as u64,
+            mount: path.mount,
+            dentry: path.dentry,
+            leaf: path.dentry,
+            root: read(path.mount, offset!(vfsmount_root)),
+            cut: 1,
+        };
+    }
+    climb(writer.scratch());
+    // SAFETY: as above.
+    let (end, cut) = unsafe { (ptr::read_volatile(&raw const (*ascent).at), ptr::read_volatile(&raw const (*ascent).cut) != 0) };
+    writer.move_to(bound::<POSITION>(end));
+    if writer.position() == start {
+        writer.byte(0);
+    }
+    if cut {
+        trouble(agent_recorder_abi::event::Trouble::WalkCut);
+    }
+    ((writer.position() - start) as u16, cut)
+}
+
+/// What the walk carries from level to level. In a map and not on the stack:
+/// there the verifier knows nothing of it, so that the second round looks like the first and it stops.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Ascent {
+    at: u64,
+    /// Where the segment must end at the latest.
+    end: u64,
+    mount: u64,
+    dentry: u64,
+    leaf: u64,
+    /// The mount's root dentry.
+    root: u64,
+    /// Not 0 until the top is reached.
+    cut: u64,
+}
+
+/// bpf_loop and not a loop: the verifier would follow each round of it.
+#[inline(never)]
+fn climb(mut scratch: *mut Scratch) {
+    // SAFETY: the callback has the type that bpf_loop calls, and the context outlives the call.
+    unsafe {
+        bpf_loop(WALKED_LEVELS, climb_level as *mut core::ffi::c_void, (&raw mut scratch).cast(), 0);
+    }
+}
+
+/// One level up; 1 ends the walk.
+unsafe extern "C" fn climb_level(_level: u64, scratch: *mut *mut Scratch) -> i64 {
+    // SAFETY: bpf_loop hands on the pointer it was given, and nobody else uses the area.
+    let (scratch, ascent) = unsafe { (*scratch, &mut (**scratch).ascent) };
+    if ascent.dentry == ascent.root {
+        let this = ascent.mount - offset!(mount_mnt) as u64;
+        let parent: u64 = read(this, offset!(mount_parent));
+        if parent == this || parent == 0 {
+            ascent.cut = 0;
+            return 1;
+        }
+        ascent.dentry = read(this, offset!(mount_point));
+        ascent.mount = parent + offset!(mount_mnt) as u64;
+        ascent.root = read(ascent.mount, offset!(vfsmount_root));
+        return 0;
+    }
+    let mut writer = Writer::resume(scratch, ascent.at);
+    let parent: u64 = read(ascent.dentry, offset!(dentry_parent));
+    if parent == ascent.dentry || parent == 0 {
+        // A file of no directory (memfd, pipe) has a name all the same.
+        if ascent.dentry == ascent.leaf {
+            writer.component(read(ascent.dentry, offset!(dentry_name)));
+            ascent.at = writer.position();
+        }
+        ascent.cut = 0;
+        return 1;
+    }
+    if ascent.at > ascent.end {
+        return 1;
+    }
+    writer.component(read(ascent.dentry, offset!(dentry_name)));
+    ascent.at = writer.position();
+    ascent.dentry = parent;
+    0
+}

@@ -1,0 +1,185 @@
+//! Datagrams: to whom, once a peer, and the questions that go to name servers.
+
+use agent_recorder_abi::event::{Address, DnsBody, Kind, NetOp, VIA_SYSCALL};
+use agent_recorder_abi::limits::{DNS_BYTES, SENDMMSG_MESSAGES};
+use agent_recorder_abi::state::SeenPeer;
+
+use crate::emit::Writer;
+use crate::kernel::read_user;
+use crate::net::{self, AF_UNIX, Act, DNS_PORT, SOCK_DGRAM};
+use crate::socket::{self, Open};
+use crate::syscall::Call;
+use crate::{guard, maps};
+
+/// One datagram as a call describes it, in the caller's memory.
+#[derive(Clone, Copy)]
+struct Datagram {
+    name: u64,
+    name_length: u64,
+    payload: u64,
+    length: u64,
+    /// Bytes that were sent.
+    sent: u64,
+}
+
+/// sendto(2).
+#[inline(always)]
+pub(crate) fn to(call: &Call) {
+    to_by_socketcall(call, true);
+}
+
+/// send(2) has no address: its fifth and sixth arguments mean nothing.
+#[inline(always)]
+pub(crate) fn to_by_socketcall(call: &Call, addressed: bool) {
+    let datagram = Datagram {
+        name: if addressed { call.argument(4) } else { 0 },
+        name_length: call.argument(5),
+        payload: call.argument(1),
+        length: call.argument(2),
+        sent: call.result as u64,
+    };
+    sent(call, &datagram);
+}
+
+/// sendmsg(2).
+#[inline(always)]
+pub(crate) fn message(call: &Call) {
+    let mut datagram = datagram_of(call.argument(1), call.compat);
+    datagram.sent = call.result as u64;
+    sent(call, &datagram);
+}
+
+/// sendmmsg(2): the result says how many were sent.
+#[inline(never)]
+pub(crate) fn messages(call: &Call) {
+    // struct mmsghdr: a struct msghdr and a length.
+    let stride = if call.compat { 32 } else { 64 };
+    let mut index = 0;
+    while index < i64::from(SENDMMSG_MESSAGES) {
+        if index >= call.result && index > 0 {
+            return;
+        }
+        let header = call.argument(1) + (index as u64) * stride;
+        let mut datagram = datagram_of(header, call.compat);
+        datagram.sent = u64::from(read_user::<u32>(header + stride - 8 + if call.compat { 4 } else { 0 }));
+        sent(call, &datagram);
+        index += 1;
+    }
+}
+
+/// Reads a `struct msghdr` (32-bit members for a 32-bit caller) and its first `struct iovec`.
+#[inline(always)]
+fn datagram_of(header: u64, compat: bool) -> Datagram {
+    let (name, vector) = if compat {
+        (u64::from(read_user::<u32>(header)), u64::from(read_user::<u32>(header + 8)))
+    } else {
+        (read_user(header), read_user(header + 16))
+    };
+    let name_length = u64::from(read_user::<u32>(header + if compat { 4 } else { 8 }));
+    let (payload, length) = first_buffer(vector, compat);
+    Datagram { name, name_length, payload, length, sent: 0 }
+}
+
+#[inline(always)]
+fn first_buffer(vector: u64, compat: bool) -> (u64, u64) {
+    if compat {
+        (u64::from(read_user::<u32>(vector)), u64::from(read_user::<u32>(vector + 4)))
+    } else {
+        (read_user(vector), read_user(vector + 8))
+    }
+}
+
+/// write(2) and its kin on a connected socket: only a question to a name server matters.
+#[inline(always)]
+pub(crate) fn plain(call: &Call, payload: u8) {
+    if call.result > 0 && asks_name_servers(call) {
+        unaddressed(call, call.argument(payload), call.argument(payload + 1));
+    }
+}
+
+/// writev(2).
+#[inline(always)]
+pub(crate) fn vector(call: &Call) {
+    if call.result > 0 && asks_name_servers(call) {
+        let (payload, length) = first_buffer(call.argument(1), call.compat);
+        unaddressed(call, payload, length);
+    }
+}
+
+#[inline(always)]
+fn asks_name_servers(call: &Call) -> bool {
+    guard::session(call.tag)
+        // SAFETY: a map value, checked not null.
+        .is_some_and(|session| unsafe { core::ptr::read_volatile(&raw const (*session).resolver) } != 0)
+}
+
+#[inline(always)]
+fn unaddressed(call: &Call, payload: u64, length: u64) {
+    sent(call, &Datagram { name: 0, name_length: 0, payload, length, sent: 0 });
+}
+
+/// One datagram was sent, or was not.
+#[inline(never)]
+fn sent(call: &Call, datagram: &Datagram) {
+    let fd = call.argument(0);
+    let Some(open) = net::socket_of(call, fd) else { return };
+    if open.kind != SOCK_DGRAM {
+        return;
+    }
+    net::user_address(datagram.name, datagram.name_length, call.peer());
+    // SAFETY: room that `Call` gives.
+    if unsafe { (*call.peer()).family } != 0 {
+        tell_peer(call, fd, &open, datagram.sent);
+    } else {
+        net::kernel_address(&open, true, call.peer());
+    }
+    // SAFETY: as above.
+    if call.result >= 0 && unsafe { (*call.peer()).port } == DNS_PORT && open.family != AF_UNIX {
+        tell_question(call, datagram);
+    }
+}
+
+/// A destination is told of once a socket, but each failure is.
+#[inline(always)]
+fn tell_peer(call: &Call, fd: u64, open: &Open, bytes: u64) {
+    net::kernel_address(open, false, call.local());
+    if call.result >= 0 {
+        let key = SeenPeer { socket: open.key, peer: fold(call.peer()) };
+        // SAFETY: the value is not looked at.
+        if unsafe { maps::PEERS.get(&key) }.is_some() {
+            return;
+        }
+        let _ = maps::PEERS.insert(&key, &1, 0);
+        socket::remember_unconnected(call, fd, open, bytes);
+    }
+    let act = Act { op: NetOp::Send, via: VIA_SYSCALL, error: call.error() };
+    net::emit(call, open, act);
+}
+
+/// Family, port and length, and the address folded to three words: exact for inet.
+#[inline(always)]
+fn fold(peer: *const Address) -> [u64; 4] {
+    let words = peer.cast::<u64>();
+    let mut folded = [0; 4];
+    let mut index = 0;
+    while index < 15 {
+        // SAFETY: an Address is 15 words.
+        let word = unsafe { core::ptr::read(words.add(index)) };
+        folded[if index < 3 { index } else { 3 }] ^= word.rotate_left(index as u32);
+        index += 1;
+    }
+    folded
+}
+
+#[inline(always)]
+fn tell_question(call: &Call, datagram: &Datagram) {
+    let mut writer = Writer::begin::<DnsBody>(call.scratch);
+    // SAFETY: an address; `begin` left room for the body.
+    unsafe {
+        let server_len = net::append_address(&mut writer, call.peer());
+        let payload_len = writer.user_bytes::<{ DNS_BYTES as u64 - 1 }>(datagram.payload, datagram.length);
+        *writer.body::<DnsBody>() = DnsBody { server_len, payload_len, spare: 0 };
+    }
+    writer.header(Kind::Dns, call.tag, call.task);
+    writer.submit(Kind::Dns, false);
+}

@@ -1,0 +1,246 @@
+//! Sockets of sessions: which descriptor is which, how many bytes went
+//! through, and when the last reference is gone.
+
+use agent_recorder_abi::event::{Address, NetBody, NetOp, VIA_SYSCALL};
+use agent_recorder_abi::limits::EXIT_DESCRIPTORS;
+use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
+use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_loop};
+
+use crate::emit::{Context, Scratch, Writer, scratch};
+use crate::kernel::{Task, file_of, file_one_reference, files_of, offset, read, walk};
+use crate::syscall::Call;
+use crate::{guard, maps, net};
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+
+/// A socket behind a descriptor.
+#[derive(Clone, Copy)]
+pub(crate) struct Open {
+    pub(crate) key: SocketKey,
+    /// `struct socket`.
+    pub(crate) socket: u64,
+    pub(crate) family: u16,
+    pub(crate) kind: u16,
+}
+
+/// The socket of a file, `None` for a file that is none.
+#[inline(always)]
+pub(crate) fn of_file(file: u64) -> Option<Open> {
+    if file == 0 {
+        return None;
+    }
+    let inode: u64 = read(file, offset!(file_inode));
+    if read::<u16>(inode, offset!(inode_mode)) & S_IFMT != S_IFSOCK {
+        return None;
+    }
+    let socket: u64 = read(file, offset!(file_private));
+    let sock: u64 = read(socket, offset!(socket_sk));
+    if sock == 0 {
+        return None;
+    }
+    Some(Open {
+        key: SocketKey { sock, ino: read(inode, offset!(inode_ino)) },
+        socket,
+        family: read(sock, offset!(sock_family)),
+        kind: read(socket, offset!(socket_type)),
+    })
+}
+
+/// The key of a `struct sock`; its inode number is 0 once nobody holds it open.
+#[inline(always)]
+pub(crate) fn key_of(sock: u64) -> SocketKey {
+    let socket: u64 = read(sock, offset!(sock_socket));
+    let ino = if socket == 0 { 0 } else { read(socket, offset!(socket_inode) + offset!(inode_ino)) };
+    SocketKey { sock, ino }
+}
+
+/// Remembers a socket that was used with success, and its descriptor.
+#[inline(always)]
+pub(crate) fn remember(call: &Call, fd: u64, open: &Open, flags: u32) {
+    remember_as(call, fd, open, flags, true);
+}
+
+/// The same for a socket that has no peer of its own, and whose first
+/// datagram was sent before it was known.
+#[inline(always)]
+pub(crate) fn remember_unconnected(call: &Call, fd: u64, open: &Open, sent: u64) {
+    if maps::SOCKETS.get_ptr(&open.key).is_some() {
+        return;
+    }
+    remember_as(call, fd, open, 0, false);
+    if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
+        // SAFETY: a map value, checked not null.
+        crate::emit::add(unsafe { &raw mut (*known).sent }, sent);
+    }
+}
+
+#[inline(never)]
+fn remember_as(call: &Call, fd: u64, open: &Open, flags: u32, connected: bool) {
+    if let Some(session) = guard::session(call.tag) {
+        // SAFETY: a map value, checked not null.
+        unsafe { core::ptr::write_volatile(&raw mut (*session).sockets, 1) };
+    }
+    let descriptor = DescriptorKey { files: files_of(call.task), fd };
+    // LRU maps: insertion fails only without memory; the close is then not told of.
+    let _ = maps::DESCRIPTORS.insert(&descriptor, &open.key, 0);
+    if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
+        // SAFETY: a map value, checked not null.
+        unsafe {
+            (*known).local = *call.local();
+            if connected && (*call.peer()).family != 0 {
+                (*known).peer = *call.peer();
+            }
+            (*known).flags = flags;
+        }
+        return;
+    }
+    insert(call, open, flags, connected);
+}
+
+#[inline(always)]
+fn insert(call: &Call, open: &Open, flags: u32, connected: bool) {
+    // SAFETY: `task` is typed; the value is put together in the scratch area.
+    unsafe {
+        let leader: Task = walk(call.task, offset!(task_leader));
+        let parent: Task = walk(call.task, offset!(task_parent));
+        let socket = &raw mut (*call.scratch).socket;
+        (*socket).session = call.tag.session;
+        (*socket).sent = 0;
+        (*socket).received = 0;
+        (*socket).socket = open.socket;
+        (*socket).pid = walk(call.task, offset!(task_tgid));
+        (*socket).tid = walk(call.task, offset!(task_pid));
+        (*socket).start_time = walk(leader, offset!(task_start));
+        (*socket).ppid = walk(parent, offset!(task_tgid));
+        (*socket).uid = aya_ebpf::helpers::bpf_get_current_uid_gid() as u32;
+        (*socket).flags = flags;
+        (*socket).family = open.family;
+        (*socket).kind = open.kind;
+        (*socket).local = *call.local();
+        (*socket).peer = if connected { *call.peer() } else { Address::NONE };
+        bpf_get_current_comm((&raw mut (*socket).comm).cast(), 16);
+        let _ = maps::SOCKETS.insert(&open.key, &*socket, 0);
+    }
+}
+
+/// dup(2): one more descriptor of a known socket.
+#[inline(always)]
+pub(crate) fn duplicated(call: &Call) {
+    if call.result < 0 || !uses_sockets(call.tag) {
+        return;
+    }
+    let files = files_of(call.task);
+    let from = DescriptorKey { files, fd: u64::from(call.argument(0) as u32) };
+    // SAFETY: the value is copied at once.
+    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&from).copied() }) else { return };
+    let _ = maps::DESCRIPTORS.insert(&DescriptorKey { files, fd: call.result as u64 }, &key, 0);
+}
+
+#[inline(always)]
+fn uses_sockets(tag: Tag) -> bool {
+    guard::session(tag)
+        // SAFETY: a map value, checked not null.
+        .is_some_and(|session| unsafe { core::ptr::read_volatile(&raw const (*session).sockets) } != 0)
+}
+
+/// close(2): when that was the last reference, the socket is gone by now.
+#[inline(never)]
+pub(crate) fn descriptor_closed(call: &Call) {
+    if !uses_sockets(call.tag) {
+        return;
+    }
+    let descriptor =
+        DescriptorKey { files: files_of(call.task), fd: u64::from(call.argument(0) as u32) };
+    // SAFETY: the value is copied at once.
+    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&descriptor).copied() }) else { return };
+    let _ = maps::DESCRIPTORS.remove(&descriptor);
+    if !is_alive(key) {
+        emit_closed(call.scratch, call.task, call.tag, key);
+    }
+}
+
+/// Whether the `struct sock` is still the socket that the key names: one that
+/// was closed is orphaned (`sock_orphan()`), and reused memory has another
+/// inode. Reading freed memory is harmless here, and never takes it for alive.
+#[inline(always)]
+fn is_alive(key: SocketKey) -> bool {
+    // SAFETY: the value is only compared.
+    let Some(known) = maps::SOCKETS.get_ptr(&key) else { return true };
+    // SAFETY: a map value, checked not null.
+    let socket = unsafe { (*known).socket };
+    read::<u64>(key.sock, offset!(sock_socket)) == socket
+        && read::<u64>(socket, offset!(socket_sk)) == key.sock
+        && read::<u64>(socket, offset!(socket_inode) + offset!(inode_ino)) == key.ino
+}
+
+#[inline(always)]
+fn emit_closed(scratch: *mut Scratch, task: Task, tag: Tag, key: SocketKey) {
+    let Some(known) = maps::SOCKETS.get_ptr(&key) else { return };
+    let mut writer = Writer::begin::<NetBody>(scratch);
+    // SAFETY: a map value, checked not null; `begin` left room for the body.
+    unsafe {
+        let local_len = net::append_address(&mut writer, &raw const (*known).local);
+        let peer_len = net::append_address(&mut writer, &raw const (*known).peer);
+        *writer.body::<NetBody>() = NetBody {
+            op: NetOp::Close as u8,
+            via: VIA_SYSCALL,
+            family: (*known).family,
+            socket_kind: (*known).kind,
+            spare: 0,
+            error: 0,
+            local_len,
+            peer_len,
+            sent: (*known).sent,
+            received: (*known).received,
+        };
+    }
+    let _ = maps::SOCKETS.remove(&key);
+    net::submit(writer, tag, task);
+}
+
+/// What the walk over a dying process's descriptors carries along.
+struct Descriptors {
+    scratch: *mut Scratch,
+    tag: Tag,
+}
+
+/// A process ends: the sockets that only it holds end with it.
+#[inline(always)]
+pub(crate) fn closed_by_exit(task: Task, tag: Tag) {
+    if !uses_sockets(tag) {
+        return;
+    }
+    // SAFETY: `task` and what is loaded from it are typed.
+    let shared = unsafe {
+        let files: *const u8 = walk(task, offset!(task_files));
+        files.is_null() || walk::<u32>(files, offset!(files_count)) != 1
+    };
+    // A table that lives on in another process (CLONE_FILES) closes nothing.
+    if shared {
+        return;
+    }
+    let Some(scratch) = scratch(Context::Process) else { return };
+    let mut walk = Descriptors { scratch, tag };
+    // SAFETY: the callback has the type that bpf_loop calls, and the context outlives the call.
+    unsafe {
+        bpf_loop(
+            EXIT_DESCRIPTORS,
+            closed_descriptor as *mut core::ffi::c_void,
+            (&raw mut walk).cast(),
+            0,
+        );
+    }
+}
+
+unsafe extern "C" fn closed_descriptor(index: u64, walk: *mut Descriptors) -> i64 {
+    let task = crate::kernel::current();
+    let file = file_of(task, index);
+    let Some(open) = of_file(file) else { return 0 };
+    if read::<u64>(file, offset!(file_count)) == file_one_reference() {
+        // SAFETY: bpf_loop hands on the pointer it was given.
+        let (scratch, tag) = unsafe { ((*walk).scratch, (*walk).tag) };
+        emit_closed(scratch, task, tag, open.key);
+    }
+    0
+}

@@ -1,0 +1,168 @@
+//! What the programs keep in maps between two events.
+
+use crate::limits::MAX_LIMIT;
+use crate::pod;
+
+/// The kernel's name of a session, until user space gives it a UUID.
+///
+/// The kernel counts from 1; numbers that user space hands out (`run`,
+/// adoption) have the top bit set, so that both can allocate without asking.
+pub type SessionNumber = u64;
+
+/// Set in a session number that user space handed out.
+pub const USER_SESSION: SessionNumber = 1 << 63;
+
+/// A task's mark (task storage): freed with the task, copied at fork.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tag {
+    /// 0 is "no session": the storage of a task that was released.
+    pub session: SessionNumber,
+    /// Changes at each exec and differs between processes: "first open by this program".
+    pub image: u64,
+}
+
+/// A session, shared by all its processes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    /// Destructive operations so far.
+    pub destroyed: u64,
+    /// Not 0: every member dies at its next recorded call.
+    pub condemned: u64,
+    /// Not 0: a UDP socket was connected to port 53, so plain writes are looked at.
+    pub resolver: u64,
+    /// Not 0: the session has used a socket, so closes are looked at.
+    pub sockets: u64,
+    /// CLOCK_BOOTTIME of the last `MAX_LIMIT` destructive operations; number n is at n % limit.
+    pub times: [u64; MAX_LIMIT],
+}
+
+/// Key of "this program has opened this file".
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenFile {
+    /// As in [`Tag::image`].
+    pub image: u64,
+    /// `inode.i_ino`.
+    pub ino: u64,
+    /// `super_block.s_dev`.
+    pub dev: u32,
+    /// Thread group.
+    pub pid: u32,
+}
+
+/// Names a socket for as long as it lives: its memory can be used again, its
+/// sockfs inode number differs then.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketKey {
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    /// `SOCK_INODE(sock->sk_socket)->i_ino`.
+    pub ino: u64,
+}
+
+/// A socket that a session uses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Socket {
+    /// Whose it is.
+    pub session: SessionNumber,
+    /// Bytes that sendmsg took, as its callers were told.
+    pub sent: u64,
+    /// Bytes that recvmsg gave.
+    pub received: u64,
+    /// `socket_alloc.socket`'s address, to see whether it still lives.
+    pub socket: u64,
+    /// The process that used it first.
+    pub pid: u32,
+    /// Its thread.
+    pub tid: u32,
+    /// `start_boottime` of its leader.
+    pub start_time: u64,
+    /// Parent of that process.
+    pub ppid: u32,
+    /// Real uid of that process.
+    pub uid: u32,
+    /// `comm` of that thread.
+    pub comm: [u8; 16],
+    /// One of [`crate::event::SOCKET_PENDING`] ….
+    pub flags: u32,
+    /// `AF_*`.
+    pub family: u16,
+    /// `SOCK_*`.
+    pub kind: u16,
+    /// The addresses as last known, for the record of its end.
+    pub local: crate::event::Address,
+    /// The other side.
+    pub peer: crate::event::Address,
+}
+
+/// Key of "this descriptor is that socket".
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescriptorKey {
+    /// Address of the `struct files_struct`.
+    pub files: u64,
+    /// Descriptor number.
+    pub fd: u64,
+}
+
+/// A datagram destination that was recorded once.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenPeer {
+    /// The socket.
+    pub socket: SocketKey,
+    /// Address, family and port, folded: an equal fold of two peers of one socket hides the second.
+    pub peer: [u64; 4],
+}
+
+/// A request of io_uring under way (keyed by the address of its `io_kiocb`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UringRequest {
+    /// Pairs the event of its submission with that of its completion.
+    pub token: u64,
+    /// `IORING_OP_*`.
+    pub opcode: u32,
+    /// `io_close.fd`, else -1.
+    pub fd: i32,
+    /// `io_kiocb.file` at submission.
+    pub file: u64,
+    /// The address of a connect.
+    pub address: crate::event::Address,
+}
+
+pod! {
+    Tag = 16, SeenFile = 24, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
+    Socket = 320, UringRequest = 144,
+}
+const _: () = assert!(core::mem::size_of::<Session>() == 32 + 8 * MAX_LIMIT);
+// SAFETY: repr(C), eight-byte integers only; the size assertion above shows there is no padding.
+unsafe impl crate::Pod for Session {}
+
+/// The guard's configuration, frozen before load.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardConfig {
+    /// 0 off, 1 tell, 2 kill.
+    pub action: u64,
+    /// Destructive operations, 1 to [`MAX_LIMIT`].
+    pub limit: u64,
+    /// Within this time, ns.
+    pub window: u64,
+}
+
+impl GuardConfig {
+    /// Counts nothing.
+    pub const OFF: Self = Self { action: 0, limit: 1, window: 0 };
+}
+
+/// [`GuardConfig::action`]: the session is told of and goes on.
+pub const GUARD_ALERT: u64 = 1;
+/// [`GuardConfig::action`]: the session dies.
+pub const GUARD_KILL: u64 = 2;
+
+pod! { GuardConfig = 24 }

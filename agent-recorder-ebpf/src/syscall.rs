@@ -1,0 +1,186 @@
+//! System calls seen at their exit: one table look-up, one tag look-up, then
+//! the one function that knows the operation.
+//!
+//! Only at the exit: number and arguments are still in the registers, the
+//! result is there, and the caller's strings have just been read by the
+//! kernel, so their pages are present. One hook instead of two also halves
+//! what every other process pays.
+
+use agent_recorder_abi::event::Address;
+use agent_recorder_abi::limits::SYSCALL_NUMBERS;
+use agent_recorder_abi::state::Tag;
+use agent_recorder_abi::syscalls::{
+    HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CONNECT, HANDLE_DUP, HANDLE_EXEC, HANDLE_FILE,
+    HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN, HANDLE_SENDMMSG, HANDLE_SENDMSG, HANDLE_SENDTO,
+    HANDLE_SOCKETCALL, HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL, NO_ARG, Spec,
+};
+
+use crate::arch::{self, Registers};
+use crate::emit::{Context, Scratch, scratch};
+use crate::kernel::{Task, current, is_compat, read_user};
+use crate::{exec, file, guard, maps, net, send, socket, task};
+
+/// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
+/// with EINTR, and is recorded when it does come back (include/linux/errno.h).
+const RESTARTS: core::ops::RangeInclusive<i64> = -516..=-512;
+
+/// What a handler gets.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) scratch: *mut Scratch,
+    pub(crate) task: Task,
+    pub(crate) tag: Tag,
+    pub(crate) spec: *const Spec,
+    pub(crate) result: i64,
+    pub(crate) compat: bool,
+}
+
+impl Call {
+    /// Room for this side's address.
+    #[inline(always)]
+    pub(crate) fn local(&self) -> *mut Address {
+        // SAFETY: a field of a map value.
+        unsafe { &raw mut (*self.scratch).local }
+    }
+
+    /// Room for the other side's.
+    #[inline(always)]
+    pub(crate) fn peer(&self) -> *mut Address {
+        // SAFETY: as above.
+        unsafe { &raw mut (*self.scratch).peer }
+    }
+
+    /// An argument by its number.
+    #[inline(always)]
+    pub(crate) fn argument(&self, index: u8) -> u64 {
+        let index = crate::kernel::bound::<7>(u64::from(index));
+        // SAFETY: the mask keeps the index inside the eight elements.
+        unsafe {
+            core::ptr::read_volatile(
+                (&raw const (*self.scratch).arguments).cast::<u64>().add(index as usize),
+            )
+        }
+    }
+
+    /// An argument that the table may not have.
+    #[inline(always)]
+    pub(crate) fn optional(&self, index: u8) -> Option<u64> {
+        if index == NO_ARG { None } else { Some(self.argument(index)) }
+    }
+
+    /// The result as an errno, 0 for success.
+    #[inline(always)]
+    pub(crate) fn error(&self) -> u32 {
+        if self.result < 0 { (-self.result) as u32 } else { 0 }
+    }
+}
+
+/// A system call ends.
+#[inline(always)]
+pub(crate) fn finished(regs: *const Registers, result: i64) {
+    let task = current();
+    let compat = is_compat(task);
+    // SAFETY: `regs` is the hook's argument.
+    let number = unsafe { arch::number(regs) };
+    if number >= SYSCALL_NUMBERS {
+        return;
+    }
+    let Some(spec) = maps::SYSCALLS.get_ptr(if compat { number + SYSCALL_NUMBERS } else { number }) else {
+        return;
+    };
+    // SAFETY: an element of an array map.
+    let handle = unsafe { (*spec).handle };
+    if handle == HANDLE_NONE {
+        return;
+    }
+    let Some(tag) = task::tag_of(task) else { return };
+    let Some(scratch) = scratch(Context::Process) else { return };
+    // SAFETY: `regs` is the hook's argument, the area has eight elements.
+    unsafe { arch::arguments(regs, compat, (&raw mut (*scratch).arguments).cast()) };
+    let call = Call { scratch, task, tag, spec, result, compat };
+    dispatch(&call, handle);
+    guard::enforce(tag);
+}
+
+#[inline(always)]
+fn dispatch(call: &Call, handle: u8) {
+    match handle {
+        HANDLE_CLOSE => socket::descriptor_closed(call),
+        HANDLE_WRITE => send::plain(call, 1),
+        HANDLE_WRITEV => send::vector(call),
+        HANDLE_CONNECT => net::connected(call),
+        // Not recorded: a call that will be made again.
+        _ if RESTARTS.contains(&call.result) => {}
+        HANDLE_OPEN => file::opened(call),
+        HANDLE_FILE => file::operated(call),
+        HANDLE_EXEC => exec_failed(call),
+        HANDLE_DUP => duplicated(call),
+        HANDLE_ACCEPT => net::accepted(call),
+        HANDLE_BIND => net::bound_to(call),
+        HANDLE_LISTEN => net::listening(call),
+        HANDLE_SENDTO => send::to(call),
+        HANDLE_SENDMSG => send::message(call),
+        HANDLE_SENDMMSG => send::messages(call),
+        HANDLE_SOCKETCALL => socketcall(call),
+        _ => {}
+    }
+}
+
+/// An exec that succeeded was recorded before it ran.
+#[inline(never)]
+fn exec_failed(call: &Call) {
+    if call.result >= 0 {
+        return;
+    }
+    // SAFETY: an element of an array map.
+    let path = unsafe { (*call.spec).path };
+    let filename = call.argument(path);
+    let argv = call.argument(path + 1);
+    exec::failed(call, filename, argv);
+}
+
+/// F_DUPFD and F_DUPFD_CLOEXEC (fcntl(2)).
+const DUPLICATES: [u64; 2] = [0, 1030];
+
+#[inline(always)]
+fn duplicated(call: &Call) {
+    // SAFETY: an element of an array map.
+    let marks = unsafe { (*call.spec).marks };
+    if marks & MARK_FCNTL != 0 {
+        let command = call.argument(1);
+        if command != DUPLICATES[0] && command != DUPLICATES[1] {
+            return;
+        }
+    }
+    socket::duplicated(call);
+}
+
+/// socketcall(2): the second argument points to the real arguments, 32 bits each.
+#[inline(never)]
+fn socketcall(call: &Call) {
+    let which = call.argument(0);
+    let array = call.argument(1);
+    let mut index = 0;
+    while index < 6 {
+        let value = u64::from(read_user::<u32>(array + index * 4));
+        // SAFETY: six of eight elements.
+        unsafe {
+            core::ptr::write_volatile(
+                (&raw mut (*call.scratch).arguments).cast::<u64>().add(index as usize),
+                value,
+            );
+        }
+        index += 1;
+    }
+    // Numbers of include/uapi/linux/net.h.
+    match which {
+        2 => net::bound_to(call),
+        3 => net::connected(call),
+        4 => net::listening(call),
+        5 | 18 => net::accepted(call),
+        9 | 11 => send::to_by_socketcall(call, which == 11),
+        16 => send::message(call),
+        20 => send::messages(call),
+        _ => {}
+    }
+}

@@ -1,0 +1,149 @@
+//! `run`: a command as a session, recorded by this process for as long as it lives.
+
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::ExitCode;
+
+use agent_recorder_abi::state::{GUARD_KILL, GuardConfig};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, waitpid};
+
+use super::{Common, Error};
+use crate::kernel;
+use crate::record::SessionId;
+use crate::recorder::{Recorder, Setup};
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A name for the session.
+    #[arg(long, default_value = "")]
+    name: String,
+    /// The agent's name.
+    #[arg(long, default_value = "")]
+    agent: String,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Exit status is the command's, 128 + signal when it was killed.
+pub fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
+    let setup = Setup {
+        kernel: kernel::Options {
+            priority_ring_bytes: 8 << 20,
+            bulk_ring_bytes: 16 << 20,
+            guard: GuardConfig { action: GUARD_KILL, limit: 64, window: 10_000_000_000 },
+            rules: Vec::new(),
+        },
+        rules: Vec::new(),
+        spool: common.state_dir().join("spool"),
+    };
+    let mut recorder = Recorder::start(setup)?;
+    let child = Child::spawn(&args.command)?;
+    let id = recorder.register(child.pid(), agent_name(args), &args.name)?;
+    let status = child.release_and_wait(&mut recorder)?;
+    recorder.finish()?;
+    summarise(&recorder, id);
+    Ok(exit_code(status))
+}
+
+/// The agent's name, by default the command's.
+fn agent_name(args: &Args) -> &str {
+    if !args.agent.is_empty() {
+        return &args.agent;
+    }
+    let command = args.command.first().and_then(|command| command.to_str()).unwrap_or_default();
+    command.rsplit('/').next().unwrap_or_default()
+}
+
+fn summarise(recorder: &Recorder, id: SessionId) {
+    let Some(session) = recorder.sessions().ended().find(|session| session.id == id) else { return };
+    let totals = session.totals;
+    let end = if session.killed { ", stopped by the guard" } else { "" };
+    eprintln!(
+        "agent-recorder: session {id}: {} records, {} processes, {} files destroyed{end}",
+        totals.records, totals.processes, totals.files_destroyed
+    );
+}
+
+fn exit_code(status: WaitStatus) -> ExitCode {
+    let code = match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => 1,
+    };
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+/// A child that waits before it execs, so that it is tagged first.
+struct Child {
+    pid: Pid,
+    process: OwnedFd,
+    gate: OwnedFd,
+}
+
+impl Child {
+    /// Forks. The child reads one byte from a pipe, then execs.
+    fn spawn(command: &[OsString]) -> Result<Self, Error> {
+        let system = |what: &str| {
+            let what = what.to_owned();
+            move |errno: rustix::io::Errno| Error::System { what, source: errno.into() }
+        };
+        let strings: Vec<CString> = command
+            .iter()
+            .map(|argument| CString::new(argument.as_bytes()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::Usage("an argument holds a NUL byte".to_owned()))?;
+        let mut argv: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
+        argv.push(std::ptr::null());
+        let (read, write) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(system("make a pipe"))?;
+        // SAFETY: the child calls only async-signal-safe functions, on memory made before the fork.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: as above; argv ends with a null pointer.
+            unsafe { exec_when_released(&read, &argv) }
+        }
+        let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::AGAIN).map_err(system("fork"))?;
+        let process = pidfd_open(pid, PidfdFlags::empty()).map_err(system("open the child's pidfd"))?;
+        Ok(Self { pid, process, gate: write })
+    }
+
+    fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    fn release_and_wait(self, recorder: &mut Recorder) -> Result<WaitStatus, Error> {
+        let wait = |errno: rustix::io::Errno| Error::System { what: "wait for the command".to_owned(), source: errno.into() };
+        recorder.watch(self.process.as_fd())?;
+        rustix::io::write(&self.gate, b"x").map_err(wait)?;
+        drop(self.gate);
+        while !recorder.step()? {}
+        loop {
+            if let Some((_, status)) = waitpid(Some(self.pid), WaitOptions::empty()).map_err(wait)? {
+                return Ok(status);
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// To be called in a forked child: allocates nothing, takes no lock.
+unsafe fn exec_when_released(gate: &OwnedFd, argv: &[*const libc::c_char]) -> ! {
+    let mut byte = [0u8; 1];
+    let gate = std::os::fd::AsRawFd::as_raw_fd(gate);
+    // SAFETY: plain system calls on memory of this frame and of `argv`.
+    unsafe {
+        // Nothing comes when the recorder died: then nothing is run unrecorded.
+        if libc::read(gate, byte.as_mut_ptr().cast(), 1) == 1 {
+            libc::execvp(argv[0], argv.as_ptr());
+            let reason = if *libc::__errno_location() == libc::ENOENT { 127 } else { 126 };
+            let message = b"agent-recorder: the command cannot be run\n";
+            libc::write(2, message.as_ptr().cast(), message.len());
+            libc::_exit(reason);
+        }
+        libc::_exit(125)
+    }
+}

@@ -1,0 +1,187 @@
+//! Bytes of a ring to an event: by copy, every length checked.
+//!
+//! Not here: joining an event with what is known of its process (`session`).
+
+use agent_recorder_abi::Pod;
+use agent_recorder_abi::event::{
+    Address, DnsBody, ExecBody, ExitBody, FileBody, ForkBody, GuardBody, Header, Kind, NetBody, SessionBody,
+};
+
+use super::Error;
+
+/// One event.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// Who and when.
+    pub header: Header,
+    /// What.
+    pub body: Body<'a>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Body<'a> {
+    /// A session began by a rule.
+    Session(SessionBody),
+    /// A program was started or failed to.
+    Exec {
+        /// Numbers.
+        body: ExecBody,
+        /// Walked.
+        exe: &'a [u8],
+        /// As it was asked for.
+        filename: &'a [u8],
+        /// Walked.
+        cwd: &'a [u8],
+        /// Each argument ended by a NUL.
+        argv: &'a [u8],
+    },
+    /// A process ended.
+    Exit(ExitBody),
+    /// A process was made.
+    Fork(ForkBody),
+    /// The guard's limit was met.
+    Guard(GuardBody),
+    /// A file operation.
+    File(FileEvent<'a>),
+    /// The result of an announced one.
+    Uring(FileEvent<'a>),
+    /// A socket operation.
+    Network(NetworkEvent),
+    /// A question.
+    Dns {
+        /// Whom it went to.
+        server: Address,
+        /// The datagram's beginning.
+        payload: &'a [u8],
+    },
+}
+
+/// A file operation.
+#[derive(Clone, Debug)]
+pub struct FileEvent<'a> {
+    /// Numbers.
+    pub body: FileBody,
+    /// Where the first path starts, walked; the file itself when `path` is empty.
+    pub base: &'a [u8],
+    /// As the caller gave it.
+    pub path: &'a [u8],
+    /// Of the second path.
+    pub base2: &'a [u8],
+    /// As the caller gave it.
+    pub path2: &'a [u8],
+    /// An attribute's name, a link's target, a mount's source.
+    pub extra: &'a [u8],
+}
+
+/// A socket operation.
+#[derive(Clone, Debug)]
+pub struct NetworkEvent {
+    /// Numbers.
+    pub body: NetBody,
+    /// This side.
+    pub local: Address,
+    /// The other.
+    pub peer: Address,
+}
+
+/// Takes an event apart.
+///
+/// # Errors
+///
+/// It is shorter than it says, or of an unknown kind.
+pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Error> {
+    let mut input = Input { rest: bytes, total: bytes.len() };
+    let header: Header = input.value("header")?;
+    let kind = Kind::from_number(header.kind).ok_or(input.damaged("kind"))?;
+    let body = match kind {
+        Kind::Session => Body::Session(input.value("body")?),
+        Kind::Exec => exec(&mut input)?,
+        Kind::Exit => Body::Exit(input.value("body")?),
+        Kind::Fork => Body::Fork(input.value("body")?),
+        Kind::Guard => Body::Guard(input.value("body")?),
+        Kind::Delete | Kind::File | Kind::Open => Body::File(file(&mut input)?),
+        Kind::Uring => Body::Uring(file(&mut input)?),
+        Kind::Network => {
+            let body: NetBody = input.value("body")?;
+            let local = input.address(body.local_len)?;
+            let peer = input.address(body.peer_len)?;
+            Body::Network(NetworkEvent { body, local, peer })
+        }
+        Kind::Dns => {
+            let body: DnsBody = input.value("body")?;
+            let server = input.address(body.server_len)?;
+            Body::Dns { server, payload: input.segment(body.payload_len)? }
+        }
+    };
+    Ok(Event { header, body })
+}
+
+fn exec<'a>(input: &mut Input<'a>) -> Result<Body<'a>, Error> {
+    let body: ExecBody = input.value("body")?;
+    Ok(Body::Exec {
+        exe: input.segment(body.exe_len)?,
+        filename: input.segment(body.filename_len)?,
+        cwd: input.segment(body.cwd_len)?,
+        argv: input.segment(body.argv_len)?,
+        body,
+    })
+}
+
+fn file<'a>(input: &mut Input<'a>) -> Result<FileEvent<'a>, Error> {
+    let body: FileBody = input.value("body")?;
+    Ok(FileEvent {
+        base: input.segment(body.base_len)?,
+        path: input.segment(body.path_len)?,
+        base2: input.segment(body.base2_len)?,
+        path2: input.segment(body.path2_len)?,
+        extra: input.segment(body.extra_len)?,
+        body,
+    })
+}
+
+struct Input<'a> {
+    rest: &'a [u8],
+    total: usize,
+}
+
+impl<'a> Input<'a> {
+    fn damaged(&self, part: &'static str) -> Error {
+        Error::Event { part, length: self.total }
+    }
+
+    fn take(&mut self, length: usize, part: &'static str) -> Result<&'a [u8], Error> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(|| self.damaged(part))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn value<T: Pod + Default>(&mut self, part: &'static str) -> Result<T, Error> {
+        let bytes = self.take(size_of::<T>(), part)?;
+        Ok(copy(bytes))
+    }
+
+    fn segment(&mut self, length: u16) -> Result<&'a [u8], Error> {
+        self.take(length.into(), "segment")
+    }
+
+    /// An address comes as far as its family needs it.
+    fn address(&mut self, length: u16) -> Result<Address, Error> {
+        let bytes = self.take(length.into(), "address")?;
+        if bytes.len() > size_of::<Address>() {
+            return Err(self.damaged("address"));
+        }
+        let mut whole = [0; size_of::<Address>()];
+        whole[..bytes.len()].copy_from_slice(bytes);
+        Ok(copy(&whole))
+    }
+}
+
+/// Copies a value out; `bytes` has its size.
+fn copy<T: Pod + Default>(bytes: &[u8]) -> T {
+    assert_eq!(bytes.len(), size_of::<T>());
+    let mut value = T::default();
+    // SAFETY: T is Pod: any bytes are a value of it, and both sides have its size.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut value).cast(), bytes.len()) };
+    value
+}

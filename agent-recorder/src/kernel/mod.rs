@@ -1,0 +1,20 @@
+//! The kernel side seen from here: loading the programs, tagging tasks,
+//! draining the rings, decoding events.
+//!
+//! Not here: what an event means for a session (`session`), and any record.
+
+mod bpf;
+mod counters;
+mod decode;
+mod error;
+mod load;
+mod offsets;
+mod ring;
+mod tags;
+
+pub use counters::Counters;
+pub use decode::{Body, Event, FileEvent, NetworkEvent, decode};
+pub use error::Error;
+pub use load::{Kernel, Options};
+pub use ring::{Batch, Rings};
+pub use tags::Tags;

@@ -1,0 +1,65 @@
+//! What was lost, told once each: differences of exact counters.
+
+use agent_recorder_abi::event::{KINDS, Kind, Trouble};
+
+use crate::kernel::Counters;
+use crate::record::proto;
+use crate::session::Totalled;
+
+/// What was told of so far, and what this side lost.
+#[derive(Debug, Default)]
+pub(super) struct LossLedger {
+    told: Counters,
+    told_damaged: u64,
+    told_pending: u64,
+    /// Events that did not decode.
+    pub(super) damaged: u64,
+    /// Announcements that had no room.
+    pub(super) pending: u64,
+}
+
+impl LossLedger {
+    /// A loss record's content for each stage that lost something since the last call.
+    pub(super) fn news(&mut self, now: &Counters) -> Vec<proto::Loss> {
+        let mut losses = Vec::new();
+        for (stage, priority) in [("ring_priority", true), ("ring_bulk", false)] {
+            let kinds = Kind::ALL
+                .iter()
+                .filter(|kind| kind.is_priority() == priority)
+                .map(|&kind| (kind.name(), now.lost(kind) - self.told.lost(kind)));
+            losses.extend(loss(stage, kinds));
+        }
+        let troubles = Trouble::ALL
+            .iter()
+            // A cut path is marked on its record: nothing is missing.
+            .filter(|trouble| !matches!(trouble, Trouble::WalkCut))
+            .map(|&trouble| (trouble.name(), now.trouble(trouble) - self.told.trouble(trouble)));
+        losses.extend(loss("map_full", troubles));
+        losses.extend(loss("decode", [("damaged", self.damaged - self.told_damaged)]));
+        losses.extend(loss("pending", [("uring", self.pending - self.told_pending)]));
+        self.told = *now;
+        (self.told_damaged, self.told_pending) = (self.damaged, self.pending);
+        losses
+    }
+}
+
+fn loss<'a>(stage: &str, kinds: impl IntoIterator<Item = (&'a str, u64)>) -> Option<proto::Loss> {
+    let kinds: Vec<_> = kinds
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(kind, count)| proto::KindCount { kind: kind.to_owned(), count })
+        .collect();
+    let count = kinds.iter().map(|kind| kind.count).sum();
+    (count > 0).then(|| proto::Loss { stage: stage.to_owned(), count, kinds })
+}
+
+/// Made, delivered and lost per kind, for a session's end.
+pub(super) fn totals(counters: &Counters, delivered: &[u64; KINDS]) -> Totalled {
+    let list = |counts: &[u64; KINDS]| {
+        Kind::ALL
+            .iter()
+            .map(|&kind| proto::KindCount { kind: kind.name().to_owned(), count: counts[kind as usize] })
+            .collect()
+    };
+    Totalled { produced: list(&counters.produced), delivered: list(delivered), lost: list(&counters.lost) }
+}

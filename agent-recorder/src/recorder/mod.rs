@@ -1,0 +1,295 @@
+//! The recorder: one thread that carries events from the rings through
+//! session and guard into the spool.
+//!
+//! Not here: what any room decides. This is the corridor between them.
+
+mod loss;
+
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use agent_recorder_abi::event::{GuardBody, Header, KINDS};
+use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
+
+use crate::guard;
+use crate::kernel::{self, Batch, Kernel, Rings, decode};
+use crate::record::{SessionId, proto};
+use crate::session::{self, Begin, Notice, RuleName, Tracker, authority};
+use crate::spool::{self, Spool};
+use loss::LossLedger;
+
+/// An error that ends the recorder.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Of the kernel side.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// Of the store.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
+}
+
+/// What a recorder is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// What the kernel side takes.
+    pub kernel: kernel::Options,
+    /// The rules' names, in the order of their numbers.
+    pub rules: Vec<RuleName>,
+    /// Where streams are kept.
+    pub spool: PathBuf,
+}
+
+/// The profile that is in use; the only one so far.
+const PROFILE: &str = "tracepoint";
+/// The guard's one policy so far, as enforcement records name it.
+const POLICY: &str = "bulk-delete";
+/// Records are durable this long after they were made, at the latest.
+const SYNC_INTERVAL: Duration = Duration::from_millis(500);
+/// Wait for events that were too young for the last batch.
+const SETTLE: Duration = Duration::from_millis(3);
+/// Longest wait without an event, so that counters are looked at.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// One recorder.
+#[derive(Debug)]
+pub struct Recorder {
+    kernel: Kernel,
+    rings: Rings,
+    batch: Batch,
+    tracker: Tracker,
+    spool: Spool,
+    loss: LossLedger,
+    delivered: [u64; KINDS],
+    next_session: SessionNumber,
+    last_sync: Instant,
+    unsynced: bool,
+}
+
+impl Recorder {
+    /// Loads and attaches the kernel programs and opens the spool.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses, or the spool cannot be opened.
+    pub fn start(setup: Setup) -> Result<Self, Error> {
+        let spool = Spool::open(&setup.spool, spool::Options::default())?;
+        let (mut kernel, rings) = Kernel::load(&setup.kernel)?;
+        kernel.attach()?;
+        let mut recorder = Self {
+            kernel,
+            rings,
+            batch: Batch::default(),
+            tracker: Tracker::new(setup.rules, PROFILE),
+            spool,
+            loss: LossLedger::default(),
+            delivered: [0; KINDS],
+            next_session: USER_SESSION,
+            last_sync: Instant::now(),
+            unsynced: false,
+        };
+        recorder.tell("recorder_start", PROFILE)?;
+        Ok(recorder)
+    }
+
+    /// The spool's stream folder.
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// The sessions.
+    pub fn sessions(&self) -> &session::Registry {
+        &self.tracker.registry
+    }
+
+    /// Has [`Recorder::step`] end when this is readable.
+    ///
+    /// # Errors
+    ///
+    /// epoll_ctl(2) refuses.
+    pub fn watch(&self, other: BorrowedFd<'_>) -> Result<(), Error> {
+        Ok(self.rings.watch(other)?)
+    }
+
+    /// Puts a process that has not exec'd yet into a session of its own.
+    ///
+    /// # Errors
+    ///
+    /// It is gone, or the kernel has no room.
+    pub fn register(&mut self, pid: u32, agent: &str, name: &str) -> Result<SessionId, Error> {
+        self.next_session += 1;
+        let number = self.next_session;
+        self.kernel.begin_session(number)?;
+        let begin = Begin {
+            number,
+            agent: agent.to_owned(),
+            rule: "run".to_owned(),
+            name: name.to_owned(),
+            origin: proto::Origin::Run,
+            root: pid,
+            authority: authority::of_process(pid),
+        };
+        let id = self.tracker.begin_session(begin);
+        self.kernel.tags().set_process(pid, Tag { session: number, image: session::boot_ns() })?;
+        Ok(id)
+    }
+
+    /// Waits for events, and carries them. True when the watched descriptor is readable.
+    ///
+    /// # Errors
+    ///
+    /// The rings, the maps or the spool fail.
+    pub fn step(&mut self) -> Result<bool, Error> {
+        let wait = if self.unsynced { SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed()) } else { IDLE };
+        let wait = if self.batch.holds_back() { SETTLE.min(wait) } else { wait };
+        let woken = self.rings.wait(wait)?;
+        while self.carry(false)? {}
+        self.tell_losses()?;
+        if self.unsynced && self.last_sync.elapsed() >= SYNC_INTERVAL {
+            self.sync()?;
+        } else {
+            self.spool.flush()?;
+        }
+        Ok(woken.other)
+    }
+
+    /// Carries everything that was made until now, ends what still runs and makes it durable.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Recorder::step`].
+    pub fn finish(&mut self) -> Result<(), Error> {
+        while self.carry(true)? {}
+        self.tell_losses()?;
+        let running: Vec<_> = self.tracker.registry.live().iter().map(|session| session.number).collect();
+        for number in running {
+            self.end(number, proto::EndReason::Detached)?;
+        }
+        self.tell("recorder_stop", "")?;
+        self.sync()
+    }
+
+    /// Ends every process of a session.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's map cannot be written.
+    pub fn kill(&mut self, number: SessionNumber) -> Result<guard::Killed, Error> {
+        if let Some(session) = self.tracker.registry.get_mut(number) {
+            session.killed = true;
+        }
+        self.kernel.condemn(number)?;
+        Ok(guard::kill(self.kernel.tags(), number))
+    }
+
+    /// One batch from ring to spool. True when there is more.
+    fn carry(&mut self, last: bool) -> Result<bool, Error> {
+        let more = self.rings.drain(&mut self.batch, last);
+        if self.batch.is_empty() {
+            return Ok(more);
+        }
+        self.tracker.begin_batch();
+        let (mut records, mut notices) = (Vec::new(), Vec::new());
+        for bytes in self.batch.iter() {
+            match decode(bytes) {
+                Ok(event) => {
+                    if let Some(count) = self.delivered.get_mut(usize::from(event.header.kind)) {
+                        *count += 1;
+                    }
+                    self.tracker.absorb(&event, &mut records, &mut notices);
+                }
+                Err(_) => self.loss.damaged += 1,
+            }
+        }
+        self.store(records)?;
+        for notice in notices {
+            match notice {
+                Notice::Limit(header, body) => self.enforce(&header, body)?,
+                Notice::Empty(number) => self.end(number, proto::EndReason::Exited)?,
+            }
+        }
+        Ok(more)
+    }
+
+    fn enforce(&mut self, header: &Header, body: GuardBody) -> Result<(), Error> {
+        let kill = body.killed != 0;
+        let mut killed = guard::Killed::default();
+        if let Some(session) = self.tracker.registry.get_mut(header.session) {
+            // Threads that were past the limit together each told of it: one sweep ends them all.
+            if kill && std::mem::replace(&mut session.killed, true) {
+                return Ok(());
+            }
+        }
+        if kill {
+            killed = guard::kill(self.kernel.tags(), header.session);
+            killed.pids.insert(header.pid);
+        }
+        let latency = session::boot_ns().saturating_sub(header.time);
+        let sample = self.tracker.registry.get_mut(header.session).map(|session| session.sample.iter().cloned().collect());
+        let enforcement = proto::Enforcement {
+            policy: POLICY.to_owned(),
+            action: if kill { proto::Action::Kill } else { proto::Action::Alert }.into(),
+            count: body.count,
+            limit: body.limit,
+            window_ns: body.window,
+            sample: sample.unwrap_or_default(),
+            killed: killed.pids.into_iter().collect(),
+            survivors: u32::try_from(killed.survivors.len()).unwrap_or(u32::MAX),
+            latency_ns: latency,
+            operation_may_have_completed: kill,
+        };
+        let record = self.tracker.enforcement(header, enforcement);
+        self.store([record])?;
+        self.sync()
+    }
+
+    fn end(&mut self, number: SessionNumber, reason: proto::EndReason) -> Result<(), Error> {
+        self.tell_losses()?;
+        let totals = loss::totals(&self.kernel.counters()?, &self.delivered);
+        let records = self.tracker.end_session(number, reason, totals);
+        self.store(records)?;
+        self.kernel.end_session(number);
+        self.sync()
+    }
+
+    fn tell_losses(&mut self) -> Result<(), Error> {
+        let counters = self.kernel.counters()?;
+        self.loss.pending = self.tracker.pending_lost;
+        let losses = self.loss.news(&counters);
+        if losses.is_empty() {
+            return Ok(());
+        }
+        let records: Vec<_> = losses
+            .into_iter()
+            .map(|loss| self.tracker.stream_record(proto::record::Body::Loss(loss)))
+            .collect();
+        self.store(records)?;
+        self.sync()
+    }
+
+    fn tell(&mut self, event: &str, detail: &str) -> Result<(), Error> {
+        let body = proto::record::Body::StreamEvent(proto::StreamEvent {
+            event: event.to_owned(),
+            detail: detail.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        });
+        let record = self.tracker.stream_record(body);
+        self.store([record])
+    }
+
+    fn store(&mut self, records: impl IntoIterator<Item = proto::Record>) -> Result<(), Error> {
+        for record in records {
+            self.spool.append(record)?;
+            self.unsynced = true;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.spool.sync()?;
+        self.last_sync = Instant::now();
+        self.unsynced = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,345 @@
+//! Records as JSON objects, one a line.
+//!
+//! Names are lowerCamelCase, enums their names, an errno its name, an address
+//! "addr:port", "[v6]:port" or a unix path ("@name" for an abstract one). Bytes
+//! that are not UTF-8 are shown with replacement characters and given exactly
+//! in a sibling `…B64` (RFC 4648 section 4).
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::record::{SessionId, StreamId, errno_name, proto};
+use proto::record::Body;
+
+type Object = Map<String, Value>;
+
+/// One record as an object. Each message is taken apart field by field, so that a new one cannot be forgotten.
+pub fn to_json(stream: StreamId, record: &proto::Record) -> Value {
+    let proto::Record { seq, session_id, time_unix_ns, time_boot_ns, chain: _, process, body } = record;
+    let mut object = Object::new();
+    object.insert("seq".into(), json!(seq));
+    object.insert("streamId".into(), json!(stream.to_string()));
+    if let Some(session) = SessionId::from_bytes(session_id) {
+        object.insert("sessionId".into(), json!(session.to_string()));
+    }
+    object.insert("time".into(), json!(rfc3339(*time_unix_ns)));
+    object.insert("bootNs".into(), json!(time_boot_ns));
+    if let Some(process) = process {
+        object.insert("process".into(), process_json(process).into());
+    }
+    if let Some((name, body)) = body.as_ref().map(body_json) {
+        object.insert(name.into(), body.into());
+    }
+    object.into()
+}
+
+/// RFC 3339 with nanoseconds, UTC.
+pub(super) fn rfc3339(unix_ns: i64) -> String {
+    jiff::Timestamp::from_nanosecond(unix_ns.into()).map_or_else(|_| unix_ns.to_string(), |time| format!("{time:.9}"))
+}
+
+fn process_json(process: &proto::Process) -> Object {
+    let proto::Process { pid, ppid, tid, start_time_ns, uid, loginuid, comm, exe, cwd, cgroup } = process;
+    let mut object = Object::new();
+    object.insert("pid".into(), json!(pid));
+    object.insert("ppid".into(), json!(ppid));
+    object.insert("tid".into(), json!(tid));
+    object.insert("startTimeNs".into(), json!(start_time_ns));
+    object.insert("uid".into(), json!(uid));
+    if let Some(loginuid) = loginuid {
+        object.insert("loginuid".into(), json!(loginuid));
+    }
+    bytes(&mut object, "comm", comm);
+    bytes(&mut object, "exe", exe);
+    bytes(&mut object, "cwd", cwd);
+    bytes(&mut object, "cgroup", cgroup);
+    object
+}
+
+/// Text, and the exact bytes beside it where it is not UTF-8.
+fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
+    object.insert(name.into(), String::from_utf8_lossy(bytes).into());
+    if std::str::from_utf8(bytes).is_err() {
+        object.insert(format!("{name}B64"), STANDARD.encode(bytes).into());
+    }
+}
+
+fn body_json(body: &Body) -> (&'static str, Object) {
+    match body {
+        Body::SessionStart(start) => ("sessionStart", session_start(start)),
+        Body::SessionEnd(end) => ("sessionEnd", session_end(end)),
+        Body::Exec(exec) => ("exec", exec_json(exec)),
+        Body::Fork(fork) => ("fork", fork_json(fork)),
+        Body::Exit(exit) => ("exit", exit_json(exit)),
+        Body::File(file) => ("file", file_json(file)),
+        Body::Network(network) => ("network", network_json(network)),
+        Body::Dns(dns) => ("dns", dns_json(dns)),
+        Body::Enforcement(enforcement) => ("enforcement", enforcement_json(enforcement)),
+        Body::Loss(loss) => ("loss", loss_json(loss)),
+        Body::StreamEvent(event) => {
+            let proto::StreamEvent { event, detail, version } = event;
+            ("streamEvent", object([("event", json!(event)), ("detail", json!(detail)), ("version", json!(version))]))
+        }
+    }
+}
+
+fn object<const N: usize>(pairs: [(&str, Value); N]) -> Object {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn session_start(start: &proto::SessionStart) -> Object {
+    let proto::SessionStart { agent, rule, authority, name, origin: _, host, boot_id, profile } = start;
+    let mut out = object([("agent", json!(agent)), ("rule", json!(rule)), ("origin", json!(start.origin().as_str_name()))]);
+    if !name.is_empty() {
+        out.insert("name".into(), json!(name));
+    }
+    bytes(&mut out, "host", host);
+    out.insert("bootId".into(), json!(boot_id));
+    out.insert("profile".into(), json!(profile));
+    if let Some(authority) = authority {
+        out.insert("authority".into(), authority_json(authority).into());
+    }
+    out
+}
+
+fn authority_json(authority: &proto::Authority) -> Object {
+    let proto::Authority { uid, gid, user, loginuid, login_user, tty, ssh_connection, sudo_user, capabilities, ancestors } = authority;
+    let mut out = object([("uid", json!(uid)), ("gid", json!(gid)), ("user", json!(user))]);
+    if let Some(loginuid) = loginuid {
+        out.insert("loginuid".into(), json!(loginuid));
+        out.insert("loginUser".into(), json!(login_user));
+    }
+    if !tty.is_empty() {
+        bytes(&mut out, "tty", tty);
+    }
+    if !ssh_connection.is_empty() {
+        out.insert("sshConnection".into(), json!(ssh_connection));
+    }
+    if !sudo_user.is_empty() {
+        out.insert("sudoUser".into(), json!(sudo_user));
+    }
+    out.insert("capabilities".into(), json!(format!("{capabilities:016x}")));
+    let ancestors: Vec<Value> = ancestors
+        .iter()
+        .map(|proto::Ancestor { pid, start_time_ns, uid, comm, exe }| {
+            let mut out = object([("pid", json!(pid)), ("startTimeNs", json!(start_time_ns)), ("uid", json!(uid))]);
+            bytes(&mut out, "comm", comm);
+            bytes(&mut out, "exe", exe);
+            out.into()
+        })
+        .collect();
+    out.insert("ancestors".into(), ancestors.into());
+    out
+}
+
+fn session_end(end: &proto::SessionEnd) -> Object {
+    let proto::SessionEnd { reason: _, totals } = end;
+    let mut out = object([("reason", json!(end.reason().as_str_name()))]);
+    if let Some(totals) = totals {
+        let proto::Totals { records, processes, execs, files_destroyed, duration_ns, produced, delivered, lost } = totals;
+        let totals = object([
+            ("records", json!(records)),
+            ("processes", json!(processes)),
+            ("execs", json!(execs)),
+            ("filesDestroyed", json!(files_destroyed)),
+            ("durationNs", json!(duration_ns)),
+            ("produced", kind_counts(produced)),
+            ("delivered", kind_counts(delivered)),
+            ("lost", kind_counts(lost)),
+        ]);
+        out.insert("totals".into(), totals.into());
+    }
+    out
+}
+
+fn kind_counts(counts: &[proto::KindCount]) -> Value {
+    counts.iter().map(|proto::KindCount { kind, count }| json!({"kind": kind, "count": count})).collect()
+}
+
+fn exec_json(exec: &proto::Exec) -> Object {
+    let proto::Exec { exe, argv, argv_truncated, cwd, error: errno, filename, dev, ino, argv_bytes, fileless, agent } = exec;
+    let mut out = Object::new();
+    bytes(&mut out, "exe", exe);
+    let text: Vec<Value> = argv.iter().map(|argument| String::from_utf8_lossy(argument).into()).collect();
+    out.insert("argv".into(), text.into());
+    if argv.iter().any(|argument| std::str::from_utf8(argument).is_err()) {
+        // As long as argv: each argument exactly.
+        let exact: Vec<Value> = argv.iter().map(|argument| STANDARD.encode(argument).into()).collect();
+        out.insert("argvB64".into(), exact.into());
+    }
+    out.insert("argvTruncated".into(), json!(argv_truncated));
+    if *argv_truncated {
+        out.insert("argvBytes".into(), json!(argv_bytes));
+    }
+    bytes(&mut out, "cwd", cwd);
+    bytes(&mut out, "filename", filename);
+    if *ino != 0 {
+        out.insert("dev".into(), json!(dev));
+        out.insert("ino".into(), json!(ino));
+    }
+    if *fileless {
+        out.insert("fileless".into(), json!(true));
+    }
+    if !agent.is_empty() {
+        out.insert("agent".into(), json!(agent));
+    }
+    error(&mut out, *errno);
+    out
+}
+
+/// Absent on success.
+fn error(object: &mut Object, errno: u32) {
+    if errno != 0 {
+        object.insert("error".into(), error_name(errno).into());
+    }
+}
+
+/// The errno's name.
+pub(super) fn error_name(errno: u32) -> String {
+    errno_name(errno).map_or_else(|| format!("ERRNO_{errno}"), str::to_owned)
+}
+
+fn fork_json(fork: &proto::Fork) -> Object {
+    let proto::Fork { child_pid, child_start_time_ns, child_ppid } = fork;
+    object([("childPid", json!(child_pid)), ("childStartTimeNs", json!(child_start_time_ns)), ("childPpid", json!(child_ppid))])
+}
+
+fn exit_json(exit: &proto::Exit) -> Object {
+    let proto::Exit { code, signal, core_dumped } = exit;
+    object([("code", json!(code)), ("signal", json!(signal)), ("coreDumped", json!(core_dumped))])
+}
+
+fn file_json(file: &proto::File) -> Object {
+    let proto::File {
+        op: _, path, new_path, flags, mode, dev, ino, replaced, error: errno, via: _, path_source: _,
+        path_truncated, path_bytes, uid, gid, length, xattr, read_only,
+    } = file;
+    let op = file.op();
+    let mut out = object([("op", json!(op.as_str_name()))]);
+    bytes(&mut out, "path", path);
+    if !new_path.is_empty() {
+        bytes(&mut out, "newPath", new_path);
+    }
+    out.insert("flags".into(), json!(flags));
+    if matches!(op, proto::FileOp::Create | proto::FileOp::Mkdir | proto::FileOp::Chmod) || *mode != 0 {
+        out.insert("mode".into(), json!(mode));
+    }
+    if *ino != 0 {
+        out.insert("dev".into(), json!(dev));
+        out.insert("ino".into(), json!(ino));
+    }
+    if *replaced {
+        out.insert("replaced".into(), json!(true));
+    }
+    if let Some(uid) = uid {
+        out.insert("uid".into(), json!(uid));
+    }
+    if let Some(gid) = gid {
+        out.insert("gid".into(), json!(gid));
+    }
+    if op == proto::FileOp::Truncate {
+        out.insert("length".into(), json!(length));
+    }
+    if !xattr.is_empty() {
+        bytes(&mut out, "xattr", xattr);
+    }
+    if *read_only {
+        out.insert("readOnly".into(), json!(true));
+    }
+    error(&mut out, *errno);
+    out.insert("via".into(), json!(file.via().as_str_name()));
+    out.insert("pathSource".into(), json!(file.path_source().as_str_name()));
+    if *path_truncated {
+        out.insert("pathTruncated".into(), json!(true));
+        out.insert("pathBytes".into(), json!(path_bytes));
+    }
+    out
+}
+
+fn network_json(network: &proto::Network) -> Object {
+    let proto::Network { op: _, transport: _, local, peer, bytes_sent, bytes_received, error: errno, via: _ } = network;
+    let mut out = object([("op", json!(network.op().as_str_name())), ("transport", json!(network.transport().as_str_name()))]);
+    address(&mut out, "local", local.as_ref());
+    address(&mut out, "peer", peer.as_ref());
+    if network.op() == proto::NetworkOp::Close {
+        out.insert("bytesSent".into(), json!(bytes_sent));
+        out.insert("bytesReceived".into(), json!(bytes_received));
+    }
+    error(&mut out, *errno);
+    out.insert("via".into(), json!(network.via().as_str_name()));
+    out
+}
+
+fn address(object: &mut Object, name: &str, address: Option<&proto::Address>) {
+    match address.and_then(|address| address.kind.as_ref()) {
+        None => {}
+        Some(proto::address::Kind::Unix(path)) => bytes(object, name, &unix_name(path)),
+        Some(proto::address::Kind::Inet(inet)) => {
+            object.insert(name.into(), inet_name(inet).into());
+        }
+    }
+}
+
+/// An address as people write it.
+pub(super) fn address_name(address: &proto::Address) -> Vec<u8> {
+    match &address.kind {
+        None => Vec::new(),
+        Some(proto::address::Kind::Unix(path)) => unix_name(path),
+        Some(proto::address::Kind::Inet(inet)) => inet_name(inet).into_bytes(),
+    }
+}
+
+fn unix_name(path: &[u8]) -> Vec<u8> {
+    match path.split_first() {
+        Some((0, name)) => [b"@", name].concat(),
+        _ => path.to_vec(),
+    }
+}
+
+fn inet_name(inet: &proto::Inet) -> String {
+    let proto::Inet { addr, port } = inet;
+    if let Ok(v4) = <[u8; 4]>::try_from(addr.as_slice()) {
+        return format!("{}:{port}", IpAddr::from(v4));
+    }
+    match <[u8; 16]>::try_from(addr.as_slice()) {
+        Ok(v6) => format!("[{}]:{port}", IpAddr::from(v6)),
+        Err(_) => format!("?:{port}"),
+    }
+}
+
+fn dns_json(dns: &proto::Dns) -> Object {
+    let proto::Dns { query, r#type, server } = dns;
+    let mut out = object([("query", json!(query)), ("type", json!(r#type))]);
+    address(&mut out, "server", server.as_ref());
+    out
+}
+
+fn enforcement_json(enforcement: &proto::Enforcement) -> Object {
+    let proto::Enforcement {
+        policy, action: _, count, limit, window_ns, sample, killed, survivors, latency_ns, operation_may_have_completed,
+    } = enforcement;
+    let mut out = object([
+        ("policy", json!(policy)),
+        ("action", json!(enforcement.action().as_str_name())),
+        ("count", json!(count)),
+        ("limit", json!(limit)),
+        ("windowNs", json!(window_ns)),
+        ("sample", sample.iter().map(|path| String::from_utf8_lossy(path)).collect()),
+        ("killed", json!(killed)),
+        ("survivors", json!(survivors)),
+        ("latencyNs", json!(latency_ns)),
+        ("operationMayHaveCompleted", json!(operation_may_have_completed)),
+    ]);
+    if sample.iter().any(|path| std::str::from_utf8(path).is_err()) {
+        out.insert("sampleB64".into(), sample.iter().map(|path| STANDARD.encode(path)).collect());
+    }
+    out
+}
+
+fn loss_json(loss: &proto::Loss) -> Object {
+    let proto::Loss { stage, count, kinds } = loss;
+    object([("stage", json!(stage)), ("count", json!(count)), ("kinds", kind_counts(kinds))])
+}

@@ -1,0 +1,184 @@
+//! Records for people: a heading, one line a record, a closing line.
+
+use std::io::{self, Write};
+
+use super::escape::escaped;
+use super::json::{address_name, error_name, rfc3339};
+use crate::record::proto;
+use proto::record::Body;
+
+/// Writes records as lines, with times since the first.
+#[derive(Debug)]
+pub struct TextWriter<W> {
+    out: W,
+    first_ns: Option<u64>,
+}
+
+impl<W: Write> TextWriter<W> {
+    /// Writes to `out`.
+    pub fn new(out: W) -> Self {
+        Self { out, first_ns: None }
+    }
+
+    /// Bytes as they are.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)
+    }
+
+    /// One record.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn write(&mut self, record: &proto::Record) -> io::Result<()> {
+        let Some(body) = &record.body else { return Ok(()) };
+        if let Body::SessionStart(start) = body {
+            self.heading(record, start)?;
+        }
+        let first = *self.first_ns.get_or_insert(record.time_boot_ns);
+        let since = record.time_boot_ns.saturating_sub(first);
+        let who = record.process.as_ref().map_or_else(String::new, |process| {
+            format!("{:>7} {:<15}", process.pid, escaped(&process.comm))
+        });
+        let line = line(body);
+        writeln!(self.out, "{:>5}.{:06} {who:<23} {line}", since / 1_000_000_000, since % 1_000_000_000 / 1000)
+    }
+
+    fn heading(&mut self, record: &proto::Record, start: &proto::SessionStart) -> io::Result<()> {
+        let out = &mut self.out;
+        let session = crate::record::SessionId::from_bytes(&record.session_id);
+        let session = session.map(|session| session.to_string()).unwrap_or_default();
+        writeln!(out, "session   {session}")?;
+        writeln!(out, "agent     {} (by {})", escaped(start.agent.as_bytes()), escaped(start.rule.as_bytes()))?;
+        if let Some(authority) = &start.authority {
+            writeln!(out, "authority {}", authority_line(authority))?;
+        }
+        writeln!(out, "began     {} on {}, seen by {}", rfc3339(record.time_unix_ns), escaped(&start.host), start.profile)?;
+        writeln!(out)
+    }
+}
+
+fn authority_line(authority: &proto::Authority) -> String {
+    let mut line = format!("uid {}", authority.uid);
+    if !authority.user.is_empty() {
+        line = format!("{line} ({})", escaped(authority.user.as_bytes()));
+    }
+    match authority.loginuid {
+        Some(login) => line.push_str(&format!(", logged in as {login} {}", escaped(authority.login_user.as_bytes()))),
+        None => line.push_str(", no login"),
+    }
+    if !authority.tty.is_empty() {
+        line.push_str(&format!(", at {}", escaped(&authority.tty)));
+    }
+    if !authority.ssh_connection.is_empty() {
+        line.push_str(&format!(", ssh from {}", escaped(authority.ssh_connection.as_bytes())));
+    }
+    if let Some(parent) = authority.ancestors.first() {
+        line.push_str(&format!(", started by {} {}", parent.pid, escaped(&parent.comm)));
+    }
+    line
+}
+
+/// One record in words.
+pub(super) fn line(body: &Body) -> String {
+    match body {
+        Body::SessionStart(_) => "session begins".to_owned(),
+        Body::SessionEnd(end) => session_end(end),
+        Body::Exec(exec) => with_error(format!("exec     {}", command(exec)), exec.error),
+        Body::Fork(fork) => format!("fork     {}", fork.child_pid),
+        Body::Exit(exit) if exit.signal != 0 => format!("exit     killed by signal {}", exit.signal),
+        Body::Exit(exit) => format!("exit     {}", exit.code),
+        Body::File(file) => with_error(file_line(file), file.error),
+        Body::Network(network) => with_error(network_line(network), network.error),
+        Body::Dns(dns) => format!("dns      {} {}", escaped(dns.r#type.as_bytes()), escaped(dns.query.as_bytes())),
+        Body::Enforcement(enforcement) => enforcement_line(enforcement),
+        Body::Loss(loss) => format!("LOSS     {} records at {}", loss.count, escaped(loss.stage.as_bytes())),
+        Body::StreamEvent(event) => format!("{} {}", escaped(event.event.as_bytes()), escaped(event.detail.as_bytes())),
+    }
+}
+
+fn with_error(line: String, error: u32) -> String {
+    if error == 0 { line } else { format!("{line}  ! {}", error_name(error)) }
+}
+
+/// A command line, its arguments escaped and quoted where they hold spaces.
+pub(super) fn command(exec: &proto::Exec) -> String {
+    if exec.argv.is_empty() {
+        return escaped(&exec.filename);
+    }
+    let words: Vec<String> = exec
+        .argv
+        .iter()
+        .map(|argument| {
+            let text = escaped(argument);
+            if text.is_empty() || text.contains([' ', '"', '\'']) { format!("{text:?}").replace("\\\\", "\\") } else { text }
+        })
+        .collect();
+    let cut = if exec.argv_truncated { " …" } else { "" };
+    format!("{}{cut}", words.join(" "))
+}
+
+fn file_line(file: &proto::File) -> String {
+    let mut line = format!("{:<8} {}", file.op().as_str_name().to_lowercase(), escaped(&file.path));
+    if !file.new_path.is_empty() {
+        line.push_str(&format!(" → {}", escaped(&file.new_path)));
+    }
+    match file.op() {
+        proto::FileOp::Chmod => line.push_str(&format!(" mode {:o}", file.mode & 0o7777)),
+        proto::FileOp::Truncate => line.push_str(&format!(" to {} bytes", file.length)),
+        proto::FileOp::Xattr => line.push_str(&format!(" {}", escaped(&file.xattr))),
+        proto::FileOp::Open if file.flags & 0o1000 != 0 => line.push_str(" (truncated)"),
+        proto::FileOp::Open if file.flags & 0o3 != 0 => line.push_str(" (for writing)"),
+        _ => {}
+    }
+    line
+}
+
+fn network_line(network: &proto::Network) -> String {
+    let mut line = format!(
+        "{:<8} {}",
+        network.op().as_str_name().to_lowercase(),
+        network.transport().as_str_name().to_lowercase()
+    );
+    for (sign, address) in [("from", &network.local), ("to", &network.peer)] {
+        if let Some(address) = address {
+            line.push_str(&format!(" {sign} {}", escaped(&address_name(address))));
+        }
+    }
+    if network.op() == proto::NetworkOp::Close {
+        line.push_str(&format!(" ({} bytes out, {} in)", network.bytes_sent, network.bytes_received));
+    }
+    line
+}
+
+fn enforcement_line(enforcement: &proto::Enforcement) -> String {
+    format!(
+        "GUARD    {} {}: {} files destroyed, limit {} within {} s; killed {:?}, {} survivors, {:.1} ms",
+        escaped(enforcement.policy.as_bytes()),
+        enforcement.action().as_str_name(),
+        enforcement.count,
+        enforcement.limit,
+        enforcement.window_ns as f64 / 1e9,
+        enforcement.killed,
+        enforcement.survivors,
+        enforcement.latency_ns as f64 / 1e6,
+    )
+}
+
+fn session_end(end: &proto::SessionEnd) -> String {
+    let totals = end.totals.clone().unwrap_or_default();
+    let lost: u64 = totals.lost.iter().map(|kind| kind.count).sum();
+    format!(
+        "session ends: {}; {} records, {} processes, {} files destroyed, {} lost, {:.3} s",
+        end.reason().as_str_name(),
+        totals.records,
+        totals.processes,
+        totals.files_destroyed,
+        lost,
+        totals.duration_ns as f64 / 1e9,
+    )
+}

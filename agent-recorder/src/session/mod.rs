@@ -1,0 +1,16 @@
+//! Sessions: joins each event with its session and process, and makes the
+//! record of it.
+//!
+//! Not here: how events get out of the kernel (`kernel`), who is killed
+//! (`guard`), numbers and storage (`record`, `spool`).
+
+pub mod authority;
+mod path;
+mod pending;
+mod process;
+mod registry;
+mod track;
+mod translate;
+
+pub use registry::{Registry, Session, Totals};
+pub use track::{Begin, Clock, Notice, RuleName, Totalled, Tracker, boot_ns};

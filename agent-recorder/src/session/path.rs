@@ -1,0 +1,193 @@
+//! From what the kernel programs saw of a path to the path itself.
+//!
+//! A walked segment is the kernel's own answer. A caller's string is joined
+//! to the walked directory it starts from; symbolic links and `..` in it are
+//! then resolved on the live file system, a moment after the act: that is why
+//! such a path is marked as the caller's.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+
+/// A walked segment (names, leaf first, each ended by a NUL) as a path.
+pub(super) fn from_walk(segment: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(segment.len() + 1);
+    let names = segment.strip_suffix(b"\0").unwrap_or(segment);
+    for name in names.rsplit(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    path
+}
+
+/// A caller's path, from the directory it starts at, without resolving anything.
+fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
+    let mut joined = if base == b"/" { Vec::new() } else { base.to_vec() };
+    for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+        joined.push(b'/');
+        joined.extend_from_slice(name);
+    }
+    if joined.is_empty() {
+        joined.push(b'/');
+    }
+    joined
+}
+
+/// Removes each `..` with the name before it.
+fn without_parents(path: &[u8]) -> Vec<u8> {
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+        if name == b".." {
+            kept.pop();
+        } else {
+            kept.push(name);
+        }
+    }
+    let mut out = Vec::with_capacity(path.len());
+    for name in kept {
+        out.push(b'/');
+        out.extend_from_slice(name);
+    }
+    if out.is_empty() {
+        out.push(b'/');
+    }
+    out
+}
+
+fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(0) => (b"/", &path[1..]),
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"/", path),
+    }
+}
+
+/// Resolves caller's paths; what it learns of directories holds for one batch of events.
+#[derive(Debug, Default)]
+pub(super) struct Resolver {
+    directories: HashMap<Vec<u8>, Vec<u8>>,
+}
+
+/// Directories that are remembered within one batch.
+const MAX_DIRECTORIES: usize = 1024;
+
+impl Resolver {
+    /// Forgets everything: called once a batch.
+    pub(super) fn forget(&mut self) {
+        self.directories.clear();
+    }
+
+    /// The path that `path` named for a process whose root is `root` (`None` for
+    /// this process's own), starting at `base`. `follow` resolves the last name too.
+    pub(super) fn resolve(&mut self, root: Option<&OwnedFd>, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
+        let joined = join(base, path);
+        let names_directory = path.ends_with(b"/") || path.ends_with(b"/.") || path.ends_with(b"..") || path == b".";
+        if follow || names_directory {
+            if let Some(whole) = real_path(root, &joined) {
+                return whole;
+            }
+        }
+        let relative_name = !path.starts_with(b"/") && !path.contains(&b'/') && path != b"..";
+        if relative_name {
+            return joined;
+        }
+        let (directory, name) = split_last(&joined);
+        if name == b".." {
+            return self.directory(root, &joined);
+        }
+        let mut resolved = self.directory(root, directory);
+        if resolved == b"/" {
+            resolved.clear();
+        }
+        resolved.push(b'/');
+        resolved.extend_from_slice(name);
+        resolved
+    }
+
+    fn directory(&mut self, root: Option<&OwnedFd>, directory: &[u8]) -> Vec<u8> {
+        if root.is_none() {
+            if let Some(known) = self.directories.get(directory) {
+                return known.clone();
+            }
+        }
+        let resolved = real_prefix(root, directory);
+        if root.is_none() && self.directories.len() < MAX_DIRECTORIES {
+            self.directories.insert(directory.to_vec(), resolved.clone());
+        }
+        resolved
+    }
+}
+
+/// What exists of a path, resolved, and the rest as it stands.
+fn real_prefix(root: Option<&OwnedFd>, path: &[u8]) -> Vec<u8> {
+    let mut existing = path;
+    loop {
+        if let Some(mut real) = real_path(root, existing) {
+            real.extend_from_slice(&path[existing.len().min(path.len())..]);
+            return without_parents(&real);
+        }
+        let (parent, _) = split_last(existing);
+        if parent.len() >= existing.len() || parent == b"/" {
+            return without_parents(path);
+        }
+        existing = parent;
+    }
+}
+
+/// The kernel's own name for what the path leads to now.
+fn real_path(root: Option<&OwnedFd>, path: &[u8]) -> Option<Vec<u8>> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let opened = match root {
+        Some(root) => rustix::fs::openat2(root.as_fd(), path, flags, Mode::empty(), ResolveFlags::IN_ROOT),
+        None => rustix::fs::openat(CWD, path, flags, Mode::empty()),
+    };
+    name_of(opened.ok()?.as_fd())
+}
+
+fn name_of(file: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    let mut link = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
+    let mut rest = &mut link["/proc/self/fd/".len()..];
+    std::io::Write::write_fmt(&mut rest, format_args!("{}", std::os::fd::AsRawFd::as_raw_fd(&file))).ok()?;
+    let name = rustix::fs::readlink(std::ffi::CStr::from_bytes_until_nul(&link).ok()?, Vec::new()).ok()?.into_bytes();
+    // A file that was removed meanwhile is named so by d_path().
+    (name.starts_with(b"/") && !name.ends_with(b" (deleted)")).then_some(name)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    #[test]
+    fn a_walked_segment_is_turned_round() {
+        assert_eq!(from_walk(b"passwd\0etc\0"), b"/etc/passwd");
+        assert_eq!(from_walk(b"\0"), b"/");
+        assert_eq!(from_walk(b"memfd:x\0"), b"/memfd:x");
+    }
+
+    #[test]
+    fn links_in_the_middle_are_resolved_and_the_last_name_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        std::fs::create_dir(root.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", root.join("link")).unwrap();
+        let base = root.as_os_str().as_bytes();
+        let mut resolver = Resolver::default();
+        let expected = root.join("real/gone");
+        assert_eq!(resolver.resolve(None, base, b"link/gone", false), expected.as_os_str().as_bytes());
+        assert_eq!(resolver.resolve(None, base, b"link", false), root.join("link").as_os_str().as_bytes());
+        assert_eq!(resolver.resolve(None, base, b"link", true), root.join("real").as_os_str().as_bytes());
+        assert_eq!(resolver.resolve(None, base, b"real/../link/./gone", false), expected.as_os_str().as_bytes());
+    }
+
+    #[test]
+    fn what_does_not_exist_is_kept_as_it_was_written() {
+        let mut resolver = Resolver::default();
+        assert_eq!(resolver.resolve(None, b"/", b"/no/such/../dir/file", false), b"/no/dir/file");
+    }
+}

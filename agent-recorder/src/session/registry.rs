@@ -1,0 +1,108 @@
+//! Sessions: from the kernel's numbers to their UUIDs, who is in them, what
+//! they did in sum, and when they end.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use agent_recorder_abi::state::SessionNumber;
+
+use crate::record::{SessionId, proto};
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    /// Its name for ever.
+    pub id: SessionId,
+    /// The kernel's name of it.
+    pub number: SessionNumber,
+    /// The agent's name.
+    pub agent: String,
+    /// The rule that began it, `run` for a person's.
+    pub rule: String,
+    /// As its starter called it.
+    pub name: String,
+    /// How it came to be.
+    pub origin: proto::Origin,
+    /// The process it began with.
+    pub root: u32,
+    /// CLOCK_BOOTTIME, ns.
+    pub started_boot_ns: u64,
+    /// CLOCK_REALTIME, ns.
+    pub started_unix_ns: i64,
+    /// Absent while it runs.
+    pub ended_unix_ns: Option<i64>,
+    /// Members that were told of and have not ended: one pid is one process at a time.
+    pub live: HashSet<u32>,
+    /// What it did.
+    pub totals: Totals,
+    /// The guard or an operator ended it.
+    pub killed: bool,
+    /// Stopped by an operator.
+    pub frozen: bool,
+    /// Paths of the last files it removed, newest last.
+    pub sample: std::collections::VecDeque<Vec<u8>>,
+}
+
+/// Sums of a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Records.
+    pub records: u64,
+    /// Processes.
+    pub processes: u64,
+    /// Programs started.
+    pub execs: u64,
+    /// Files removed.
+    pub files_destroyed: u64,
+}
+
+/// Paths of removed files that an enforcement record shows.
+pub(super) const SAMPLE_PATHS: usize = 16;
+/// Ended sessions that are still answered for.
+const KEPT_ENDED: usize = 64;
+
+/// All sessions of this recorder.
+#[derive(Debug, Default)]
+pub struct Registry {
+    live: HashMap<SessionNumber, Session>,
+    /// The last ones that ended, by the time they did.
+    ended: BTreeMap<(i64, SessionNumber), Session>,
+}
+
+impl Registry {
+    /// Adds a session.
+    pub fn begin(&mut self, session: Session) {
+        self.live.insert(session.number, session);
+    }
+
+    /// A live one by the kernel's name.
+    pub fn get_mut(&mut self, number: SessionNumber) -> Option<&mut Session> {
+        self.live.get_mut(&number)
+    }
+
+    /// A live one by its id.
+    pub fn by_id(&self, id: SessionId) -> Option<&Session> {
+        self.live.values().find(|session| session.id == id)
+    }
+
+    /// The live ones, oldest first.
+    pub fn live(&self) -> Vec<&Session> {
+        let mut sessions: Vec<_> = self.live.values().collect();
+        sessions.sort_by_key(|session| session.started_boot_ns);
+        sessions
+    }
+
+    /// The ended ones that are still known.
+    pub fn ended(&self) -> impl Iterator<Item = &Session> {
+        self.ended.values()
+    }
+
+    /// Moves a session to the ended ones.
+    pub fn end(&mut self, number: SessionNumber, unix_ns: i64) -> Option<&Session> {
+        let mut session = self.live.remove(&number)?;
+        session.ended_unix_ns = Some(unix_ns);
+        if self.ended.len() >= KEPT_ENDED {
+            self.ended.pop_first();
+        }
+        Some(self.ended.entry((unix_ns, number)).or_insert(session))
+    }
+}

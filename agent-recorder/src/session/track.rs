@@ -1,0 +1,407 @@
+//! One event in, its records out: the place where kernel events meet sessions and processes.
+
+use std::collections::HashMap;
+
+use agent_recorder_abi::event::{ExecBody, ExitBody, FILE_PENDING, ForkBody, GuardBody, Header, Op, SessionBody};
+use agent_recorder_abi::state::SessionNumber;
+
+use super::authority;
+use super::path::Resolver;
+use super::pending::Pending;
+use super::process::{self, Processes};
+use super::registry::{Registry, SAMPLE_PATHS, Session, Totals};
+use super::translate::{self, View};
+use crate::kernel::{Body, Event, FileEvent};
+use crate::record::{ProcessKey, SessionId, proto};
+
+/// From CLOCK_BOOTTIME to CLOCK_REALTIME, as of one moment: the wall clock can be set, so it is read once a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    offset: i128,
+}
+
+impl Clock {
+    /// Reads both clocks.
+    pub fn now() -> Self {
+        let boot = nanoseconds(rustix::time::ClockId::Boottime);
+        let real = nanoseconds(rustix::time::ClockId::Realtime);
+        Self { offset: real - boot }
+    }
+
+    /// A boot time, ns, as wall time, ns since 1970.
+    pub fn unix_ns(self, boot_ns: u64) -> i64 {
+        i64::try_from(i128::from(boot_ns) + self.offset).unwrap_or(i64::MAX)
+    }
+}
+
+fn nanoseconds(clock: rustix::time::ClockId) -> i128 {
+    let time = rustix::time::clock_gettime(clock);
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+/// CLOCK_BOOTTIME now, ns.
+pub fn boot_ns() -> u64 {
+    u64::try_from(nanoseconds(rustix::time::ClockId::Boottime)).unwrap_or_default()
+}
+
+/// A session that user space begins.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    /// Its number, with the top bit set.
+    pub number: SessionNumber,
+    /// The agent's name.
+    pub agent: String,
+    /// The rule, `run` for a person's.
+    pub rule: String,
+    /// As its starter called it.
+    pub name: String,
+    /// How it came to be.
+    pub origin: proto::Origin,
+    /// Its first process.
+    pub root: u32,
+    /// Who started it.
+    pub authority: proto::Authority,
+}
+
+/// What the recorder has to do beyond storing records.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// The guard's limit was met by the process that the header is of.
+    Limit(Header, GuardBody),
+    /// Its last process has ended.
+    Empty(SessionNumber),
+}
+
+/// A rule as records name it.
+#[derive(Clone, Debug)]
+pub struct RuleName {
+    /// The agent.
+    pub agent: String,
+    /// `kind:pattern`.
+    pub rule: String,
+}
+
+/// Joins events with what is known.
+#[derive(Debug)]
+pub struct Tracker {
+    /// The sessions.
+    pub registry: Registry,
+    processes: Processes,
+    resolver: Resolver,
+    pending: Pending,
+    /// Sessions of which no event has come yet.
+    unstarted: HashMap<SessionNumber, proto::SessionStart>,
+    /// By rule number, from 1.
+    rules: Vec<RuleName>,
+    clock: Clock,
+    host: Vec<u8>,
+    boot_id: String,
+    profile: String,
+    /// Announcements that had no room: counted as lost.
+    pub pending_lost: u64,
+}
+
+impl Tracker {
+    /// Knows nothing yet. `rules` are in the order of their numbers.
+    pub fn new(rules: Vec<RuleName>, profile: &str) -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        Self {
+            registry: Registry::default(),
+            processes: Processes::default(),
+            resolver: Resolver::default(),
+            pending: Pending::default(),
+            unstarted: HashMap::new(),
+            rules,
+            clock: Clock::now(),
+            host: read("/proc/sys/kernel/hostname").into_bytes(),
+            boot_id: read("/proc/sys/kernel/random/boot_id"),
+            profile: profile.to_owned(),
+            pending_lost: 0,
+        }
+    }
+
+    /// To be called before each batch: what was learned of directories and clocks is stale.
+    pub fn begin_batch(&mut self) {
+        self.resolver.forget();
+        self.clock = Clock::now();
+    }
+
+    /// Begins a session. Its first record comes with the first event of it:
+    /// only that knows the first process's exact start time.
+    pub fn begin_session(&mut self, begin: Begin) -> SessionId {
+        let id = SessionId::generate();
+        let now = boot_ns();
+        let start = proto::SessionStart {
+            agent: begin.agent.clone(),
+            rule: begin.rule.clone(),
+            authority: Some(begin.authority),
+            name: begin.name.clone(),
+            origin: begin.origin.into(),
+            host: self.host.clone(),
+            boot_id: self.boot_id.clone(),
+            profile: self.profile.clone(),
+        };
+        self.registry.begin(Session {
+            id,
+            number: begin.number,
+            agent: begin.agent,
+            rule: begin.rule,
+            name: begin.name,
+            origin: begin.origin,
+            root: begin.root,
+            started_boot_ns: now,
+            started_unix_ns: self.clock.unix_ns(now),
+            ended_unix_ns: None,
+            live: [begin.root].into(),
+            totals: Totals { processes: 1, ..Totals::default() },
+            killed: false,
+            frozen: false,
+            sample: Default::default(),
+        });
+        self.unstarted.insert(begin.number, start);
+        id
+    }
+
+    fn start_record(&mut self, header: &Header, records: &mut Vec<proto::Record>) {
+        if let Some(start) = self.unstarted.remove(&header.session) {
+            self.push(header, proto::record::Body::SessionStart(start), records);
+        }
+    }
+
+    /// Adds a process that user space put into a session.
+    pub fn join(&mut self, number: SessionNumber, pid: u32) {
+        if let Some(session) = self.registry.get_mut(number) {
+            if session.live.insert(pid) {
+                session.totals.processes += 1;
+            }
+        }
+    }
+
+    /// Ends a session and gives its last record.
+    pub fn end_session(&mut self, number: SessionNumber, reason: proto::EndReason, kernel: Totalled) -> Vec<proto::Record> {
+        let now = boot_ns();
+        let mut records = Vec::new();
+        if let Some(start) = self.unstarted.remove(&number) {
+            records.push(self.record(number, now, None, proto::record::Body::SessionStart(start)));
+        }
+        let Some(session) = self.registry.get_mut(number) else { return records };
+        let reason = if session.killed { proto::EndReason::Killed } else { reason };
+        let totals = proto::Totals {
+            // This record included.
+            records: session.totals.records + 1,
+            processes: session.totals.processes,
+            execs: session.totals.execs,
+            files_destroyed: session.totals.files_destroyed,
+            duration_ns: now.saturating_sub(session.started_boot_ns),
+            produced: kernel.produced,
+            delivered: kernel.delivered,
+            lost: kernel.lost,
+        };
+        let body = proto::record::Body::SessionEnd(proto::SessionEnd { reason: reason.into(), totals: Some(totals) });
+        records.push(self.record(number, now, None, body));
+        self.registry.end(number, self.clock.unix_ns(now));
+        records
+    }
+
+    /// An enforcement of the guard as a record.
+    pub fn enforcement(&mut self, header: &Header, enforcement: proto::Enforcement) -> proto::Record {
+        let process = self.processes.describe(header);
+        self.record(header.session, boot_ns(), Some(process), proto::record::Body::Enforcement(enforcement))
+    }
+
+    /// A record about the stream itself.
+    pub fn stream_record(&self, body: proto::record::Body) -> proto::Record {
+        let now = boot_ns();
+        proto::Record {
+            time_boot_ns: now,
+            time_unix_ns: self.clock.unix_ns(now),
+            body: Some(body),
+            ..proto::Record::default()
+        }
+    }
+
+    /// One event: appends its records, and what there is to do about it.
+    pub fn absorb(&mut self, event: &Event<'_>, records: &mut Vec<proto::Record>, notices: &mut Vec<Notice>) {
+        let header = &event.header;
+        if let Body::Session(body) = event.body {
+            self.session_began(header, body);
+        }
+        self.start_record(header, records);
+        match &event.body {
+            Body::Session(_) => {}
+            Body::Fork(body) => {
+                let body = self.forked(header, *body);
+                self.push(header, body, records);
+            }
+            Body::Exec { body, exe, filename, cwd, argv } => {
+                let body = self.execed(header, body, exe, filename, cwd, argv);
+                self.push(header, body, records);
+            }
+            Body::Exit(body) => self.exited(header, *body, records, notices),
+            Body::File(file) if file.body.marks & FILE_PENDING != 0 => {
+                if !self.pending.announce(*header, file) {
+                    self.pending_lost += 1;
+                }
+            }
+            Body::File(file) => self.file(header, file, records),
+            Body::Uring(result) => self.completed(header, result, records),
+            Body::Network(network) => {
+                let body = proto::record::Body::Network(translate::network(network));
+                self.push(header, body, records);
+            }
+            Body::Dns { server, payload } => {
+                for question in translate::questions(server, payload) {
+                    self.push(header, proto::record::Body::Dns(question), records);
+                }
+            }
+            Body::Guard(body) => notices.push(Notice::Limit(*header, *body)),
+        }
+    }
+
+    fn session_began(&mut self, header: &Header, body: SessionBody) {
+        let rule = usize::try_from(body.rule).ok().and_then(|number| self.rules.get(number.checked_sub(1)?));
+        let (agent, rule) = rule.map_or_else(
+            || ("unknown".to_owned(), format!("number:{}", body.rule)),
+            |rule| (rule.agent.clone(), rule.rule.clone()),
+        );
+        let begin = Begin {
+            number: header.session,
+            agent,
+            rule,
+            name: String::new(),
+            origin: proto::Origin::Rule,
+            root: header.pid,
+            authority: authority::of_process(header.pid),
+        };
+        self.begin_session(begin);
+    }
+
+    fn forked(&mut self, header: &Header, body: ForkBody) -> proto::record::Body {
+        let child = ProcessKey { pid: body.child_pid, start_time: body.child_start_time };
+        self.processes.forked(process::key_of(header), child);
+        self.join(header.session, child.pid);
+        proto::record::Body::Fork(proto::Fork {
+            child_pid: body.child_pid,
+            child_start_time_ns: body.child_start_time,
+            child_ppid: body.child_ppid,
+        })
+    }
+
+    fn execed(&mut self, header: &Header, body: &ExecBody, exe: &[u8], filename: &[u8], cwd: &[u8], argv: &[u8]) -> proto::record::Body {
+        let mut exec = translate::exec(body, exe, filename, cwd, argv);
+        if body.error == 0 {
+            let process = self.processes.get(process::key_of(header));
+            process.exe = exec.exe.as_slice().into();
+            process.cwd = exec.cwd.as_slice().into();
+            if let Some(session) = self.registry.get_mut(header.session) {
+                session.totals.execs += 1;
+            }
+        }
+        let rule = usize::try_from(body.rule).ok().and_then(|number| self.rules.get(number.checked_sub(1)?));
+        if let Some(rule) = rule {
+            exec.agent.clone_from(&rule.agent);
+        }
+        proto::record::Body::Exec(exec)
+    }
+
+    fn exited(&mut self, header: &Header, body: ExitBody, records: &mut Vec<proto::Record>, notices: &mut Vec<Notice>) {
+        let key = process::key_of(header);
+        // As wait(2) encodes it.
+        let exit = proto::Exit {
+            code: (body.status >> 8) & 0xff,
+            signal: body.status & 0x7f,
+            core_dumped: body.status & 0x80 != 0,
+        };
+        self.push(header, proto::record::Body::Exit(exit), records);
+        self.processes.ended(key);
+        if let Some(session) = self.registry.get_mut(header.session) {
+            session.live.remove(&header.pid);
+            if session.live.is_empty() {
+                self.give_up_pending(header.session, records);
+                notices.push(Notice::Empty(header.session));
+            }
+        }
+    }
+
+    fn file(&mut self, header: &Header, event: &FileEvent<'_>, records: &mut Vec<proto::Record>) {
+        let key = process::key_of(header);
+        let root = self.processes.get(key).root.clone();
+        let mut view = View { resolver: &mut self.resolver, root: root.as_deref() };
+        let file = translate::file(event, &mut view);
+        if file.error == 0 {
+            self.note_effect(header.session, key, event.body.op, &file.path);
+        }
+        self.push(header, proto::record::Body::File(file), records);
+    }
+
+    fn note_effect(&mut self, session: SessionNumber, key: ProcessKey, op: u8, path: &[u8]) {
+        if op == Op::Chdir as u8 {
+            self.processes.get(key).cwd = path.into();
+        }
+        if op == Op::Delete as u8 {
+            if let Some(session) = self.registry.get_mut(session) {
+                session.totals.files_destroyed += 1;
+                if session.sample.len() == SAMPLE_PATHS {
+                    session.sample.pop_front();
+                }
+                session.sample.push_back(path.to_vec());
+            }
+        }
+    }
+
+    /// A result: joined with its announcement, whose path it completes.
+    fn completed(&mut self, header: &Header, result: &FileEvent<'_>, records: &mut Vec<proto::Record>) {
+        let Some(announced) = self.pending.take(result.body.token) else {
+            // The announcement was lost, which is counted there; the result still says what happened.
+            self.file(header, result, records);
+            return;
+        };
+        if result.base.is_empty() {
+            self.file(&announced.header, &announced.with_result(&result.body), records);
+        } else {
+            self.file(&announced.header, result, records);
+        }
+    }
+
+    /// What was announced and whose result never came is recorded with what is known: it was asked for.
+    fn give_up_pending(&mut self, session: SessionNumber, records: &mut Vec<proto::Record>) {
+        for announced in self.pending.abandon(session) {
+            let result = agent_recorder_abi::event::FileBody {
+                error: libc::EINPROGRESS.cast_unsigned(),
+                ..Default::default()
+            };
+            self.file(&announced.header, &announced.with_result(&result), records);
+        }
+    }
+
+    fn push(&mut self, header: &Header, body: proto::record::Body, records: &mut Vec<proto::Record>) {
+        let process = self.processes.describe(header);
+        records.push(self.record(header.session, header.time, Some(process), body));
+    }
+
+    fn record(&mut self, number: SessionNumber, boot_ns: u64, process: Option<proto::Process>, body: proto::record::Body) -> proto::Record {
+        let session = self.registry.get_mut(number).map(|session| {
+            session.totals.records += 1;
+            session.id
+        });
+        proto::Record {
+            session_id: session.map(SessionId::to_bytes).unwrap_or_default(),
+            time_unix_ns: self.clock.unix_ns(boot_ns),
+            time_boot_ns: boot_ns,
+            process,
+            body: Some(body),
+            ..proto::Record::default()
+        }
+    }
+}
+
+/// Sums of the recorder that a session's end tells.
+#[derive(Clone, Debug, Default)]
+pub struct Totalled {
+    /// Events that the kernel programs made, per kind.
+    pub produced: Vec<proto::KindCount>,
+    /// Events that got here.
+    pub delivered: Vec<proto::KindCount>,
+    /// Events that did not.
+    pub lost: Vec<proto::KindCount>,
+}

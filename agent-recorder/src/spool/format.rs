@@ -1,0 +1,97 @@
+//! The bytes of a segment: a header of 64 bytes, then frames.
+
+use crate::record::{Seq, StreamId};
+
+/// Header of every segment: magic, version, stream, first number, CRC32C.
+pub(super) const HEADER_BYTES: usize = 64;
+const MAGIC: &[u8; 8] = b"AGRECSEG";
+const VERSION: u32 = 1;
+/// Length, CRC32C over number and payload, number.
+pub(super) const FRAME_BYTES: usize = 16;
+/// The largest payload: the largest record has some 25 kB; more is damage.
+pub(super) const MAX_PAYLOAD: usize = 1 << 20;
+
+/// A segment's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    pub(super) stream: StreamId,
+    pub(super) first: Seq,
+}
+
+impl SegmentHeader {
+    pub(super) fn encode(self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.stream.to_bytes());
+        bytes[32..40].copy_from_slice(&self.first.0.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..60]);
+        bytes[60..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Says what is wrong with bytes that are no header.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or("its header is cut off")?;
+        if &bytes[..8] != MAGIC {
+            return Err("it begins with other bytes");
+        }
+        if crc32c::crc32c(&bytes[..60]) != u32_at(bytes, 60) {
+            return Err("its header's checksum is wrong");
+        }
+        if u32_at(bytes, 8) != VERSION {
+            return Err("its version is unknown");
+        }
+        let stream = StreamId::from_bytes(&bytes[16..32]).ok_or("it names no stream")?;
+        Ok(Self { stream, first: Seq(u64_at(bytes, 32)) })
+    }
+}
+
+/// Writes the frame of `payload` into the `FRAME_BYTES` before it.
+pub(super) fn frame(seq: Seq, payload: &[u8]) -> [u8; FRAME_BYTES] {
+    let mut bytes = [0; FRAME_BYTES];
+    // Payloads are bounded by the writer, far below 4 GiB.
+    bytes[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    bytes[8..].copy_from_slice(&seq.0.to_le_bytes());
+    let crc = checksum(&bytes[8..], payload);
+    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// What stands at a position.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found<'a> {
+    Frame { seq: Seq, payload: &'a [u8], bytes: usize },
+    /// More bytes are needed to say, `bytes` in all.
+    Incomplete { bytes: usize },
+    Damaged,
+}
+
+/// Reads a frame. Allocates nothing, and never looks beyond [`MAX_PAYLOAD`].
+pub(super) fn parse(bytes: &[u8]) -> Found<'_> {
+    if bytes.len() < FRAME_BYTES {
+        return Found::Incomplete { bytes: FRAME_BYTES };
+    }
+    let length = u32_at(bytes, 0) as usize;
+    if length == 0 || length > MAX_PAYLOAD {
+        return Found::Damaged;
+    }
+    let end = FRAME_BYTES + length;
+    let Some(payload) = bytes.get(FRAME_BYTES..end) else { return Found::Incomplete { bytes: end } };
+    if checksum(&bytes[8..FRAME_BYTES], payload) != u32_at(bytes, 4) {
+        return Found::Damaged;
+    }
+    Found::Frame { seq: Seq(u64_at(bytes, 8)), payload, bytes: end }
+}
+
+fn checksum(seq: &[u8], payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(seq), payload)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
