@@ -1,6 +1,7 @@
 //! The daemon under test, and its records as `replay --format json` shows them.
 //!
-//! Knows the command line and the JSON of `design`, and nothing of the inside.
+//! Knows the command line and the JSON of `design`, and of the inside only how
+//! a store is read for the names of its sessions.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -9,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use agent_recorder::record::SessionId;
+use agent_recorder::record::proto::record::Body;
+use agent_recorder::spool::{Item, Store};
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
@@ -56,15 +60,46 @@ impl Recorder {
         }
     }
 
-    /// All records so far.
+    /// The records of every session so far, one session after the other.
     pub fn records(&self) -> anyhow::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for session in self.sessions()? {
+            records.extend(self.replay(session)?);
+        }
+        Ok(records)
+    }
+
+    fn sessions(&self) -> anyhow::Result<Vec<SessionId>> {
+        let store = Store::open(&self.state.path().join("spool"))?;
+        let mut sessions = Vec::new();
+        for stream in store.streams()? {
+            let mut cursor = store.cursor(stream)?;
+            while let Some(item) = cursor.next()? {
+                let Item::Record { record, .. } = item else {
+                    bail!("the spool is damaged: {item:?}");
+                };
+                if let Some(Body::SessionStart(_)) = record.body {
+                    let id = SessionId::from_bytes(&record.session_id);
+                    sessions.push(id.context("a session's start names no session")?);
+                }
+            }
+        }
+        Ok(sessions)
+    }
+
+    fn replay(&self, session: SessionId) -> anyhow::Result<Vec<Record>> {
         let output = command(self.state.path(), "replay")?
-            .args(["--format", "json"])
+            .args(["--format", "json", &session.to_string()])
             .stdin(Stdio::null())
             .output()
             .context("run replay")?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "replay failed: {said}");
+        // Status 3, records lost, is a failure as well: so little must not overrun anything.
+        ensure!(
+            output.status.success(),
+            "replay ended with {}: {said}",
+            output.status
+        );
         let text = String::from_utf8(output.stdout).context("replay's output is UTF-8")?;
         text.lines()
             .map(|line| serde_json::from_str(line).with_context(|| format!("a record: {line}")))
