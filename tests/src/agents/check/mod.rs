@@ -4,18 +4,21 @@
 //! Each check adds sentences on what does not hold; none of them decides what
 //! a failure means.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 
+use self::session::{Ordered, Session, lossy, ordered, pid, runs};
 use super::recorder::{FileRecord, Record};
 use super::stage::{DOOMED_FILES, Run, Stage};
-use super::strace::Exec;
 use crate::model::Call;
-use crate::model::log::What;
 
 /// The guard's defaults.
 const LIMIT: usize = 64;
@@ -23,46 +26,6 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// What does not hold, in sentences.
 pub type Failures = Vec<String>;
-
-/// A call that the model ordered, and when.
-struct Ordered<'a> {
-    call: &'a Call,
-    at: Timestamp,
-    /// Absent where the agent did not live to tell.
-    answered: Option<Timestamp>,
-}
-
-fn ordered(run: &Run) -> anyhow::Result<Vec<Ordered<'_>>> {
-    let at = |time_ns: u64| Timestamp::from_nanosecond(time_ns.into()).context("a time in the log");
-    let mut calls = Vec::new();
-    for entry in &run.log {
-        if let What::Ordered { index, call, .. } = &entry.what {
-            let answer = run.log.iter().find(
-                |entry| matches!(&entry.what, What::Result { index: other, .. } if other == index),
-            );
-            calls.push(Ordered {
-                call,
-                at: at(entry.time_ns)?,
-                answered: answer.map(|entry| at(entry.time_ns)).transpose()?,
-            });
-        }
-    }
-    Ok(calls)
-}
-
-/// Without arguments' quoting, which every client does in its own way.
-fn bare(text: &str) -> String {
-    text.replace(['\'', '"', '\\'], "")
-}
-
-fn runs(argv: &[String], command: &str) -> bool {
-    bare(&argv.join(" ")).contains(&bare(command))
-}
-
-fn lossy(exec: &Exec) -> Vec<String> {
-    let text = |argument: &Vec<u8>| String::from_utf8_lossy(argument).into_owned();
-    exec.argv.iter().map(text).collect()
-}
 
 /// The run itself: every call of the script was ordered and did its work.
 /// `stopped` says that the last one, the delete, was to be stopped.
@@ -133,77 +96,6 @@ pub struct Findings {
     pub own_execs: usize,
     /// What does not hold.
     pub failures: Failures,
-}
-
-/// The records of one session, by what the checks ask.
-struct Session<'a> {
-    records: Vec<&'a Record>,
-    parents: BTreeMap<u32, u32>,
-    root: u32,
-}
-
-impl<'a> Session<'a> {
-    fn new(records: &'a [Record], id: &str) -> Self {
-        let of = |record: &&Record| record.session_id.as_deref() == Some(id);
-        let records: Vec<&Record> = records.iter().filter(of).collect();
-        let fork = |record: &&Record| Some((record.fork.as_ref()?.child_pid, pid(record)?));
-        let start = records.iter().find(|record| record.session_start.is_some());
-        Self {
-            parents: records.iter().filter_map(fork).collect(),
-            root: start.and_then(|record| pid(record)).unwrap_or_default(),
-            records,
-        }
-    }
-
-    /// Whether one of `ancestors` is `pid`, or it descends from one.
-    fn under(&self, pid: u32, ancestors: &BTreeSet<u32>) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut pid = Some(pid);
-        while let Some(at) = pid {
-            if ancestors.contains(&at) {
-                return true;
-            }
-            pid = if seen.insert(at) {
-                self.parents.get(&at).copied()
-            } else {
-                None
-            };
-        }
-        false
-    }
-
-    /// Successful execs.
-    fn execs(&self) -> impl Iterator<Item = (&'a Record, u32, &'a super::recorder::Exec)> {
-        self.records.iter().filter_map(|record| {
-            let exec = record.exec.as_ref().filter(|exec| exec.error.is_none())?;
-            Some((*record, pid(record)?, exec))
-        })
-    }
-
-    /// Successful operations on files.
-    fn files(&self) -> impl Iterator<Item = (&'a Record, &'a FileRecord)> {
-        self.records.iter().filter_map(|record| {
-            let file = record.file.as_ref().filter(|file| file.error.is_none())?;
-            Some((*record, file))
-        })
-    }
-
-    /// Processes that a shell tool call became, and those it started.
-    fn calls(&self, ordered: &[Ordered]) -> BTreeSet<u32> {
-        let command = |call: &Ordered| match call.call {
-            Call::Shell { command } => Some(command.clone()),
-            _ => None,
-        };
-        let commands: Vec<String> = ordered.iter().filter_map(command).collect();
-        self.execs()
-            .filter(|(_, _, exec)| commands.iter().any(|command| runs(&exec.argv, command)))
-            .map(|(_, pid, _)| pid)
-            .collect()
-    }
-}
-
-fn pid(record: &Record) -> Option<u32> {
-    record.process.as_ref().map(|process| process.pid)
 }
 
 /// The records against the other two accounts. `neighbours` are pids of
