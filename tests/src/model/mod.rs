@@ -16,6 +16,9 @@ pub mod responses;
 pub mod server;
 pub mod tools;
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
