@@ -1,1 +1,73 @@
-fn main() {}
+//! `cargo xtask`: sets the machine up, builds, records a demonstration, tests
+//! and measures. Everything about the recorder itself is in the other crates.
+
+mod agents;
+mod build;
+mod leftovers;
+mod run;
+mod setup;
+mod step;
+mod test;
+mod toolchain;
+mod tools;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// agent-recorder's own build commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what building and testing need, and only what is missing
+    Setup,
+    /// Build the BPF object and the agent-recorder binary
+    Build {
+        /// Optimise the binary (the BPF object always is)
+        #[arg(long)]
+        release: bool,
+    },
+    /// Record CMD as a session and replay it; a small demonstration without CMD
+    Run {
+        /// The command to record, with its arguments
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "CMD"
+        )]
+        command: Vec<OsString>,
+    },
+    /// Run every check and every test, and see that nothing is left behind
+    Test {
+        /// Only tests whose name contains this; leaves out formatting and lints
+        filter: Option<String>,
+    },
+    /// Try the recorder on real agents, each installed from npm
+    Agents(agents::Args),
+    /// Print what of BPF, mounts, namespaces and cgroups is there now, as JSON
+    #[command(hide = true)]
+    Snapshot,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Setup => setup::everything().map(|()| ExitCode::SUCCESS),
+        Command::Build { release } => build::command(release).map(|()| ExitCode::SUCCESS),
+        Command::Run { command } => run::command(&command),
+        Command::Test { filter } => test::command(filter.as_deref()),
+        Command::Agents(args) => agents::command(&args),
+        Command::Snapshot => leftovers::print().map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -37,7 +37,7 @@ enum Format {
 const LOSS: u8 = 3;
 
 /// 0; 3 when what was shown has gaps.
-pub fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
+pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let directory = args.store.clone().unwrap_or_else(|| common.state_dir().join("spool"));
     let store = Store::open(&directory)?;
     let choice = match args.session.as_str() {

@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 /// Exit status is the command's, 128 + signal when it was killed.
-pub fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
+pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let setup = Setup {
         kernel: kernel::Options {
             priority_ring_bytes: 8 << 20,
@@ -95,6 +95,7 @@ impl Child {
             .map(|argument| CString::new(argument.as_bytes()))
             .collect::<Result<_, _>>()
             .map_err(|_| Error::Usage("an argument holds a NUL byte".to_owned()))?;
+        let program = find_program(&strings[0]);
         let mut argv: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
         argv.push(std::ptr::null());
         let (read, write) =
@@ -103,7 +104,7 @@ impl Child {
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             // SAFETY: as above; argv ends with a null pointer.
-            unsafe { exec_when_released(&read, &argv) }
+            unsafe { exec_when_released(&read, &program, &argv) }
         }
         let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::AGAIN).map_err(system("fork"))?;
         let process = pidfd_open(pid, PidfdFlags::empty()).map_err(system("open the child's pidfd"))?;
@@ -128,17 +129,30 @@ impl Child {
     }
 }
 
+/// Where execvp(3) would find it; looked for here, so that its misses are not the session's acts.
+fn find_program(name: &CString) -> CString {
+    if name.as_bytes().contains(&b'/') {
+        return name.clone();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(std::ffi::OsStr::from_bytes(name.as_bytes())))
+        .find(|candidate| rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok() && candidate.is_file())
+        .and_then(|found| CString::new(found.into_os_string().into_encoded_bytes()).ok())
+        .unwrap_or_else(|| name.clone())
+}
+
 /// # Safety
 ///
 /// To be called in a forked child: allocates nothing, takes no lock.
-unsafe fn exec_when_released(gate: &OwnedFd, argv: &[*const libc::c_char]) -> ! {
+unsafe fn exec_when_released(gate: &OwnedFd, program: &CString, argv: &[*const libc::c_char]) -> ! {
     let mut byte = [0u8; 1];
     let gate = std::os::fd::AsRawFd::as_raw_fd(gate);
     // SAFETY: plain system calls on memory of this frame and of `argv`.
     unsafe {
         // Nothing comes when the recorder died: then nothing is run unrecorded.
         if libc::read(gate, byte.as_mut_ptr().cast(), 1) == 1 {
-            libc::execvp(argv[0], argv.as_ptr());
+            libc::execv(program.as_ptr(), argv.as_ptr());
             let reason = if *libc::__errno_location() == libc::ENOENT { 127 } else { 126 };
             let message = b"agent-recorder: the command cannot be run\n";
             libc::write(2, message.as_ptr().cast(), message.len());

@@ -70,7 +70,14 @@ fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     directories: HashMap<Vec<u8>, Vec<u8>>,
+    /// Symbolic links that sessions made, for those that are gone again when their use is looked at.
+    links: HashMap<Vec<u8>, Vec<u8>>,
 }
+
+/// Links that are remembered; past it all are forgotten, and what is gone stays unresolved.
+const MAX_LINKS: usize = 4096;
+/// Links followed in a row, as the kernel does (MAXSYMLINKS, include/linux/namei.h).
+const MAX_FOLLOWED: usize = 40;
 
 /// Directories that are remembered within one batch.
 const MAX_DIRECTORIES: usize = 1024;
@@ -79,6 +86,21 @@ impl Resolver {
     /// Forgets everything: called once a batch.
     pub(super) fn forget(&mut self) {
         self.directories.clear();
+    }
+
+    /// A session made a symbolic link.
+    pub(super) fn linked(&mut self, link: &[u8], target: &[u8]) {
+        if self.links.len() >= MAX_LINKS {
+            self.links.clear();
+        }
+        self.links.insert(link.to_vec(), target.to_vec());
+    }
+
+    /// A session removed a name, or gave it another.
+    pub(super) fn unlinked(&mut self, path: &[u8], moved_to: Option<&[u8]>) {
+        if let (Some(target), Some(to)) = (self.links.remove(path), moved_to) {
+            self.links.insert(to.to_vec(), target);
+        }
     }
 
     /// The path that `path` named for a process whose root is `root` (`None` for
@@ -91,13 +113,29 @@ impl Resolver {
                 return whole;
             }
         }
+        let named = self.resolve_name(root, &joined, path);
+        if follow { self.follow_remembered(root, named) } else { named }
+    }
+
+    /// Follows links that are known only from when they were made.
+    fn follow_remembered(&mut self, root: Option<&OwnedFd>, mut path: Vec<u8>) -> Vec<u8> {
+        for _ in 0..MAX_FOLLOWED {
+            let Some(target) = self.links.get(&path).cloned() else { break };
+            let (directory, _) = split_last(&path);
+            let joined = if target.starts_with(b"/") { join(b"/", &target) } else { join(directory, &target) };
+            path = self.resolve_name(root, &joined, &target);
+        }
+        path
+    }
+
+    fn resolve_name(&mut self, root: Option<&OwnedFd>, joined: &[u8], path: &[u8]) -> Vec<u8> {
         let relative_name = !path.starts_with(b"/") && !path.contains(&b'/') && path != b"..";
         if relative_name {
-            return joined;
+            return joined.to_vec();
         }
-        let (directory, name) = split_last(&joined);
+        let (directory, name) = split_last(joined);
         if name == b".." {
-            return self.directory(root, &joined);
+            return self.directory(root, joined);
         }
         let mut resolved = self.directory(root, directory);
         if resolved == b"/" {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use agent_recorder_abi::event::{ExecBody, ExitBody, FILE_PENDING, ForkBody, GuardBody, Header, Op, SessionBody};
+use agent_recorder_abi::event::{ExecBody, ExitBody, FILE_PENDING, ForkBody, GuardBody, Header, SessionBody};
 use agent_recorder_abi::state::SessionNumber;
 
 use super::authority;
@@ -329,23 +329,31 @@ impl Tracker {
         let mut view = View { resolver: &mut self.resolver, root: root.as_deref() };
         let file = translate::file(event, &mut view);
         if file.error == 0 {
-            self.note_effect(header.session, key, event.body.op, &file.path);
+            self.note_effect(header.session, key, &file);
         }
         self.push(header, proto::record::Body::File(file), records);
     }
 
-    fn note_effect(&mut self, session: SessionNumber, key: ProcessKey, op: u8, path: &[u8]) {
-        if op == Op::Chdir as u8 {
-            self.processes.get(key).cwd = path.into();
-        }
-        if op == Op::Delete as u8 {
-            if let Some(session) = self.registry.get_mut(session) {
-                session.totals.files_destroyed += 1;
-                if session.sample.len() == SAMPLE_PATHS {
-                    session.sample.pop_front();
-                }
-                session.sample.push_back(path.to_vec());
+    fn note_effect(&mut self, session: SessionNumber, key: ProcessKey, file: &proto::File) {
+        match file.op() {
+            proto::FileOp::Chdir => self.processes.get(key).cwd = file.path.as_slice().into(),
+            proto::FileOp::Symlink => self.resolver.linked(&file.path, &file.new_path),
+            proto::FileOp::Rename => self.resolver.unlinked(&file.path, Some(&file.new_path)),
+            proto::FileOp::Delete => {
+                self.resolver.unlinked(&file.path, None);
+                self.note_destroyed(session, &file.path);
             }
+            _ => {}
+        }
+    }
+
+    fn note_destroyed(&mut self, session: SessionNumber, path: &[u8]) {
+        if let Some(session) = self.registry.get_mut(session) {
+            session.totals.files_destroyed += 1;
+            if session.sample.len() == SAMPLE_PATHS {
+                session.sample.pop_front();
+            }
+            session.sample.push_back(path.to_vec());
         }
     }
 

@@ -149,6 +149,16 @@ pub const AGENTS: &[Agent] = &[
         files: &[(".pi/agent/models.json", PI)],
         remove: "rm -rf",
     },
+    Agent {
+        name: "cline",
+        package: "cline",
+        version: "3.0.65",
+        program: "cline",
+        arguments: &["--auto-approve", "true", PROMPT],
+        environment: &[("CLINE_TELEMETRY", "0")],
+        files: &[(".cline/data/settings/providers.json", CLINE)],
+        remove: "rm -rf",
+    },
 ];
 
 /// The agent of this name.
@@ -203,6 +213,24 @@ const PI: &str = r#"{
       "api": "openai-completions",
       "apiKey": "scripted",
       "models": [{"id": "scripted"}]
+    }
+  }
+}"#;
+
+const CLINE: &str = r#"{
+  "version": 1,
+  "lastUsedProvider": "openai-compatible",
+  "modes": {},
+  "providers": {
+    "openai-compatible": {
+      "settings": {
+        "provider": "openai-compatible",
+        "apiKey": "scripted",
+        "model": "scripted",
+        "baseUrl": "http://127.0.0.1:8462/v1"
+      },
+      "updatedAt": "2026-01-01T00:00:00.000Z",
+      "tokenSource": "manual"
     }
   }
 }"#;

@@ -3,16 +3,16 @@
 //!
 //! [`catalog`] says how each agent is started → [`install`] gets it from npm →
 //! [`stage`] lays out a project and runs it in a [`netns`] with loopback only,
-//! under [`strace`] → [`recorder`] is the daemon beside it → [`check`]
+//! under [`strace`] → [`daemon`] is the daemon beside it → [`check`]
 //! compares the three accounts → [`trial`] does all this for one agent.
 //! The agents are test tools: nothing of theirs is committed or shipped.
 
 pub mod catalog;
 pub mod check;
+pub mod daemon;
 pub mod install;
 pub mod neighbour;
 pub mod netns;
-pub mod recorder;
 pub mod stage;
 pub mod strace;
 pub mod trial;

@@ -6,10 +6,10 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,6 +26,12 @@ pub const DOOMED_FILES: usize = 10_000;
 
 /// A run takes seconds; this bounds one that hangs.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
+
+/// For what the agent left behind to go by itself, once the agent has gone.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Between two looks at whether the agent is still there.
+const PACE: Duration = Duration::from_millis(200);
 
 /// For a killed process to be gone.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -153,10 +159,9 @@ impl Stage {
         let model = Model::start(&self.root, script, &log)?;
         let mut command = self.command(installed, &account, &said)?;
         let mut agent = netns::spawn(model.pid, &mut command)?;
-        let in_time = ended_within(&agent, RUN_LIMIT)?;
-        let leftovers = model.sweep(if in_time { None } else { Some(agent.id()) })?;
-        if !in_time {
-            // Its tracees are gone, and so it ends.
+        let in_time = wait(&agent, &account)?;
+        let leftovers = model.sweep(agent.id())?;
+        if !ended_within(&agent, KILL_LIMIT)? {
             agent.kill()?;
         }
         let status = agent.wait()?;
@@ -240,12 +245,12 @@ impl Model {
     }
 
     /// Ends every process in the namespace but the model, and says how many
-    /// there were, `supervisor` (strace, if it still runs) not counted.
-    fn sweep(&self, supervisor: Option<u32>) -> anyhow::Result<usize> {
+    /// there were. strace, the `supervisor`, then ends by itself.
+    fn sweep(&self, supervisor: u32) -> anyhow::Result<usize> {
         let mut ended = 0;
         for sweep in 0..SWEEPS {
             let mut others = netns::members(self.pid)?;
-            others.retain(|pid| *pid != self.pid && Some(*pid) != supervisor);
+            others.retain(|pid| *pid != self.pid && *pid != supervisor);
             if others.is_empty() {
                 return Ok(ended);
             }
@@ -256,6 +261,38 @@ impl Model {
         }
         anyhow::bail!("the agent's processes outlive SIGKILL")
     }
+}
+
+/// Waits until strace has ended, which it does after its last tracee, or until
+/// the agent itself has and what it left behind shows no sign of going. False
+/// when the agent's time is up.
+fn wait(strace: &Child, account: &Path) -> anyhow::Result<bool> {
+    let started = Instant::now();
+    let mut alone = None;
+    while !ended_within(strace, PACE)? {
+        if started.elapsed() > RUN_LIMIT {
+            return Ok(false);
+        }
+        if !runs(account)? {
+            let since = *alone.get_or_insert_with(Instant::now);
+            if since.elapsed() > GRACE {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the first process that strace names is still there.
+fn runs(account: &Path) -> anyhow::Result<bool> {
+    let mut line = String::new();
+    match File::open(account) {
+        Ok(file) => BufReader::new(file).read_line(&mut line)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error).context("open what strace writes"),
+    };
+    let pid = line.split(' ').next().unwrap_or_default();
+    Ok(pid.is_empty() || Path::new("/proc").join(pid).exists())
 }
 
 /// Kills a process and waits until it is gone.

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 
 use super::check::{self, Findings};
+use super::daemon::Daemon;
 use super::install::Installed;
 use super::neighbour::Neighbour;
-use super::recorder::Recorder;
 use super::stage::{Run, Stage};
 use crate::model::log::What;
 
@@ -44,11 +44,11 @@ pub fn alone(installed: &Installed) -> anyhow::Result<Outcome> {
 pub fn guarded(installed: &Installed) -> anyhow::Result<Outcome> {
     let stage = Stage::new()?;
     let script = stage.script(installed.agent.remove);
-    let recorder = Recorder::start()?;
+    let daemon = Daemon::start()?;
     let neighbour = Neighbour::start(stage.neighbour());
     let run = stage.run(installed, &script)?;
     let neighbours = neighbour.stop()?;
-    let records = recorder.finish()?;
+    let records = daemon.finish()?;
     let name = installed.agent.name;
     let mut findings = check::record(&records, &run, &stage, name, &neighbours)?;
     findings

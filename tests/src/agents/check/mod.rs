@@ -16,7 +16,7 @@ use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 
 use self::session::{Ordered, Session, lossy, ordered, pid, runs};
-use super::recorder::{FileRecord, Record};
+use super::daemon::{FileRecord, Record};
 use super::stage::{DOOMED_FILES, Run, Stage};
 use crate::model::Call;
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context;
 use jiff::Timestamp;
 
-use crate::agents::recorder::{self, FileRecord, Record};
+use crate::agents::daemon::{self, FileRecord, Record};
 use crate::agents::stage::Run;
 use crate::agents::strace;
 use crate::model::Call;
@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
     }
 
     /// Successful execs.
-    pub(super) fn execs(&self) -> impl Iterator<Item = (&'a Record, u32, &'a recorder::Exec)> {
+    pub(super) fn execs(&self) -> impl Iterator<Item = (&'a Record, u32, &'a daemon::Exec)> {
         self.records.iter().filter_map(|record| {
             let exec = record.exec.as_ref().filter(|exec| exec.error.is_none())?;
             Some((*record, pid(record)?, exec))

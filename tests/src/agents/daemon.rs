@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use super::{built, ended_within};
+use super::ended_within;
+use crate::recorder::binary;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(60);
@@ -27,12 +28,12 @@ const PACE: Duration = Duration::from_millis(200);
 
 /// A daemon with a state directory of its own.
 #[derive(Debug)]
-pub struct Recorder {
+pub struct Daemon {
     process: Child,
     state: TempDir,
 }
 
-impl Recorder {
+impl Daemon {
     /// Starts a daemon and waits until it says that it is ready (sd_notify(3)).
     pub fn start() -> anyhow::Result<Self> {
         let state = tempfile::tempdir()?;
@@ -47,15 +48,15 @@ impl Recorder {
             .stderr(output)
             .spawn()
             .context("start the daemon")?;
-        let recorder = Self { process, state };
+        let daemon = Self { process, state };
         let mut message = [0; 4096];
         loop {
             let length = notify
                 .recv(&mut message)
-                .with_context(|| format!("the daemon is not ready: {}", recorder.log()))?;
+                .with_context(|| format!("the daemon is not ready: {}", daemon.log()))?;
             let text = String::from_utf8_lossy(&message[..length]);
             if text.lines().any(|line| line == "READY=1") {
-                return Ok(recorder);
+                return Ok(daemon);
             }
         }
     }
@@ -136,7 +137,7 @@ impl Recorder {
     }
 }
 
-impl Drop for Recorder {
+impl Drop for Daemon {
     fn drop(&mut self) {
         // It fails only when the daemon has ended already.
         let _ = self.process.kill();
@@ -145,8 +146,7 @@ impl Drop for Recorder {
 }
 
 fn command(state: &Path, name: &str) -> anyhow::Result<Command> {
-    let program: PathBuf = built("agent-recorder")?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(binary()?);
     command.args([
         OsStr::new(name),
         OsStr::new("--state-dir"),

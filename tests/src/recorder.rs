@@ -1,0 +1,120 @@
+//! The binary under test.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Names the binary; without it, the newest one of the workspace's target folder is taken.
+const VARIABLE: &str = "AGENT_RECORDER_BIN";
+
+/// The binary under test.
+///
+/// # Errors
+///
+/// It was not built.
+pub fn binary() -> anyhow::Result<PathBuf> {
+    if let Some(named) = std::env::var_os(VARIABLE) {
+        return Ok(named.into());
+    }
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    ["release", "debug"]
+        .iter()
+        .map(|profile| target.join(profile).join("agent-recorder"))
+        .filter(|path| path.exists())
+        .max_by_key(|path| path.metadata().and_then(|about| about.modified()).ok())
+        .context("agent-recorder is not built: run `cargo xtask build`")
+}
+
+/// A recorder with a state directory of its own.
+#[derive(Debug)]
+pub struct Recorder {
+    state: TempDir,
+    arguments: Vec<String>,
+}
+
+impl Recorder {
+    /// With the built-in configuration.
+    ///
+    /// # Errors
+    ///
+    /// Not root: the kernel lets nobody else load programs.
+    pub fn new() -> anyhow::Result<Self> {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "this test loads kernel programs: run it as root, by `cargo xtask test`"
+        );
+        Ok(Self {
+            state: TempDir::new()?,
+            arguments: Vec::new(),
+        })
+    }
+
+    /// With a configuration.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Recorder::new`], or it cannot be written.
+    pub fn with_configuration(toml: &str) -> anyhow::Result<Self> {
+        let mut recorder = Self::new()?;
+        let file = recorder.state.path().join("config.toml");
+        std::fs::write(&file, toml)?;
+        recorder.arguments = vec!["--config".to_owned(), file.display().to_string()];
+        Ok(recorder)
+    }
+
+    /// The binary with the options that every command here takes.
+    ///
+    /// # Errors
+    ///
+    /// It was not built.
+    pub fn command(&self, command: &str) -> anyhow::Result<Command> {
+        let mut process = Command::new(binary()?);
+        process
+            .arg(command)
+            .args(&self.arguments)
+            .arg("--state-dir")
+            .arg(self.state.path());
+        Ok(process)
+    }
+
+    /// Records a command as a session.
+    ///
+    /// # Errors
+    ///
+    /// The binary cannot be started.
+    pub fn run<I, S>(&self, command: I) -> anyhow::Result<Output>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        Ok(self.command("run")?.arg("--").args(command).output()?)
+    }
+
+    /// The last session's records.
+    ///
+    /// # Errors
+    ///
+    /// `replay` fails, or says something that is not JSON.
+    pub fn replay(&self) -> anyhow::Result<Vec<Value>> {
+        let output = self
+            .command("replay")?
+            .args(["--format", "json"])
+            .output()?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            matches!(output.status.code(), Some(0 | 3)),
+            "replay: {:?}: {complaint}",
+            output.status
+        );
+        output
+            .stdout
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| Ok(serde_json::from_slice(line)?))
+            .collect()
+    }
+}

@@ -1,0 +1,88 @@
+//! What a stimulus program says of itself: one JSON object a line, each an
+//! operation that it performed, in the shape that the recorder shows.
+//!
+//! Lines are kept in memory and written at the end, so that saying adds no operation.
+
+use std::ffi::CString;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+/// The operations so far.
+#[derive(Debug, Default)]
+pub struct Script {
+    lines: Vec<Value>,
+}
+
+/// Result of a raw system call: a number, or an errno's name as the recorder names it.
+pub type Outcome = Result<i64, &'static str>;
+
+/// Calls the kernel, past the C library.
+pub fn syscall(number: libc::c_long, arguments: [i64; 6]) -> Outcome {
+    // SAFETY: arguments are numbers, or addresses of memory that the caller keeps for the call's time.
+    let result = unsafe {
+        libc::syscall(
+            number,
+            arguments[0],
+            arguments[1],
+            arguments[2],
+            arguments[3],
+            arguments[4],
+            arguments[5],
+        )
+    };
+    if result >= 0 {
+        return Ok(result);
+    }
+    let errno = std::io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or_default();
+    Err(agent_recorder::record::errno_name(errno.unsigned_abs()).unwrap_or("?"))
+}
+
+/// A path for the kernel.
+///
+/// # Panics
+///
+/// It holds a NUL.
+pub fn c_path(path: impl AsRef<Path>) -> CString {
+    #[expect(clippy::expect_used, reason = "stimulus programs name their own paths")]
+    CString::new(path.as_ref().as_os_str().as_bytes()).expect("no NUL in a path")
+}
+
+impl Script {
+    /// One operation of the running thread.
+    pub fn did(&mut self, kind: &str, fields: Value, outcome: Outcome) {
+        let mut fields = fields;
+        if let (Err(name), Some(object)) = (outcome, fields.as_object_mut()) {
+            object.insert("error".to_owned(), json!(name));
+        }
+        let mut line = Map::new();
+        line.insert("pid".to_owned(), json!(std::process::id()));
+        line.insert(
+            "tid".to_owned(),
+            json!(rustix::thread::gettid().as_raw_nonzero().get()),
+        );
+        line.insert(
+            "ppid".to_owned(),
+            json!(std::os::unix::process::parent_id()),
+        );
+        line.insert(kind.to_owned(), fields);
+        self.lines.push(line.into());
+    }
+
+    /// Says everything.
+    ///
+    /// # Errors
+    ///
+    /// Standard output is closed.
+    pub fn tell(&self) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        for line in &self.lines {
+            writeln!(out, "{line}")?;
+        }
+        out.flush()
+    }
+}

@@ -1,0 +1,99 @@
+//! The guard: a session that deletes in bulk ends at the limit, a neighbour does not.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use agent_recorder_tests::recorder::Recorder;
+use serde_json::Value;
+
+const FILES: usize = 10_000;
+const LIMIT: usize = 64;
+
+fn fill(directory: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(directory)?;
+    (0..FILES).try_for_each(|number| fs::write(directory.join(number.to_string()), b"x"))?;
+    Ok(())
+}
+
+fn gone(directory: &Path) -> anyhow::Result<usize> {
+    Ok(FILES - fs::read_dir(directory)?.count())
+}
+
+fn enforcement(records: &[Value]) -> anyhow::Result<&Value> {
+    let mut all = records
+        .iter()
+        .filter_map(|record| record.get("enforcement"));
+    let first = all
+        .next()
+        .ok_or_else(|| anyhow::anyhow!("no enforcement record"))?;
+    anyhow::ensure!(all.next().is_none(), "more than one enforcement record");
+    Ok(first)
+}
+
+#[test]
+fn rm_ends_with_exactly_the_limit_gone_and_its_neighbour_goes_on() -> anyhow::Result<()> {
+    let recorder = Recorder::new()?;
+    let (ours, theirs) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let (ours, theirs) = (ours.path().join("tree"), theirs.path().join("tree"));
+    fill(&ours)?;
+    fill(&theirs)?;
+    let mut neighbour = Command::new("rm").arg("-rf").arg(&theirs).spawn()?;
+    let output = recorder.run(["rm".as_ref(), "-rf".as_ref(), ours.as_os_str()])?;
+    assert!(neighbour.wait()?.success());
+    assert!(!theirs.exists());
+    assert_eq!(output.status.code(), Some(128 + 9), "{output:?}");
+    assert_eq!(gone(&ours)?, LIMIT);
+    let records = recorder.replay()?;
+    let enforcement = enforcement(&records)?;
+    assert_eq!(enforcement["action"], "KILL");
+    assert_eq!(enforcement["count"], LIMIT);
+    assert_eq!(enforcement["limit"], LIMIT);
+    assert_eq!(enforcement["survivors"], 0);
+    assert!(
+        enforcement["latencyNs"]
+            .as_u64()
+            .is_some_and(|latency| latency > 0)
+    );
+    let end = records.iter().find_map(|record| record.get("sessionEnd"));
+    assert_eq!(end.map(|end| &end["reason"]), Some(&Value::from("KILLED")));
+    Ok(())
+}
+
+#[test]
+fn eight_rm_at_once_end_within_their_number_of_the_limit() -> anyhow::Result<()> {
+    const AT_ONCE: usize = 8;
+    let recorder = Recorder::new()?;
+    let scratch = tempfile::tempdir()?;
+    let tree = scratch.path().join("tree");
+    fill(&tree)?;
+    let command = format!(
+        "find {} -type f | xargs -P {AT_ONCE} -n 100 rm",
+        tree.display()
+    );
+    recorder.run(["sh", "-c", &command])?;
+    let gone = gone(&tree)?;
+    assert!(
+        (LIMIT..=LIMIT + AT_ONCE).contains(&gone),
+        "{gone} files are gone"
+    );
+    assert_eq!(enforcement(&recorder.replay()?)?["survivors"], 0);
+    Ok(())
+}
+
+#[test]
+fn find_delete_and_rmtree_end_at_the_limit() -> anyhow::Result<()> {
+    for command in [
+        "find TREE -type f -delete",
+        "python3 -c 'import shutil; shutil.rmtree(\"TREE\")'",
+    ] {
+        let recorder = Recorder::new()?;
+        let scratch = tempfile::tempdir()?;
+        let tree = scratch.path().join("tree");
+        fill(&tree)?;
+        let command = command.replace("TREE", &tree.display().to_string());
+        recorder.run(["sh", "-c", &command])?;
+        assert_eq!(gone(&tree)?, LIMIT, "{command}");
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! `cargo xtask build`: the BPF object, then the binary that embeds it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::step::{self, Steps, say};
+use crate::toolchain::Toolchain;
+use crate::workspace;
+
+/// The package of the kernel programs, and its binary.
+const PROGRAMS: &str = "agent-recorder-ebpf";
+/// What we build for: BPF is little-endian where all supported hosts are.
+const BPF_TARGET: &str = "bpfel-unknown-none";
+/// Below v3, LLVM refuses an atomic addition whose result is used ("Invalid
+/// usage of the XADD return value").
+const BPF_CPU: &str = "v3";
+
+/// Which of cargo's profiles the binary is built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Debug,
+    Release,
+}
+
+/// Toolchain, object, binary.
+///
+/// # Errors
+///
+/// Whatever is missing or does not compile.
+pub(crate) fn command(release: bool) -> Result<()> {
+    let mut steps = Steps::new(3);
+    let binary = recorder(
+        &mut steps,
+        if release {
+            Profile::Release
+        } else {
+            Profile::Debug
+        },
+    )?;
+    say(&format!("built {}", binary.display()));
+    Ok(())
+}
+
+/// The three steps from nothing to the `agent-recorder` binary, and its path.
+pub(crate) fn recorder(steps: &mut Steps, profile: Profile) -> Result<PathBuf> {
+    let toolchain = steps.run("BPF toolchain", Toolchain::ready)?;
+    steps.run("BPF object", || object(&toolchain))?;
+    steps.run("agent-recorder", || {
+        binary("agent-recorder", "agent-recorder", profile)
+    })
+}
+
+/// Compiles the kernel programs and puts the object where
+/// `agent-recorder/build.rs` takes it from.
+///
+/// # Errors
+///
+/// The programs do not compile, or a file cannot be read or written.
+pub(crate) fn object(toolchain: &Toolchain) -> Result<()> {
+    let built_in = workspace::target("bpf-build");
+    let mut cargo = toolchain.cargo();
+    cargo
+        .current_dir(workspace::root().join(PROGRAMS))
+        .args([
+            "build",
+            "--release",
+            "-Zbuild-std=core",
+            "--target",
+            BPF_TARGET,
+        ])
+        .args(["-p", PROGRAMS, "--bin", PROGRAMS, "--target-dir"])
+        .arg(&built_in)
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            rust_flags(toolchain.linker(), std::env::consts::ARCH)?,
+        );
+    step::run(&mut cargo)?;
+    let object = built_in.join(BPF_TARGET).join("release").join(PROGRAMS);
+    let place = workspace::target("bpf/agent-recorder.bpf.o");
+    let news = place_if_changed(&object, &place)?;
+    say(&format!(
+        "{} {}",
+        place.display(),
+        if news { "is new" } else { "is unchanged" }
+    ));
+    Ok(())
+}
+
+/// Flags of the kernel programs, separated as CARGO_ENCODED_RUSTFLAGS wants them.
+fn rust_flags(linker: &Path, arch: &str) -> Result<String> {
+    let bpf_arch = match arch {
+        "x86_64" | "aarch64" => arch,
+        other => {
+            bail!("the kernel programs know the registers of x86_64 and aarch64, not of {other}")
+        }
+    };
+    let linker = linker
+        .to_str()
+        .with_context(|| format!("{} is not UTF-8", linker.display()))?;
+    let flags = [
+        format!("-Clinker={linker}"),
+        // bpf_loop and typed loads need BTF, and BTF is made from debug information.
+        "-Clink-arg=--btf".to_owned(),
+        "-Cdebuginfo=2".to_owned(),
+        format!("-Ctarget-cpu={BPF_CPU}"),
+        format!("--cfg=bpf_target_arch=\"{bpf_arch}\""),
+    ];
+    Ok(flags.join("\u{1f}"))
+}
+
+/// Copies only when the bytes differ, so that an unchanged object does not
+/// have the binary built again. True when it copied.
+fn place_if_changed(from: &Path, to: &Path) -> Result<bool> {
+    let bytes = fs::read(from).with_context(|| format!("read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|present| present == bytes) {
+        return Ok(false);
+    }
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    fs::write(to, bytes).with_context(|| format!("write {}", to.display()))?;
+    Ok(true)
+}
+
+/// Builds one binary of the workspace and says where cargo put it.
+///
+/// # Errors
+///
+/// It does not compile, or cargo names no executable.
+pub(crate) fn binary(package: &str, name: &str, profile: Profile) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    // On stdout cargo says what it built; to people it speaks on stderr.
+    cargo.args([
+        "build",
+        "--message-format=json-render-diagnostics",
+        "-p",
+        package,
+        "--bin",
+        name,
+    ]);
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    let messages = printed(&mut cargo)?;
+    executable(&messages, name)
+        .with_context(|| format!("`{}` names no executable {name}", step::shown(&cargo)))
+}
+
+/// What a command prints on stdout, while its stderr goes where ours goes.
+fn printed(command: &mut Command) -> Result<String> {
+    let child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start `{}`", step::shown(command)))?;
+    let output = child
+        .wait_with_output()
+        .with_context(|| format!("wait for `{}`", step::shown(command)))?;
+    if !output.status.success() {
+        bail!("`{}` ended with {}", step::shown(command), output.status);
+    }
+    String::from_utf8(output.stdout).context("read cargo's messages")
+}
+
+/// The executable of the binary target `name` among cargo's messages
+/// (doc.rust-lang.org/cargo/reference/external-tools.html).
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        if message["target"]["name"] != name {
+            return None;
+        }
+        message["executable"].as_str().map(PathBuf::from)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_name_the_linker_and_the_hosts_registers() -> Result<()> {
+        let flags = rust_flags(Path::new("/a b/bpf-linker"), "aarch64")?;
+        let flags: Vec<_> = flags.split('\u{1f}').collect();
+        assert!(flags.contains(&"-Clinker=/a b/bpf-linker"), "{flags:?}");
+        assert!(
+            flags.contains(&"--cfg=bpf_target_arch=\"aarch64\""),
+            "{flags:?}"
+        );
+        assert!(rust_flags(Path::new("bpf-linker"), "mips").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn an_unchanged_object_is_left_alone() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (from, to) = (folder.path().join("from"), folder.path().join("new/to"));
+        fs::write(&from, b"one")?;
+        assert!(place_if_changed(&from, &to)?);
+        let written = fs::metadata(&to)?.modified()?;
+        assert!(!place_if_changed(&from, &to)?);
+        assert_eq!(fs::metadata(&to)?.modified()?, written);
+        fs::write(&from, b"two")?;
+        assert!(place_if_changed(&from, &to)?);
+        assert_eq!(fs::read(&to)?, b"two");
+        Ok(())
+    }
+
+    #[test]
+    fn the_executable_is_the_one_of_the_named_target() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"wanted"},"executable":null}"#,
+            "\n",
+            "not json\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"wanted"},"executable":"/t/wanted"}"#,
+            "\n",
+        );
+        assert_eq!(
+            executable(messages, "wanted"),
+            Some(PathBuf::from("/t/wanted"))
+        );
+        assert_eq!(executable(messages, "absent"), None);
+    }
+}

@@ -1,0 +1,46 @@
+//! `cargo xtask setup`: everything that building and testing need. `run` and
+//! `build` get by with the BPF toolchain alone.
+
+use anyhow::{Context as _, Result};
+
+use crate::step::{self, Steps, say};
+use crate::toolchain::Toolchain;
+use crate::{tools, workspace};
+
+/// All of it, as a command of its own.
+///
+/// # Errors
+///
+/// Something is missing and cannot be installed: the line says what and how to get it.
+pub(crate) fn everything() -> Result<()> {
+    let mut steps = Steps::new(2);
+    steps.run(
+        "BPF toolchain (for build, run, test, bench)",
+        Toolchain::ready,
+    )?;
+    steps.run("what the tests run (for test, bench)", for_tests)?;
+    say("everything is there");
+    Ok(())
+}
+
+/// What the tests run, and the parts of the compiler that check the source.
+///
+/// # Errors
+///
+/// As [`everything`].
+pub(crate) fn for_tests() -> Result<()> {
+    if !tools::install_missing(tools::FOR_TESTS)? {
+        let names: Vec<_> = tools::FOR_TESTS.iter().map(|need| need.package).collect();
+        say(&format!("there already: {}", names.join(", ")));
+    }
+    for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if step::output(workspace::cargo().args([subcommand, "--version"])).is_err() {
+            say(&format!("rustup component add {component}"));
+            step::run(std::process::Command::new("rustup").args(["component", "add", component]))
+                .with_context(|| {
+                format!("`cargo {subcommand}` is missing: get {component} of this Rust")
+            })?;
+        }
+    }
+    Ok(())
+}

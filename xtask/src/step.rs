@@ -1,0 +1,211 @@
+//! Saying what is being done: numbered steps with their times, and commands
+//! whose failure names them. Everything is said on stderr.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Steps of one command, numbered as they come, remembered for the closing table.
+pub(crate) struct Steps {
+    total: usize,
+    finished: Vec<Finished>,
+}
+
+struct Finished {
+    what: String,
+    ok: bool,
+    took: Duration,
+}
+
+impl Steps {
+    /// For a command of `total` steps.
+    pub(crate) fn new(total: usize) -> Self {
+        Self {
+            total,
+            finished: Vec::new(),
+        }
+    }
+
+    /// Says what begins, does it, remembers how it went.
+    pub(crate) fn run<T>(&mut self, what: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        say(&format!(
+            "[{}/{}] {what}",
+            self.finished.len() + 1,
+            self.total
+        ));
+        let begun = Instant::now();
+        let result = act();
+        self.finished.push(Finished {
+            what: what.to_owned(),
+            ok: result.is_ok(),
+            took: begun.elapsed(),
+        });
+        result
+    }
+
+    /// Like [`Steps::run`], for a step that later ones do not need: says at
+    /// once what failed and lets the command go on. True when it went well.
+    pub(crate) fn check(&mut self, what: &str, act: impl FnOnce() -> Result<()>) -> bool {
+        match self.run(what, act) {
+            Ok(()) => true,
+            Err(error) => {
+                say(&format!("failed: {error:#}"));
+                false
+            }
+        }
+    }
+
+    /// Whether every step so far went well.
+    pub(crate) fn all_ok(&self) -> bool {
+        self.finished.iter().all(|step| step.ok)
+    }
+
+    /// One line a step: what, how it went, how long it took.
+    pub(crate) fn table(&self) -> String {
+        let width = self
+            .finished
+            .iter()
+            .map(|step| step.what.len())
+            .max()
+            .unwrap_or(0);
+        let mut text = String::new();
+        for Finished { what, ok, took } in &self.finished {
+            let outcome = if *ok { "ok" } else { "FAILED" };
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "  {what:width$}  {outcome:6}  {:>7.1} s",
+                took.as_secs_f64()
+            );
+        }
+        let total: Duration = self.finished.iter().map(|step| step.took).sum();
+        let _ = write!(
+            text,
+            "  {:width$}  {:6}  {:>7.1} s",
+            "in all",
+            "",
+            total.as_secs_f64()
+        );
+        text
+    }
+}
+
+/// One line of ours among the output of the commands.
+pub(crate) fn say(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("\x1b[1mxtask: {text}\x1b[0m");
+    } else {
+        eprintln!("xtask: {text}");
+    }
+}
+
+/// Runs a command whose output goes where ours goes.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("start `{}`", shown(command)))?;
+    if !status.success() {
+        bail!("`{}` ended with {status}", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs a command for what it prints on stdout; its stderr is in the error.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start `{}`", shown(command)))?;
+    if !status.success() {
+        let stderr = String::from_utf8_lossy(&stderr);
+        bail!(
+            "`{}` ended with {status}: {}",
+            shown(command),
+            stderr.trim()
+        );
+    }
+    String::from_utf8(stdout).with_context(|| format!("read what `{}` printed", shown(command)))
+}
+
+/// The command as a person would type it, without its environment.
+pub(crate) fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// `program`, through sudo when we are not root.
+///
+/// # Errors
+///
+/// We are not root and there is no sudo: the line says what to run as root.
+pub(crate) fn as_root(program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
+    let program = program.as_ref();
+    if is_root() {
+        return Ok(Command::new(program));
+    }
+    if which::which("sudo").is_err() {
+        bail!(
+            "`{}` needs root and there is no sudo here: run this command as root",
+            program.display()
+        );
+    }
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    Ok(command)
+}
+
+/// Whether we run as root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_check_lets_later_steps_run_and_shows_in_the_table() {
+        let mut steps = Steps::new(2);
+        assert!(!steps.check("first", || bail!("no")));
+        assert!(steps.check("second", || Ok(())));
+        assert!(!steps.all_ok());
+        let table = steps.table();
+        assert!(
+            table
+                .lines()
+                .next()
+                .is_some_and(|line| line.contains("first") && line.contains("FAILED"))
+        );
+        assert!(
+            table
+                .lines()
+                .nth(1)
+                .is_some_and(|line| line.contains("second") && line.contains("ok"))
+        );
+    }
+
+    #[test]
+    fn an_error_names_the_command_and_holds_what_it_said() {
+        let error = output(Command::new("sh").args(["-c", "echo why >&2; exit 3"])).map(drop);
+        let text = format!(
+            "{:#}",
+            error
+                .err()
+                .map_or_else(String::new, |error| error.to_string())
+        );
+        assert!(
+            text.contains("sh -c") && text.contains("why") && text.contains('3'),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,265 @@
+//! Programs and packages that building and testing need: what is missing, and
+//! its installation through apt. Which compiler and linker make the BPF object
+//! is `toolchain`'s.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::step::{self, say};
+
+/// Something a machine has or lacks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    /// The Debian package that brings it.
+    pub package: &'static str,
+    /// How to see that it is there, however it was installed.
+    pub sign: Sign,
+    /// Who needs it.
+    pub used_by: &'static str,
+}
+
+/// What shows that a need is met.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sign {
+    /// A program on PATH.
+    Program(&'static str),
+    /// A file.
+    File(&'static str),
+    /// A command that succeeds.
+    Succeeds(&'static [&'static str]),
+}
+
+/// What the tests run; the recorder needs none of it.
+pub(crate) const FOR_TESTS: &[Need] = &[
+    need(
+        "strace",
+        Sign::Program("strace"),
+        "real programs: the witness that the records are compared with",
+    ),
+    need(
+        "gcc",
+        Sign::Program("gcc"),
+        "real programs and bench: a C build",
+    ),
+    need(
+        "libc6-dev",
+        Sign::File("/usr/include/stdio.h"),
+        "real programs and bench: a C build",
+    ),
+    need(
+        "make",
+        Sign::Program("make"),
+        "real programs and bench: a C build",
+    ),
+    need(
+        "python3",
+        Sign::Program("python3"),
+        "real programs, guard (shutil.rmtree), agents, bench",
+    ),
+    need(
+        "python3-venv",
+        Sign::Succeeds(&["python3", "-c", "import venv, ensurepip"]),
+        "real programs: a virtual environment",
+    ),
+    need(
+        "nodejs",
+        Sign::Program("node"),
+        "agents, real programs: npm's own interpreter",
+    ),
+    need(
+        "npm",
+        Sign::Program("npm"),
+        "agents, real programs: npm install",
+    ),
+    need(
+        "curl",
+        Sign::Program("curl"),
+        "real programs: a request to a local server",
+    ),
+    need(
+        "git",
+        Sign::Program("git"),
+        "real programs, guard (git clean), bench",
+    ),
+    need("tar", Sign::Program("tar"), "real programs, bench"),
+    need(
+        "xz-utils",
+        Sign::Program("xz"),
+        "real programs: tar's compressor",
+    ),
+    need(
+        "rsync",
+        Sign::Program("rsync"),
+        "real programs: a copy of a tree",
+    ),
+    need(
+        "findutils",
+        Sign::Program("find"),
+        "guard (find -delete, xargs -P), bench",
+    ),
+    need(
+        "iproute2",
+        Sign::Program("ip"),
+        "agents: a network namespace with loopback only",
+    ),
+];
+
+const fn need(package: &'static str, sign: Sign, used_by: &'static str) -> Need {
+    Need {
+        package,
+        sign,
+        used_by,
+    }
+}
+
+impl Sign {
+    /// Whether this machine shows it.
+    pub(crate) fn is_here(&self) -> bool {
+        match self {
+            Self::Program(name) => which::which(name).is_ok(),
+            Self::File(path) => Path::new(path).exists(),
+            Self::Succeeds(words) => succeeds(words),
+        }
+    }
+}
+
+fn succeeds(words: &[&str]) -> bool {
+    let Some((program, args)) = words.split_first() else {
+        return false;
+    };
+    let status = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// The needs that `is_here` denies, in their order.
+pub(crate) fn missing(needs: &[Need], is_here: impl Fn(&Sign) -> bool) -> Vec<Need> {
+    needs
+        .iter()
+        .filter(|need| !is_here(&need.sign))
+        .copied()
+        .collect()
+}
+
+/// Installs those of `needs` that are missing. False when nothing was.
+///
+/// # Errors
+///
+/// Something is missing and cannot be installed: the line names it.
+pub(crate) fn install_missing(needs: &[Need]) -> Result<bool> {
+    let missing = missing(needs, Sign::is_here);
+    if missing.is_empty() {
+        return Ok(false);
+    }
+    for Need {
+        package, used_by, ..
+    } in &missing
+    {
+        say(&format!("missing: {package} (for {used_by})"));
+    }
+    let packages: Vec<_> = missing.iter().map(|need| need.package.to_owned()).collect();
+    apt_install(&packages)?;
+    Ok(true)
+}
+
+/// Whether packages come by apt here.
+pub(crate) fn has_apt() -> bool {
+    which::which("apt-get").is_ok()
+}
+
+/// Installs Debian packages, refreshing the package lists when they do not know one.
+///
+/// # Errors
+///
+/// There is no apt, no root and no sudo, or apt fails: the line names the packages.
+pub(crate) fn apt_install(packages: &[String]) -> Result<()> {
+    let names = packages.join(" ");
+    if !has_apt() {
+        bail!(
+            "missing: {names} (Debian's names); there is no apt-get here: install them by this system's own means"
+        );
+    }
+    if !packages.iter().all(|package| apt_knows(package)) {
+        say("apt-get update");
+        apt(&["update", "-q"])?;
+    }
+    say(&format!("apt-get install {names}"));
+    let arguments: Vec<&str> = INSTALL
+        .iter()
+        .copied()
+        .chain(packages.iter().map(String::as_str))
+        .collect();
+    if apt(&arguments).is_err() {
+        say("that failed; once more with fresh package lists");
+        apt(&["update", "-q"])?;
+        apt(&arguments).with_context(|| {
+            format!(
+                "missing: {names}; as root, `apt-get install {names}` says what stands in the way"
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// `--no-remove`: rustc-web conflicts with Debian's rustc and rustup, which
+/// are not ours to take away.
+const INSTALL: &[&str] = &[
+    "install",
+    "-y",
+    "-q",
+    "--no-install-recommends",
+    "--no-remove",
+];
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    // Through env(1), since sudo does not pass our environment on.
+    step::run(
+        step::as_root("env")?
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
+            .args(arguments),
+    )
+}
+
+fn apt_knows(package: &str) -> bool {
+    step::output(Command::new("apt-cache").args(["show", "--no-all-versions", package]))
+        .is_ok_and(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_there_is_missing_and_keeps_its_order() {
+        let absent = ["gcc", "rsync"];
+        let found = missing(
+            FOR_TESTS,
+            |sign| !matches!(sign, Sign::Program(name) if absent.contains(name)),
+        );
+        assert_eq!(
+            found.iter().map(|need| need.package).collect::<Vec<_>>(),
+            absent
+        );
+    }
+
+    #[test]
+    fn nothing_is_missing_where_everything_is_there() {
+        assert!(missing(FOR_TESTS, |_| true).is_empty());
+    }
+
+    #[test]
+    fn a_sign_is_read_off_this_machine() {
+        assert!(Sign::Program("sh").is_here());
+        assert!(!Sign::Program("no-such-program-here").is_here());
+        assert!(Sign::File("/proc/self/status").is_here());
+        assert!(Sign::Succeeds(&["sh", "-c", "exit 0"]).is_here());
+        assert!(!Sign::Succeeds(&["sh", "-c", "exit 1"]).is_here());
+        assert!(!Sign::Succeeds(&["no-such-program-here"]).is_here());
+    }
+}
