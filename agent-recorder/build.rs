@@ -36,8 +36,10 @@ fn compile_protocol(proto: &Path) -> anyhow::Result<()> {
 /// `kernel::load` then says how to get it.
 fn place_object(root: &Path, out: &Path) -> anyhow::Result<()> {
     println!("cargo::rerun-if-env-changed={OBJECT_VARIABLE}");
-    let object = env::var_os(OBJECT_VARIABLE)
-        .map_or_else(|| root.join("target/bpf/agent-recorder.bpf.o"), PathBuf::from);
+    let object = env::var_os(OBJECT_VARIABLE).map_or_else(
+        || root.join("target/bpf/agent-recorder.bpf.o"),
+        PathBuf::from,
+    );
     println!("cargo::rerun-if-changed={}", object.display());
     let bytes = fs::read(&object).unwrap_or_default();
     let placed = out.join("agent-recorder.bpf.o");

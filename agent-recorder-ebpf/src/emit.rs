@@ -5,14 +5,15 @@ use core::ptr;
 
 use agent_recorder_abi::event::{Address, Header, Kind, Trouble};
 use agent_recorder_abi::limits::{COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
-use agent_recorder_abi::state::{Socket, Tag};
+use agent_recorder_abi::state::{Socket, Tag, UringRequest};
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str,
-    bpf_probe_read_user, bpf_probe_read_user_str,
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_smp_processor_id,
+    bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
 };
 
+use crate::file::Location;
 use crate::kernel::{Task, bound, offset, walk};
 use crate::maps;
 use crate::path::Ascent;
@@ -36,6 +37,10 @@ pub(crate) struct Scratch {
     pub(crate) socket: Socket,
     /// A walk up a path.
     pub(crate) ascent: Ascent,
+    /// A request of io_uring.
+    pub(crate) request: UringRequest,
+    /// A location that was just appended.
+    pub(crate) location: Location,
     /// The event.
     pub(crate) buffer: [u8; SCRATCH_BYTES + SEGMENT_BYTES],
 }
@@ -67,7 +72,10 @@ impl Writer {
     /// Begins an event with room for its header and body `B`.
     #[inline(always)]
     pub(crate) fn begin<B>(scratch: *mut Scratch) -> Self {
-        Self { scratch, at: (size_of::<Header>() + size_of::<B>()) as u64 }
+        Self {
+            scratch,
+            at: (size_of::<Header>() + size_of::<B>()) as u64,
+        }
     }
 
     /// Goes on with an event in another function: a `Writer` itself cannot be passed on.
@@ -124,7 +132,8 @@ impl Writer {
     #[inline(always)]
     pub(crate) fn user_string<const MAX: usize>(&mut self, address: u64) -> Option<u16> {
         // SAFETY: `end` leaves SEGMENT_BYTES, and MAX is not above it.
-        let read = unsafe { bpf_probe_read_user_str(self.end().cast(), MAX as u32, address as *const _) };
+        let read =
+            unsafe { bpf_probe_read_user_str(self.end().cast(), MAX as u32, address as *const _) };
         if read <= 0 {
             return None;
         }
@@ -137,7 +146,9 @@ impl Writer {
     #[inline(always)]
     pub(crate) fn kernel_string<const MAX: usize>(&mut self, address: u64) -> Option<u16> {
         // SAFETY: as above.
-        let read = unsafe { bpf_probe_read_kernel_str(self.end().cast(), MAX as u32, address as *const _) };
+        let read = unsafe {
+            bpf_probe_read_kernel_str(self.end().cast(), MAX as u32, address as *const _)
+        };
         if read <= 0 {
             return None;
         }
@@ -151,7 +162,11 @@ impl Writer {
     pub(crate) fn component(&mut self, address: u64) {
         // SAFETY: as above.
         let read = unsafe {
-            bpf_probe_read_kernel_str(self.end().cast(), COMPONENT_BYTES as u32, address as *const _)
+            bpf_probe_read_kernel_str(
+                self.end().cast(),
+                COMPONENT_BYTES as u32,
+                address as *const _,
+            )
         };
         if read > 0 {
             self.at += bound::<{ 2 * COMPONENT_BYTES as u64 - 1 }>(read as u64);
@@ -163,7 +178,8 @@ impl Writer {
     pub(crate) fn user_bytes<const MASK: u64>(&mut self, address: u64, length: u64) -> u16 {
         let wanted = bound::<MASK>(if length > MASK { MASK } else { length });
         // SAFETY: as above, MASK being below SEGMENT_BYTES.
-        let failed = unsafe { bpf_probe_read_user(self.end().cast(), wanted as u32, address as *const _) };
+        let failed =
+            unsafe { bpf_probe_read_user(self.end().cast(), wanted as u32, address as *const _) };
         if failed != 0 {
             return 0;
         }
@@ -230,10 +246,18 @@ impl Writer {
     /// comes when it had caught up (ring buffer's default), so it is woken once a batch.
     #[inline(always)]
     pub(crate) fn submit(self, kind: Kind, wake: bool) {
-        let flags = if wake { u64::from(BPF_RB_FORCE_WAKEUP) } else { 0 };
+        let flags = if wake {
+            u64::from(BPF_RB_FORCE_WAKEUP)
+        } else {
+            0
+        };
         count(&maps::PRODUCED, kind as u32);
         let length = bound::<POSITION>(self.at);
-        let ring = if kind.is_priority() { &maps::PRIORITY } else { &maps::BULK };
+        let ring = if kind.is_priority() {
+            &maps::PRIORITY
+        } else {
+            &maps::BULK
+        };
         // SAFETY: `length` bytes of the buffer are initialised or hold what an earlier event of this CPU left.
         let failed = unsafe {
             aya_ebpf::helpers::generated::bpf_ringbuf_output(
@@ -268,6 +292,8 @@ pub(crate) fn trouble(trouble: Trouble) {
 pub(crate) fn add(value: *mut u64, addend: u64) -> u64 {
     // SAFETY: `value` is in a map value that was checked not null.
     unsafe {
-        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::AcqRel }>(value, addend)
+        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::AcqRel }>(
+            value, addend,
+        )
     }
 }

@@ -80,7 +80,11 @@ impl Kind {
 
     /// From the number in a header.
     pub const fn from_number(number: u16) -> Option<Self> {
-        if (number as usize) < KINDS { Some(Self::ALL[number as usize]) } else { None }
+        if (number as usize) < KINDS {
+            Some(Self::ALL[number as usize])
+        } else {
+            None
+        }
     }
 }
 
@@ -196,7 +200,7 @@ pub struct GuardBody {
 /// File operations, as `FileOp` in record.proto numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "the system calls' own names")]
+#[expect(missing_docs, reason = "the system calls' own names")]
 pub enum Op {
     None = 0,
     Open = 1,
@@ -238,6 +242,9 @@ pub const FILE_FOLLOWS: u16 = 32;
 pub const FILE_OWNER: u16 = 64;
 /// The second path's last component is followed (linkat with AT_SYMLINK_FOLLOW follows the first).
 pub const FILE_FOLLOWS_SECOND: u16 = 128;
+
+/// A result that is no record: this program has opened this file before.
+pub const FILE_SEEN: u16 = 256;
 
 /// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files, [`Kind::Uring`].
 ///
@@ -303,7 +310,13 @@ pub struct Address {
 
 impl Address {
     /// No address.
-    pub const NONE: Self = Self { family: 0, port: 0, len: 0, spare: 0, bytes: [0; SOCKADDR_BYTES] };
+    pub const NONE: Self = Self {
+        family: 0,
+        port: 0,
+        len: 0,
+        spare: 0,
+        bytes: [0; SOCKADDR_BYTES],
+    };
 }
 
 impl Default for Address {
@@ -320,7 +333,7 @@ pub const ADDRESS_UNIX_BYTES: usize = 8 + SOCKADDR_BYTES;
 /// Socket operations, as `NetworkOp` in record.proto numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "the system calls' own names")]
+#[expect(missing_docs, reason = "the system calls' own names")]
 pub enum NetOp {
     Connect = 1,
     Accept = 2,
@@ -395,8 +408,12 @@ pub const TROUBLES: usize = 4;
 
 impl Trouble {
     /// All, in order of their numbers.
-    pub const ALL: [Self; TROUBLES] =
-        [Self::TagFailed, Self::SessionMapFull, Self::UringMapFull, Self::WalkCut];
+    pub const ALL: [Self; TROUBLES] = [
+        Self::TagFailed,
+        Self::SessionMapFull,
+        Self::UringMapFull,
+        Self::WalkCut,
+    ];
 
     /// Its name in loss records.
     pub const fn name(self) -> &'static str {

@@ -1,13 +1,17 @@
 //! exec: what was started, and whether it is an agent.
 
-use agent_recorder_abi::event::{EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_PATH_CUT, ExecBody, Kind, SessionBody};
+use agent_recorder_abi::event::{
+    EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_PATH_CUT, ExecBody, Kind, SessionBody,
+};
 use agent_recorder_abi::limits::{
-    ARGV_BYTES, ENVIRONMENT_ENTRIES, FAILED_EXEC_ARG_BYTES, FAILED_EXEC_ARGS, PATTERN_BYTES, SCRIPT_ARGS,
-    USER_PATH_BYTES,
+    ARGV_BYTES, ENVIRONMENT_ENTRIES, FAILED_EXEC_ARG_BYTES, FAILED_EXEC_ARGS, PATTERN_BYTES,
+    SCRIPT_ARGS, USER_PATH_BYTES,
 };
 use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
 use agent_recorder_abi::state::Tag;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_kernel_str, bpf_probe_read_user_str};
+use aya_ebpf::helpers::generated::{
+    bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
+};
 
 use crate::emit::{Context, POSITION, Scratch, Writer, scratch};
 use crate::kernel::{Task, bound, offset, read, read_user, walk};
@@ -51,27 +55,46 @@ pub(crate) fn succeeded(this: Task, binprm: *const u8) {
             env_start: walk(mm, offset!(mm_env_start)),
             env_end: walk(mm, offset!(mm_env_end)),
         };
-        (strings, walk::<u64>(mm, offset!(mm_exe)), walk::<u64>(binprm, offset!(binprm_filename)))
+        (
+            strings,
+            walk::<u64>(mm, offset!(mm_exe)),
+            walk::<u64>(binprm, offset!(binprm_filename)),
+        )
     };
-    let Some(scratch) = scratch(Context::Process) else { return };
+    let Some(scratch) = scratch(Context::Process) else {
+        return;
+    };
     let existing = task::tag_of(this);
     let rule = match_rules(scratch, strings, exe, filename, existing.is_some());
     // SAFETY: the helper takes nothing.
     let image = unsafe { bpf_ktime_get_boot_ns() };
     let tag = match existing {
-        Some(tag) => Tag { session: tag.session, image },
+        Some(tag) => Tag {
+            session: tag.session,
+            image,
+        },
         None => {
             if rule == 0 {
                 return;
             }
-            let Some(session) = task::new_session() else { return };
+            let Some(session) = task::new_session() else {
+                return;
+            };
             Tag { session, image }
         }
     };
     if !task::set_tag(this, tag) {
         return;
     }
-    let program = Program { scratch, task: this, tag, rule, strings, exe, filename };
+    let program = Program {
+        scratch,
+        task: this,
+        tag,
+        rule,
+        strings,
+        exe,
+        filename,
+    };
     if existing.is_none() {
         emit_session(&program);
     }
@@ -84,7 +107,12 @@ fn emit_session(program: &Program) {
     let writer = Writer::begin::<SessionBody>(program.scratch);
     writer.header(Kind::Session, program.tag, program.task);
     // SAFETY: `begin` left room for it.
-    unsafe { *writer.body::<SessionBody>() = SessionBody { rule: program.rule, spare: 0 } };
+    unsafe {
+        *writer.body::<SessionBody>() = SessionBody {
+            rule: program.rule,
+            spare: 0,
+        }
+    };
     writer.submit(Kind::Session, true);
 }
 
@@ -94,7 +122,9 @@ fn emit_exec(program: &Program) {
     let mut writer = Writer::begin::<ExecBody>(program.scratch);
     let body = writer.body::<ExecBody>();
     let (exe_len, exe_cut) = path::append(&mut writer, path::of_file(exe));
-    let filename_len = writer.kernel_string::<USER_PATH_BYTES>(program.filename).unwrap_or(0);
+    let filename_len = writer
+        .kernel_string::<USER_PATH_BYTES>(program.filename)
+        .unwrap_or(0);
     let (cwd_len, cwd_cut) = path::append(&mut writer, path::working_directory(program.task));
     let argv_bytes = strings.arg_end.wrapping_sub(strings.arg_start);
     let argv_len = writer.user_bytes::<{ ARGV_BYTES as u64 - 1 }>(strings.arg_start, argv_bytes);
@@ -186,12 +216,21 @@ fn append_argv(writer: &mut Writer, argv: u64, compat: bool) -> bool {
 /// in a session already is not searched for marks of the environment: its
 /// agent left them there.
 #[inline(always)]
-fn match_rules(scratch: *mut Scratch, strings: Strings, exe: u64, filename: u64, in_session: bool) -> u32 {
+fn match_rules(
+    scratch: *mut Scratch,
+    strings: Strings,
+    exe: u64,
+    filename: u64,
+    in_session: bool,
+) -> u32 {
     // SAFETY: `scratch` is a map value.
     let buffer = unsafe { (&raw mut (*scratch).buffer).cast::<u8>() };
     let mut rule = match_kernel_name(buffer, filename);
     if rule == 0 {
-        rule = match_kernel_name(buffer, read(path::of_file(exe).dentry, offset!(dentry_name)));
+        rule = match_kernel_name(
+            buffer,
+            read(path::of_file(exe).dentry, offset!(dentry_name)),
+        );
     }
     if rule == 0 {
         rule = match_scripts(buffer, strings);
@@ -208,7 +247,8 @@ const NAME_BYTES: u64 = 1024;
 #[inline(always)]
 fn match_kernel_name(buffer: *mut u8, name: u64) -> u32 {
     // SAFETY: the buffer is far larger.
-    let read = unsafe { bpf_probe_read_kernel_str(buffer.cast(), NAME_BYTES as u32, name as *const _) };
+    let read =
+        unsafe { bpf_probe_read_kernel_str(buffer.cast(), NAME_BYTES as u32, name as *const _) };
     if read <= 1 {
         return 0;
     }
@@ -221,7 +261,9 @@ fn match_scripts(buffer: *mut u8, strings: Strings) -> u32 {
     let mut index = 0;
     while index < SCRIPT_ARGS && address < strings.arg_end {
         // SAFETY: the buffer is far larger.
-        let read = unsafe { bpf_probe_read_user_str(buffer.cast(), NAME_BYTES as u32, address as *const _) };
+        let read = unsafe {
+            bpf_probe_read_user_str(buffer.cast(), NAME_BYTES as u32, address as *const _)
+        };
         if read <= 0 {
             return 0;
         }
@@ -252,7 +294,12 @@ unsafe extern "C" fn note_slash(index: u64, search: *mut Search) -> i64 {
         if index >= (*search).length {
             return 1;
         }
-        if core::ptr::read_volatile((*search).buffer.add(bound::<{ NAME_BYTES - 1 }>(index) as usize)) == b'/' {
+        if core::ptr::read_volatile(
+            (*search)
+                .buffer
+                .add(bound::<{ NAME_BYTES - 1 }>(index) as usize),
+        ) == b'/'
+        {
             (*search).before = (*search).last;
             (*search).last = index + 1;
         }
@@ -264,10 +311,20 @@ unsafe extern "C" fn note_slash(index: u64, search: *mut Search) -> i64 {
 #[inline(never)]
 fn match_components(buffer: *mut u8, length: u64, kind: u32) -> u32 {
     let length = bound::<{ NAME_BYTES - 1 }>(length);
-    let mut search = Search { buffer, length, last: 0, before: 0 };
+    let mut search = Search {
+        buffer,
+        length,
+        last: 0,
+        before: 0,
+    };
     // SAFETY: the callback has the type that bpf_loop calls, and the context outlives the call.
     unsafe {
-        bpf_loop(NAME_BYTES as u32, note_slash as *mut core::ffi::c_void, (&raw mut search).cast(), 0);
+        bpf_loop(
+            NAME_BYTES as u32,
+            note_slash as *mut core::ffi::c_void,
+            (&raw mut search).cast(),
+            0,
+        );
     }
     let rule = look_up(buffer, search.last, length, kind);
     if rule == 0 && kind == SCRIPT && search.last > 0 {
@@ -284,7 +341,11 @@ fn look_up(buffer: *const u8, from: u64, to: u64, kind: u32) -> u32 {
     if length == 0 || length >= PATTERN_BYTES as u64 {
         return 0;
     }
-    let mut key = RuleKey { kind, len: length as u32, pattern: [0; PATTERN_BYTES] };
+    let mut key = RuleKey {
+        kind,
+        len: length as u32,
+        pattern: [0; PATTERN_BYTES],
+    };
     let length = bound::<63>(length);
     // SAFETY: kernel memory (a map value) of the buffer's size, read into PATTERN_BYTES by a length below it.
     unsafe {
@@ -317,7 +378,11 @@ unsafe extern "C" fn match_entry(_index: u64, search: *mut Environment) -> i64 {
             return 1;
         }
         let buffer = (*search).buffer;
-        let read = bpf_probe_read_user_str(buffer.cast(), ENTRY_BYTES as u32, (*search).address as *const _);
+        let read = bpf_probe_read_user_str(
+            buffer.cast(),
+            ENTRY_BYTES as u32,
+            (*search).address as *const _,
+        );
         if read <= 0 {
             return 1;
         }
@@ -355,8 +420,12 @@ fn match_environment_entry(buffer: *mut u8, length: u64) -> u32 {
 
 #[inline(never)]
 fn match_environment(buffer: *mut u8, strings: Strings) -> u32 {
-    let mut search =
-        Environment { buffer, address: strings.env_start, end: strings.env_end, rule: 0 };
+    let mut search = Environment {
+        buffer,
+        address: strings.env_start,
+        end: strings.env_end,
+        rule: 0,
+    };
     // SAFETY: as for `note_slash`.
     unsafe {
         bpf_loop(

@@ -1,14 +1,14 @@
 //! File operations: where (one or two locations), how (flags, mode …), and with which result.
 
 use agent_recorder_abi::event::{
-    FILE_FOLLOWS, FILE_FOLLOWS_SECOND, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_PATH_UNREADABLE,
-    FILE_WALK_CUT, FileBody, Kind, Op, VIA_SYSCALL,
+    FILE_FOLLOWS, FILE_FOLLOWS_SECOND, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT,
+    FILE_PATH_UNREADABLE, FILE_SEEN, FILE_WALK_CUT, FileBody, Kind, Op,
 };
 use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
 use agent_recorder_abi::state::{SeenFile, Tag};
 use agent_recorder_abi::syscalls::{
-    MARK_AT_FOLLOW, MARK_AT_NOFOLLOW, MARK_CREAT, MARK_EXTRA_PATH, MARK_FOLLOWS, MARK_HOW, MARK_LENGTH_PAIR,
-    MARK_OWNER16, MARK_REMOVEDIR, NO_ARG, Spec,
+    MARK_AT_FOLLOW, MARK_AT_NOFOLLOW, MARK_CREAT, MARK_EXTRA_PATH, MARK_FOLLOWS, MARK_HOW,
+    MARK_LENGTH_PAIR, MARK_OWNER16, MARK_REMOVEDIR, NO_ARG, Spec,
 };
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 
@@ -63,7 +63,14 @@ pub(crate) fn base_of(task: Task, dirfd: i32) -> KernelPath {
         return path::working_directory(task);
     }
     let file = file_of(task, u64::from(dirfd as u32));
-    if file == 0 { KernelPath { mount: 0, dentry: 0 } } else { path::of_file(file) }
+    if file == 0 {
+        KernelPath {
+            mount: 0,
+            dentry: 0,
+        }
+    } else {
+        path::of_file(file)
+    }
 }
 
 /// Appends base and path; which base is known only when the path's first byte is.
@@ -76,7 +83,11 @@ pub(crate) fn append_location(
     string: impl FnOnce(&mut Writer) -> Option<u16>,
 ) -> Location {
     let mut location = Location::default();
-    let base = if first == b'/' { path::root_directory(task) } else { base_of(task, dirfd) };
+    let base = if first == b'/' {
+        path::root_directory(task)
+    } else {
+        base_of(task, dirfd)
+    };
     let (base_len, cut) = path::append(writer, base);
     location.base_len = base_len;
     if cut {
@@ -95,7 +106,12 @@ pub(crate) fn append_location(
 }
 
 #[inline(always)]
-fn append_user_location(writer: &mut Writer, call: &Call, dirfd: Option<u64>, address: u64) -> Location {
+fn append_user_location(
+    writer: &mut Writer,
+    call: &Call,
+    dirfd: Option<u64>,
+    address: u64,
+) -> Location {
     let dirfd = dirfd.map_or(AT_FDCWD, |dirfd| dirfd as i32);
     append_location(writer, call.task, dirfd, read_user(address), |writer| {
         writer.user_string::<USER_PATH_BYTES>(address)
@@ -107,18 +123,35 @@ fn append_user_location(writer: &mut Writer, call: &Call, dirfd: Option<u64>, ad
 fn append_descriptor(writer: &mut Writer, task: Task, fd: u64) -> (Location, u64) {
     let file = file_of(task, u64::from(fd as u32));
     if file == 0 {
-        return (Location { marks: FILE_PATH_UNREADABLE, ..Location::default() }, 0);
+        return (
+            Location {
+                marks: FILE_PATH_UNREADABLE,
+                ..Location::default()
+            },
+            0,
+        );
     }
     let (base_len, cut) = path::append(writer, path::of_file(file));
     let marks = FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 };
-    (Location { base_len, path_len: 0, marks }, file)
+    (
+        Location {
+            base_len,
+            path_len: 0,
+            marks,
+        },
+        file,
+    )
 }
 
 /// Where chdir(2) led: a relative path would start there now, not where it was given.
 #[inline(always)]
 fn append_working_directory(writer: &mut Writer, task: Task) -> Location {
     let (base_len, cut) = path::append(writer, path::working_directory(task));
-    Location { base_len, path_len: 0, marks: FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 } }
+    Location {
+        base_len,
+        path_len: 0,
+        marks: FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 },
+    }
 }
 
 /// open(2), openat(2), openat2(2), creat(2), open_by_handle_at(2).
@@ -127,21 +160,30 @@ pub(crate) fn opened(call: &Call) {
     let spec = spec_of(call);
     let (flags, mode) = open_arguments(call, spec);
     if call.result >= 0 {
-        opened_descriptor(call, call.result as u64, flags, mode, VIA_SYSCALL);
+        opened_descriptor(call, flags, mode, 0);
         return;
     }
     let mut writer = Writer::begin::<FileBody>(call.scratch);
     let location = if spec.path == NO_ARG {
         append_descriptor(&mut writer, call.task, call.argument(spec.dirfd)).0
     } else {
-        append_user_location(&mut writer, call, call.optional(spec.dirfd), call.argument(spec.path))
+        append_user_location(
+            &mut writer,
+            call,
+            call.optional(spec.dirfd),
+            call.argument(spec.path),
+        )
     };
-    let follows = if flags & O_NOFOLLOW == 0 { FILE_FOLLOWS } else { 0 };
+    let follows = if flags & O_NOFOLLOW == 0 {
+        FILE_FOLLOWS
+    } else {
+        0
+    };
     // SAFETY: `begin` left room for it.
     unsafe {
         *writer.body::<FileBody>() = FileBody {
             op: Op::Open as u8,
-            via: VIA_SYSCALL,
+            via: call.via,
             marks: location.marks | follows,
             error: call.error(),
             flags,
@@ -171,34 +213,65 @@ fn open_arguments(call: &Call, spec: Spec) -> (u64, u32) {
 
 /// A new descriptor: its file is what was really opened, whatever the path said.
 #[inline(never)]
-pub(crate) fn opened_descriptor(call: &Call, fd: u64, flags: u64, mode: u32, via: u8) {
-    let file = file_of(call.task, fd);
+pub(crate) fn opened_descriptor(call: &Call, flags: u64, mode: u32, token: u64) {
+    let file = file_of(call.task, call.result as u64);
     let inode = inode_of(file);
-    let created = read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0 || flags & O_TMPFILE == O_TMPFILE;
+    let created = read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0
+        || flags & O_TMPFILE == O_TMPFILE;
     let reads_only = flags & O_WRITES == 0;
+    let mut writer = Writer::begin::<FileBody>(call.scratch);
     if reads_only && !created && seen_before(call.tag, call.task, inode) {
+        // An open that was announced must be taken back.
+        if token != 0 {
+            send_result(
+                writer,
+                call,
+                FileBody {
+                    marks: FILE_SEEN,
+                    token,
+                    ..FileBody::default()
+                },
+            );
+        }
         return;
     }
-    let mut writer = Writer::begin::<FileBody>(call.scratch);
     let (base_len, cut) = path::append(&mut writer, path::of_file(file));
     let op = if created { Op::Create } else { Op::Open };
     // SAFETY: `begin` left room for it.
     unsafe {
         *writer.body::<FileBody>() = FileBody {
             op: op as u8,
-            via,
+            via: call.via,
+            token,
             marks: FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 },
             flags,
-            mode: if flags & (O_TMPFILE | 0o100) != 0 { mode } else { 0 },
+            mode: if flags & (O_TMPFILE | 0o100) != 0 {
+                mode
+            } else {
+                0
+            },
             ino: inode.ino,
             dev: inode.dev,
             base_len,
             ..FileBody::default()
         };
     }
-    let kind = if created { Kind::File } else { Kind::Open };
+    let kind = match (token, created) {
+        (0, true) => Kind::File,
+        (0, false) => Kind::Open,
+        _ => Kind::Uring,
+    };
     writer.header(kind, call.tag, call.task);
     writer.submit(kind, false);
+}
+
+/// The result of an announced operation that needs no path of its own.
+#[inline(always)]
+pub(crate) fn send_result(writer: Writer, call: &Call, body: FileBody) {
+    // SAFETY: the writer was begun with room for it.
+    unsafe { *writer.body::<FileBody>() = body };
+    writer.header(Kind::Uring, call.tag, call.task);
+    writer.submit(Kind::Uring, false);
 }
 
 /// Whether this program has opened this file for reading before; it has from now on.
@@ -225,7 +298,11 @@ fn seen_before(tag: Tag, task: Task, inode: Inode) -> bool {
 pub(crate) fn operated(call: &Call) {
     let spec = spec_of(call);
     let flags = call.optional(spec.flags).unwrap_or(0);
-    let flags = if call.compat { flags & 0xffff_ffff } else { flags };
+    let flags = if call.compat {
+        flags & 0xffff_ffff
+    } else {
+        flags
+    };
     let mut writer = Writer::begin::<FileBody>(call.scratch);
     let body = writer.body::<FileBody>();
     let mut inode = Inode { dev: 0, ino: 0 };
@@ -238,12 +315,22 @@ pub(crate) fn operated(call: &Call) {
         }
         location
     } else {
-        append_user_location(&mut writer, call, call.optional(spec.dirfd), call.argument(spec.path))
+        append_user_location(
+            &mut writer,
+            call,
+            call.optional(spec.dirfd),
+            call.argument(spec.path),
+        )
     };
     let second = if spec.path2 == NO_ARG {
         Location::default()
     } else {
-        append_user_location(&mut writer, call, call.optional(spec.dirfd2), call.argument(spec.path2))
+        append_user_location(
+            &mut writer,
+            call,
+            call.optional(spec.dirfd2),
+            call.argument(spec.path2),
+        )
     };
     let extra_len = append_extra(&mut writer, call, spec);
     let op = if spec.marks & MARK_REMOVEDIR != 0 && flags & AT_REMOVEDIR != 0 {
@@ -256,7 +343,7 @@ pub(crate) fn operated(call: &Call) {
     unsafe {
         *body = FileBody {
             op,
-            via: VIA_SYSCALL,
+            via: call.via,
             marks: first.marks | second.marks | follow_marks(spec, flags) | owner,
             error: call.error(),
             flags,
@@ -330,12 +417,21 @@ fn owner_of(call: &Call, spec: Spec) -> (u32, u32, u16) {
     if spec.uid == NO_ARG {
         return (0, 0, 0);
     }
-    let (uid, gid) = (call.argument(spec.uid) as u32, call.argument(spec.gid) as u32);
+    let (uid, gid) = (
+        call.argument(spec.uid) as u32,
+        call.argument(spec.gid) as u32,
+    );
     if spec.marks & MARK_OWNER16 == 0 {
         return (uid, gid, FILE_OWNER);
     }
     // (uid16_t)-1 leaves an owner too (low2highuid, include/linux/highuid.h).
-    let widen = |id: u32| if id & 0xffff == 0xffff { u32::MAX } else { id & 0xffff };
+    let widen = |id: u32| {
+        if id & 0xffff == 0xffff {
+            u32::MAX
+        } else {
+            id & 0xffff
+        }
+    };
     (widen(uid), widen(gid), FILE_OWNER)
 }
 

@@ -46,8 +46,12 @@ pub(crate) fn destroyed(task: Task, tag: Tag, now: u64) {
         writer.header(Kind::Guard, tag, task);
         // SAFETY: `begin` left room for it.
         unsafe {
-            *writer.body::<GuardBody>() =
-                GuardBody { count, limit, window: config.window, killed: u64::from(kill) };
+            *writer.body::<GuardBody>() = GuardBody {
+                count,
+                limit,
+                window: config.window,
+                killed: u64::from(kill),
+            };
         }
         writer.submit(Kind::Guard, true);
     }

@@ -10,7 +10,9 @@ use core::ptr;
 
 use agent_recorder_abi::Pod;
 use agent_recorder_abi::offsets::Offsets;
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
+};
 
 /// Set by user space before load, frozen then.
 #[unsafe(no_mangle)]
@@ -27,7 +29,10 @@ static FILE_ONE_REFERENCE: u64 = 1;
 /// One field's offset.
 macro_rules! offset {
     ($field:ident) => {
-        $crate::kernel::offset_at(core::mem::offset_of!(agent_recorder_abi::offsets::Offsets, $field))
+        $crate::kernel::offset_at(core::mem::offset_of!(
+            agent_recorder_abi::offsets::Offsets,
+            $field
+        ))
     };
 }
 pub(crate) use offset;
@@ -36,7 +41,9 @@ pub(crate) use offset;
 #[inline(always)]
 pub(crate) fn offset_at(at: usize) -> usize {
     // SAFETY: `at` is offset_of! a u32 field. Volatile, for the compiler must not fold the value it sees here.
-    unsafe { ptr::read_volatile(ptr::addr_of!(OFFSETS).cast::<u8>().add(at).cast::<u32>()) as usize }
+    unsafe {
+        ptr::read_volatile(ptr::addr_of!(OFFSETS).cast::<u8>().add(at).cast::<u32>()) as usize
+    }
 }
 
 /// The guard's configuration.
@@ -95,7 +102,11 @@ pub(crate) fn read_user<T: Pod + Default>(address: u64) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: as in `read`.
     unsafe {
-        bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _);
+        bpf_probe_read_user(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        );
         value.assume_init()
     }
 }
@@ -122,9 +133,16 @@ pub(crate) fn file_of(task: Task, fd: u64) -> u64 {
         if table.is_null() {
             return 0;
         }
-        (walk::<u64>(table, offset!(fdt_fd)), walk::<u32>(table, offset!(fdt_max)))
+        (
+            walk::<u64>(table, offset!(fdt_fd)),
+            walk::<u32>(table, offset!(fdt_max)),
+        )
     };
-    if fd >= u64::from(max) { 0 } else { read(table, (fd as usize) * 8) }
+    if fd >= u64::from(max) {
+        0
+    } else {
+        read(table, (fd as usize) * 8)
+    }
 }
 
 /// Address of the task's `struct files_struct`: names its descriptor table.

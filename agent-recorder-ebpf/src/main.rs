@@ -8,7 +8,10 @@
 #![cfg_attr(
     target_arch = "bpf",
     feature(core_intrinsics, asm_experimental_arch),
-    expect(internal_features, reason = "core::sync::atomic has no read-modify-write on this target")
+    expect(
+        internal_features,
+        reason = "core::sync::atomic has no read-modify-write on this target"
+    )
 )]
 
 #[cfg(not(target_arch = "bpf"))]

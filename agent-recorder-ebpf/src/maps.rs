@@ -2,8 +2,8 @@
 
 use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::limits::{
-    EVENT_BYTES, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES, SEEN_FILES,
-    SYSCALL_NUMBERS,
+    EVENT_BYTES, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES,
+    SEEN_FILES, SYSCALL_NUMBERS,
 };
 use agent_recorder_abi::rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::state::{
@@ -57,11 +57,13 @@ pub(crate) static RULES: HashMap<RuleKey, u32> = HashMap::with_max_entries(MAX_R
 
 /// Beginnings of the rules' environment patterns; user space fills it.
 #[map]
-pub(crate) static ENVIRONMENT: HashMap<EnvironmentPrefix, u32> = HashMap::with_max_entries(MAX_RULES, 0);
+pub(crate) static ENVIRONMENT: HashMap<EnvironmentPrefix, u32> =
+    HashMap::with_max_entries(MAX_RULES, 0);
 
 /// Sessions; made here or by user space, removed by user space when they end.
 #[map]
-pub(crate) static SESSIONS: HashMap<SessionNumber, Session> = HashMap::with_max_entries(MAX_SESSIONS, 0);
+pub(crate) static SESSIONS: HashMap<SessionNumber, Session> =
+    HashMap::with_max_entries(MAX_SESSIONS, 0);
 
 /// What a new session begins as: a value of this size does not fit on the stack. Never written.
 #[map]
@@ -77,7 +79,8 @@ pub(crate) static SEEN: LruHashMap<SeenFile, u8> = LruHashMap::with_max_entries(
 
 /// Sockets of sessions. The oldest fall out: their end is then told without bytes.
 #[map]
-pub(crate) static SOCKETS: LruHashMap<SocketKey, Socket> = LruHashMap::with_max_entries(MAX_SOCKETS, 0);
+pub(crate) static SOCKETS: LruHashMap<SocketKey, Socket> =
+    LruHashMap::with_max_entries(MAX_SOCKETS, 0);
 
 /// Which descriptor is which socket.
 #[map]
@@ -90,7 +93,8 @@ pub(crate) static PEERS: LruHashMap<SeenPeer, u8> = LruHashMap::with_max_entries
 
 /// Requests of io_uring under way, by the address of their `io_kiocb`.
 #[map]
-pub(crate) static URING: HashMap<u64, UringRequest> = HashMap::with_max_entries(MAX_URING_REQUESTS, 0);
+pub(crate) static URING: HashMap<u64, UringRequest> =
+    HashMap::with_max_entries(MAX_URING_REQUESTS, 0);
 
 /// While user space adopts running agents: child → parent of every fork outside sessions.
 #[map]

@@ -3,7 +3,8 @@
 use core::ptr;
 
 use agent_recorder_abi::event::{
-    ADDRESS_INET_BYTES, ADDRESS_UNIX_BYTES, Address, Kind, NetBody, NetOp, SOCKET_PENDING, VIA_SYSCALL,
+    ADDRESS_INET_BYTES, ADDRESS_UNIX_BYTES, Address, Kind, NetBody, NetOp, SOCKET_PENDING,
+    VIA_SYSCALL,
 };
 use agent_recorder_abi::limits::SOCKADDR_BYTES;
 use agent_recorder_abi::state::{SocketKey, Tag};
@@ -60,22 +61,36 @@ pub(crate) fn user_address(address: u64, length: u64, out: *mut Address) {
             out.len = 4;
             out.port = u16::from_be(read_user(address + 2));
             // SAFETY: 4 of SOCKADDR_BYTES.
-            unsafe { bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 4, (address + 4) as *const _) };
+            unsafe {
+                bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 4, (address + 4) as *const _)
+            };
         }
         AF_INET6 => {
             out.len = 16;
             out.port = u16::from_be(read_user(address + 2));
             // SAFETY: 16 of SOCKADDR_BYTES.
-            unsafe { bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 16, (address + 8) as *const _) };
+            unsafe {
+                bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 16, (address + 8) as *const _)
+            };
         }
         AF_UNIX => {
             const MASK: u64 = 127;
-            let length = bound::<MASK>(if length > SOCKADDR_BYTES as u64 { SOCKADDR_BYTES as u64 } else { length } - 2);
+            let length = bound::<MASK>(
+                if length > SOCKADDR_BYTES as u64 {
+                    SOCKADDR_BYTES as u64
+                } else {
+                    length
+                } - 2,
+            );
             if length <= (SOCKADDR_BYTES - 2) as u64 {
                 out.len = length as u16;
                 // SAFETY: `length` is below SOCKADDR_BYTES.
                 unsafe {
-                    bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), length as u32, (address + 2) as *const _);
+                    bpf_probe_read_user(
+                        out.bytes.as_mut_ptr().cast(),
+                        length as u32,
+                        (address + 2) as *const _,
+                    );
                 }
             }
         }
@@ -93,16 +108,31 @@ pub(crate) fn kernel_address(open: &Open, peer: bool, out: *mut Address) {
     let sock = open.key.sock;
     match open.family {
         AF_INET => {
-            let word: u32 = read(sock, if peer { offset!(sock_daddr) } else { offset!(sock_saddr) });
+            let word: u32 = read(
+                sock,
+                if peer {
+                    offset!(sock_daddr)
+                } else {
+                    offset!(sock_saddr)
+                },
+            );
             // SAFETY: 4 of SOCKADDR_BYTES.
             unsafe { ptr::write_unaligned(out.bytes.as_mut_ptr().cast(), word) };
             out.len = 4;
         }
         AF_INET6 => {
-            let field = if peer { offset!(sock_daddr6) } else { offset!(sock_saddr6) };
+            let field = if peer {
+                offset!(sock_daddr6)
+            } else {
+                offset!(sock_saddr6)
+            };
             // SAFETY: 16 of SOCKADDR_BYTES.
             unsafe {
-                bpf_probe_read_kernel(out.bytes.as_mut_ptr().cast(), 16, (sock + field as u64) as *const _);
+                bpf_probe_read_kernel(
+                    out.bytes.as_mut_ptr().cast(),
+                    16,
+                    (sock + field as u64) as *const _,
+                );
             }
             out.len = 16;
         }
@@ -122,8 +152,16 @@ pub(crate) fn kernel_address(open: &Open, peer: bool, out: *mut Address) {
 #[inline(always)]
 fn unix_address(sock: u64, peer: bool, out: &mut Address) {
     const MASK: u64 = 127;
-    let sock = if peer { read(sock, offset!(unix_peer)) } else { sock };
-    let address: u64 = if sock == 0 { 0 } else { read(sock, offset!(unix_addr)) };
+    let sock = if peer {
+        read(sock, offset!(unix_peer))
+    } else {
+        sock
+    };
+    let address: u64 = if sock == 0 {
+        0
+    } else {
+        read(sock, offset!(unix_addr))
+    };
     if address == 0 {
         return;
     }
@@ -168,7 +206,6 @@ pub(crate) unsafe fn append_address(writer: &mut Writer, address: *const Address
 #[derive(Clone, Copy)]
 pub(crate) struct Act {
     pub(crate) op: NetOp,
-    pub(crate) via: u8,
     pub(crate) error: u32,
 }
 
@@ -182,7 +219,7 @@ pub(crate) fn emit(call: &Call, open: &Open, act: Act) {
         let peer_len = append_address(&mut writer, call.peer());
         *writer.body::<NetBody>() = NetBody {
             op: act.op as u8,
-            via: act.via,
+            via: call.via,
             family: open.family,
             socket_kind: open.kind,
             spare: 0,
@@ -214,14 +251,16 @@ pub(crate) fn socket_of(call: &Call, fd: u64) -> Option<Open> {
 #[inline(never)]
 pub(crate) fn connected(call: &Call) {
     let fd = call.argument(0);
-    let Some(open) = socket_of(call, fd) else { return };
+    let Some(open) = socket_of(call, fd) else {
+        return;
+    };
     user_address(call.argument(1), call.argument(2), call.peer());
-    outcome(call, fd, &open, VIA_SYSCALL);
+    outcome(call, fd, &open);
 }
 
 /// Tells of a connect now, or when its outcome is known.
 #[inline(always)]
-pub(crate) fn outcome(call: &Call, fd: u64, open: &Open, via: u8) {
+pub(crate) fn outcome(call: &Call, fd: u64, open: &Open) {
     kernel_address(open, false, call.local());
     let mut error = call.error();
     let begun = call.result == -EINPROGRESS || call.result == -ERESTARTSYS;
@@ -251,7 +290,14 @@ pub(crate) fn outcome(call: &Call, fd: u64, open: &Open, via: u8) {
             }
         }
     }
-    emit(call, open, Act { op: NetOp::Connect, via, error });
+    emit(
+        call,
+        open,
+        Act {
+            op: NetOp::Connect,
+            error,
+        },
+    );
 }
 
 /// A socket that left SYN_SENT: established, or with an error. One without an
@@ -262,13 +308,19 @@ fn outcome_of(sock: u64, state: u8) -> u32 {
         return 0;
     }
     let error: u32 = read(sock, offset!(sock_err));
-    if error == 0 { EINPROGRESS as u32 } else { error }
+    if error == 0 {
+        EINPROGRESS as u32
+    } else {
+        error
+    }
 }
 
 /// Whether the outcome was still to be told of; it is now the caller's to tell.
 #[inline(always)]
 fn take_pending(key: SocketKey) -> bool {
-    let Some(known) = maps::SOCKETS.get_ptr_mut(&key) else { return false };
+    let Some(known) = maps::SOCKETS.get_ptr_mut(&key) else {
+        return false;
+    };
     // SAFETY: a map value, checked not null. The two sides that ask are ordered by the exchange.
     let before = unsafe {
         core::intrinsics::atomic_xchg::<u32, { core::intrinsics::AtomicOrdering::AcqRel }>(
@@ -289,13 +341,17 @@ pub(crate) fn state_changed(sock: u64, from: i32, to: i32) {
     if maps::SOCKETS.get_ptr(&key).is_none() || !take_pending(key) {
         return;
     }
-    let Some(scratch) = scratch(Context::Softirq) else { return };
+    let Some(scratch) = scratch(Context::Softirq) else {
+        return;
+    };
     emit_for_owner(scratch, key, to as u8);
 }
 
 #[inline(always)]
 fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, state: u8) {
-    let Some(known) = maps::SOCKETS.get_ptr(&key) else { return };
+    let Some(known) = maps::SOCKETS.get_ptr(&key) else {
+        return;
+    };
     let mut writer = Writer::begin::<NetBody>(scratch);
     // SAFETY: a map value, checked not null; `begin` left room for header and body.
     unsafe {
@@ -333,57 +389,75 @@ fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, state: u8) {
 /// accept(2), accept4(2): the result is the connection's descriptor.
 #[inline(never)]
 pub(crate) fn accepted(call: &Call) {
-    accepted_descriptor(call, VIA_SYSCALL);
-}
-
-/// As above, for any way the call was made.
-#[inline(always)]
-pub(crate) fn accepted_descriptor(call: &Call, via: u8) {
     // Nothing was there to accept: no act.
     if call.result == -EAGAIN {
         return;
     }
-    let fd = if call.result < 0 { call.argument(0) } else { call.result as u64 };
-    let Some(open) = socket_of(call, fd) else { return };
+    let fd = if call.result < 0 {
+        call.argument(0)
+    } else {
+        call.result as u64
+    };
+    let Some(open) = socket_of(call, fd) else {
+        return;
+    };
     kernel_address(&open, false, call.local());
     clear(call.peer());
     if call.result >= 0 {
         kernel_address(&open, true, call.peer());
         socket::remember(call, fd, &open, 0);
     }
-    emit(call, &open, Act { op: NetOp::Accept, via, error: call.error() });
+    emit(
+        call,
+        &open,
+        Act {
+            op: NetOp::Accept,
+            error: call.error(),
+        },
+    );
 }
 
 /// bind(2).
 #[inline(never)]
 pub(crate) fn bound_to(call: &Call) {
     let fd = call.argument(0);
-    let Some(open) = socket_of(call, fd) else { return };
+    let Some(open) = socket_of(call, fd) else {
+        return;
+    };
     if call.result >= 0 && open.family != AF_UNIX {
         kernel_address(&open, false, call.local());
     } else {
         user_address(call.argument(1), call.argument(2), call.local());
     }
-    announce(call, fd, &open, NetOp::Bind, VIA_SYSCALL);
+    announce(call, fd, &open, NetOp::Bind);
 }
 
 /// listen(2).
 #[inline(never)]
 pub(crate) fn listening(call: &Call) {
     let fd = call.argument(0);
-    let Some(open) = socket_of(call, fd) else { return };
+    let Some(open) = socket_of(call, fd) else {
+        return;
+    };
     kernel_address(&open, false, call.local());
-    announce(call, fd, &open, NetOp::Listen, VIA_SYSCALL);
+    announce(call, fd, &open, NetOp::Listen);
 }
 
 /// An act that has only this side's address.
 #[inline(always)]
-pub(crate) fn announce(call: &Call, fd: u64, open: &Open, op: NetOp, via: u8) {
+pub(crate) fn announce(call: &Call, fd: u64, open: &Open, op: NetOp) {
     clear(call.peer());
     if call.result >= 0 {
         socket::remember(call, fd, open, 0);
     }
-    emit(call, open, Act { op, via, error: call.error() });
+    emit(
+        call,
+        open,
+        Act {
+            op,
+            error: call.error(),
+        },
+    );
 }
 
 /// Bytes that sendmsg took.

@@ -23,7 +23,7 @@ macro_rules! offsets {
         /// Byte offsets, [`ABSENT`] where an optional field is missing.
         #[repr(C)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(missing_docs, reason = "each is the offset of the field it is named after, listed in FIELDS")]
+        #[expect(missing_docs, reason = "each is the offset of the field it is named after, listed in FIELDS")]
         pub struct Offsets {
             $(pub $name: u32,)*
         }
@@ -117,6 +117,8 @@ offsets! {
     unix_addr_len: "unix_address" "len";
     unix_addr_name: "unix_address" "name";
     kiocb_opcode: "io_kiocb" "opcode";
+    kiocb_cmd: "io_kiocb" "cmd";
+    kiocb_fd: "io_kiocb" "cqe.fd";
     kiocb_flags: "io_kiocb" "flags";
     kiocb_file: "io_kiocb" "file";
     filename_name: "filename" "name";

@@ -76,7 +76,12 @@ pub(crate) fn append(writer: &mut Writer, path: KernelPath) -> (u16, bool) {
     }
     climb(writer.scratch());
     // SAFETY: as above.
-    let (end, cut) = unsafe { (ptr::read_volatile(&raw const (*ascent).at), ptr::read_volatile(&raw const (*ascent).cut) != 0) };
+    let (end, cut) = unsafe {
+        (
+            ptr::read_volatile(&raw const (*ascent).at),
+            ptr::read_volatile(&raw const (*ascent).cut) != 0,
+        )
+    };
     writer.move_to(bound::<POSITION>(end));
     if writer.position() == start {
         writer.byte(0);
@@ -109,7 +114,12 @@ pub(crate) struct Ascent {
 fn climb(mut scratch: *mut Scratch) {
     // SAFETY: the callback has the type that bpf_loop calls, and the context outlives the call.
     unsafe {
-        bpf_loop(WALKED_LEVELS, climb_level as *mut core::ffi::c_void, (&raw mut scratch).cast(), 0);
+        bpf_loop(
+            WALKED_LEVELS,
+            climb_level as *mut core::ffi::c_void,
+            (&raw mut scratch).cast(),
+            0,
+        );
     }
 }
 

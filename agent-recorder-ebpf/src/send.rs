@@ -1,6 +1,6 @@
 //! Datagrams: to whom, once a peer, and the questions that go to name servers.
 
-use agent_recorder_abi::event::{Address, DnsBody, Kind, NetOp, VIA_SYSCALL};
+use agent_recorder_abi::event::{Address, DnsBody, Kind, NetOp};
 use agent_recorder_abi::limits::{DNS_BYTES, SENDMMSG_MESSAGES};
 use agent_recorder_abi::state::SeenPeer;
 
@@ -61,7 +61,9 @@ pub(crate) fn messages(call: &Call) {
         }
         let header = call.argument(1) + (index as u64) * stride;
         let mut datagram = datagram_of(header, call.compat);
-        datagram.sent = u64::from(read_user::<u32>(header + stride - 8 + if call.compat { 4 } else { 0 }));
+        datagram.sent = u64::from(read_user::<u32>(
+            header + stride - 8 + if call.compat { 4 } else { 0 },
+        ));
         sent(call, &datagram);
         index += 1;
     }
@@ -71,19 +73,31 @@ pub(crate) fn messages(call: &Call) {
 #[inline(always)]
 fn datagram_of(header: u64, compat: bool) -> Datagram {
     let (name, vector) = if compat {
-        (u64::from(read_user::<u32>(header)), u64::from(read_user::<u32>(header + 8)))
+        (
+            u64::from(read_user::<u32>(header)),
+            u64::from(read_user::<u32>(header + 8)),
+        )
     } else {
         (read_user(header), read_user(header + 16))
     };
     let name_length = u64::from(read_user::<u32>(header + if compat { 4 } else { 8 }));
     let (payload, length) = first_buffer(vector, compat);
-    Datagram { name, name_length, payload, length, sent: 0 }
+    Datagram {
+        name,
+        name_length,
+        payload,
+        length,
+        sent: 0,
+    }
 }
 
 #[inline(always)]
 fn first_buffer(vector: u64, compat: bool) -> (u64, u64) {
     if compat {
-        (u64::from(read_user::<u32>(vector)), u64::from(read_user::<u32>(vector + 4)))
+        (
+            u64::from(read_user::<u32>(vector)),
+            u64::from(read_user::<u32>(vector + 4)),
+        )
     } else {
         (read_user(vector), read_user(vector + 8))
     }
@@ -110,19 +124,32 @@ pub(crate) fn vector(call: &Call) {
 fn asks_name_servers(call: &Call) -> bool {
     guard::session(call.tag)
         // SAFETY: a map value, checked not null.
-        .is_some_and(|session| unsafe { core::ptr::read_volatile(&raw const (*session).resolver) } != 0)
+        .is_some_and(
+            |session| unsafe { core::ptr::read_volatile(&raw const (*session).resolver) } != 0,
+        )
 }
 
 #[inline(always)]
 fn unaddressed(call: &Call, payload: u64, length: u64) {
-    sent(call, &Datagram { name: 0, name_length: 0, payload, length, sent: 0 });
+    sent(
+        call,
+        &Datagram {
+            name: 0,
+            name_length: 0,
+            payload,
+            length,
+            sent: 0,
+        },
+    );
 }
 
 /// One datagram was sent, or was not.
 #[inline(never)]
 fn sent(call: &Call, datagram: &Datagram) {
     let fd = call.argument(0);
-    let Some(open) = net::socket_of(call, fd) else { return };
+    let Some(open) = net::socket_of(call, fd) else {
+        return;
+    };
     if open.kind != SOCK_DGRAM {
         return;
     }
@@ -144,7 +171,10 @@ fn sent(call: &Call, datagram: &Datagram) {
 fn tell_peer(call: &Call, fd: u64, open: &Open, bytes: u64) {
     net::kernel_address(open, false, call.local());
     if call.result >= 0 {
-        let key = SeenPeer { socket: open.key, peer: fold(call.peer()) };
+        let key = SeenPeer {
+            socket: open.key,
+            peer: fold(call.peer()),
+        };
         // SAFETY: the value is not looked at.
         if unsafe { maps::PEERS.get(&key) }.is_some() {
             return;
@@ -152,7 +182,10 @@ fn tell_peer(call: &Call, fd: u64, open: &Open, bytes: u64) {
         let _ = maps::PEERS.insert(&key, &1, 0);
         socket::remember_unconnected(call, fd, open, bytes);
     }
-    let act = Act { op: NetOp::Send, via: VIA_SYSCALL, error: call.error() };
+    let act = Act {
+        op: NetOp::Send,
+        error: call.error(),
+    };
     net::emit(call, open, act);
 }
 
@@ -177,8 +210,13 @@ fn tell_question(call: &Call, datagram: &Datagram) {
     // SAFETY: an address; `begin` left room for the body.
     unsafe {
         let server_len = net::append_address(&mut writer, call.peer());
-        let payload_len = writer.user_bytes::<{ DNS_BYTES as u64 - 1 }>(datagram.payload, datagram.length);
-        *writer.body::<DnsBody>() = DnsBody { server_len, payload_len, spare: 0 };
+        let payload_len =
+            writer.user_bytes::<{ DNS_BYTES as u64 - 1 }>(datagram.payload, datagram.length);
+        *writer.body::<DnsBody>() = DnsBody {
+            server_len,
+            payload_len,
+            spare: 0,
+        };
     }
     writer.header(Kind::Dns, call.tag, call.task);
     writer.submit(Kind::Dns, false);

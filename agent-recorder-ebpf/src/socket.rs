@@ -40,7 +40,10 @@ pub(crate) fn of_file(file: u64) -> Option<Open> {
         return None;
     }
     Some(Open {
-        key: SocketKey { sock, ino: read(inode, offset!(inode_ino)) },
+        key: SocketKey {
+            sock,
+            ino: read(inode, offset!(inode_ino)),
+        },
         socket,
         family: read(sock, offset!(sock_family)),
         kind: read(socket, offset!(socket_type)),
@@ -51,7 +54,11 @@ pub(crate) fn of_file(file: u64) -> Option<Open> {
 #[inline(always)]
 pub(crate) fn key_of(sock: u64) -> SocketKey {
     let socket: u64 = read(sock, offset!(sock_socket));
-    let ino = if socket == 0 { 0 } else { read(socket, offset!(socket_inode) + offset!(inode_ino)) };
+    let ino = if socket == 0 {
+        0
+    } else {
+        read(socket, offset!(socket_inode) + offset!(inode_ino))
+    };
     SocketKey { sock, ino }
 }
 
@@ -81,7 +88,10 @@ fn remember_as(call: &Call, fd: u64, open: &Open, flags: u32, connected: bool) {
         // SAFETY: a map value, checked not null.
         unsafe { core::ptr::write_volatile(&raw mut (*session).sockets, 1) };
     }
-    let descriptor = DescriptorKey { files: files_of(call.task), fd };
+    let descriptor = DescriptorKey {
+        files: files_of(call.task),
+        fd,
+    };
     // LRU maps: insertion fails only without memory; the close is then not told of.
     let _ = maps::DESCRIPTORS.insert(&descriptor, &open.key, 0);
     if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
@@ -118,7 +128,11 @@ fn insert(call: &Call, open: &Open, flags: u32, connected: bool) {
         (*socket).family = open.family;
         (*socket).kind = open.kind;
         (*socket).local = *call.local();
-        (*socket).peer = if connected { *call.peer() } else { Address::NONE };
+        (*socket).peer = if connected {
+            *call.peer()
+        } else {
+            Address::NONE
+        };
         bpf_get_current_comm((&raw mut (*socket).comm).cast(), 16);
         let _ = maps::SOCKETS.insert(&open.key, &*socket, 0);
     }
@@ -131,17 +145,31 @@ pub(crate) fn duplicated(call: &Call) {
         return;
     }
     let files = files_of(call.task);
-    let from = DescriptorKey { files, fd: u64::from(call.argument(0) as u32) };
+    let from = DescriptorKey {
+        files,
+        fd: u64::from(call.argument(0) as u32),
+    };
     // SAFETY: the value is copied at once.
-    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&from).copied() }) else { return };
-    let _ = maps::DESCRIPTORS.insert(&DescriptorKey { files, fd: call.result as u64 }, &key, 0);
+    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&from).copied() }) else {
+        return;
+    };
+    let _ = maps::DESCRIPTORS.insert(
+        &DescriptorKey {
+            files,
+            fd: call.result as u64,
+        },
+        &key,
+        0,
+    );
 }
 
 #[inline(always)]
 fn uses_sockets(tag: Tag) -> bool {
     guard::session(tag)
         // SAFETY: a map value, checked not null.
-        .is_some_and(|session| unsafe { core::ptr::read_volatile(&raw const (*session).sockets) } != 0)
+        .is_some_and(
+            |session| unsafe { core::ptr::read_volatile(&raw const (*session).sockets) } != 0,
+        )
 }
 
 /// close(2): when that was the last reference, the socket is gone by now.
@@ -150,13 +178,17 @@ pub(crate) fn descriptor_closed(call: &Call) {
     if !uses_sockets(call.tag) {
         return;
     }
-    let descriptor =
-        DescriptorKey { files: files_of(call.task), fd: u64::from(call.argument(0) as u32) };
+    let descriptor = DescriptorKey {
+        files: files_of(call.task),
+        fd: u64::from(call.argument(0) as u32),
+    };
     // SAFETY: the value is copied at once.
-    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&descriptor).copied() }) else { return };
+    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&descriptor).copied() }) else {
+        return;
+    };
     let _ = maps::DESCRIPTORS.remove(&descriptor);
     if !is_alive(key) {
-        emit_closed(call.scratch, call.task, call.tag, key);
+        emit_closed(call.scratch, call.task, call.tag, key, call.via);
     }
 }
 
@@ -166,7 +198,9 @@ pub(crate) fn descriptor_closed(call: &Call) {
 #[inline(always)]
 fn is_alive(key: SocketKey) -> bool {
     // SAFETY: the value is only compared.
-    let Some(known) = maps::SOCKETS.get_ptr(&key) else { return true };
+    let Some(known) = maps::SOCKETS.get_ptr(&key) else {
+        return true;
+    };
     // SAFETY: a map value, checked not null.
     let socket = unsafe { (*known).socket };
     read::<u64>(key.sock, offset!(sock_socket)) == socket
@@ -175,8 +209,10 @@ fn is_alive(key: SocketKey) -> bool {
 }
 
 #[inline(always)]
-fn emit_closed(scratch: *mut Scratch, task: Task, tag: Tag, key: SocketKey) {
-    let Some(known) = maps::SOCKETS.get_ptr(&key) else { return };
+fn emit_closed(scratch: *mut Scratch, task: Task, tag: Tag, key: SocketKey, via: u8) {
+    let Some(known) = maps::SOCKETS.get_ptr(&key) else {
+        return;
+    };
     let mut writer = Writer::begin::<NetBody>(scratch);
     // SAFETY: a map value, checked not null; `begin` left room for the body.
     unsafe {
@@ -184,7 +220,7 @@ fn emit_closed(scratch: *mut Scratch, task: Task, tag: Tag, key: SocketKey) {
         let peer_len = net::append_address(&mut writer, &raw const (*known).peer);
         *writer.body::<NetBody>() = NetBody {
             op: NetOp::Close as u8,
-            via: VIA_SYSCALL,
+            via,
             family: (*known).family,
             socket_kind: (*known).kind,
             spare: 0,
@@ -220,7 +256,9 @@ pub(crate) fn closed_by_exit(task: Task, tag: Tag) {
     if shared {
         return;
     }
-    let Some(scratch) = scratch(Context::Process) else { return };
+    let Some(scratch) = scratch(Context::Process) else {
+        return;
+    };
     let mut walk = Descriptors { scratch, tag };
     // SAFETY: the callback has the type that bpf_loop calls, and the context outlives the call.
     unsafe {
@@ -240,7 +278,7 @@ unsafe extern "C" fn closed_descriptor(index: u64, walk: *mut Descriptors) -> i6
     if read::<u64>(file, offset!(file_count)) == file_one_reference() {
         // SAFETY: bpf_loop hands on the pointer it was given.
         let (scratch, tag) = unsafe { ((*walk).scratch, (*walk).tag) };
-        emit_closed(scratch, task, tag, open.key);
+        emit_closed(scratch, task, tag, open.key, VIA_SYSCALL);
     }
     0
 }

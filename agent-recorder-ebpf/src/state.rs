@@ -131,13 +131,15 @@ pub struct UringRequest {
     pub fd: i32,
     /// `io_kiocb.file` at submission.
     pub file: u64,
+    /// The flags of an open or an unlink.
+    pub flags: u64,
     /// The address of a connect.
     pub address: crate::event::Address,
 }
 
 pod! {
     Tag = 16, SeenFile = 24, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
-    Socket = 320, UringRequest = 144,
+    Socket = 320, UringRequest = 152,
 }
 const _: () = assert!(core::mem::size_of::<Session>() == 32 + 8 * MAX_LIMIT);
 // SAFETY: repr(C), eight-byte integers only; the size assertion above shows there is no padding.
@@ -157,7 +159,11 @@ pub struct GuardConfig {
 
 impl GuardConfig {
     /// Counts nothing.
-    pub const OFF: Self = Self { action: 0, limit: 1, window: 0 };
+    pub const OFF: Self = Self {
+        action: 0,
+        limit: 1,
+        window: 0,
+    };
 }
 
 /// [`GuardConfig::action`]: the session is told of and goes on.

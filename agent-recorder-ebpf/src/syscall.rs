@@ -6,7 +6,7 @@
 //! kernel, so their pages are present. One hook instead of two also halves
 //! what every other process pays.
 
-use agent_recorder_abi::event::Address;
+use agent_recorder_abi::event::{Address, VIA_SYSCALL};
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::state::Tag;
 use agent_recorder_abi::syscalls::{
@@ -33,6 +33,8 @@ pub(crate) struct Call {
     pub(crate) spec: *const Spec,
     pub(crate) result: i64,
     pub(crate) compat: bool,
+    /// How the call was made, as events name it.
+    pub(crate) via: u8,
 }
 
 impl Call {
@@ -57,7 +59,9 @@ impl Call {
         // SAFETY: the mask keeps the index inside the eight elements.
         unsafe {
             core::ptr::read_volatile(
-                (&raw const (*self.scratch).arguments).cast::<u64>().add(index as usize),
+                (&raw const (*self.scratch).arguments)
+                    .cast::<u64>()
+                    .add(index as usize),
             )
         }
     }
@@ -65,13 +69,21 @@ impl Call {
     /// An argument that the table may not have.
     #[inline(always)]
     pub(crate) fn optional(&self, index: u8) -> Option<u64> {
-        if index == NO_ARG { None } else { Some(self.argument(index)) }
+        if index == NO_ARG {
+            None
+        } else {
+            Some(self.argument(index))
+        }
     }
 
     /// The result as an errno, 0 for success.
     #[inline(always)]
     pub(crate) fn error(&self) -> u32 {
-        if self.result < 0 { (-self.result) as u32 } else { 0 }
+        if self.result < 0 {
+            (-self.result) as u32
+        } else {
+            0
+        }
     }
 }
 
@@ -85,7 +97,11 @@ pub(crate) fn finished(regs: *const Registers, result: i64) {
     if number >= SYSCALL_NUMBERS {
         return;
     }
-    let Some(spec) = maps::SYSCALLS.get_ptr(if compat { number + SYSCALL_NUMBERS } else { number }) else {
+    let Some(spec) = maps::SYSCALLS.get_ptr(if compat {
+        number + SYSCALL_NUMBERS
+    } else {
+        number
+    }) else {
         return;
     };
     // SAFETY: an element of an array map.
@@ -93,11 +109,23 @@ pub(crate) fn finished(regs: *const Registers, result: i64) {
     if handle == HANDLE_NONE {
         return;
     }
-    let Some(tag) = task::tag_of(task) else { return };
-    let Some(scratch) = scratch(Context::Process) else { return };
+    let Some(tag) = task::tag_of(task) else {
+        return;
+    };
+    let Some(scratch) = scratch(Context::Process) else {
+        return;
+    };
     // SAFETY: `regs` is the hook's argument, the area has eight elements.
     unsafe { arch::arguments(regs, compat, (&raw mut (*scratch).arguments).cast()) };
-    let call = Call { scratch, task, tag, spec, result, compat };
+    let call = Call {
+        scratch,
+        task,
+        tag,
+        spec,
+        result,
+        compat,
+        via: VIA_SYSCALL,
+    };
     dispatch(&call, handle);
     guard::enforce(tag);
 }
@@ -166,7 +194,9 @@ fn socketcall(call: &Call) {
         // SAFETY: six of eight elements.
         unsafe {
             core::ptr::write_volatile(
-                (&raw mut (*call.scratch).arguments).cast::<u64>().add(index as usize),
+                (&raw mut (*call.scratch).arguments)
+                    .cast::<u64>()
+                    .add(index as usize),
                 value,
             );
         }

@@ -124,23 +124,42 @@ impl Spec {
     };
 
     const fn handle(handle: u8) -> Self {
-        Self { handle, ..Self::NONE }
+        Self {
+            handle,
+            ..Self::NONE
+        }
     }
 
     const fn file(op: Op) -> Self {
-        Self { handle: HANDLE_FILE, op: op as u8, ..Self::NONE }
+        Self {
+            handle: HANDLE_FILE,
+            op: op as u8,
+            ..Self::NONE
+        }
     }
 
     const fn open() -> Self {
-        Self { handle: HANDLE_OPEN, op: Op::Open as u8, marks: MARK_FOLLOWS, ..Self::NONE }
+        Self {
+            handle: HANDLE_OPEN,
+            op: Op::Open as u8,
+            marks: MARK_FOLLOWS,
+            ..Self::NONE
+        }
     }
 
     const fn marks(self, marks: u16) -> Self {
-        Self { marks: self.marks | marks, ..self }
+        Self {
+            marks: self.marks | marks,
+            ..self
+        }
     }
 
     const fn at(self, dirfd: u8, path: u8) -> Self {
-        Self { dirfd, path, ..self }
+        Self {
+            dirfd,
+            path,
+            ..self
+        }
     }
 
     const fn path(self, path: u8) -> Self {
@@ -152,7 +171,11 @@ impl Spec {
     }
 
     const fn to_at(self, dirfd2: u8, path2: u8) -> Self {
-        Self { dirfd2, path2, ..self }
+        Self {
+            dirfd2,
+            path2,
+            ..self
+        }
     }
 
     const fn to(self, path2: u8) -> Self {
@@ -186,7 +209,10 @@ const OPENAT2: Spec = Spec::open().at(0, 1).flags(2).marks(MARK_HOW);
 const CREAT: Spec = Spec::open().path(0).mode(1).marks(MARK_CREAT);
 const OPEN_BY_HANDLE: Spec = Spec::open().fd(0).flags(2);
 const UNLINK: Spec = Spec::file(Op::Delete).path(0);
-const UNLINKAT: Spec = Spec::file(Op::Delete).at(0, 1).flags(2).marks(MARK_REMOVEDIR);
+const UNLINKAT: Spec = Spec::file(Op::Delete)
+    .at(0, 1)
+    .flags(2)
+    .marks(MARK_REMOVEDIR);
 const RMDIR: Spec = Spec::file(Op::Rmdir).path(0);
 const MKDIR: Spec = Spec::file(Op::Mkdir).path(0).mode(1);
 const MKDIRAT: Spec = Spec::file(Op::Mkdir).at(0, 1).mode(2);
@@ -195,7 +221,10 @@ const MKNODAT: Spec = Spec::file(Op::Create).at(0, 1).mode(2);
 const RENAME: Spec = Spec::file(Op::Rename).path(0).to(1);
 const RENAMEAT: Spec = Spec::file(Op::Rename).at(0, 1).to_at(2, 3);
 const RENAMEAT2: Spec = RENAMEAT.flags(4);
-const TRUNCATE: Spec = Spec::file(Op::Truncate).path(0).length(1).marks(MARK_FOLLOWS);
+const TRUNCATE: Spec = Spec::file(Op::Truncate)
+    .path(0)
+    .length(1)
+    .marks(MARK_FOLLOWS);
 const FTRUNCATE: Spec = Spec::file(Op::Truncate).fd(0).length(1);
 const LINK: Spec = Spec::file(Op::Link).path(0).to(1);
 const LINKAT: Spec = Spec::file(Op::Link)
@@ -203,13 +232,22 @@ const LINKAT: Spec = Spec::file(Op::Link)
     .to_at(2, 3)
     .flags(4)
     .marks(MARK_AT_FOLLOW | MARK_EMPTY_PATH);
-const SYMLINK: Spec = Spec::file(Op::Symlink).path(1).extra(0).marks(MARK_EXTRA_PATH);
-const SYMLINKAT: Spec = Spec::file(Op::Symlink).at(1, 2).extra(0).marks(MARK_EXTRA_PATH);
+const SYMLINK: Spec = Spec::file(Op::Symlink)
+    .path(1)
+    .extra(0)
+    .marks(MARK_EXTRA_PATH);
+const SYMLINKAT: Spec = Spec::file(Op::Symlink)
+    .at(1, 2)
+    .extra(0)
+    .marks(MARK_EXTRA_PATH);
 const CHMOD: Spec = Spec::file(Op::Chmod).path(0).mode(1).marks(MARK_FOLLOWS);
 const FCHMOD: Spec = Spec::file(Op::Chmod).fd(0).mode(1);
 const FCHMODAT: Spec = Spec::file(Op::Chmod).at(0, 1).mode(2).marks(MARK_FOLLOWS);
 const FCHMODAT2: Spec = FCHMODAT.flags(3).marks(MARK_AT_NOFOLLOW | MARK_EMPTY_PATH);
-const CHOWN: Spec = Spec::file(Op::Chown).path(0).owner(1, 2).marks(MARK_FOLLOWS);
+const CHOWN: Spec = Spec::file(Op::Chown)
+    .path(0)
+    .owner(1, 2)
+    .marks(MARK_FOLLOWS);
 const LCHOWN: Spec = Spec::file(Op::Chown).path(0).owner(1, 2);
 const FCHOWN: Spec = Spec::file(Op::Chown).fd(0).owner(1, 2);
 const FCHOWNAT: Spec = Spec::file(Op::Chown)
@@ -217,7 +255,11 @@ const FCHOWNAT: Spec = Spec::file(Op::Chown)
     .owner(2, 3)
     .flags(4)
     .marks(MARK_FOLLOWS | MARK_AT_NOFOLLOW | MARK_EMPTY_PATH);
-const SETXATTR: Spec = Spec::file(Op::Xattr).path(0).extra(1).flags(4).marks(MARK_FOLLOWS);
+const SETXATTR: Spec = Spec::file(Op::Xattr)
+    .path(0)
+    .extra(1)
+    .flags(4)
+    .marks(MARK_FOLLOWS);
 const LSETXATTR: Spec = Spec::file(Op::Xattr).path(0).extra(1).flags(4);
 const FSETXATTR: Spec = Spec::file(Op::Xattr).fd(0).extra(1).flags(4);
 const SETXATTRAT: Spec = Spec::file(Op::Xattr)
@@ -228,7 +270,11 @@ const SETXATTRAT: Spec = Spec::file(Op::Xattr)
 const REMOVEXATTR: Spec = Spec::file(Op::Xattr).path(0).extra(1).marks(MARK_FOLLOWS);
 const LREMOVEXATTR: Spec = Spec::file(Op::Xattr).path(0).extra(1);
 const FREMOVEXATTR: Spec = Spec::file(Op::Xattr).fd(0).extra(1);
-const MOUNT: Spec = Spec::file(Op::Mount).path(1).extra(0).flags(3).marks(MARK_FOLLOWS);
+const MOUNT: Spec = Spec::file(Op::Mount)
+    .path(1)
+    .extra(0)
+    .flags(3)
+    .marks(MARK_FOLLOWS);
 const MOVE_MOUNT: Spec = Spec::file(Op::Mount)
     .at(2, 3)
     .to_at(0, 1)

@@ -17,7 +17,12 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 pub(crate) fn tag_of(task: Task) -> Option<Tag> {
     // SAFETY: map and task are of the types that the helper takes; no value is given, none is made.
     let tag = unsafe {
-        bpf_task_storage_get(maps::TAGS.as_ptr(), task.cast_mut().cast(), core::ptr::null_mut(), 0)
+        bpf_task_storage_get(
+            maps::TAGS.as_ptr(),
+            task.cast_mut().cast(),
+            core::ptr::null_mut(),
+            0,
+        )
     }
     .cast::<Tag>();
     if tag.is_null() {
@@ -58,7 +63,10 @@ pub(crate) fn new_session() -> Option<SessionNumber> {
     let number = add(last, 1) + 1;
     let begin = maps::NEW_SESSION.get_ptr(0)?;
     // SAFETY: `begin` is a map value of the size that SESSIONS holds.
-    if maps::SESSIONS.insert(&number, unsafe { &*begin }, 0).is_err() {
+    if maps::SESSIONS
+        .insert(&number, unsafe { &*begin }, 0)
+        .is_err()
+    {
         trouble(Trouble::SessionMapFull);
     }
     Some(number)
@@ -69,8 +77,12 @@ pub(crate) fn new_session() -> Option<SessionNumber> {
 pub(crate) fn created(child: Task) {
     let parent = current();
     // SAFETY: both are typed.
-    let (child_group, parent_group) =
-        unsafe { (walk::<u32>(child, offset!(task_tgid)), walk::<u32>(parent, offset!(task_tgid))) };
+    let (child_group, parent_group) = unsafe {
+        (
+            walk::<u32>(child, offset!(task_tgid)),
+            walk::<u32>(parent, offset!(task_tgid)),
+        )
+    };
     let Some(tag) = tag_of(parent) else {
         remember_lineage(child_group, parent_group);
         return;
@@ -81,7 +93,13 @@ pub(crate) fn created(child: Task) {
     }
     // SAFETY: `child` is typed; it leads its own group.
     let start: u64 = unsafe { walk(child, offset!(task_start)) };
-    if !set_tag(child, Tag { session: tag.session, image: start }) {
+    if !set_tag(
+        child,
+        Tag {
+            session: tag.session,
+            image: start,
+        },
+    ) {
         return;
     }
     emit_fork(parent, child, tag, child_group, start);
@@ -90,7 +108,9 @@ pub(crate) fn created(child: Task) {
 
 #[inline(always)]
 fn emit_fork(parent: Task, child: Task, tag: Tag, child_pid: u32, start: u64) {
-    let Some(scratch) = scratch(Context::Process) else { return };
+    let Some(scratch) = scratch(Context::Process) else {
+        return;
+    };
     let writer = Writer::begin::<ForkBody>(scratch);
     writer.header(Kind::Fork, tag, parent);
     // SAFETY: `child` is typed; `begin` left room for the body.
@@ -134,7 +154,9 @@ pub(crate) fn exiting(task: Task) {
         return;
     }
     socket::closed_by_exit(task, tag);
-    let Some(scratch) = scratch(Context::Process) else { return };
+    let Some(scratch) = scratch(Context::Process) else {
+        return;
+    };
     let writer = Writer::begin::<ExitBody>(scratch);
     writer.header(Kind::Exit, tag, task);
     // SAFETY: `begin` left room for it.

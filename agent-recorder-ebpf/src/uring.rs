@@ -1,3 +1,439 @@
-pub(crate) fn submitted(_req: *const u8) {}
-pub(crate) fn completed(_req: u64, _result: i32) {}
-pub(crate) fn result_of(_cqe: *const u8) -> i32 { 0 }
+//! io_uring: what never passes a system call of its own.
+//!
+//! A request is looked at twice: when it is submitted, for its paths are only
+//! there until it runs, and when it completes, for its result. The first event
+//! announces, the second brings the result; user space joins them by a token.
+
+use agent_recorder_abi::event::{FILE_PENDING, FileBody, NetOp, Op, Trouble, VIA_URING};
+use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
+use agent_recorder_abi::offsets::ABSENT;
+use agent_recorder_abi::state::Tag;
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
+
+use crate::emit::{Context, Scratch, Writer, scratch, trouble};
+use crate::file::{self, Location};
+use crate::kernel::{Task, current, offset, read};
+use crate::syscall::Call;
+use crate::{guard, maps, net, path, socket, task};
+
+/// `enum io_uring_op` (include/uapi/linux/io_uring.h): part of the ABI.
+mod opcode {
+    pub(super) const ACCEPT: u32 = 13;
+    pub(super) const CONNECT: u32 = 16;
+    pub(super) const OPENAT: u32 = 18;
+    pub(super) const CLOSE: u32 = 19;
+    pub(super) const OPENAT2: u32 = 28;
+    pub(super) const RENAMEAT: u32 = 35;
+    pub(super) const UNLINKAT: u32 = 36;
+    pub(super) const MKDIRAT: u32 = 37;
+    pub(super) const SYMLINKAT: u32 = 38;
+    pub(super) const LINKAT: u32 = 39;
+    pub(super) const FSETXATTR: u32 = 41;
+    pub(super) const SETXATTR: u32 = 42;
+    pub(super) const FTRUNCATE: u32 = 55;
+    pub(super) const BIND: u32 = 56;
+    pub(super) const LISTEN: u32 = 57;
+}
+
+const AT_FDCWD: i32 = -100;
+const AT_REMOVEDIR: u32 = 0x200;
+/// `REQ_F_CQE_SKIP` (include/linux/io_uring_types.h): success makes no completion.
+const SKIPS_COMPLETION: u64 = 1 << 6;
+
+/// The result in a completion.
+#[inline(always)]
+pub(crate) fn result_of(completion: *const u8) -> i32 {
+    read(completion as u64, offset!(cqe_res))
+}
+
+/// A request as the programs look at it.
+#[derive(Clone, Copy)]
+struct Request {
+    address: u64,
+    opcode: u32,
+}
+
+impl Request {
+    /// A field of the operation's own structure, which lies over `io_kiocb.cmd`.
+    #[inline(always)]
+    fn field<T: agent_recorder_abi::Pod + Default>(self, offset: usize) -> T {
+        if offset == ABSENT as usize {
+            return T::default();
+        }
+        read(self.address + offset!(kiocb_cmd) as u64, offset)
+    }
+
+    /// The kernel's copy of a path (`struct filename`).
+    #[inline(always)]
+    fn name(self, offset: usize) -> u64 {
+        read(self.field(offset), offset!(filename_name))
+    }
+}
+
+/// A request was prepared and is about to be issued, by its submitter.
+#[inline(always)]
+pub(crate) fn submitted(address: u64) {
+    let request = Request {
+        address,
+        opcode: u32::from(read::<u8>(address, offset!(kiocb_opcode))),
+    };
+    if request.opcode < opcode::ACCEPT || request.opcode > opcode::LISTEN {
+        return;
+    }
+    let task = current();
+    let Some(tag) = task::tag_of(task) else {
+        return;
+    };
+    let Some(scratch) = scratch(Context::Process) else {
+        return;
+    };
+    begin(scratch, task, &tag, &request);
+    guard::enforce(tag);
+}
+
+#[inline(never)]
+fn begin(scratch: *mut Scratch, task: Task, tag: &Tag, request: &Request) {
+    let (tag, request) = (*tag, *request);
+    // One CPU submits one request at a time: time and CPU name it.
+    // SAFETY: the helpers take nothing.
+    let token =
+        unsafe { bpf_ktime_get_boot_ns() << 8 | u64::from(bpf_get_smp_processor_id() & 0xff) };
+    let call = Call {
+        scratch,
+        task,
+        tag,
+        spec: core::ptr::null(),
+        result: 0,
+        compat: false,
+        via: VIA_URING,
+    };
+    let is_file = match request.opcode {
+        opcode::ACCEPT | opcode::CONNECT | opcode::CLOSE | opcode::BIND | opcode::LISTEN => false,
+        opcode::OPENAT
+        | opcode::OPENAT2
+        | opcode::RENAMEAT
+        | opcode::UNLINKAT
+        | opcode::MKDIRAT
+        | opcode::SYMLINKAT
+        | opcode::LINKAT
+        | opcode::FSETXATTR
+        | opcode::SETXATTR
+        | opcode::FTRUNCATE => true,
+        _ => return,
+    };
+    remember(&call, &request, token);
+    if is_file {
+        announce(&call, &request, token);
+    }
+}
+
+/// Keeps what the completion will need. The value is put together in the scratch area: it is too large for the stack.
+#[inline(never)]
+fn remember(call: &Call, request: &Request, token: u64) {
+    let request = *request;
+    // SAFETY: a field of a map value.
+    let kept = unsafe { &raw mut (*call.scratch).request };
+    net::clear(call.peer());
+    if request.opcode == opcode::CONNECT {
+        let address = request.field(offset!(io_connect_addr));
+        let length = request.field::<u32>(offset!(io_connect_len));
+        net::user_address(address, u64::from(length), call.peer());
+    }
+    let fd = if request.opcode == opcode::CLOSE {
+        request.field::<i32>(offset!(io_close_fd))
+    } else {
+        read(request.address, offset!(kiocb_fd))
+    };
+    // SAFETY: as above.
+    unsafe {
+        (*kept).token = token;
+        (*kept).opcode = request.opcode;
+        (*kept).fd = fd;
+        (*kept).file = read(request.address, offset!(kiocb_file));
+        (*kept).flags = match request.opcode {
+            opcode::OPENAT | opcode::OPENAT2 => request.field(offset!(io_open_flags)),
+            opcode::UNLINKAT => u64::from(request.field::<u32>(offset!(io_unlink_flags))),
+            _ => 0,
+        };
+        (*kept).address = *call.peer();
+        if maps::URING.insert(&request.address, &*kept, 0).is_err() {
+            trouble(Trouble::UringMapFull);
+        }
+    }
+}
+
+/// What a file request asks for, before it runs.
+#[inline(never)]
+fn announce(call: &Call, request: &Request, token: u64) {
+    let request = *request;
+    let mut writer = Writer::begin::<FileBody>(call.scratch);
+    let body = writer.body::<FileBody>();
+    let mut asked = FileBody {
+        via: VIA_URING,
+        marks: FILE_PENDING,
+        token,
+        ..FileBody::default()
+    };
+    let mut second = Location::default();
+    let mut extra_len = 0;
+    let first = match request.opcode {
+        opcode::UNLINKAT => {
+            asked.flags = u64::from(request.field::<u32>(offset!(io_unlink_flags)));
+            let is_rmdir = asked.flags as u32 & AT_REMOVEDIR != 0;
+            asked.op = if is_rmdir { Op::Rmdir } else { Op::Delete } as u8;
+            location(
+                &mut writer,
+                call,
+                request.field(offset!(io_unlink_dfd)),
+                request.name(offset!(io_unlink_name)),
+            )
+        }
+        opcode::RENAMEAT => {
+            asked.op = Op::Rename as u8;
+            asked.flags = u64::from(request.field::<u32>(offset!(io_rename_flags)));
+            let first = location(
+                &mut writer,
+                call,
+                request.field(offset!(io_rename_old_dfd)),
+                request.name(offset!(io_rename_old)),
+            );
+            second = location(
+                &mut writer,
+                call,
+                request.field(offset!(io_rename_new_dfd)),
+                request.name(offset!(io_rename_new)),
+            );
+            first
+        }
+        opcode::LINKAT => {
+            asked.op = Op::Link as u8;
+            asked.flags = u64::from(request.field::<u32>(offset!(io_link_flags)));
+            let first = location(
+                &mut writer,
+                call,
+                request.field(offset!(io_link_old_dfd)),
+                request.name(offset!(io_link_old)),
+            );
+            second = location(
+                &mut writer,
+                call,
+                request.field(offset!(io_link_new_dfd)),
+                request.name(offset!(io_link_new)),
+            );
+            first
+        }
+        opcode::SYMLINKAT => {
+            asked.op = Op::Symlink as u8;
+            let first = location(
+                &mut writer,
+                call,
+                request.field(offset!(io_link_new_dfd)),
+                request.name(offset!(io_link_new)),
+            );
+            extra_len = writer
+                .kernel_string::<USER_PATH_BYTES>(request.name(offset!(io_link_old)))
+                .unwrap_or(0);
+            first
+        }
+        opcode::MKDIRAT => {
+            asked.op = Op::Mkdir as u8;
+            asked.mode = u32::from(request.field::<u16>(offset!(io_mkdir_mode)));
+            location(
+                &mut writer,
+                call,
+                request.field(offset!(io_mkdir_dfd)),
+                request.name(offset!(io_mkdir_name)),
+            )
+        }
+        opcode::OPENAT | opcode::OPENAT2 => {
+            asked.op = Op::Open as u8;
+            asked.flags = request.field(offset!(io_open_flags));
+            asked.mode = request.field::<u64>(offset!(io_open_mode)) as u32;
+            location(
+                &mut writer,
+                call,
+                request.field(offset!(io_open_dfd)),
+                request.name(offset!(io_open_name)),
+            )
+        }
+        opcode::FTRUNCATE => {
+            asked.op = Op::Truncate as u8;
+            asked.length = request.field(offset!(io_ftrunc_len));
+            own_file(&mut writer, request)
+        }
+        _ => {
+            asked.op = Op::Xattr as u8;
+            let first = if request.opcode == opcode::SETXATTR {
+                location(
+                    &mut writer,
+                    call,
+                    AT_FDCWD,
+                    request.name(offset!(io_xattr_name)),
+                )
+            } else {
+                own_file(&mut writer, request)
+            };
+            let name = request.field(offset!(io_xattr_kname));
+            extra_len = writer.kernel_string::<XATTR_NAME_BYTES>(name).unwrap_or(0);
+            first
+        }
+    };
+    asked.marks |= first.marks | second.marks;
+    asked.base_len = first.base_len;
+    asked.path_len = first.path_len;
+    asked.base2_len = second.base_len;
+    asked.path2_len = second.path_len;
+    asked.extra_len = extra_len;
+    let skips = read::<u64>(request.address, offset!(kiocb_flags)) & SKIPS_COMPLETION != 0;
+    if skips {
+        // No completion will come when it succeeds: what was asked for is what is known.
+        asked.marks &= !FILE_PENDING;
+    }
+    let op = asked.op;
+    // SAFETY: `begin` left room for it.
+    unsafe { *body = asked };
+    file::finish(writer, call.task, call.tag, op, skips);
+}
+
+#[inline(never)]
+fn location_at(call: &Call, at: u64, dirfd: i32, name: u64) -> u64 {
+    let mut writer = Writer::resume(call.scratch, at);
+    let location = file::append_location(&mut writer, call.task, dirfd, read(name, 0), |writer| {
+        writer.kernel_string::<USER_PATH_BYTES>(name)
+    });
+    // SAFETY: a field of a map value.
+    unsafe { (*call.scratch).location = location };
+    writer.position()
+}
+
+/// One location with the kernel's own copy of the name. A function of its own for the verifier.
+#[inline(always)]
+fn location(writer: &mut Writer, call: &Call, dirfd: i32, name: u64) -> Location {
+    let end = location_at(call, writer.position(), dirfd, name);
+    writer.move_to(end);
+    // SAFETY: a field of a map value.
+    unsafe { (*call.scratch).location }
+}
+
+#[inline(always)]
+fn own_file(writer: &mut Writer, request: Request) -> Location {
+    let file: u64 = read(request.address, offset!(kiocb_file));
+    if file == 0 {
+        return Location::default();
+    }
+    let (base_len, cut) = path::append(writer, path::of_file(file));
+    Location {
+        base_len,
+        path_len: 0,
+        marks: agent_recorder_abi::event::FILE_KERNEL_PATH
+            | if cut {
+                agent_recorder_abi::event::FILE_WALK_CUT
+            } else {
+                0
+            },
+    }
+}
+
+/// A request has its result: in the submitter, or in one of its workers.
+#[inline(always)]
+pub(crate) fn completed(address: u64, result: i32) {
+    let task = current();
+    let Some(tag) = task::tag_of(task) else {
+        return;
+    };
+    let Some(kept) = maps::URING.get_ptr(&address) else {
+        return;
+    };
+    let Some(scratch) = scratch(Context::Process) else {
+        return;
+    };
+    // SAFETY: both are map values, checked not null.
+    unsafe {
+        (*scratch).request = *kept;
+        (*scratch).peer = (*kept).address;
+    }
+    let _ = maps::URING.remove(&address);
+    let call = Call {
+        scratch,
+        task,
+        tag,
+        spec: core::ptr::null(),
+        result: i64::from(result),
+        compat: false,
+        via: VIA_URING,
+    };
+    finish(&call);
+    guard::enforce(tag);
+}
+
+#[inline(never)]
+fn finish(call: &Call) {
+    // SAFETY: fields of a map value, and `arguments` has eight elements.
+    let (opcode, token, fd, file, flags) = unsafe {
+        let kept = &raw const (*call.scratch).request;
+        let fd = u64::from((*kept).fd as u32);
+        (&raw mut (*call.scratch).arguments).cast::<u64>().write(fd);
+        (
+            (*kept).opcode,
+            (*kept).token,
+            fd,
+            (*kept).file,
+            (*kept).flags,
+        )
+    };
+    match opcode {
+        opcode::ACCEPT => net::accepted(call),
+        opcode::CLOSE => socket::descriptor_closed(call),
+        opcode::CONNECT | opcode::BIND | opcode::LISTEN => finish_socket(call, opcode, fd, file),
+        opcode::OPENAT | opcode::OPENAT2 if call.result >= 0 => {
+            file::opened_descriptor(call, flags, 0, token);
+        }
+        _ => finish_file(call, opcode, token),
+    }
+}
+
+#[inline(never)]
+fn finish_socket(call: &Call, opcode: u32, fd: u64, file: u64) {
+    let Some(open) = socket::of_file(file) else {
+        return;
+    };
+    if !net::is_recorded(open.family) {
+        return;
+    }
+    if opcode == opcode::CONNECT {
+        net::outcome(call, fd, &open);
+        return;
+    }
+    net::kernel_address(&open, false, call.local());
+    let op = if opcode == opcode::BIND {
+        NetOp::Bind
+    } else {
+        NetOp::Listen
+    };
+    net::announce(call, fd, &open, op);
+}
+
+#[inline(never)]
+fn finish_file(call: &Call, opcode: u32, token: u64) {
+    let writer = Writer::begin::<FileBody>(call.scratch);
+    // What was removed is known from the announcement; user space tells directory from file there.
+    let body = FileBody {
+        via: VIA_URING,
+        error: call.error(),
+        token,
+        ..FileBody::default()
+    };
+    file::send_result(writer, call, body);
+    if opcode == opcode::UNLINKAT && call.result >= 0 {
+        // SAFETY: fields of a map value; the helper takes nothing.
+        let (is_rmdir, now) = unsafe {
+            (
+                (*call.scratch).request.flags as u32 & AT_REMOVEDIR != 0,
+                bpf_ktime_get_boot_ns(),
+            )
+        };
+        if !is_rmdir {
+            guard::destroyed(call.task, call.tag, now);
+        }
+    }
+}

@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result};
 use crate::build::{self, Profile};
 use crate::setup;
 use crate::step::{self, Steps, say};
-use crate::workspace;
+/// The package of the trials and of the scripted model.
+const TESTS: &str = "agent-recorder-tests";
 
 /// Which agents, and how.
 #[derive(Debug, clap::Args)]
@@ -35,8 +36,8 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     build::recorder(&mut steps, Profile::Debug)?;
     steps.run("what the agents need", setup::for_tests)?;
     let trials = steps.run("the trials", || {
-        build::binary(workspace::TESTS_PACKAGE, "model_server", Profile::Debug)?;
-        build::binary(workspace::TESTS_PACKAGE, "real_agents", Profile::Debug)
+        build::binary(TESTS, "model_server", Profile::Debug)?;
+        build::binary(TESTS, "real_agents", Profile::Debug)
     })?;
     say("each agent: installed from npm, run with loopback only, recorded, stopped");
     let path = std::env::var("PATH").context("read PATH")?;

@@ -2,6 +2,7 @@
 //! and measures. Everything about the recorder itself is in the other crates.
 
 mod agents;
+mod bench;
 mod build;
 mod leftovers;
 mod run;
@@ -52,6 +53,8 @@ enum Command {
     },
     /// Try the recorder on real agents, each installed from npm
     Agents(agents::Args),
+    /// Measure what recording costs a workload, and what the recorder costs its neighbours
+    Bench(bench::Args),
     /// Print what of BPF, mounts, namespaces and cgroups is there now, as JSON
     #[command(hide = true)]
     Snapshot,
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Run { command } => run::command(&command),
         Command::Test { filter } => test::command(filter.as_deref()),
         Command::Agents(args) => agents::command(&args),
+        Command::Bench(args) => bench::command(&args).map(|()| ExitCode::SUCCESS),
         Command::Snapshot => leftovers::print().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

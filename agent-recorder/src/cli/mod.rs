@@ -40,7 +40,9 @@ pub struct Common {
 impl Common {
     /// The state directory in force.
     fn state_dir(&self) -> PathBuf {
-        self.state_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/agent-recorder"))
+        self.state_dir
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("/var/lib/agent-recorder"))
     }
 }
 

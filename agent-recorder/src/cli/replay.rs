@@ -38,7 +38,10 @@ const LOSS: u8 = 3;
 
 /// 0; 3 when what was shown has gaps.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
-    let directory = args.store.clone().unwrap_or_else(|| common.state_dir().join("spool"));
+    let directory = args
+        .store
+        .clone()
+        .unwrap_or_else(|| common.state_dir().join("spool"));
     let store = Store::open(&directory)?;
     let choice = match args.session.as_str() {
         "last" => SessionChoice::Last,
@@ -48,7 +51,12 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     match show(&mut reader, args.format)? {
         // Whoever read it has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-        Err(source) => return Err(Error::System { what: "write to standard output".to_owned(), source }),
+        Err(source) => {
+            return Err(Error::System {
+                what: "write to standard output".to_owned(),
+                source,
+            });
+        }
         Ok(()) => {}
     }
     if reader.loss {
@@ -86,11 +94,10 @@ fn show(reader: &mut Reader, format: Format) -> Result<io::Result<()>, Error> {
             return Ok(Err(error));
         }
     }
-    drop(text);
-    if format == Format::Tree {
-        if let Err(error) = tree.write(&mut out) {
-            return Ok(Err(error));
-        }
+    if format == Format::Tree
+        && let Err(error) = tree.write(&mut out)
+    {
+        return Ok(Err(error));
     }
     Ok(out.flush())
 }

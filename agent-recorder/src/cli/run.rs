@@ -23,7 +23,12 @@ pub struct Args {
     #[arg(long, default_value = "")]
     agent: String,
     /// The command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
     command: Vec<OsString>,
 }
 
@@ -33,7 +38,11 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
         kernel: kernel::Options {
             priority_ring_bytes: 8 << 20,
             bulk_ring_bytes: 16 << 20,
-            guard: GuardConfig { action: GUARD_KILL, limit: 64, window: 10_000_000_000 },
+            guard: GuardConfig {
+                action: GUARD_KILL,
+                limit: 64,
+                window: 10_000_000_000,
+            },
             rules: Vec::new(),
         },
         rules: Vec::new(),
@@ -53,14 +62,24 @@ fn agent_name(args: &Args) -> &str {
     if !args.agent.is_empty() {
         return &args.agent;
     }
-    let command = args.command.first().and_then(|command| command.to_str()).unwrap_or_default();
+    let command = args
+        .command
+        .first()
+        .and_then(|command| command.to_str())
+        .unwrap_or_default();
     command.rsplit('/').next().unwrap_or_default()
 }
 
 fn summarise(recorder: &Recorder, id: SessionId) {
-    let Some(session) = recorder.sessions().ended().find(|session| session.id == id) else { return };
+    let Some(session) = recorder.sessions().ended().find(|session| session.id == id) else {
+        return;
+    };
     let totals = session.totals;
-    let end = if session.killed { ", stopped by the guard" } else { "" };
+    let end = if session.killed {
+        ", stopped by the guard"
+    } else {
+        ""
+    };
     eprintln!(
         "agent-recorder: session {id}: {} records, {} processes, {} files destroyed{end}",
         totals.records, totals.processes, totals.files_destroyed
@@ -88,7 +107,10 @@ impl Child {
     fn spawn(command: &[OsString]) -> Result<Self, Error> {
         let system = |what: &str| {
             let what = what.to_owned();
-            move |errno: rustix::io::Errno| Error::System { what, source: errno.into() }
+            move |errno: rustix::io::Errno| Error::System {
+                what,
+                source: errno.into(),
+            }
         };
         let strings: Vec<CString> = command
             .iter()
@@ -98,17 +120,24 @@ impl Child {
         let program = find_program(&strings[0]);
         let mut argv: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
         argv.push(std::ptr::null());
-        let (read, write) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(system("make a pipe"))?;
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(system("make a pipe"))?;
         // SAFETY: the child calls only async-signal-safe functions, on memory made before the fork.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             // SAFETY: as above; argv ends with a null pointer.
             unsafe { exec_when_released(&read, &program, &argv) }
         }
-        let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::AGAIN).map_err(system("fork"))?;
-        let process = pidfd_open(pid, PidfdFlags::empty()).map_err(system("open the child's pidfd"))?;
-        Ok(Self { pid, process, gate: write })
+        let pid = Pid::from_raw(pid)
+            .ok_or(rustix::io::Errno::AGAIN)
+            .map_err(system("fork"))?;
+        let process =
+            pidfd_open(pid, PidfdFlags::empty()).map_err(system("open the child's pidfd"))?;
+        Ok(Self {
+            pid,
+            process,
+            gate: write,
+        })
     }
 
     fn pid(&self) -> u32 {
@@ -116,13 +145,18 @@ impl Child {
     }
 
     fn release_and_wait(self, recorder: &mut Recorder) -> Result<WaitStatus, Error> {
-        let wait = |errno: rustix::io::Errno| Error::System { what: "wait for the command".to_owned(), source: errno.into() };
+        let wait = |errno: rustix::io::Errno| Error::System {
+            what: "wait for the command".to_owned(),
+            source: errno.into(),
+        };
         recorder.watch(self.process.as_fd())?;
         rustix::io::write(&self.gate, b"x").map_err(wait)?;
         drop(self.gate);
         while !recorder.step()? {}
         loop {
-            if let Some((_, status)) = waitpid(Some(self.pid), WaitOptions::empty()).map_err(wait)? {
+            if let Some((_, status)) =
+                waitpid(Some(self.pid), WaitOptions::empty()).map_err(wait)?
+            {
                 return Ok(status);
             }
         }
@@ -137,7 +171,10 @@ fn find_program(name: &CString) -> CString {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
     std::env::split_paths(&path)
         .map(|directory| directory.join(std::ffi::OsStr::from_bytes(name.as_bytes())))
-        .find(|candidate| rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok() && candidate.is_file())
+        .find(|candidate| {
+            rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok()
+                && candidate.is_file()
+        })
         .and_then(|found| CString::new(found.into_os_string().into_encoded_bytes()).ok())
         .unwrap_or_else(|| name.clone())
 }
@@ -153,7 +190,11 @@ unsafe fn exec_when_released(gate: &OwnedFd, program: &CString, argv: &[*const l
         // Nothing comes when the recorder died: then nothing is run unrecorded.
         if libc::read(gate, byte.as_mut_ptr().cast(), 1) == 1 {
             libc::execv(program.as_ptr(), argv.as_ptr());
-            let reason = if *libc::__errno_location() == libc::ENOENT { 127 } else { 126 };
+            let reason = if *libc::__errno_location() == libc::ENOENT {
+                127
+            } else {
+                126
+            };
             let message = b"agent-recorder: the command cannot be run\n";
             libc::write(2, message.as_ptr().cast(), message.len());
             libc::_exit(reason);

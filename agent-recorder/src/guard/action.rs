@@ -50,11 +50,17 @@ pub fn kill(tags: &Tags, session: SessionNumber) -> Killed {
 
 /// The session's processes that have not ended.
 fn members(tags: &Tags, session: SessionNumber) -> Vec<(u32, OwnedFd)> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     entries
         .filter_map(|entry| {
             let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let process = pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()?;
+            let process = pidfd_open(
+                Pid::from_raw(i32::try_from(pid).ok()?)?,
+                PidfdFlags::empty(),
+            )
+            .ok()?;
             let is_member = tags.session_of(process.as_fd()).ok()? == Some(session);
             (is_member && !has_ended(&process)).then_some((pid, process))
         })
@@ -71,7 +77,10 @@ fn wait_for_end(process: &OwnedFd) {
 }
 
 fn poll_end(process: &OwnedFd, limit: Duration) -> bool {
-    let timeout = rustix::time::Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() };
+    let timeout = rustix::time::Timespec {
+        tv_sec: 0,
+        tv_nsec: limit.subsec_nanos().into(),
+    };
     let mut fds = [PollFd::new(process, PollFlags::IN)];
     poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0)
 }

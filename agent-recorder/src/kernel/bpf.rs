@@ -20,7 +20,12 @@ struct ElementAttributes {
     flags: u64,
 }
 
-fn element(command: libc::c_long, map: BorrowedFd<'_>, task: BorrowedFd<'_>, value: *mut Tag) -> io::Result<()> {
+fn element(
+    command: libc::c_long,
+    map: BorrowedFd<'_>,
+    task: BorrowedFd<'_>,
+    value: *mut Tag,
+) -> io::Result<()> {
     let key = task.as_raw_fd();
     let mut attributes = ElementAttributes {
         map_fd: map.as_raw_fd().cast_unsigned(),
@@ -31,9 +36,18 @@ fn element(command: libc::c_long, map: BorrowedFd<'_>, task: BorrowedFd<'_>, val
     };
     // SAFETY: the attributes live through the call; key points to a descriptor and value to a Tag, the sizes that the map was made with.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, &raw mut attributes, size_of::<ElementAttributes>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            &raw mut attributes,
+            size_of::<ElementAttributes>(),
+        )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// The task's tag, `None` where it has none.
@@ -47,7 +61,11 @@ pub(super) fn task_tag(map: BorrowedFd<'_>, task: BorrowedFd<'_>) -> io::Result<
 }
 
 /// Gives the task a tag.
-pub(super) fn set_task_tag(map: BorrowedFd<'_>, task: BorrowedFd<'_>, mut tag: Tag) -> io::Result<()> {
+pub(super) fn set_task_tag(
+    map: BorrowedFd<'_>,
+    task: BorrowedFd<'_>,
+    mut tag: Tag,
+) -> io::Result<()> {
     element(UPDATE, map, task, &raw mut tag)
 }
 

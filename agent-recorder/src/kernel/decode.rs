@@ -4,7 +4,8 @@
 
 use agent_recorder_abi::Pod;
 use agent_recorder_abi::event::{
-    Address, DnsBody, ExecBody, ExitBody, FileBody, ForkBody, GuardBody, Header, Kind, NetBody, SessionBody,
+    Address, DnsBody, ExecBody, ExitBody, FileBody, ForkBody, GuardBody, Header, Kind, NetBody,
+    SessionBody,
 };
 
 use super::Error;
@@ -91,7 +92,10 @@ pub struct NetworkEvent {
 ///
 /// It is shorter than it says, or of an unknown kind.
 pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Error> {
-    let mut input = Input { rest: bytes, total: bytes.len() };
+    let mut input = Input {
+        rest: bytes,
+        total: bytes.len(),
+    };
     let header: Header = input.value("header")?;
     let kind = Kind::from_number(header.kind).ok_or(input.damaged("kind"))?;
     let body = match kind {
@@ -111,7 +115,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Error> {
         Kind::Dns => {
             let body: DnsBody = input.value("body")?;
             let server = input.address(body.server_len)?;
-            Body::Dns { server, payload: input.segment(body.payload_len)? }
+            Body::Dns {
+                server,
+                payload: input.segment(body.payload_len)?,
+            }
         }
     };
     Ok(Event { header, body })
@@ -147,11 +154,17 @@ struct Input<'a> {
 
 impl<'a> Input<'a> {
     fn damaged(&self, part: &'static str) -> Error {
-        Error::Event { part, length: self.total }
+        Error::Event {
+            part,
+            length: self.total,
+        }
     }
 
     fn take(&mut self, length: usize, part: &'static str) -> Result<&'a [u8], Error> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(|| self.damaged(part))?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or_else(|| self.damaged(part))?;
         self.rest = rest;
         Ok(taken)
     }

@@ -9,7 +9,9 @@ pub enum Error {
     #[error("this binary was built without its kernel programs; build it with `cargo xtask build`")]
     NoObject,
     /// No BTF to resolve offsets from.
-    #[error("cannot read the kernel's type information from {path}: {source}; it takes a kernel with CONFIG_DEBUG_INFO_BTF=y")]
+    #[error(
+        "cannot read the kernel's type information from {path}: {source}; it takes a kernel with CONFIG_DEBUG_INFO_BTF=y"
+    )]
     NoBtf {
         /// Where it was looked for.
         path: PathBuf,
@@ -25,7 +27,9 @@ pub enum Error {
         message: String,
     },
     /// A structure has changed.
-    #[error("this kernel's `struct {type_name}` has no field `{path}`, which the programs read; run `agent-recorder doctor` and report its output")]
+    #[error(
+        "this kernel's `struct {type_name}` has no field `{path}`, which the programs read; run `agent-recorder doctor` and report its output"
+    )]
     NoField {
         /// The structure.
         type_name: &'static str,
@@ -33,7 +37,9 @@ pub enum Error {
         path: &'static str,
     },
     /// The kernel refuses bpf(2).
-    #[error("no permission to load kernel programs: run as root, or with CAP_BPF, CAP_PERFMON, CAP_KILL and CAP_SYS_PTRACE")]
+    #[error(
+        "no permission to load kernel programs: run as root, or with CAP_BPF, CAP_PERFMON, CAP_KILL and CAP_SYS_PTRACE"
+    )]
     NoPermission,
     /// The object does not load.
     #[error("cannot load the kernel programs: {0}; run `agent-recorder doctor`")]

@@ -16,7 +16,8 @@ use super::offsets::{self, Resolved};
 use super::{Counters, Error, Rings, Tags};
 
 /// The object, built by `cargo xtask build`; aligned, for it is parsed in place.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder.bpf.o"));
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder.bpf.o"));
 
 /// What is decided before load.
 #[derive(Clone, Debug)]
@@ -109,11 +110,16 @@ impl Kernel {
     ///
     /// The kernel refuses one.
     pub fn attach(&mut self) -> Result<(), Error> {
-        let names = PROGRAMS.iter().map(|(name, _)| *name).chain([COMPLETE, COMPLETE_BY_VALUE]);
+        let names = PROGRAMS
+            .iter()
+            .map(|(name, _)| *name)
+            .chain([COMPLETE, COMPLETE_BY_VALUE]);
         for name in names {
             let program = tracepoint(&mut self.bpf, name)?;
             if program.fd().is_ok() {
-                program.attach().map_err(|error| program_error("attach", name, &error))?;
+                program
+                    .attach()
+                    .map_err(|error| program_error("attach", name, &error))?;
             }
         }
         Ok(())
@@ -162,7 +168,9 @@ impl Kernel {
     pub fn condemn(&mut self, number: SessionNumber) -> Result<(), Error> {
         let mut words = self.session_words(number)?;
         words[SESSION_CONDEMNED] = 1;
-        self.sessions.insert(number, words, 0).map_err(|error| map_error("SESSIONS", &error))
+        self.sessions
+            .insert(number, words, 0)
+            .map_err(|error| map_error("SESSIONS", &error))
     }
 
     /// Files that the session has destroyed.
@@ -186,7 +194,9 @@ impl Kernel {
     ///
     /// The map cannot be written.
     pub fn set_adopting(&mut self, on: bool) -> Result<(), Error> {
-        self.adopting.set(0, u32::from(on), 0).map_err(|error| map_error("ADOPTING", &error))
+        self.adopting
+            .set(0, u32::from(on), 0)
+            .map_err(|error| map_error("ADOPTING", &error))
     }
 
     /// The forks that were remembered: child → parent.
@@ -195,11 +205,16 @@ impl Kernel {
     ///
     /// The map cannot be read.
     pub fn lineage(&self) -> Result<std::collections::HashMap<u32, u32>, Error> {
-        self.lineage.iter().collect::<Result<_, _>>().map_err(|error| map_error("LINEAGE", &error))
+        self.lineage
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(|error| map_error("LINEAGE", &error))
     }
 
     fn session_words(&self, number: SessionNumber) -> Result<SessionWords, Error> {
-        self.sessions.get(&number, 0).map_err(|error| map_error("SESSIONS", &error))
+        self.sessions
+            .get(&number, 0)
+            .map_err(|error| map_error("SESSIONS", &error))
     }
 }
 
@@ -208,15 +223,27 @@ const SESSION_CONDEMNED: usize = std::mem::offset_of!(Session, condemned) / 8;
 
 fn read_btf(path: &Path) -> Result<Btf, Error> {
     if let Err(source) = std::fs::metadata(path) {
-        return Err(Error::NoBtf { path: path.to_owned(), source });
+        return Err(Error::NoBtf {
+            path: path.to_owned(),
+            source,
+        });
     }
-    Btf::parse_file(path, aya::Endianness::default())
-        .map_err(|error| Error::BadBtf { path: path.to_owned(), message: error.to_string() })
+    Btf::parse_file(path, aya::Endianness::default()).map_err(|error| Error::BadBtf {
+        path: path.to_owned(),
+        message: error.to_string(),
+    })
 }
 
 fn load_object(options: &Options, btf: &Btf, resolved: &Resolved) -> Result<Ebpf, Error> {
-    let GuardConfig { action, limit, window } = options.guard;
-    let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::System { what: "counting the CPUs", source })?;
+    let GuardConfig {
+        action,
+        limit,
+        window,
+    } = options.guard;
+    let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::System {
+        what: "counting the CPUs",
+        source,
+    })?;
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX / 2);
     let guard = [action, limit.min(MAX_LIMIT as u64), window];
     EbpfLoader::new()
@@ -233,11 +260,15 @@ fn load_object(options: &Options, btf: &Btf, resolved: &Resolved) -> Result<Ebpf
 }
 
 fn load_programs(bpf: &mut Ebpf, btf: &Btf, resolved: &Resolved) -> Result<(), Error> {
-    let complete = if resolved.completion_by_pointer { COMPLETE } else { COMPLETE_BY_VALUE };
+    let complete = if resolved.completion_by_pointer {
+        COMPLETE
+    } else {
+        COMPLETE_BY_VALUE
+    };
     for &(name, hook) in PROGRAMS.iter().chain(&[(complete, COMPLETE)]) {
-        tracepoint(bpf, name)?
-            .load(hook, btf)
-            .map_err(|error| refused(&error).unwrap_or_else(|| program_error("load", name, &error)))?;
+        tracepoint(bpf, name)?.load(hook, btf).map_err(|error| {
+            refused(&error).unwrap_or_else(|| program_error("load", name, &error))
+        })?;
     }
     Ok(())
 }
@@ -254,14 +285,21 @@ fn fill_tables(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
     let offset_rows = X86_64.iter().map(|row| (row.0, row.1));
     let compat_rows = IA32.iter().map(|row| (row.0 + SYSCALL_NUMBERS, row.1));
     for (number, spec) in offset_rows.chain(compat_rows) {
-        calls.set(number, bytes_of(spec), 0).map_err(|error| map_error("SYSCALLS", &error))?;
+        calls
+            .set(number, bytes_of(spec), 0)
+            .map_err(|error| map_error("SYSCALLS", &error))?;
     }
-    let mut rules: HashMap<_, [u8; size_of::<RuleKey>()], u32> = take(bpf, "RULES", HashMap::try_from)?;
+    let mut rules: HashMap<_, [u8; size_of::<RuleKey>()], u32> =
+        take(bpf, "RULES", HashMap::try_from)?;
     let mut prefixes: HashMap<_, u64, u32> = take(bpf, "ENVIRONMENT", HashMap::try_from)?;
     for &(key, number) in &options.rules {
-        rules.insert(bytes_of(key), number, 0).map_err(|error| map_error("RULES", &error))?;
+        rules
+            .insert(bytes_of(key), number, 0)
+            .map_err(|error| map_error("RULES", &error))?;
         if let Some(prefix) = environment_prefix(&key)? {
-            prefixes.insert(prefix, number, 0).map_err(|error| map_error("ENVIRONMENT", &error))?;
+            prefixes
+                .insert(prefix, number, 0)
+                .map_err(|error| map_error("ENVIRONMENT", &error))?;
         }
     }
     Ok(())
@@ -305,20 +343,36 @@ fn take<T>(
 
 fn sum(map: &PerCpuArray<MapData, u64>, name: &'static str, index: usize) -> Result<u64, Error> {
     let index = u32::try_from(index).unwrap_or(u32::MAX);
-    let values = map.get(&index, 0).map_err(|error| map_error(name, &error))?;
+    let values = map
+        .get(&index, 0)
+        .map_err(|error| map_error(name, &error))?;
     Ok(values.iter().sum())
 }
 
 fn missing(name: &'static str) -> Error {
-    Error::Map { map: name, message: "the object lacks it".to_owned() }
+    Error::Map {
+        map: name,
+        message: "the object lacks it".to_owned(),
+    }
 }
 
 fn map_error(map: &'static str, error: &dyn std::error::Error) -> Error {
-    Error::Map { map, message: chain(error) }
+    Error::Map {
+        map,
+        message: chain(error),
+    }
 }
 
-fn program_error(what: &'static str, program: &'static str, error: &dyn std::error::Error) -> Error {
-    Error::Program { what, program, message: chain(error) }
+fn program_error(
+    what: &'static str,
+    program: &'static str,
+    error: &dyn std::error::Error,
+) -> Error {
+    Error::Program {
+        what,
+        program,
+        message: chain(error),
+    }
 }
 
 /// EPERM anywhere among the causes: the remedy is a right, not another kernel.
@@ -347,6 +401,8 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     let from = text.len().saturating_sub(KEPT);
-    let from = (from..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let from = (from..=text.len())
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(0);
     text[from..].to_owned()
 }

@@ -30,16 +30,23 @@ pub(super) struct Resolved {
 ///
 /// The file cannot be read or parsed, or a field that is not optional is missing.
 pub(super) fn resolve(path: &Path, btf: &Btf) -> Result<Resolved, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::NoBtf { path: path.to_owned(), source })?;
+    let bytes = std::fs::read(path).map_err(|source| Error::NoBtf {
+        path: path.to_owned(),
+        source,
+    })?;
     let types = TypeInformation::new(&Bytes(bytes)).map_err(|error| Error::BadBtf {
         path: path.to_owned(),
         message: error.message().to_owned(),
     })?;
     let kernel = KernelTypes { types, btf };
     Ok(Resolved {
-        values: FIELDS.iter().map(|field| kernel.offset(field)).collect::<Result<_, _>>()?,
+        values: FIELDS
+            .iter()
+            .map(|field| kernel.offset(field))
+            .collect::<Result<_, _>>()?,
         file_one_reference: u64::from(kernel.member("file", "f_ref").is_none()),
-        completion_by_pointer: kernel.parameters_of("btf_trace_io_uring_complete") == Some(COMPLETE_BY_POINTER),
+        completion_by_pointer: kernel.parameters_of("btf_trace_io_uring_complete")
+            == Some(COMPLETE_BY_POINTER),
     })
 }
 
@@ -67,16 +74,25 @@ struct KernelTypes<'a> {
 
 impl KernelTypes<'_> {
     fn offset(&self, field: &Field) -> Result<u32, Error> {
-        let found = field.path.split('|').find_map(|path| self.member(field.type_name, path));
+        let found = field
+            .path
+            .split('|')
+            .find_map(|path| self.member(field.type_name, path));
         match found {
             Some(offset) => Ok(offset),
             None if field.optional => Ok(ABSENT),
-            None => Err(Error::NoField { type_name: field.type_name, path: field.path }),
+            None => Err(Error::NoField {
+                type_name: field.type_name,
+                path: field.path,
+            }),
         }
     }
 
     fn member(&self, type_name: &str, path: &str) -> Option<u32> {
-        let id = self.btf.id_by_type_name_kind(type_name, BtfKind::Struct).ok()?;
+        let id = self
+            .btf
+            .id_by_type_name_kind(type_name, BtfKind::Struct)
+            .ok()?;
         match self.types.offset_of(id, path).ok()? {
             (_, Offset::ByteOffset(offset)) => Some(offset),
             (_, Offset::BitOffsetAndSize(..)) => None,
@@ -86,9 +102,15 @@ impl KernelTypes<'_> {
     /// Parameters of the function that a `typedef void (*name)(…)` points to.
     fn parameters_of(&self, name: &str) -> Option<usize> {
         let id = self.btf.id_by_type_name_kind(name, BtfKind::Typedef).ok()?;
-        let TypeVariant::Typedef(typedef) = self.types.from_id(id)? else { return None };
-        let TypeVariant::Ptr(pointer) = self.types.from_id(*typedef.tid())? else { return None };
-        let TypeVariant::FuncProto(function) = self.types.from_id(*pointer.tid())? else { return None };
+        let TypeVariant::Typedef(typedef) = self.types.from_id(id)? else {
+            return None;
+        };
+        let TypeVariant::Ptr(pointer) = self.types.from_id(*typedef.tid())? else {
+            return None;
+        };
+        let TypeVariant::FuncProto(function) = self.types.from_id(*pointer.tid())? else {
+            return None;
+        };
         Some(function.parameter_list().len())
     }
 }

@@ -44,7 +44,9 @@ struct Place {
 impl Batch {
     /// The events, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.events[..self.ready].iter().map(|place| &self.bytes[place.start..place.end])
+        self.events[..self.ready]
+            .iter()
+            .map(|place| &self.bytes[place.start..place.end])
     }
 
     /// Whether there are none.
@@ -71,8 +73,14 @@ impl Batch {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(event);
         // Events begin with their time; a shorter one is refused by `decode`.
-        let time = event.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
-        self.events.push(Place { time, start, end: self.bytes.len() });
+        let time = event
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+        self.events.push(Place {
+            time,
+            start,
+            end: self.bytes.len(),
+        });
     }
 
     /// Sorts, and makes ready what is not younger than `settled`.
@@ -109,14 +117,24 @@ const OTHER: u64 = 1;
 
 impl Rings {
     pub(super) fn new(priority: RingBuf<MapData>, bulk: RingBuf<MapData>) -> Result<Self, Error> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(system("epoll_create1(2)"))?;
+        let epoll =
+            epoll::create(epoll::CreateFlags::CLOEXEC).map_err(system("epoll_create1(2)"))?;
         for fd in [priority.as_raw_fd(), bulk.as_raw_fd()] {
             // SAFETY: the rings own these descriptors and live as long as `self`.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-            epoll::add(&epoll, fd, epoll::EventData::new_u64(RING), epoll::EventFlags::IN | epoll::EventFlags::ET)
-                .map_err(system("epoll_ctl(2) on a ring"))?;
+            epoll::add(
+                &epoll,
+                fd,
+                epoll::EventData::new_u64(RING),
+                epoll::EventFlags::IN | epoll::EventFlags::ET,
+            )
+            .map_err(system("epoll_ctl(2) on a ring"))?;
         }
-        Ok(Self { priority, bulk, epoll })
+        Ok(Self {
+            priority,
+            bulk,
+            epoll,
+        })
     }
 
     /// Has [`Rings::wait`] end when `other` becomes readable, too.
@@ -125,8 +143,13 @@ impl Rings {
     ///
     /// epoll_ctl(2) refuses.
     pub fn watch(&self, other: BorrowedFd<'_>) -> Result<(), Error> {
-        epoll::add(&self.epoll, other, epoll::EventData::new_u64(OTHER), epoll::EventFlags::IN)
-            .map_err(system("epoll_ctl(2)"))
+        epoll::add(
+            &self.epoll,
+            other,
+            epoll::EventData::new_u64(OTHER),
+            epoll::EventFlags::IN,
+        )
+        .map_err(system("epoll_ctl(2)"))
     }
 
     /// Waits until there is something to do, at most `limit`, and lets events gather.
@@ -144,7 +167,10 @@ impl Rings {
     }
 
     fn poll(&self, limit: Duration) -> Result<Woken, Error> {
-        let mut space = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 4];
+        let mut space = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }; 4];
         let timeout = rustix::time::Timespec {
             tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: limit.subsec_nanos().into(),
@@ -167,7 +193,11 @@ impl Rings {
     /// Takes out what is there and has settled; with `last`, all of it. True when more is there than one batch holds.
     pub fn drain(&mut self, batch: &mut Batch, last: bool) -> bool {
         batch.advance();
-        let mut settled = if last { u64::MAX } else { boot_ns().saturating_sub(SETTLED_NS) };
+        let mut settled = if last {
+            u64::MAX
+        } else {
+            boot_ns().saturating_sub(SETTLED_NS)
+        };
         let mut more = false;
         for ring in [&mut self.priority, &mut self.bulk] {
             let before = batch.events.len();
@@ -192,5 +222,8 @@ fn boot_ns() -> u64 {
 }
 
 fn system(what: &'static str) -> impl Fn(rustix::io::Errno) -> Error {
-    move |errno| Error::System { what, source: io::Error::from(errno) }
+    move |errno| Error::System {
+        what,
+        source: io::Error::from(errno),
+    }
 }

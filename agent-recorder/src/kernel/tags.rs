@@ -2,8 +2,8 @@
 //!
 //! By pidfd: a pid that is used again can never be taken for the old process.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use agent_recorder_abi::state::{SessionNumber, Tag};
 use aya::maps::MapData;
@@ -55,14 +55,27 @@ impl Tags {
 
     fn set_threads(&self, pid: u32, tag: Tag) -> Result<usize, Error> {
         let system = |what| move |source| Error::System { what, source };
-        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_err(system("listing the threads of a process"))?;
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task"))
+            .map_err(system("listing the threads of a process"))?;
         let mut new = 0;
         for thread in threads {
             let thread = thread.map_err(system("listing the threads of a process"))?;
-            let Some(tid) = thread.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let Ok(task) = open_thread(pid, tid) else { continue };
-            if bpf::task_tag(self.map(), task.as_fd()).map_err(system("reading a tag"))?.is_none() {
-                bpf::set_task_tag(self.map(), task.as_fd(), tag).map_err(system("setting a tag"))?;
+            let Some(tid) = thread
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let Ok(task) = open_thread(pid, tid) else {
+                continue;
+            };
+            if bpf::task_tag(self.map(), task.as_fd())
+                .map_err(system("reading a tag"))?
+                .is_none()
+            {
+                bpf::set_task_tag(self.map(), task.as_fd(), tag)
+                    .map_err(system("setting a tag"))?;
                 new += 1;
             }
         }
@@ -84,7 +97,14 @@ const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
 
 /// A pidfd of one thread; before 6.9 only a main thread has one.
 fn open_thread(pid: u32, tid: u32) -> io::Result<OwnedFd> {
-    let id = i32::try_from(tid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
-    let flags = if pid == tid { PidfdFlags::empty() } else { PidfdFlags::from_bits_retain(PIDFD_THREAD) };
+    let id = i32::try_from(tid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    let flags = if pid == tid {
+        PidfdFlags::empty()
+    } else {
+        PidfdFlags::from_bits_retain(PIDFD_THREAD)
+    };
     Ok(pidfd_open(id, flags)?)
 }

@@ -25,7 +25,10 @@ pub struct Chain {
 impl Chain {
     /// Before a stream's first record: the value is the hash of its id.
     pub fn start(stream: StreamId) -> Self {
-        Self { seq: Seq::default(), value: Sha256::digest(stream.to_bytes()).into() }
+        Self {
+            seq: Seq::default(),
+            value: Sha256::digest(stream.to_bytes()).into(),
+        }
     }
 
     /// After the record with this number and value.
@@ -61,7 +64,9 @@ impl Chain {
 
     /// Whether stored bytes continue this chain; it then stands behind them.
     pub fn verify(&mut self, seq: Seq, stored: &[u8]) -> bool {
-        let Some((body, value)) = split(stored) else { return false };
+        let Some((body, value)) = split(stored) else {
+            return false;
+        };
         let expected = self.next_value(body);
         let continues = seq == self.seq.next() && value == expected;
         *self = Self { seq, value };
@@ -69,7 +74,11 @@ impl Chain {
     }
 
     fn next_value(&self, body: &[u8]) -> [u8; CHAIN_BYTES] {
-        Sha256::new().chain_update(self.value).chain_update(body).finalize().into()
+        Sha256::new()
+            .chain_update(self.value)
+            .chain_update(body)
+            .finalize()
+            .into()
     }
 }
 
@@ -80,14 +89,24 @@ pub fn split(stored: &[u8]) -> Option<(&[u8], [u8; CHAIN_BYTES])> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
     fn stored(chain: &mut Chain, event: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        let event = proto::StreamEvent { event: event.to_owned(), ..Default::default() };
+        let event = proto::StreamEvent {
+            event: event.to_owned(),
+            ..Default::default()
+        };
         let body = Some(proto::record::Body::StreamEvent(event));
-        chain.append(proto::Record { body, ..Default::default() }, &mut out);
+        chain.append(
+            proto::Record {
+                body,
+                ..Default::default()
+            },
+            &mut out,
+        );
         out
     }
 
@@ -95,12 +114,20 @@ mod tests {
     fn an_altered_a_dropped_and_a_swapped_record_break_the_chain() {
         let stream = StreamId::generate();
         let mut writer = Chain::start(stream);
-        let records: Vec<_> = ["a", "b", "c"].map(|event| stored(&mut writer, event)).into();
+        let records: Vec<_> = ["a", "b", "c"]
+            .map(|event| stored(&mut writer, event))
+            .into();
         let verify = |order: &[(u64, &[u8])]| {
             let mut chain = Chain::start(stream);
-            order.iter().all(|(seq, bytes)| chain.verify(Seq(*seq), bytes))
+            order
+                .iter()
+                .all(|(seq, bytes)| chain.verify(Seq(*seq), bytes))
         };
-        assert!(verify(&[(1, &records[0]), (2, &records[1]), (3, &records[2])]));
+        assert!(verify(&[
+            (1, &records[0]),
+            (2, &records[1]),
+            (3, &records[2])
+        ]));
         assert!(!verify(&[(1, &records[0]), (2, &records[2])]));
         assert!(!verify(&[(1, &records[1]), (2, &records[0])]));
         let mut altered = records[1].clone();
@@ -112,7 +139,7 @@ mod tests {
     fn stored_bytes_decode_as_the_record_with_its_chain_value() {
         let mut chain = Chain::start(StreamId::generate());
         let bytes = stored(&mut chain, "x");
-        let decoded = proto::Record::decode(bytes.as_slice()).expect("valid protobuf");
+        let decoded = proto::Record::decode(bytes.as_slice()).unwrap();
         assert_eq!(decoded.seq, 1);
         assert_eq!(decoded.chain, chain.value());
     }

@@ -19,6 +19,7 @@ pub use errno::errno_name;
     unreachable_pub,
     clippy::all,
     clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
     clippy::doc_markdown,
     clippy::large_enum_variant,
     reason = "generated from proto/"

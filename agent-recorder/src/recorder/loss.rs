@@ -33,10 +33,21 @@ impl LossLedger {
             .iter()
             // A cut path is marked on its record: nothing is missing.
             .filter(|trouble| !matches!(trouble, Trouble::WalkCut))
-            .map(|&trouble| (trouble.name(), now.trouble(trouble) - self.told.trouble(trouble)));
+            .map(|&trouble| {
+                (
+                    trouble.name(),
+                    now.trouble(trouble) - self.told.trouble(trouble),
+                )
+            });
         losses.extend(loss("map_full", troubles));
-        losses.extend(loss("decode", [("damaged", self.damaged - self.told_damaged)]));
-        losses.extend(loss("pending", [("uring", self.pending - self.told_pending)]));
+        losses.extend(loss(
+            "decode",
+            [("damaged", self.damaged - self.told_damaged)],
+        ));
+        losses.extend(loss(
+            "pending",
+            [("uring", self.pending - self.told_pending)],
+        ));
         self.told = *now;
         (self.told_damaged, self.told_pending) = (self.damaged, self.pending);
         losses
@@ -47,10 +58,17 @@ fn loss<'a>(stage: &str, kinds: impl IntoIterator<Item = (&'a str, u64)>) -> Opt
     let kinds: Vec<_> = kinds
         .into_iter()
         .filter(|(_, count)| *count > 0)
-        .map(|(kind, count)| proto::KindCount { kind: kind.to_owned(), count })
+        .map(|(kind, count)| proto::KindCount {
+            kind: kind.to_owned(),
+            count,
+        })
         .collect();
     let count = kinds.iter().map(|kind| kind.count).sum();
-    (count > 0).then(|| proto::Loss { stage: stage.to_owned(), count, kinds })
+    (count > 0).then(|| proto::Loss {
+        stage: stage.to_owned(),
+        count,
+        kinds,
+    })
 }
 
 /// Made, delivered and lost per kind, for a session's end.
@@ -58,8 +76,15 @@ pub(super) fn totals(counters: &Counters, delivered: &[u64; KINDS]) -> Totalled 
     let list = |counts: &[u64; KINDS]| {
         Kind::ALL
             .iter()
-            .map(|&kind| proto::KindCount { kind: kind.name().to_owned(), count: counts[kind as usize] })
+            .map(|&kind| proto::KindCount {
+                kind: kind.name().to_owned(),
+                count: counts[kind as usize],
+            })
             .collect()
     };
-    Totalled { produced: list(&counters.produced), delivered: list(delivered), lost: list(&counters.lost) }
+    Totalled {
+        produced: list(&counters.produced),
+        delivered: list(delivered),
+        lost: list(&counters.lost),
+    }
 }

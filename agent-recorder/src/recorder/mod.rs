@@ -131,7 +131,13 @@ impl Recorder {
             authority: authority::of_process(pid),
         };
         let id = self.tracker.begin_session(begin);
-        self.kernel.tags().set_process(pid, Tag { session: number, image: session::boot_ns() })?;
+        self.kernel.tags().set_process(
+            pid,
+            Tag {
+                session: number,
+                image: session::boot_ns(),
+            },
+        )?;
         Ok(id)
     }
 
@@ -141,8 +147,16 @@ impl Recorder {
     ///
     /// The rings, the maps or the spool fail.
     pub fn step(&mut self) -> Result<bool, Error> {
-        let wait = if self.unsynced { SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed()) } else { IDLE };
-        let wait = if self.batch.holds_back() { SETTLE.min(wait) } else { wait };
+        let wait = if self.unsynced {
+            SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed())
+        } else {
+            IDLE
+        };
+        let wait = if self.batch.holds_back() {
+            SETTLE.min(wait)
+        } else {
+            wait
+        };
         let woken = self.rings.wait(wait)?;
         while self.carry(false)? {}
         self.tell_losses()?;
@@ -162,7 +176,13 @@ impl Recorder {
     pub fn finish(&mut self) -> Result<(), Error> {
         while self.carry(true)? {}
         self.tell_losses()?;
-        let running: Vec<_> = self.tracker.registry.live().iter().map(|session| session.number).collect();
+        let running: Vec<_> = self
+            .tracker
+            .registry
+            .live()
+            .iter()
+            .map(|session| session.number)
+            .collect();
         for number in running {
             self.end(number, proto::EndReason::Detached)?;
         }
@@ -224,12 +244,26 @@ impl Recorder {
         if kill {
             killed = guard::kill(self.kernel.tags(), header.session);
             killed.pids.insert(header.pid);
+            // Others died at their next call, by the kernel's mark, before the sweep met them.
+            if let Some(session) = self.tracker.registry.get_mut(header.session) {
+                killed.pids.extend(&session.live);
+            }
+            killed.pids.retain(|pid| !killed.survivors.contains(pid));
         }
         let latency = session::boot_ns().saturating_sub(header.time);
-        let sample = self.tracker.registry.get_mut(header.session).map(|session| session.sample.iter().cloned().collect());
+        let sample = self
+            .tracker
+            .registry
+            .get_mut(header.session)
+            .map(|session| session.sample.iter().cloned().collect());
         let enforcement = proto::Enforcement {
             policy: POLICY.to_owned(),
-            action: if kill { proto::Action::Kill } else { proto::Action::Alert }.into(),
+            action: if kill {
+                proto::Action::Kill
+            } else {
+                proto::Action::Alert
+            }
+            .into(),
             count: body.count,
             limit: body.limit,
             window_ns: body.window,

@@ -18,7 +18,15 @@ type Object = Map<String, Value>;
 
 /// One record as an object. Each message is taken apart field by field, so that a new one cannot be forgotten.
 pub fn to_json(stream: StreamId, record: &proto::Record) -> Value {
-    let proto::Record { seq, session_id, time_unix_ns, time_boot_ns, chain: _, process, body } = record;
+    let proto::Record {
+        seq,
+        session_id,
+        time_unix_ns,
+        time_boot_ns,
+        chain: _,
+        process,
+        body,
+    } = record;
     let mut object = Object::new();
     object.insert("seq".into(), json!(seq));
     object.insert("streamId".into(), json!(stream.to_string()));
@@ -38,11 +46,23 @@ pub fn to_json(stream: StreamId, record: &proto::Record) -> Value {
 
 /// RFC 3339 with nanoseconds, UTC.
 pub(super) fn rfc3339(unix_ns: i64) -> String {
-    jiff::Timestamp::from_nanosecond(unix_ns.into()).map_or_else(|_| unix_ns.to_string(), |time| format!("{time:.9}"))
+    jiff::Timestamp::from_nanosecond(unix_ns.into())
+        .map_or_else(|_| unix_ns.to_string(), |time| format!("{time:.9}"))
 }
 
 fn process_json(process: &proto::Process) -> Object {
-    let proto::Process { pid, ppid, tid, start_time_ns, uid, loginuid, comm, exe, cwd, cgroup } = process;
+    let proto::Process {
+        pid,
+        ppid,
+        tid,
+        start_time_ns,
+        uid,
+        loginuid,
+        comm,
+        exe,
+        cwd,
+        cgroup,
+    } = process;
     let mut object = Object::new();
     object.insert("pid".into(), json!(pid));
     object.insert("ppid".into(), json!(ppid));
@@ -80,19 +100,46 @@ fn body_json(body: &Body) -> (&'static str, Object) {
         Body::Enforcement(enforcement) => ("enforcement", enforcement_json(enforcement)),
         Body::Loss(loss) => ("loss", loss_json(loss)),
         Body::StreamEvent(event) => {
-            let proto::StreamEvent { event, detail, version } = event;
-            ("streamEvent", object([("event", json!(event)), ("detail", json!(detail)), ("version", json!(version))]))
+            let proto::StreamEvent {
+                event,
+                detail,
+                version,
+            } = event;
+            (
+                "streamEvent",
+                object([
+                    ("event", json!(event)),
+                    ("detail", json!(detail)),
+                    ("version", json!(version)),
+                ]),
+            )
         }
     }
 }
 
 fn object<const N: usize>(pairs: [(&str, Value); N]) -> Object {
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn session_start(start: &proto::SessionStart) -> Object {
-    let proto::SessionStart { agent, rule, authority, name, origin: _, host, boot_id, profile } = start;
-    let mut out = object([("agent", json!(agent)), ("rule", json!(rule)), ("origin", json!(start.origin().as_str_name()))]);
+    let proto::SessionStart {
+        agent,
+        rule,
+        authority,
+        name,
+        origin: _,
+        host,
+        boot_id,
+        profile,
+    } = start;
+    let mut out = object([
+        ("agent", json!(agent)),
+        ("rule", json!(rule)),
+        ("origin", json!(start.origin().as_str_name())),
+    ]);
     if !name.is_empty() {
         out.insert("name".into(), json!(name));
     }
@@ -106,8 +153,23 @@ fn session_start(start: &proto::SessionStart) -> Object {
 }
 
 fn authority_json(authority: &proto::Authority) -> Object {
-    let proto::Authority { uid, gid, user, loginuid, login_user, tty, ssh_connection, sudo_user, capabilities, ancestors } = authority;
-    let mut out = object([("uid", json!(uid)), ("gid", json!(gid)), ("user", json!(user))]);
+    let proto::Authority {
+        uid,
+        gid,
+        user,
+        loginuid,
+        login_user,
+        tty,
+        ssh_connection,
+        sudo_user,
+        capabilities,
+        ancestors,
+    } = authority;
+    let mut out = object([
+        ("uid", json!(uid)),
+        ("gid", json!(gid)),
+        ("user", json!(user)),
+    ]);
     if let Some(loginuid) = loginuid {
         out.insert("loginuid".into(), json!(loginuid));
         out.insert("loginUser".into(), json!(login_user));
@@ -124,12 +186,24 @@ fn authority_json(authority: &proto::Authority) -> Object {
     out.insert("capabilities".into(), json!(format!("{capabilities:016x}")));
     let ancestors: Vec<Value> = ancestors
         .iter()
-        .map(|proto::Ancestor { pid, start_time_ns, uid, comm, exe }| {
-            let mut out = object([("pid", json!(pid)), ("startTimeNs", json!(start_time_ns)), ("uid", json!(uid))]);
-            bytes(&mut out, "comm", comm);
-            bytes(&mut out, "exe", exe);
-            out.into()
-        })
+        .map(
+            |proto::Ancestor {
+                 pid,
+                 start_time_ns,
+                 uid,
+                 comm,
+                 exe,
+             }| {
+                let mut out = object([
+                    ("pid", json!(pid)),
+                    ("startTimeNs", json!(start_time_ns)),
+                    ("uid", json!(uid)),
+                ]);
+                bytes(&mut out, "comm", comm);
+                bytes(&mut out, "exe", exe);
+                out.into()
+            },
+        )
         .collect();
     out.insert("ancestors".into(), ancestors.into());
     out
@@ -139,7 +213,16 @@ fn session_end(end: &proto::SessionEnd) -> Object {
     let proto::SessionEnd { reason: _, totals } = end;
     let mut out = object([("reason", json!(end.reason().as_str_name()))]);
     if let Some(totals) = totals {
-        let proto::Totals { records, processes, execs, files_destroyed, duration_ns, produced, delivered, lost } = totals;
+        let proto::Totals {
+            records,
+            processes,
+            execs,
+            files_destroyed,
+            duration_ns,
+            produced,
+            delivered,
+            lost,
+        } = totals;
         let totals = object([
             ("records", json!(records)),
             ("processes", json!(processes)),
@@ -156,18 +239,42 @@ fn session_end(end: &proto::SessionEnd) -> Object {
 }
 
 fn kind_counts(counts: &[proto::KindCount]) -> Value {
-    counts.iter().map(|proto::KindCount { kind, count }| json!({"kind": kind, "count": count})).collect()
+    counts
+        .iter()
+        .map(|proto::KindCount { kind, count }| json!({"kind": kind, "count": count}))
+        .collect()
 }
 
 fn exec_json(exec: &proto::Exec) -> Object {
-    let proto::Exec { exe, argv, argv_truncated, cwd, error: errno, filename, dev, ino, argv_bytes, fileless, agent } = exec;
+    let proto::Exec {
+        exe,
+        argv,
+        argv_truncated,
+        cwd,
+        error: errno,
+        filename,
+        dev,
+        ino,
+        argv_bytes,
+        fileless,
+        agent,
+    } = exec;
     let mut out = Object::new();
     bytes(&mut out, "exe", exe);
-    let text: Vec<Value> = argv.iter().map(|argument| String::from_utf8_lossy(argument).into()).collect();
+    let text: Vec<Value> = argv
+        .iter()
+        .map(|argument| String::from_utf8_lossy(argument).into())
+        .collect();
     out.insert("argv".into(), text.into());
-    if argv.iter().any(|argument| std::str::from_utf8(argument).is_err()) {
+    if argv
+        .iter()
+        .any(|argument| std::str::from_utf8(argument).is_err())
+    {
         // As long as argv: each argument exactly.
-        let exact: Vec<Value> = argv.iter().map(|argument| STANDARD.encode(argument).into()).collect();
+        let exact: Vec<Value> = argv
+            .iter()
+            .map(|argument| STANDARD.encode(argument).into())
+            .collect();
         out.insert("argvB64".into(), exact.into());
     }
     out.insert("argvTruncated".into(), json!(argv_truncated));
@@ -203,19 +310,51 @@ pub(super) fn error_name(errno: u32) -> String {
 }
 
 fn fork_json(fork: &proto::Fork) -> Object {
-    let proto::Fork { child_pid, child_start_time_ns, child_ppid } = fork;
-    object([("childPid", json!(child_pid)), ("childStartTimeNs", json!(child_start_time_ns)), ("childPpid", json!(child_ppid))])
+    let proto::Fork {
+        child_pid,
+        child_start_time_ns,
+        child_ppid,
+    } = fork;
+    object([
+        ("childPid", json!(child_pid)),
+        ("childStartTimeNs", json!(child_start_time_ns)),
+        ("childPpid", json!(child_ppid)),
+    ])
 }
 
 fn exit_json(exit: &proto::Exit) -> Object {
-    let proto::Exit { code, signal, core_dumped } = exit;
-    object([("code", json!(code)), ("signal", json!(signal)), ("coreDumped", json!(core_dumped))])
+    let proto::Exit {
+        code,
+        signal,
+        core_dumped,
+    } = exit;
+    object([
+        ("code", json!(code)),
+        ("signal", json!(signal)),
+        ("coreDumped", json!(core_dumped)),
+    ])
 }
 
 fn file_json(file: &proto::File) -> Object {
     let proto::File {
-        op: _, path, new_path, flags, mode, dev, ino, replaced, error: errno, via: _, path_source: _,
-        path_truncated, path_bytes, uid, gid, length, xattr, read_only,
+        op: _,
+        path,
+        new_path,
+        flags,
+        mode,
+        dev,
+        ino,
+        replaced,
+        error: errno,
+        via: _,
+        path_source: _,
+        path_truncated,
+        path_bytes,
+        uid,
+        gid,
+        length,
+        xattr,
+        read_only,
     } = file;
     let op = file.op();
     let mut out = object([("op", json!(op.as_str_name()))]);
@@ -224,7 +363,11 @@ fn file_json(file: &proto::File) -> Object {
         bytes(&mut out, "newPath", new_path);
     }
     out.insert("flags".into(), json!(flags));
-    if matches!(op, proto::FileOp::Create | proto::FileOp::Mkdir | proto::FileOp::Chmod) || *mode != 0 {
+    if matches!(
+        op,
+        proto::FileOp::Create | proto::FileOp::Mkdir | proto::FileOp::Chmod
+    ) || *mode != 0
+    {
         out.insert("mode".into(), json!(mode));
     }
     if *ino != 0 {
@@ -260,8 +403,20 @@ fn file_json(file: &proto::File) -> Object {
 }
 
 fn network_json(network: &proto::Network) -> Object {
-    let proto::Network { op: _, transport: _, local, peer, bytes_sent, bytes_received, error: errno, via: _ } = network;
-    let mut out = object([("op", json!(network.op().as_str_name())), ("transport", json!(network.transport().as_str_name()))]);
+    let proto::Network {
+        op: _,
+        transport: _,
+        local,
+        peer,
+        bytes_sent,
+        bytes_received,
+        error: errno,
+        via: _,
+    } = network;
+    let mut out = object([
+        ("op", json!(network.op().as_str_name())),
+        ("transport", json!(network.transport().as_str_name())),
+    ]);
     address(&mut out, "local", local.as_ref());
     address(&mut out, "peer", peer.as_ref());
     if network.op() == proto::NetworkOp::Close {
@@ -311,7 +466,11 @@ fn inet_name(inet: &proto::Inet) -> String {
 }
 
 fn dns_json(dns: &proto::Dns) -> Object {
-    let proto::Dns { query, r#type, server } = dns;
+    let proto::Dns {
+        query,
+        r#type,
+        server,
+    } = dns;
     let mut out = object([("query", json!(query)), ("type", json!(r#type))]);
     address(&mut out, "server", server.as_ref());
     out
@@ -319,7 +478,16 @@ fn dns_json(dns: &proto::Dns) -> Object {
 
 fn enforcement_json(enforcement: &proto::Enforcement) -> Object {
     let proto::Enforcement {
-        policy, action: _, count, limit, window_ns, sample, killed, survivors, latency_ns, operation_may_have_completed,
+        policy,
+        action: _,
+        count,
+        limit,
+        window_ns,
+        sample,
+        killed,
+        survivors,
+        latency_ns,
+        operation_may_have_completed,
     } = enforcement;
     let mut out = object([
         ("policy", json!(policy)),
@@ -327,19 +495,39 @@ fn enforcement_json(enforcement: &proto::Enforcement) -> Object {
         ("count", json!(count)),
         ("limit", json!(limit)),
         ("windowNs", json!(window_ns)),
-        ("sample", sample.iter().map(|path| String::from_utf8_lossy(path)).collect()),
+        (
+            "sample",
+            sample
+                .iter()
+                .map(|path| String::from_utf8_lossy(path))
+                .collect(),
+        ),
         ("killed", json!(killed)),
         ("survivors", json!(survivors)),
         ("latencyNs", json!(latency_ns)),
-        ("operationMayHaveCompleted", json!(operation_may_have_completed)),
+        (
+            "operationMayHaveCompleted",
+            json!(operation_may_have_completed),
+        ),
     ]);
     if sample.iter().any(|path| std::str::from_utf8(path).is_err()) {
-        out.insert("sampleB64".into(), sample.iter().map(|path| STANDARD.encode(path)).collect());
+        out.insert(
+            "sampleB64".into(),
+            sample.iter().map(|path| STANDARD.encode(path)).collect(),
+        );
     }
     out
 }
 
 fn loss_json(loss: &proto::Loss) -> Object {
-    let proto::Loss { stage, count, kinds } = loss;
-    object([("stage", json!(stage)), ("count", json!(count)), ("kinds", kind_counts(kinds))])
+    let proto::Loss {
+        stage,
+        count,
+        kinds,
+    } = loss;
+    object([
+        ("stage", json!(stage)),
+        ("count", json!(count)),
+        ("kinds", kind_counts(kinds)),
+    ])
 }

@@ -66,7 +66,10 @@ impl Reader {
             SessionChoice::Last => found.into_iter().max_by_key(|found| found.started),
             SessionChoice::Prefix(prefix) => {
                 if found.len() > 1 {
-                    return Err(SelectError::Ambiguous { prefix: prefix.clone(), count: found.len() });
+                    return Err(SelectError::Ambiguous {
+                        prefix: prefix.clone(),
+                        count: found.len(),
+                    });
                 }
                 found.pop()
             }
@@ -80,7 +83,12 @@ impl Reader {
         };
         let mut cursor = store.cursor(found.stream)?;
         cursor.seek(found.first)?;
-        Ok(Self { cursor, session: found.session, ended: false, loss: false })
+        Ok(Self {
+            cursor,
+            session: found.session,
+            ended: false,
+            loss: false,
+        })
     }
 
     /// The stream that is read.
@@ -121,7 +129,12 @@ impl Reader {
     }
 }
 
-fn find_sessions(store: &Store, stream: StreamId, choice: &SessionChoice, found: &mut Vec<Found>) -> Result<(), spool::Error> {
+fn find_sessions(
+    store: &Store,
+    stream: StreamId,
+    choice: &SessionChoice,
+    found: &mut Vec<Found>,
+) -> Result<(), spool::Error> {
     let mut cursor = store.cursor(stream)?;
     while let Some(item) = cursor.next()? {
         let Item::Record { seq, record, .. } = item else {
@@ -130,7 +143,9 @@ fn find_sessions(store: &Store, stream: StreamId, choice: &SessionChoice, found:
             }
             continue;
         };
-        let (Some(Body::SessionStart(_)), Some(session)) = (&record.body, SessionId::from_bytes(&record.session_id)) else {
+        let (Some(Body::SessionStart(_)), Some(session)) =
+            (&record.body, SessionId::from_bytes(&record.session_id))
+        else {
             continue;
         };
         let wanted = match choice {
@@ -138,7 +153,12 @@ fn find_sessions(store: &Store, stream: StreamId, choice: &SessionChoice, found:
             SessionChoice::Prefix(prefix) => session.to_string().starts_with(prefix.as_str()),
         };
         if wanted {
-            found.push(Found { stream, session, first: seq, started: record.time_unix_ns });
+            found.push(Found {
+                stream,
+                session,
+                first: seq,
+                started: record.time_unix_ns,
+            });
         }
     }
     Ok(())

@@ -17,7 +17,10 @@ pub struct TextWriter<W> {
 impl<W: Write> TextWriter<W> {
     /// Writes to `out`.
     pub fn new(out: W) -> Self {
-        Self { out, first_ns: None }
+        Self {
+            out,
+            first_ns: None,
+        }
     }
 
     /// Bytes as they are.
@@ -35,7 +38,9 @@ impl<W: Write> TextWriter<W> {
     ///
     /// Those of `out`.
     pub fn write(&mut self, record: &proto::Record) -> io::Result<()> {
-        let Some(body) = &record.body else { return Ok(()) };
+        let Some(body) = &record.body else {
+            return Ok(());
+        };
         if let Body::SessionStart(start) = body {
             self.heading(record, start)?;
         }
@@ -45,19 +50,37 @@ impl<W: Write> TextWriter<W> {
             format!("{:>7} {:<15}", process.pid, escaped(&process.comm))
         });
         let line = line(body);
-        writeln!(self.out, "{:>5}.{:06} {who:<23} {line}", since / 1_000_000_000, since % 1_000_000_000 / 1000)
+        writeln!(
+            self.out,
+            "{:>5}.{:06} {who:<23} {line}",
+            since / 1_000_000_000,
+            since % 1_000_000_000 / 1000
+        )
     }
 
     fn heading(&mut self, record: &proto::Record, start: &proto::SessionStart) -> io::Result<()> {
         let out = &mut self.out;
         let session = crate::record::SessionId::from_bytes(&record.session_id);
-        let session = session.map(|session| session.to_string()).unwrap_or_default();
+        let session = session
+            .map(|session| session.to_string())
+            .unwrap_or_default();
         writeln!(out, "session   {session}")?;
-        writeln!(out, "agent     {} (by {})", escaped(start.agent.as_bytes()), escaped(start.rule.as_bytes()))?;
+        writeln!(
+            out,
+            "agent     {} (by {})",
+            escaped(start.agent.as_bytes()),
+            escaped(start.rule.as_bytes())
+        )?;
         if let Some(authority) = &start.authority {
             writeln!(out, "authority {}", authority_line(authority))?;
         }
-        writeln!(out, "began     {} on {}, seen by {}", rfc3339(record.time_unix_ns), escaped(&start.host), start.profile)?;
+        writeln!(
+            out,
+            "began     {} on {}, seen by {}",
+            rfc3339(record.time_unix_ns),
+            escaped(&start.host),
+            start.profile
+        )?;
         writeln!(out)
     }
 }
@@ -68,17 +91,27 @@ fn authority_line(authority: &proto::Authority) -> String {
         line = format!("{line} ({})", escaped(authority.user.as_bytes()));
     }
     match authority.loginuid {
-        Some(login) => line.push_str(&format!(", logged in as {login} {}", escaped(authority.login_user.as_bytes()))),
+        Some(login) => line.push_str(&format!(
+            ", logged in as {login} {}",
+            escaped(authority.login_user.as_bytes())
+        )),
         None => line.push_str(", no login"),
     }
     if !authority.tty.is_empty() {
         line.push_str(&format!(", at {}", escaped(&authority.tty)));
     }
     if !authority.ssh_connection.is_empty() {
-        line.push_str(&format!(", ssh from {}", escaped(authority.ssh_connection.as_bytes())));
+        line.push_str(&format!(
+            ", ssh from {}",
+            escaped(authority.ssh_connection.as_bytes())
+        ));
     }
     if let Some(parent) = authority.ancestors.first() {
-        line.push_str(&format!(", started by {} {}", parent.pid, escaped(&parent.comm)));
+        line.push_str(&format!(
+            ", started by {} {}",
+            parent.pid,
+            escaped(&parent.comm)
+        ));
     }
     line
 }
@@ -90,19 +123,37 @@ pub(super) fn line(body: &Body) -> String {
         Body::SessionEnd(end) => session_end(end),
         Body::Exec(exec) => with_error(format!("exec     {}", command(exec)), exec.error),
         Body::Fork(fork) => format!("fork     {}", fork.child_pid),
-        Body::Exit(exit) if exit.signal != 0 => format!("exit     killed by signal {}", exit.signal),
+        Body::Exit(exit) if exit.signal != 0 => {
+            format!("exit     killed by signal {}", exit.signal)
+        }
         Body::Exit(exit) => format!("exit     {}", exit.code),
         Body::File(file) => with_error(file_line(file), file.error),
         Body::Network(network) => with_error(network_line(network), network.error),
-        Body::Dns(dns) => format!("dns      {} {}", escaped(dns.r#type.as_bytes()), escaped(dns.query.as_bytes())),
+        Body::Dns(dns) => format!(
+            "dns      {} {}",
+            escaped(dns.r#type.as_bytes()),
+            escaped(dns.query.as_bytes())
+        ),
         Body::Enforcement(enforcement) => enforcement_line(enforcement),
-        Body::Loss(loss) => format!("LOSS     {} records at {}", loss.count, escaped(loss.stage.as_bytes())),
-        Body::StreamEvent(event) => format!("{} {}", escaped(event.event.as_bytes()), escaped(event.detail.as_bytes())),
+        Body::Loss(loss) => format!(
+            "LOSS     {} records at {}",
+            loss.count,
+            escaped(loss.stage.as_bytes())
+        ),
+        Body::StreamEvent(event) => format!(
+            "{} {}",
+            escaped(event.event.as_bytes()),
+            escaped(event.detail.as_bytes())
+        ),
     }
 }
 
 fn with_error(line: String, error: u32) -> String {
-    if error == 0 { line } else { format!("{line}  ! {}", error_name(error)) }
+    if error == 0 {
+        line
+    } else {
+        format!("{line}  ! {}", error_name(error))
+    }
 }
 
 /// A command line, its arguments escaped and quoted where they hold spaces.
@@ -115,7 +166,11 @@ pub(super) fn command(exec: &proto::Exec) -> String {
         .iter()
         .map(|argument| {
             let text = escaped(argument);
-            if text.is_empty() || text.contains([' ', '"', '\'']) { format!("{text:?}").replace("\\\\", "\\") } else { text }
+            if text.is_empty() || text.contains([' ', '"', '\'']) {
+                format!("{text:?}").replace("\\\\", "\\")
+            } else {
+                text
+            }
         })
         .collect();
     let cut = if exec.argv_truncated { " …" } else { "" };
@@ -123,7 +178,11 @@ pub(super) fn command(exec: &proto::Exec) -> String {
 }
 
 fn file_line(file: &proto::File) -> String {
-    let mut line = format!("{:<8} {}", file.op().as_str_name().to_lowercase(), escaped(&file.path));
+    let mut line = format!(
+        "{:<8} {}",
+        file.op().as_str_name().to_lowercase(),
+        escaped(&file.path)
+    );
     if !file.new_path.is_empty() {
         line.push_str(&format!(" → {}", escaped(&file.new_path)));
     }
@@ -150,7 +209,10 @@ fn network_line(network: &proto::Network) -> String {
         }
     }
     if network.op() == proto::NetworkOp::Close {
-        line.push_str(&format!(" ({} bytes out, {} in)", network.bytes_sent, network.bytes_received));
+        line.push_str(&format!(
+            " ({} bytes out, {} in)",
+            network.bytes_sent, network.bytes_received
+        ));
     }
     line
 }

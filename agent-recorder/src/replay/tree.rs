@@ -37,15 +37,23 @@ impl Tree {
             self.remarks.extend(record.body.as_ref().map(line));
             return;
         };
-        let key = ProcessKey { pid: process.pid, start_time: process.start_time_ns };
+        let key = ProcessKey {
+            pid: process.pid,
+            start_time: process.start_time_ns,
+        };
         let node = self.node(key);
         node.comm.clone_from(&process.comm);
         match body {
             Body::Exec(exec) if exec.error == 0 => node.commands.push(command(exec)),
             Body::Exit(_) => node.end = Some(line(body)),
-            Body::File(file) if file.op() == proto::FileOp::Open && file.flags & 0o3 == 0 => node.reads += 1,
+            Body::File(file) if file.op() == proto::FileOp::Open && file.flags & 0o3 == 0 => {
+                node.reads += 1
+            }
             Body::Fork(fork) => {
-                let child = ProcessKey { pid: fork.child_pid, start_time: fork.child_start_time_ns };
+                let child = ProcessKey {
+                    pid: fork.child_pid,
+                    start_time: fork.child_start_time_ns,
+                };
                 self.node(child).parent = Some(key);
                 self.node(key).children.push(child);
             }
@@ -57,10 +65,12 @@ impl Tree {
 
     fn node(&mut self, key: ProcessKey) -> &mut Node {
         let order = &mut self.order;
-        self.nodes.entry((key.pid, key.start_time)).or_insert_with(|| {
-            order.push(key);
-            Node::default()
-        })
+        self.nodes
+            .entry((key.pid, key.start_time))
+            .or_insert_with(|| {
+                order.push(key);
+                Node::default()
+            })
     }
 
     /// Draws it.
@@ -70,19 +80,46 @@ impl Tree {
     /// Those of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         for key in &self.order {
-            if self.nodes.get(&(key.pid, key.start_time)).is_some_and(|node| node.parent.is_none()) {
+            if self
+                .nodes
+                .get(&(key.pid, key.start_time))
+                .is_some_and(|node| node.parent.is_none())
+            {
                 self.draw(*key, "", "", out)?;
             }
         }
-        self.remarks.iter().try_for_each(|remark| writeln!(out, "{remark}"))
+        self.remarks
+            .iter()
+            .try_for_each(|remark| writeln!(out, "{remark}"))
     }
 
-    fn draw(&self, key: ProcessKey, first: &str, rest: &str, out: &mut impl Write) -> io::Result<()> {
-        let Some(node) = self.nodes.get(&(key.pid, key.start_time)) else { return Ok(()) };
-        let name = node.commands.first().cloned().unwrap_or_else(|| super::escaped(&node.comm));
+    fn draw(
+        &self,
+        key: ProcessKey,
+        first: &str,
+        rest: &str,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let Some(node) = self.nodes.get(&(key.pid, key.start_time)) else {
+            return Ok(());
+        };
+        let name = node
+            .commands
+            .first()
+            .cloned()
+            .unwrap_or_else(|| super::escaped(&node.comm));
         let end = node.end.as_deref().unwrap_or("still running");
-        writeln!(out, "{first}{} {name}  [{}]", key.pid, end.trim_start_matches("exit").trim())?;
-        let below = if node.children.is_empty() { "   " } else { "│  " };
+        writeln!(
+            out,
+            "{first}{} {name}  [{}]",
+            key.pid,
+            end.trim_start_matches("exit").trim()
+        )?;
+        let below = if node.children.is_empty() {
+            "   "
+        } else {
+            "│  "
+        };
         for command in node.commands.iter().skip(1) {
             writeln!(out, "{rest}{below}became {command}")?;
         }
@@ -96,8 +133,17 @@ impl Tree {
             writeln!(out, "{rest}{below}opened {} files for reading", node.reads)?;
         }
         for (index, child) in node.children.iter().enumerate() {
-            let (branch, trunk) = if index + 1 == node.children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            self.draw(*child, &format!("{rest}{branch}"), &format!("{rest}{trunk}"), out)?;
+            let (branch, trunk) = if index + 1 == node.children.len() {
+                ("└─ ", "   ")
+            } else {
+                ("├─ ", "│  ")
+            };
+            self.draw(
+                *child,
+                &format!("{rest}{branch}"),
+                &format!("{rest}{trunk}"),
+                out,
+            )?;
         }
         Ok(())
     }

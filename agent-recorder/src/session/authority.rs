@@ -48,15 +48,23 @@ impl Status {
         let mut status = Self::default();
         let text = std::fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
         for line in text.split(|&byte| byte == b'\n') {
-            let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
+            let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+                continue;
+            };
             let value = line[colon + 1..].trim_ascii();
-            let word = std::str::from_utf8(value).unwrap_or_default().split_ascii_whitespace().next().unwrap_or_default();
+            let word = std::str::from_utf8(value)
+                .unwrap_or_default()
+                .split_ascii_whitespace()
+                .next()
+                .unwrap_or_default();
             match &line[..colon] {
                 b"Name" => status.comm = value.to_vec(),
                 b"PPid" => status.ppid = word.parse().unwrap_or_default(),
                 b"Uid" => status.uid = word.parse().unwrap_or_default(),
                 b"Gid" => status.gid = word.parse().unwrap_or_default(),
-                b"CapEff" => status.capabilities = u64::from_str_radix(word, 16).unwrap_or_default(),
+                b"CapEff" => {
+                    status.capabilities = u64::from_str_radix(word, 16).unwrap_or_default()
+                }
                 _ => {}
             }
         }
@@ -70,7 +78,8 @@ fn ancestors_of(mut pid: u32) -> Vec<proto::Ancestor> {
     let mut ancestors = Vec::new();
     while pid != 0 && ancestors.len() < MAX_ANCESTORS {
         let status = Status::read(pid);
-        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).map(|path| path.as_os_str().as_bytes().to_vec());
+        let exe = std::fs::read_link(format!("/proc/{pid}/exe"))
+            .map(|path| path.as_os_str().as_bytes().to_vec());
         ancestors.push(proto::Ancestor {
             pid,
             start_time_ns: start_time_of(pid).unwrap_or_default(),
@@ -99,8 +108,14 @@ pub fn start_time_of(pid: u32) -> Option<u64> {
 
 /// The controlling terminal (field 7 of proc_pid_stat(5)), by the device numbers of Documentation/admin-guide/devices.txt.
 fn tty_of(pid: u32) -> Vec<u8> {
-    let Some(device) = stat_fields(pid).and_then(|fields| fields.get(7 - 3)?.parse::<u64>().ok()) else { return Vec::new() };
-    let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
+    let Some(device) = stat_fields(pid).and_then(|fields| fields.get(7 - 3)?.parse::<u64>().ok())
+    else {
+        return Vec::new();
+    };
+    let (major, minor) = (
+        (device >> 8) & 0xfff,
+        (device & 0xff) | ((device >> 12) & 0xfff00),
+    );
     match major {
         136..=143 => format!("/dev/pts/{}", (major - 136) * 256 + minor).into_bytes(),
         4 if minor < 64 => format!("/dev/tty{minor}").into_bytes(),
@@ -138,7 +153,10 @@ mod tests {
     fn this_process_has_its_own_user_and_parent() {
         let authority = of_process(std::process::id());
         assert_eq!(authority.uid, rustix::process::geteuid().as_raw());
-        assert_eq!(authority.ancestors[0].pid, std::os::unix::process::parent_id());
+        assert_eq!(
+            authority.ancestors[0].pid,
+            std::os::unix::process::parent_id()
+        );
         assert!(start_time_of(std::process::id()).is_some_and(|start| start > 0));
     }
 }

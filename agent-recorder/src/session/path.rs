@@ -14,7 +14,10 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 pub(super) fn from_walk(segment: &[u8]) -> Vec<u8> {
     let mut path = Vec::with_capacity(segment.len() + 1);
     let names = segment.strip_suffix(b"\0").unwrap_or(segment);
-    for name in names.rsplit(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+    for name in names
+        .rsplit(|&byte| byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         path.push(b'/');
         path.extend_from_slice(name);
     }
@@ -26,8 +29,15 @@ pub(super) fn from_walk(segment: &[u8]) -> Vec<u8> {
 
 /// A caller's path, from the directory it starts at, without resolving anything.
 fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
-    let mut joined = if base == b"/" { Vec::new() } else { base.to_vec() };
-    for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+    let mut joined = if base == b"/" {
+        Vec::new()
+    } else {
+        base.to_vec()
+    };
+    for name in path
+        .split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".")
+    {
         joined.push(b'/');
         joined.extend_from_slice(name);
     }
@@ -40,7 +50,10 @@ fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
 /// Removes each `..` with the name before it.
 fn without_parents(path: &[u8]) -> Vec<u8> {
     let mut kept: Vec<&[u8]> = Vec::new();
-    for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+    for name in path
+        .split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".")
+    {
         if name == b".." {
             kept.pop();
         } else {
@@ -105,24 +118,41 @@ impl Resolver {
 
     /// The path that `path` named for a process whose root is `root` (`None` for
     /// this process's own), starting at `base`. `follow` resolves the last name too.
-    pub(super) fn resolve(&mut self, root: Option<&OwnedFd>, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
+    pub(super) fn resolve(
+        &mut self,
+        root: Option<&OwnedFd>,
+        base: &[u8],
+        path: &[u8],
+        follow: bool,
+    ) -> Vec<u8> {
         let joined = join(base, path);
-        let names_directory = path.ends_with(b"/") || path.ends_with(b"/.") || path.ends_with(b"..") || path == b".";
-        if follow || names_directory {
-            if let Some(whole) = real_path(root, &joined) {
-                return whole;
-            }
+        let names_directory =
+            path.ends_with(b"/") || path.ends_with(b"/.") || path.ends_with(b"..") || path == b".";
+        if (follow || names_directory)
+            && let Some(whole) = real_path(root, &joined)
+        {
+            return whole;
         }
         let named = self.resolve_name(root, &joined, path);
-        if follow { self.follow_remembered(root, named) } else { named }
+        if follow {
+            self.follow_remembered(root, named)
+        } else {
+            named
+        }
     }
 
     /// Follows links that are known only from when they were made.
     fn follow_remembered(&mut self, root: Option<&OwnedFd>, mut path: Vec<u8>) -> Vec<u8> {
         for _ in 0..MAX_FOLLOWED {
-            let Some(target) = self.links.get(&path).cloned() else { break };
+            let Some(target) = self.links.get(&path).cloned() else {
+                break;
+            };
             let (directory, _) = split_last(&path);
-            let joined = if target.starts_with(b"/") { join(b"/", &target) } else { join(directory, &target) };
+            let joined = if target.starts_with(b"/") {
+                join(b"/", &target)
+            } else {
+                join(directory, &target)
+            };
             path = self.resolve_name(root, &joined, &target);
         }
         path
@@ -147,14 +177,15 @@ impl Resolver {
     }
 
     fn directory(&mut self, root: Option<&OwnedFd>, directory: &[u8]) -> Vec<u8> {
-        if root.is_none() {
-            if let Some(known) = self.directories.get(directory) {
-                return known.clone();
-            }
+        if root.is_none()
+            && let Some(known) = self.directories.get(directory)
+        {
+            return known.clone();
         }
         let resolved = real_prefix(root, directory);
         if root.is_none() && self.directories.len() < MAX_DIRECTORIES {
-            self.directories.insert(directory.to_vec(), resolved.clone());
+            self.directories
+                .insert(directory.to_vec(), resolved.clone());
         }
         resolved
     }
@@ -180,7 +211,13 @@ fn real_prefix(root: Option<&OwnedFd>, path: &[u8]) -> Vec<u8> {
 fn real_path(root: Option<&OwnedFd>, path: &[u8]) -> Option<Vec<u8>> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let opened = match root {
-        Some(root) => rustix::fs::openat2(root.as_fd(), path, flags, Mode::empty(), ResolveFlags::IN_ROOT),
+        Some(root) => rustix::fs::openat2(
+            root.as_fd(),
+            path,
+            flags,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT,
+        ),
         None => rustix::fs::openat(CWD, path, flags, Mode::empty()),
     };
     name_of(opened.ok()?.as_fd())
@@ -189,8 +226,17 @@ fn real_path(root: Option<&OwnedFd>, path: &[u8]) -> Option<Vec<u8>> {
 fn name_of(file: BorrowedFd<'_>) -> Option<Vec<u8>> {
     let mut link = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
     let mut rest = &mut link["/proc/self/fd/".len()..];
-    std::io::Write::write_fmt(&mut rest, format_args!("{}", std::os::fd::AsRawFd::as_raw_fd(&file))).ok()?;
-    let name = rustix::fs::readlink(std::ffi::CStr::from_bytes_until_nul(&link).ok()?, Vec::new()).ok()?.into_bytes();
+    std::io::Write::write_fmt(
+        &mut rest,
+        format_args!("{}", std::os::fd::AsRawFd::as_raw_fd(&file)),
+    )
+    .ok()?;
+    let name = rustix::fs::readlink(
+        std::ffi::CStr::from_bytes_until_nul(&link).ok()?,
+        Vec::new(),
+    )
+    .ok()?
+    .into_bytes();
     // A file that was removed meanwhile is named so by d_path().
     (name.starts_with(b"/") && !name.ends_with(b" (deleted)")).then_some(name)
 }
@@ -217,15 +263,30 @@ mod tests {
         let base = root.as_os_str().as_bytes();
         let mut resolver = Resolver::default();
         let expected = root.join("real/gone");
-        assert_eq!(resolver.resolve(None, base, b"link/gone", false), expected.as_os_str().as_bytes());
-        assert_eq!(resolver.resolve(None, base, b"link", false), root.join("link").as_os_str().as_bytes());
-        assert_eq!(resolver.resolve(None, base, b"link", true), root.join("real").as_os_str().as_bytes());
-        assert_eq!(resolver.resolve(None, base, b"real/../link/./gone", false), expected.as_os_str().as_bytes());
+        assert_eq!(
+            resolver.resolve(None, base, b"link/gone", false),
+            expected.as_os_str().as_bytes()
+        );
+        assert_eq!(
+            resolver.resolve(None, base, b"link", false),
+            root.join("link").as_os_str().as_bytes()
+        );
+        assert_eq!(
+            resolver.resolve(None, base, b"link", true),
+            root.join("real").as_os_str().as_bytes()
+        );
+        assert_eq!(
+            resolver.resolve(None, base, b"real/../link/./gone", false),
+            expected.as_os_str().as_bytes()
+        );
     }
 
     #[test]
     fn what_does_not_exist_is_kept_as_it_was_written() {
         let mut resolver = Resolver::default();
-        assert_eq!(resolver.resolve(None, b"/", b"/no/such/../dir/file", false), b"/no/dir/file");
+        assert_eq!(
+            resolver.resolve(None, b"/", b"/no/such/../dir/file", false),
+            b"/no/dir/file"
+        );
     }
 }

@@ -34,7 +34,14 @@ impl Pending {
         if self.announced.len() >= MAX_ANNOUNCED {
             return false;
         }
-        let FileEvent { body, base, path, base2, path2, extra } = *event;
+        let FileEvent {
+            body,
+            base,
+            path,
+            base2,
+            path2,
+            extra,
+        } = *event;
         self.announced.insert(
             body.token,
             Announced {
@@ -63,19 +70,29 @@ impl Pending {
             .filter(|(_, announced)| announced.header.session == session)
             .map(|(token, _)| *token)
             .collect();
-        tokens.iter().filter_map(|token| self.announced.remove(token)).collect()
+        tokens
+            .iter()
+            .filter_map(|token| self.announced.remove(token))
+            .collect()
     }
 }
 
 impl Announced {
-    /// The announcement as a file event with a result.
-    pub(super) fn with_result<'a>(&'a self, result: &FileBody) -> FileEvent<'a> {
+    /// The announcement as a file event with its result; an open's result has the path of what was opened.
+    pub(super) fn with_result<'a>(&'a self, result: &FileEvent<'a>) -> FileEvent<'a> {
+        let opened = !result.base.is_empty();
         let mut body = self.body;
-        body.error = result.error;
+        body.error = result.body.error;
+        if opened {
+            body.op = result.body.op;
+            body.marks = result.body.marks;
+            body.dev = result.body.dev;
+            body.ino = result.body.ino;
+        }
         FileEvent {
             body,
-            base: &self.base,
-            path: &self.path,
+            base: if opened { result.base } else { &self.base },
+            path: if opened { b"" } else { &self.path },
             base2: &self.base2,
             path2: &self.path2,
             extra: &self.extra,

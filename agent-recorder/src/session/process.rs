@@ -32,7 +32,10 @@ const MAX_CGROUPS: usize = 4096;
 
 /// The process that an event is of.
 pub(super) fn key_of(header: &Header) -> ProcessKey {
-    ProcessKey { pid: header.pid, start_time: header.start_time }
+    ProcessKey {
+        pid: header.pid,
+        start_time: header.start_time,
+    }
 }
 
 impl Processes {
@@ -56,7 +59,11 @@ impl Processes {
     pub(super) fn describe(&mut self, header: &Header) -> proto::Process {
         let cgroup = self.cgroup(header.cgroup, header.pid);
         let process = self.get(key_of(header));
-        let comm = header.comm.split(|&byte| byte == 0).next().unwrap_or_default();
+        let comm = header
+            .comm
+            .split(|&byte| byte == 0)
+            .next()
+            .unwrap_or_default();
         proto::Process {
             pid: header.pid,
             ppid: header.ppid,
@@ -93,7 +100,11 @@ fn read_proc(pid: u32) -> Process {
             .map(|path| path.as_os_str().as_bytes().into())
             .unwrap_or_default()
     };
-    Process { exe: link("exe"), cwd: link("cwd"), root: foreign_root(pid).map(Arc::new) }
+    Process {
+        exe: link("exe"),
+        cwd: link("cwd"),
+        root: foreign_root(pid).map(Arc::new),
+    }
 }
 
 /// The process's root, when paths mean something else to it than to the recorder.
@@ -106,7 +117,9 @@ pub(super) fn foreign_root(pid: u32) -> Option<OwnedFd> {
     if same_root && namespace(&pid.to_string()) == namespace("self") {
         return None;
     }
-    std::fs::File::open(format!("/proc/{pid}/root")).ok().map(OwnedFd::from)
+    std::fs::File::open(format!("/proc/{pid}/root"))
+        .ok()
+        .map(OwnedFd::from)
 }
 
 /// The v2 line of /proc/PID/cgroup (cgroups(7)): `0::/path`.

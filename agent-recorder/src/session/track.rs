@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use agent_recorder_abi::event::{ExecBody, ExitBody, FILE_PENDING, ForkBody, GuardBody, Header, SessionBody};
+use agent_recorder_abi::event::{
+    ExecBody, ExitBody, FILE_PENDING, FILE_SEEN, FileBody, ForkBody, GuardBody, Header, SessionBody,
+};
 use agent_recorder_abi::state::SessionNumber;
 
 use super::authority;
@@ -25,7 +27,9 @@ impl Clock {
     pub fn now() -> Self {
         let boot = nanoseconds(rustix::time::ClockId::Boottime);
         let real = nanoseconds(rustix::time::ClockId::Realtime);
-        Self { offset: real - boot }
+        Self {
+            offset: real - boot,
+        }
     }
 
     /// A boot time, ns, as wall time, ns since 1970.
@@ -104,7 +108,12 @@ pub struct Tracker {
 impl Tracker {
     /// Knows nothing yet. `rules` are in the order of their numbers.
     pub fn new(rules: Vec<RuleName>, profile: &str) -> Self {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let read = |path: &str| {
+            std::fs::read_to_string(path)
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        };
         Self {
             registry: Registry::default(),
             processes: Processes::default(),
@@ -153,7 +162,10 @@ impl Tracker {
             started_unix_ns: self.clock.unix_ns(now),
             ended_unix_ns: None,
             live: [begin.root].into(),
-            totals: Totals { processes: 1, ..Totals::default() },
+            totals: Totals {
+                processes: 1,
+                ..Totals::default()
+            },
             killed: false,
             frozen: false,
             sample: Default::default(),
@@ -170,22 +182,33 @@ impl Tracker {
 
     /// Adds a process that user space put into a session.
     pub fn join(&mut self, number: SessionNumber, pid: u32) {
-        if let Some(session) = self.registry.get_mut(number) {
-            if session.live.insert(pid) {
-                session.totals.processes += 1;
-            }
+        if let Some(session) = self.registry.get_mut(number)
+            && session.live.insert(pid)
+        {
+            session.totals.processes += 1;
         }
     }
 
     /// Ends a session and gives its last record.
-    pub fn end_session(&mut self, number: SessionNumber, reason: proto::EndReason, kernel: Totalled) -> Vec<proto::Record> {
+    pub fn end_session(
+        &mut self,
+        number: SessionNumber,
+        reason: proto::EndReason,
+        kernel: Totalled,
+    ) -> Vec<proto::Record> {
         let now = boot_ns();
         let mut records = Vec::new();
         if let Some(start) = self.unstarted.remove(&number) {
             records.push(self.record(number, now, None, proto::record::Body::SessionStart(start)));
         }
-        let Some(session) = self.registry.get_mut(number) else { return records };
-        let reason = if session.killed { proto::EndReason::Killed } else { reason };
+        let Some(session) = self.registry.get_mut(number) else {
+            return records;
+        };
+        let reason = if session.killed {
+            proto::EndReason::Killed
+        } else {
+            reason
+        };
         let totals = proto::Totals {
             // This record included.
             records: session.totals.records + 1,
@@ -197,16 +220,28 @@ impl Tracker {
             delivered: kernel.delivered,
             lost: kernel.lost,
         };
-        let body = proto::record::Body::SessionEnd(proto::SessionEnd { reason: reason.into(), totals: Some(totals) });
+        let body = proto::record::Body::SessionEnd(proto::SessionEnd {
+            reason: reason.into(),
+            totals: Some(totals),
+        });
         records.push(self.record(number, now, None, body));
         self.registry.end(number, self.clock.unix_ns(now));
         records
     }
 
     /// An enforcement of the guard as a record.
-    pub fn enforcement(&mut self, header: &Header, enforcement: proto::Enforcement) -> proto::Record {
+    pub fn enforcement(
+        &mut self,
+        header: &Header,
+        enforcement: proto::Enforcement,
+    ) -> proto::Record {
         let process = self.processes.describe(header);
-        self.record(header.session, boot_ns(), Some(process), proto::record::Body::Enforcement(enforcement))
+        self.record(
+            header.session,
+            boot_ns(),
+            Some(process),
+            proto::record::Body::Enforcement(enforcement),
+        )
     }
 
     /// A record about the stream itself.
@@ -221,7 +256,12 @@ impl Tracker {
     }
 
     /// One event: appends its records, and what there is to do about it.
-    pub fn absorb(&mut self, event: &Event<'_>, records: &mut Vec<proto::Record>, notices: &mut Vec<Notice>) {
+    pub fn absorb(
+        &mut self,
+        event: &Event<'_>,
+        records: &mut Vec<proto::Record>,
+        notices: &mut Vec<Notice>,
+    ) {
         let header = &event.header;
         if let Body::Session(body) = event.body {
             self.session_began(header, body);
@@ -233,7 +273,13 @@ impl Tracker {
                 let body = self.forked(header, *body);
                 self.push(header, body, records);
             }
-            Body::Exec { body, exe, filename, cwd, argv } => {
+            Body::Exec {
+                body,
+                exe,
+                filename,
+                cwd,
+                argv,
+            } => {
                 let body = self.execed(header, body, exe, filename, cwd, argv);
                 self.push(header, body, records);
             }
@@ -259,7 +305,9 @@ impl Tracker {
     }
 
     fn session_began(&mut self, header: &Header, body: SessionBody) {
-        let rule = usize::try_from(body.rule).ok().and_then(|number| self.rules.get(number.checked_sub(1)?));
+        let rule = usize::try_from(body.rule)
+            .ok()
+            .and_then(|number| self.rules.get(number.checked_sub(1)?));
         let (agent, rule) = rule.map_or_else(
             || ("unknown".to_owned(), format!("number:{}", body.rule)),
             |rule| (rule.agent.clone(), rule.rule.clone()),
@@ -277,7 +325,10 @@ impl Tracker {
     }
 
     fn forked(&mut self, header: &Header, body: ForkBody) -> proto::record::Body {
-        let child = ProcessKey { pid: body.child_pid, start_time: body.child_start_time };
+        let child = ProcessKey {
+            pid: body.child_pid,
+            start_time: body.child_start_time,
+        };
         self.processes.forked(process::key_of(header), child);
         self.join(header.session, child.pid);
         proto::record::Body::Fork(proto::Fork {
@@ -287,7 +338,15 @@ impl Tracker {
         })
     }
 
-    fn execed(&mut self, header: &Header, body: &ExecBody, exe: &[u8], filename: &[u8], cwd: &[u8], argv: &[u8]) -> proto::record::Body {
+    fn execed(
+        &mut self,
+        header: &Header,
+        body: &ExecBody,
+        exe: &[u8],
+        filename: &[u8],
+        cwd: &[u8],
+        argv: &[u8],
+    ) -> proto::record::Body {
         let mut exec = translate::exec(body, exe, filename, cwd, argv);
         if body.error == 0 {
             let process = self.processes.get(process::key_of(header));
@@ -297,14 +356,22 @@ impl Tracker {
                 session.totals.execs += 1;
             }
         }
-        let rule = usize::try_from(body.rule).ok().and_then(|number| self.rules.get(number.checked_sub(1)?));
+        let rule = usize::try_from(body.rule)
+            .ok()
+            .and_then(|number| self.rules.get(number.checked_sub(1)?));
         if let Some(rule) = rule {
             exec.agent.clone_from(&rule.agent);
         }
         proto::record::Body::Exec(exec)
     }
 
-    fn exited(&mut self, header: &Header, body: ExitBody, records: &mut Vec<proto::Record>, notices: &mut Vec<Notice>) {
+    fn exited(
+        &mut self,
+        header: &Header,
+        body: ExitBody,
+        records: &mut Vec<proto::Record>,
+        notices: &mut Vec<Notice>,
+    ) {
         let key = process::key_of(header);
         // As wait(2) encodes it.
         let exit = proto::Exit {
@@ -326,7 +393,10 @@ impl Tracker {
     fn file(&mut self, header: &Header, event: &FileEvent<'_>, records: &mut Vec<proto::Record>) {
         let key = process::key_of(header);
         let root = self.processes.get(key).root.clone();
-        let mut view = View { resolver: &mut self.resolver, root: root.as_deref() };
+        let mut view = View {
+            resolver: &mut self.resolver,
+            root: root.as_deref(),
+        };
         let file = translate::file(event, &mut view);
         if file.error == 0 {
             self.note_effect(header.session, key, &file);
@@ -358,36 +428,61 @@ impl Tracker {
     }
 
     /// A result: joined with its announcement, whose path it completes.
-    fn completed(&mut self, header: &Header, result: &FileEvent<'_>, records: &mut Vec<proto::Record>) {
+    fn completed(
+        &mut self,
+        header: &Header,
+        result: &FileEvent<'_>,
+        records: &mut Vec<proto::Record>,
+    ) {
         let Some(announced) = self.pending.take(result.body.token) else {
-            // The announcement was lost, which is counted there; the result still says what happened.
-            self.file(header, result, records);
+            // The announcement was lost, and is counted there; without it only an open has anything to tell.
+            if !result.base.is_empty() {
+                self.file(header, result, records);
+            }
             return;
         };
-        if result.base.is_empty() {
-            self.file(&announced.header, &announced.with_result(&result.body), records);
-        } else {
-            self.file(&announced.header, result, records);
+        if result.body.marks & FILE_SEEN != 0 {
+            return;
         }
+        self.file(&announced.header, &announced.with_result(result), records);
     }
 
     /// What was announced and whose result never came is recorded with what is known: it was asked for.
     fn give_up_pending(&mut self, session: SessionNumber, records: &mut Vec<proto::Record>) {
         for announced in self.pending.abandon(session) {
-            let result = agent_recorder_abi::event::FileBody {
+            let body = FileBody {
                 error: libc::EINPROGRESS.cast_unsigned(),
-                ..Default::default()
+                ..FileBody::default()
+            };
+            let result = FileEvent {
+                body,
+                base: b"",
+                path: b"",
+                base2: b"",
+                path2: b"",
+                extra: b"",
             };
             self.file(&announced.header, &announced.with_result(&result), records);
         }
     }
 
-    fn push(&mut self, header: &Header, body: proto::record::Body, records: &mut Vec<proto::Record>) {
+    fn push(
+        &mut self,
+        header: &Header,
+        body: proto::record::Body,
+        records: &mut Vec<proto::Record>,
+    ) {
         let process = self.processes.describe(header);
         records.push(self.record(header.session, header.time, Some(process), body));
     }
 
-    fn record(&mut self, number: SessionNumber, boot_ns: u64, process: Option<proto::Process>, body: proto::record::Body) -> proto::Record {
+    fn record(
+        &mut self,
+        number: SessionNumber,
+        boot_ns: u64,
+        process: Option<proto::Process>,
+        body: proto::record::Body,
+    ) -> proto::Record {
         let session = self.registry.get_mut(number).map(|session| {
             session.totals.records += 1;
             session.id

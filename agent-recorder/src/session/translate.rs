@@ -5,8 +5,8 @@
 use std::os::fd::OwnedFd;
 
 use agent_recorder_abi::event::{
-    Address, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT,
-    FILE_WALK_CUT, Op,
+    Address, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER,
+    FILE_PATH_CUT, FILE_WALK_CUT, Op,
 };
 
 use super::path::{self, Resolver};
@@ -24,21 +24,42 @@ pub(super) struct View<'a> {
 impl View<'_> {
     /// A location: its base alone, or the caller's path from there.
     fn location(&mut self, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
-        let base = if base.is_empty() { b"/".to_vec() } else { path::from_walk(base) };
-        if path.is_empty() { base } else { self.resolver.resolve(self.root, &base, path, follow) }
+        let base = if base.is_empty() {
+            b"/".to_vec()
+        } else {
+            path::from_walk(base)
+        };
+        if path.is_empty() {
+            base
+        } else {
+            self.resolver.resolve(self.root, &base, path, follow)
+        }
     }
 }
 
 /// A started program, or one that failed to start.
-pub(super) fn exec(body: &ExecBody, exe: &[u8], filename: &[u8], cwd: &[u8], argv: &[u8]) -> proto::Exec {
+pub(super) fn exec(
+    body: &ExecBody,
+    exe: &[u8],
+    filename: &[u8],
+    cwd: &[u8],
+    argv: &[u8],
+) -> proto::Exec {
     let argv = match argv.strip_suffix(b"\0") {
-        Some(arguments) => arguments.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect(),
+        Some(arguments) => arguments
+            .split(|&byte| byte == 0)
+            .map(<[u8]>::to_vec)
+            .collect(),
         None if argv.is_empty() => Vec::new(),
         // Cut in the middle of an argument.
         None => argv.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect(),
     };
     proto::Exec {
-        exe: if exe.is_empty() { filename.to_vec() } else { path::from_walk(exe) },
+        exe: if exe.is_empty() {
+            filename.to_vec()
+        } else {
+            path::from_walk(exe)
+        },
         argv,
         argv_truncated: body.flags & EXEC_ARGV_CUT != 0,
         cwd: path::from_walk(cwd),
@@ -66,7 +87,11 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
     let cut = marks & (FILE_PATH_CUT | FILE_WALK_CUT) != 0;
     proto::File {
         op: op.into(),
-        path_bytes: if cut { (event.base.len() + event.path.len()) as u64 } else { 0 },
+        path_bytes: if cut {
+            (event.base.len() + event.path.len()) as u64
+        } else {
+            0
+        },
         path,
         new_path: second_path(event, view),
         flags: body.flags,
@@ -76,12 +101,21 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
         replaced: false,
         error: body.error,
         via: i32::from(body.via),
-        path_source: if kernel { proto::PathSource::Kernel } else { proto::PathSource::User }.into(),
+        path_source: if kernel {
+            proto::PathSource::Kernel
+        } else {
+            proto::PathSource::User
+        }
+        .into(),
         path_truncated: cut,
         uid: owner(body.uid),
         gid: owner(body.gid),
         length: body.length,
-        xattr: if body.op == Op::Xattr as u8 { event.extra.to_vec() } else { Vec::new() },
+        xattr: if body.op == Op::Xattr as u8 {
+            event.extra.to_vec()
+        } else {
+            Vec::new()
+        },
         read_only: body.op == Op::Open as u8 && body.flags & 0o3 == 0,
     }
 }
@@ -136,14 +170,19 @@ fn address(address: &Address) -> Option<proto::Address> {
             }
             proto::address::Kind::Unix(path.to_vec())
         }
-        _ => proto::address::Kind::Inet(proto::Inet { addr: bytes.to_vec(), port: address.port.into() }),
+        _ => proto::address::Kind::Inet(proto::Inet {
+            addr: bytes.to_vec(),
+            port: address.port.into(),
+        }),
     };
     Some(proto::Address { kind: Some(kind) })
 }
 
 /// Questions of a DNS message (RFC 1035 section 4.1); empty for what is none.
 pub(super) fn questions(server: &Address, payload: &[u8]) -> Vec<proto::Dns> {
-    let Ok(packet) = simple_dns::Packet::parse(payload) else { return Vec::new() };
+    let Ok(packet) = simple_dns::Packet::parse(payload) else {
+        return Vec::new();
+    };
     packet
         .questions
         .iter()
@@ -179,7 +218,10 @@ mod tests {
 
     #[test]
     fn empty_arguments_are_arguments() {
-        assert_eq!(argv_of(b"a\0\0b\0"), [b"a".to_vec(), b"".to_vec(), b"b".to_vec()]);
+        assert_eq!(
+            argv_of(b"a\0\0b\0"),
+            [b"a".to_vec(), b"".to_vec(), b"b".to_vec()]
+        );
         assert_eq!(argv_of(b"\0"), [b"".to_vec()]);
         assert_eq!(argv_of(b""), Vec::<Vec<u8>>::new());
         assert_eq!(argv_of(b"a\0cut"), [b"a".to_vec(), b"cut".to_vec()]);
@@ -190,13 +232,20 @@ mod tests {
         let payload = b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x07example\x03com\0\0\x1c\0\x01";
         let found = questions(&Address::NONE, payload);
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].query.as_str(), found[0].r#type.as_str()), ("example.com", "AAAA"));
+        assert_eq!(
+            (found[0].query.as_str(), found[0].r#type.as_str()),
+            ("example.com", "AAAA")
+        );
         assert!(questions(&Address::NONE, b"\0\x01").is_empty());
     }
 
     #[test]
     fn an_abstract_address_keeps_its_leading_nul() {
-        let mut raw = Address { family: AF_UNIX, len: 3, ..Address::NONE };
+        let mut raw = Address {
+            family: AF_UNIX,
+            len: 3,
+            ..Address::NONE
+        };
         raw.bytes[1..3].copy_from_slice(b"ab");
         let kind = address(&raw).unwrap().kind.unwrap();
         assert_eq!(kind, proto::address::Kind::Unix(b"\0ab".to_vec()));

@@ -42,5 +42,9 @@ pub enum Error {
 
 /// Gives an I/O error its path.
 pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error::Io { what, path: path.to_owned(), source }
+    move |source| Error::Io {
+        what,
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -43,7 +43,10 @@ impl SegmentHeader {
             return Err("its version is unknown");
         }
         let stream = StreamId::from_bytes(&bytes[16..32]).ok_or("it names no stream")?;
-        Ok(Self { stream, first: Seq(u64_at(bytes, 32)) })
+        Ok(Self {
+            stream,
+            first: Seq(u64_at(bytes, 32)),
+        })
     }
 }
 
@@ -61,9 +64,15 @@ pub(super) fn frame(seq: Seq, payload: &[u8]) -> [u8; FRAME_BYTES] {
 /// What stands at a position.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
-    Frame { seq: Seq, payload: &'a [u8], bytes: usize },
+    Frame {
+        seq: Seq,
+        payload: &'a [u8],
+        bytes: usize,
+    },
     /// More bytes are needed to say, `bytes` in all.
-    Incomplete { bytes: usize },
+    Incomplete {
+        bytes: usize,
+    },
     Damaged,
 }
 
@@ -77,11 +86,17 @@ pub(super) fn parse(bytes: &[u8]) -> Found<'_> {
         return Found::Damaged;
     }
     let end = FRAME_BYTES + length;
-    let Some(payload) = bytes.get(FRAME_BYTES..end) else { return Found::Incomplete { bytes: end } };
+    let Some(payload) = bytes.get(FRAME_BYTES..end) else {
+        return Found::Incomplete { bytes: end };
+    };
     if checksum(&bytes[8..FRAME_BYTES], payload) != u32_at(bytes, 4) {
         return Found::Damaged;
     }
-    Found::Frame { seq: Seq(u64_at(bytes, 8)), payload, bytes: end }
+    Found::Frame {
+        seq: Seq(u64_at(bytes, 8)),
+        payload,
+        bytes: end,
+    }
 }
 
 fn checksum(seq: &[u8], payload: &[u8]) -> u32 {
@@ -89,9 +104,13 @@ fn checksum(seq: &[u8], payload: &[u8]) -> u32 {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }

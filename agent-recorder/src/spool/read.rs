@@ -54,9 +54,13 @@ impl Store {
     /// There is none.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         if !directory.is_dir() {
-            return Err(Error::Empty { path: directory.to_owned() });
+            return Err(Error::Empty {
+                path: directory.to_owned(),
+            });
         }
-        Ok(Self { directory: directory.to_owned() })
+        Ok(Self {
+            directory: directory.to_owned(),
+        })
     }
 
     /// Its streams, oldest first.
@@ -77,7 +81,12 @@ impl Store {
     /// The stream's folder cannot be read.
     pub fn cursor(&self, stream: StreamId) -> Result<Cursor, Error> {
         let directory = self.directory.join(stream.to_string());
-        Ok(Cursor { directory, stream, expected: Seq(1), segment: None })
+        Ok(Cursor {
+            directory,
+            stream,
+            expected: Seq(1),
+            segment: None,
+        })
     }
 
     /// How far a stream is known to have been durable: number and chain value.
@@ -93,7 +102,9 @@ impl Store {
 /// The folders that are named as streams are; others are not ours.
 pub(super) fn stream_ids(directory: &Path) -> Result<Vec<StreamId>, Error> {
     let entries = fs::read_dir(directory).map_err(io("list", directory))?;
-    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect())
 }
 
 /// Reads one stream from its beginning, or from a number on.
@@ -129,7 +140,11 @@ impl Cursor {
     /// Reading fails.
     pub fn seek(&mut self, seq: Seq) -> Result<(), Error> {
         let firsts = self.segment_firsts()?;
-        let first = firsts.iter().copied().rfind(|first| *first <= seq).or(firsts.first().copied());
+        let first = firsts
+            .iter()
+            .copied()
+            .rfind(|first| *first <= seq)
+            .or(firsts.first().copied());
         let Some(first) = first else { return Ok(()) };
         self.segment = Some(self.open_segment(first)?);
         self.expected = first;
@@ -152,25 +167,42 @@ impl Cursor {
     /// # Errors
     ///
     /// Reading fails, or a segment is not of this stream.
-    #[expect(clippy::should_implement_trait, reason = "it can fail, and go on after its end")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it can fail, and go on after its end"
+    )]
     pub fn next(&mut self) -> Result<Option<Item>, Error> {
         match self.next_raw()? {
             None => Ok(None),
             Some(Raw::Damage { first, last, why }) => Ok(Some(Item::Damage { first, last, why })),
-            Some(Raw::Frame { seq, bytes }) => Ok(Some(match proto::Record::decode(bytes.as_slice()) {
-                Ok(record) => Item::Record { seq, record: Box::new(record), bytes },
-                Err(_) => Item::Damage { first: seq, last: Some(seq), why: "it is no record" },
-            })),
+            Some(Raw::Frame { seq, bytes }) => {
+                Ok(Some(match proto::Record::decode(bytes.as_slice()) {
+                    Ok(record) => Item::Record {
+                        seq,
+                        record: Box::new(record),
+                        bytes,
+                    },
+                    Err(_) => Item::Damage {
+                        first: seq,
+                        last: Some(seq),
+                        why: "it is no record",
+                    },
+                }))
+            }
         }
     }
 
     fn next_raw(&mut self) -> Result<Option<Raw>, Error> {
         loop {
             if self.segment.is_none() {
-                let Some(first) = self.segment_firsts()?.first().copied() else { return Ok(None) };
+                let Some(first) = self.segment_firsts()?.first().copied() else {
+                    return Ok(None);
+                };
                 self.segment = Some(self.open_segment(first)?);
             }
-            let Some(segment) = &mut self.segment else { return Ok(None) };
+            let Some(segment) = &mut self.segment else {
+                return Ok(None);
+            };
             match segment.frame()? {
                 Step::Frame { seq, bytes } if seq == self.expected => {
                     self.expected = seq.next();
@@ -182,12 +214,22 @@ impl Cursor {
                     let first = self.expected;
                     self.expected = seq;
                     let last = Seq(seq.0.saturating_sub(1));
-                    return Ok(Some(Raw::Damage { first, last: Some(last), why: "numbers are missing" }));
+                    return Ok(Some(Raw::Damage {
+                        first,
+                        last: Some(last),
+                        why: "numbers are missing",
+                    }));
                 }
+                // The frame it stands at now tells which numbers are missing.
+                Step::Skipped => {}
                 Step::Damaged => {
-                    if !segment.resynchronise()? && !self.next_segment()? {
+                    if !self.next_segment()? {
                         let first = self.expected;
-                        return Ok(Some(Raw::Damage { first, last: None, why: "the end is damaged" }));
+                        return Ok(Some(Raw::Damage {
+                            first,
+                            last: None,
+                            why: "the end is damaged",
+                        }));
                     }
                 }
                 Step::End => {
@@ -200,8 +242,14 @@ impl Cursor {
     }
 
     fn next_segment(&mut self) -> Result<bool, Error> {
-        let Some(current) = self.segment.as_ref().map(|segment| segment.first) else { return Ok(false) };
-        let Some(next) = self.segment_firsts()?.into_iter().find(|first| *first > current) else {
+        let Some(current) = self.segment.as_ref().map(|segment| segment.first) else {
+            return Ok(false);
+        };
+        let Some(next) = self
+            .segment_firsts()?
+            .into_iter()
+            .find(|first| *first > current)
+        else {
             return Ok(false);
         };
         self.segment = Some(self.open_segment(next)?);
@@ -211,7 +259,16 @@ impl Cursor {
     fn segment_firsts(&self) -> Result<Vec<Seq>, Error> {
         let entries = fs::read_dir(&self.directory).map_err(io("list", &self.directory))?;
         let mut firsts: Vec<Seq> = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".seg")?.parse().ok().map(Seq))
+            .filter_map(|entry| {
+                entry
+                    .ok()?
+                    .file_name()
+                    .to_str()?
+                    .strip_suffix(".seg")?
+                    .parse()
+                    .ok()
+                    .map(Seq)
+            })
             .collect();
         firsts.sort_unstable();
         Ok(firsts)
@@ -221,22 +278,44 @@ impl Cursor {
         let path = self.directory.join(format!("{:020}.seg", first.0));
         let file = File::open(&path).map_err(io("open", &path))?;
         let mut header = [0; HEADER_BYTES];
-        file.read_exact_at(&mut header, 0).map_err(io("read the header of", &path))?;
-        let found = SegmentHeader::decode(&header).map_err(|why| Error::Format { path: path.clone(), why })?;
+        file.read_exact_at(&mut header, 0)
+            .map_err(io("read the header of", &path))?;
+        let found = SegmentHeader::decode(&header).map_err(|why| Error::Format {
+            path: path.clone(),
+            why,
+        })?;
         if found.stream != self.stream || found.first != first {
-            return Err(Error::Format { path, why: "it belongs to another stream or place" });
+            return Err(Error::Format {
+                path,
+                why: "it belongs to another stream or place",
+            });
         }
-        Ok(Segment { file, path, first, offset: HEADER_BYTES as u64, buffer: Vec::new(), at: 0 })
+        Ok(Segment {
+            file,
+            path,
+            first,
+            offset: HEADER_BYTES as u64,
+            buffer: Vec::new(),
+            at: 0,
+        })
     }
 }
 
 enum Raw {
-    Frame { seq: Seq, bytes: Vec<u8> },
-    Damage { first: Seq, last: Option<Seq>, why: &'static str },
+    Frame {
+        seq: Seq,
+        bytes: Vec<u8>,
+    },
+    Damage {
+        first: Seq,
+        last: Option<Seq>,
+        why: &'static str,
+    },
 }
 
 enum Step {
     Frame { seq: Seq, bytes: Vec<u8> },
+    Skipped,
     Damaged,
     End,
 }
@@ -245,19 +324,43 @@ impl Segment {
     fn frame(&mut self) -> Result<Step, Error> {
         loop {
             match format::parse(&self.buffer[self.at..]) {
-                Found::Frame { seq, payload, bytes } => {
+                Found::Frame {
+                    seq,
+                    payload,
+                    bytes,
+                } => {
                     let payload = payload.to_vec();
                     self.at += bytes;
-                    return Ok(Step::Frame { seq, bytes: payload });
+                    return Ok(Step::Frame {
+                        seq,
+                        bytes: payload,
+                    });
                 }
                 Found::Incomplete { bytes } => {
                     if !self.fill(bytes)? {
-                        return Ok(Step::End);
+                        return self.unfinished();
                     }
                 }
-                Found::Damaged => return Ok(Step::Damaged),
+                Found::Damaged => {
+                    return Ok(if self.resynchronise()? {
+                        Step::Skipped
+                    } else {
+                        Step::Damaged
+                    });
+                }
             }
         }
+    }
+
+    /// Bytes that promise more than the file has: a frame that is still being
+    /// written, unless one stands behind them.
+    fn unfinished(&mut self) -> Result<Step, Error> {
+        let nothing = self.at == self.buffer.len();
+        Ok(if !nothing && self.resynchronise()? {
+            Step::Skipped
+        } else {
+            Step::End
+        })
     }
 
     /// Reads on until `wanted` bytes are there from the position; false at the end of the file.
@@ -276,23 +379,25 @@ impl Segment {
         Ok(read > 0)
     }
 
-    /// Goes on to the next byte at which a frame stands; false when there is none.
+    /// Goes on to the next byte at which a frame stands; stays where it is when there is none.
     fn resynchronise(&mut self) -> Result<bool, Error> {
-        loop {
-            self.at += 1;
-            match format::parse(&self.buffer[self.at.min(self.buffer.len())..]) {
+        let here = self.offset + self.at as u64;
+        self.at += 1;
+        while self.at <= self.buffer.len() {
+            match format::parse(&self.buffer[self.at..]) {
                 Found::Frame { .. } => return Ok(true),
-                Found::Damaged => {}
+                Found::Damaged => self.at += 1,
                 Found::Incomplete { bytes } => {
-                    let more = self.fill(bytes)?;
-                    match format::parse(&self.buffer[self.at..]) {
-                        Found::Frame { .. } => return Ok(true),
-                        _ if more || self.buffer.len() > self.at + FRAME_BYTES => {}
-                        _ => return Ok(false),
+                    if !self.fill(bytes)? {
+                        self.at += 1;
                     }
                 }
             }
         }
+        self.offset = here;
+        self.buffer.clear();
+        self.at = 0;
+        Ok(false)
     }
 }
 
@@ -303,12 +408,24 @@ mod tests {
     use super::*;
 
     fn record(text: &str) -> proto::Record {
-        let event = proto::StreamEvent { event: text.to_owned(), ..Default::default() };
-        proto::Record { body: Some(proto::record::Body::StreamEvent(event)), ..Default::default() }
+        let event = proto::StreamEvent {
+            event: text.to_owned(),
+            ..Default::default()
+        };
+        proto::Record {
+            body: Some(proto::record::Body::StreamEvent(event)),
+            ..Default::default()
+        }
     }
 
     fn spool_of(directory: &Path, records: usize) -> (StreamId, PathBuf) {
-        let mut spool = Spool::open(directory, Options { segment_bytes: 2000 }).unwrap();
+        let mut spool = Spool::open(
+            directory,
+            Options {
+                segment_bytes: 2000,
+            },
+        )
+        .unwrap();
         for number in 0..records {
             spool.append(record(&format!("event {number}"))).unwrap();
             spool.flush().unwrap();
@@ -364,7 +481,10 @@ mod tests {
             assert_eq!(good, (1..=good.len() as u64).collect::<Vec<_>>());
             assert!((2..5).contains(&good.len()), "{good:?} of {length} bytes");
             let mut spool = Spool::open(dir.path(), Options::default()).unwrap();
-            assert_eq!(spool.append(record("next")).unwrap(), Seq(good.len() as u64 + 1));
+            assert_eq!(
+                spool.append(record("next")).unwrap(),
+                Seq(good.len() as u64 + 1)
+            );
             spool.sync().unwrap();
             drop(spool);
             let (after, damage) = numbers(dir.path(), stream);
@@ -378,12 +498,18 @@ mod tests {
         let (stream, folder) = spool_of(dir.path(), 8);
         let path = folder.join("00000000000000000001.seg");
         let whole = fs::read(&path).unwrap();
-        let Found::Frame { bytes, .. } = format::parse(&whole[HEADER_BYTES..]) else { panic!("no frame") };
+        let Found::Frame { bytes, .. } = format::parse(&whole[HEADER_BYTES..]) else {
+            panic!("no frame")
+        };
         for at in HEADER_BYTES + bytes..HEADER_BYTES + 2 * bytes {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x10;
             fs::write(&path, &damaged).unwrap();
-            assert_eq!(numbers(dir.path(), stream), (vec![1, 3, 4, 5, 6, 7, 8], vec![(2, Some(2))]), "byte {at}");
+            assert_eq!(
+                numbers(dir.path(), stream),
+                (vec![1, 3, 4, 5, 6, 7, 8], vec![(2, Some(2))]),
+                "byte {at}"
+            );
         }
     }
 
@@ -399,14 +525,22 @@ mod tests {
     fn a_cursor_goes_on_when_more_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let mut spool = Spool::open(dir.path(), Options { segment_bytes: 300 }).unwrap();
-        let mut cursor = Store::open(dir.path()).unwrap().cursor(spool.stream_id()).unwrap();
+        let mut cursor = Store::open(dir.path())
+            .unwrap()
+            .cursor(spool.stream_id())
+            .unwrap();
         for number in 1..20 {
             assert!(cursor.next().unwrap().is_none());
             spool.append(record("x")).unwrap();
             spool.flush().unwrap();
-            assert!(matches!(cursor.next().unwrap(), Some(Item::Record { seq: Seq(n), .. }) if n == number));
+            assert!(
+                matches!(cursor.next().unwrap(), Some(Item::Record { seq: Seq(n), .. }) if n == number)
+            );
         }
         cursor.seek(Seq(7)).unwrap();
-        assert!(matches!(cursor.next().unwrap(), Some(Item::Record { seq: Seq(7), .. })));
+        assert!(matches!(
+            cursor.next().unwrap(),
+            Some(Item::Record { seq: Seq(7), .. })
+        ));
     }
 }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
+use super::Error;
 use super::error::io;
 use super::format::{self, FRAME_BYTES, MAX_PAYLOAD, SegmentHeader};
 use super::read::{self, Item, Store};
-use super::Error;
 use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId, proto};
 
@@ -23,7 +23,9 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20 }
+        Self {
+            segment_bytes: 64 << 20,
+        }
     }
 }
 
@@ -66,10 +68,16 @@ impl Spool {
     fn begin_stream(directory: &Path, options: Options) -> Result<Self, Error> {
         let stream = StreamId::generate();
         let directory = directory.join(stream.to_string());
-        DirBuilder::new().mode(0o700).create(&directory).map_err(io("create", &directory))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&directory)
+            .map_err(io("create", &directory))?;
         sync_directory(directory.parent().unwrap_or(&directory))?;
         let Some(lock) = try_lock(&directory)? else {
-            return Err(Error::Unsafe { path: directory, why: "is used by somebody else at its first moment" });
+            return Err(Error::Unsafe {
+                path: directory,
+                why: "is used by somebody else at its first moment",
+            });
         };
         let (segment, segment_path) = create_segment(&directory, stream, Seq(1))?;
         Ok(Self {
@@ -86,22 +94,37 @@ impl Spool {
     }
 
     /// `None` when somebody writes it, or when its last segment cannot be continued.
-    fn continue_stream(directory: &Path, stream: StreamId, options: Options) -> Result<Option<Self>, Error> {
+    fn continue_stream(
+        directory: &Path,
+        stream: StreamId,
+        options: Options,
+    ) -> Result<Option<Self>, Error> {
         let store = Store::open(directory)?;
         let directory = directory.join(stream.to_string());
-        let Some(lock) = try_lock(&directory)? else { return Ok(None) };
+        let Some(lock) = try_lock(&directory)? else {
+            return Ok(None);
+        };
         let mut cursor = store.cursor(stream)?;
         let mut chain = Chain::start(stream);
         while let Some(item) = cursor.next()? {
             // A stream with damage inside is evidence: it is left as it is.
-            let Item::Record { bytes, seq, .. } = item else { return Ok(None) };
+            let Item::Record { bytes, seq, .. } = item else {
+                return Ok(None);
+            };
             if !chain.verify(seq, &bytes) {
                 return Ok(None);
             }
         }
-        let Some((segment_path, good)) = cursor.position() else { return Ok(None) };
-        let segment = OpenOptions::new().append(true).open(&segment_path).map_err(io("open", &segment_path))?;
-        segment.set_len(good).map_err(io("cut the torn tail of", &segment_path))?;
+        let Some((segment_path, good)) = cursor.position() else {
+            return Ok(None);
+        };
+        let segment = OpenOptions::new()
+            .append(true)
+            .open(&segment_path)
+            .map_err(io("open", &segment_path))?;
+        segment
+            .set_len(good)
+            .map_err(io("cut the torn tail of", &segment_path))?;
         Ok(Some(Self {
             directory,
             stream,
@@ -158,7 +181,9 @@ impl Spool {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.segment.write_all(&self.buffer).map_err(io("write", &self.segment_path))?;
+        self.segment
+            .write_all(&self.buffer)
+            .map_err(io("write", &self.segment_path))?;
         self.segment_length += self.buffer.len() as u64;
         self.buffer.clear();
         if self.segment_length >= self.options.segment_bytes {
@@ -174,21 +199,30 @@ impl Spool {
     /// Writing or syncing fails.
     pub fn sync(&mut self) -> Result<Seq, Error> {
         self.flush()?;
-        self.segment.sync_data().map_err(io("sync", &self.segment_path))?;
+        self.segment
+            .sync_data()
+            .map_err(io("sync", &self.segment_path))?;
         write_head(&self.directory, &self.chain)?;
         Ok(self.chain.seq())
     }
 
     fn seal(&mut self) -> Result<(), Error> {
-        self.segment.sync_all().map_err(io("sync", &self.segment_path))?;
-        let (segment, path) = create_segment(&self.directory, self.stream, self.chain.seq().next())?;
+        self.segment
+            .sync_all()
+            .map_err(io("sync", &self.segment_path))?;
+        let (segment, path) =
+            create_segment(&self.directory, self.stream, self.chain.seq().next())?;
         (self.segment, self.segment_path) = (segment, path);
         self.segment_length = format::HEADER_BYTES as u64;
         Ok(())
     }
 }
 
-fn create_segment(directory: &Path, stream: StreamId, first: Seq) -> Result<(File, PathBuf), Error> {
+fn create_segment(
+    directory: &Path,
+    stream: StreamId,
+    first: Seq,
+) -> Result<(File, PathBuf), Error> {
     let path = directory.join(format!("{:020}.seg", first.0));
     let mut file = OpenOptions::new()
         .create_new(true)
@@ -196,7 +230,8 @@ fn create_segment(directory: &Path, stream: StreamId, first: Seq) -> Result<(Fil
         .mode(0o600)
         .open(&path)
         .map_err(io("create", &path))?;
-    file.write_all(&SegmentHeader { stream, first }.encode()).map_err(io("write", &path))?;
+    file.write_all(&SegmentHeader { stream, first }.encode())
+        .map_err(io("write", &path))?;
     file.sync_all().map_err(io("sync", &path))?;
     sync_directory(directory)?;
     Ok((file, path))
@@ -221,9 +256,18 @@ fn write_head(directory: &Path, chain: &Chain) -> Result<(), Error> {
 
 /// Makes the directory, readable by its owner only, and refuses one that others could change.
 fn prepare_directory(directory: &Path) -> Result<(), Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io("create", directory))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(io("create", directory))?;
     let about = fs::symlink_metadata(directory).map_err(io("look at", directory))?;
-    let refuse = |why| Err(Error::Unsafe { path: directory.to_owned(), why });
+    let refuse = |why| {
+        Err(Error::Unsafe {
+            path: directory.to_owned(),
+            why,
+        })
+    };
     if about.is_symlink() {
         return refuse("is a symbolic link");
     }
