@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -23,7 +24,7 @@ use crate::recorder::binary;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks at whether a session has ended.
+/// Between two looks at whether the daemon still runs, or a session has ended.
 const PACE: Duration = Duration::from_millis(200);
 
 /// A daemon with a state directory of its own.
@@ -39,7 +40,7 @@ impl Daemon {
         let state = tempfile::tempdir()?;
         let socket = state.path().join("notify");
         let notify = UnixDatagram::bind(&socket).context("listen for READY=1")?;
-        notify.set_read_timeout(Some(START_LIMIT))?;
+        notify.set_read_timeout(Some(PACE))?;
         let output = File::create(state.path().join("daemon.log"))?;
         let process = command(state.path(), "daemon")?
             .env("NOTIFY_SOCKET", &socket)
@@ -49,16 +50,13 @@ impl Daemon {
             .spawn()
             .context("start the daemon")?;
         let daemon = Self { process, state };
-        let mut message = [0; 4096];
-        loop {
-            let length = notify
-                .recv(&mut message)
-                .with_context(|| format!("the daemon is not ready: {}", daemon.log()))?;
-            let text = String::from_utf8_lossy(&message[..length]);
-            if text.lines().any(|line| line == "READY=1") {
+        let deadline = Instant::now() + START_LIMIT;
+        while Instant::now() < deadline && !ended_within(&daemon.process, Duration::ZERO)? {
+            if said_ready(&notify)? {
                 return Ok(daemon);
             }
         }
+        bail!("the daemon is not ready: {}", daemon.log());
     }
 
     /// The records of every session so far, one session after the other.
@@ -142,6 +140,19 @@ impl Drop for Daemon {
         // It fails only when the daemon has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Whether the next message, if one comes, is `READY=1`.
+fn said_ready(notify: &UnixDatagram) -> anyhow::Result<bool> {
+    let mut message = [0; 4096];
+    match notify.recv(&mut message) {
+        Ok(length) => {
+            let text = String::from_utf8_lossy(&message[..length]);
+            Ok(text.lines().any(|line| line == "READY=1"))
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error).context("listen to the daemon"),
     }
 }
 

@@ -35,15 +35,7 @@ pub struct Exec {
 pub fn command(program: &Path, output: &Path) -> Command {
     let mut command = Command::new("strace");
     command
-        .args([
-            "-f",
-            "-xx",
-            "--seccomp-bpf",
-            "-e",
-            "trace=execve,execveat",
-            "-e",
-            "signal=none",
-        ])
+        .args(["-f", "-xx", "--seccomp-bpf", "-e", "trace=execve,execveat"])
         // MAX_ARG_STRLEN of the kernel: no argument is longer.
         .args(["-s", "131072", "-o"])
         .arg(output)
