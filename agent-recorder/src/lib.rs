@@ -7,6 +7,8 @@
 //! other way, [`config`] is read by all, [`cli`] is the door.
 
 pub mod cli;
+pub mod config;
+pub mod control;
 pub mod guard;
 pub mod kernel;
 pub mod record;

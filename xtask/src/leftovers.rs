@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ use crate::workspace;
 /// their timers: this long may what the last test ended take to go.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
+/// Where ip-netns(8) keeps names.
+const NETWORK_NAMESPACES: &str = "/run/netns";
 
 /// What is there at one moment.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -86,11 +89,11 @@ impl Snapshot {
         let mounts: Vec<Mount<'_>> = mounts.lines().filter_map(Mount::parse).collect();
         let mut things = BTreeSet::new();
         add_programs(&mut things)?;
-        things.extend(
-            mounts
-                .iter()
-                .map(|mount| Thing::Mount(mount.place.to_owned())),
-        );
+        // ip-netns(8) mounts its folder when it is first used, and leaves it so.
+        let lasting = mounts
+            .iter()
+            .filter(|mount| mount.place != NETWORK_NAMESPACES);
+        things.extend(lasting.map(|mount| Thing::Mount(mount.place.to_owned())));
         for mount in &mounts {
             match mount.kind {
                 "bpf" => walk(Path::new(mount.place), &mut |path, _| {
@@ -105,8 +108,7 @@ impl Snapshot {
                 _ => {}
             }
         }
-        // Where ip-netns(8) keeps names.
-        walk(Path::new("/run/netns"), &mut |path, _| {
+        walk(Path::new(NETWORK_NAMESPACES), &mut |path, _| {
             things.insert(Thing::NetworkNamespace(path.display().to_string()));
         })?;
         Ok(Self { things })
@@ -154,6 +156,9 @@ impl Snapshot {
 
 fn add_programs(things: &mut BTreeSet<Thing>) -> Result<()> {
     for program in aya::programs::loaded_programs() {
+        if program.as_ref().is_err_and(|error| has_gone(error)) {
+            continue;
+        }
         let program = program.context("list BPF programs (BPF_PROG_GET_NEXT_ID)")?;
         let name = String::from_utf8_lossy(program.name()).into_owned();
         // systemd puts its own on the cgroups of services that come and go.
@@ -165,6 +170,9 @@ fn add_programs(things: &mut BTreeSet<Thing>) -> Result<()> {
         }
     }
     for link in aya::programs::loaded_links() {
+        if link.as_ref().is_err_and(|error| has_gone(error)) {
+            continue;
+        }
         let link = link.context("list BPF links (BPF_LINK_GET_NEXT_ID)")?;
         things.insert(Thing::Link {
             id: link.id(),
@@ -172,6 +180,18 @@ fn add_programs(things: &mut BTreeSet<Thing>) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Whether an error says that what was listed went before it was looked at.
+fn has_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| {
+            // A removed cgroup's folder, still open, is no device any more.
+            error.kind() == io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+        })
 }
 
 /// Whether a process whose executable lies outside this workspace has the program open.
@@ -215,10 +235,13 @@ fn is_systemds(cgroup: &Path) -> bool {
 /// Calls `see` for everything under a folder that may not be there, or may go meanwhile.
 fn walk(folder: &Path, see: &mut impl FnMut(&Path, bool)) -> Result<()> {
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if has_gone(&error) => return Ok(()),
         entries => entries.with_context(|| format!("list {}", folder.display()))?,
     };
     for entry in entries {
+        if entry.as_ref().is_err_and(|error| has_gone(error)) {
+            return Ok(());
+        }
         let entry = entry.with_context(|| format!("list {}", folder.display()))?;
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         see(&entry.path(), is_folder);
@@ -278,6 +301,16 @@ mod tests {
         let (strangers, ours) = before.new_things(&after);
         assert!(strangers.is_empty());
         assert_eq!(ours, [&Thing::Cgroup("/c".into())]);
+    }
+
+    #[test]
+    fn what_went_meanwhile_is_told_from_what_is_refused() {
+        let error = |kind: io::ErrorKind| aya::sys::SyscallError {
+            call: "bpf",
+            io_error: kind.into(),
+        };
+        assert!(has_gone(&error(io::ErrorKind::NotFound)));
+        assert!(!has_gone(&error(io::ErrorKind::PermissionDenied)));
     }
 
     #[test]

@@ -3,13 +3,20 @@
 //! Data goes to stdout, everything else to stderr. One file a command; none
 //! of them decides anything that a room behind it could decide.
 
+mod config;
+mod daemon;
 mod replay;
 mod run;
+mod sessions;
+mod setup;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::config::Profile;
+use crate::control::Act;
 
 /// Records what AI agents do on this host, and stops those that destroy in bulk.
 #[derive(Debug, Parser)]
@@ -34,16 +41,7 @@ pub struct Common {
     pub state_dir: Option<PathBuf>,
     /// Which kernel hooks to use (default auto).
     #[arg(long, global = true, value_name = "PROFILE")]
-    pub profile: Option<String>,
-}
-
-impl Common {
-    /// The state directory in force.
-    fn state_dir(&self) -> PathBuf {
-        self.state_dir
-            .clone()
-            .unwrap_or_else(|| PathBuf::from("/var/lib/agent-recorder"))
-    }
+    pub profile: Option<Profile>,
 }
 
 /// The commands.
@@ -51,8 +49,27 @@ impl Common {
 pub enum Command {
     /// Run a command as a session.
     Run(run::Args),
+    /// Record every agent on this host, until it is told to stop.
+    Daemon(daemon::Args),
+    /// List the sessions that run.
+    Sessions(sessions::Args),
+    /// End every process of a session.
+    Kill(sessions::ActArgs),
+    /// Stop every process of a session, for now.
+    Freeze(sessions::ActArgs),
+    /// Let a stopped session go on.
+    Resume(sessions::ActArgs),
     /// Show what happened.
     Replay(replay::Args),
+    /// Check or show the configuration.
+    Config(config::Args),
+    /// Print a shell's completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
 }
 
 /// An error that ends a command.
@@ -67,6 +84,23 @@ pub enum Error {
     /// The store could not be read.
     #[error(transparent)]
     Spool(#[from] crate::spool::Error),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] crate::config::Error),
+    /// A rule is wrong.
+    #[error(transparent)]
+    Rule(#[from] crate::session::agents::Error),
+    /// The daemon cannot be reached, or refuses.
+    #[error(transparent)]
+    Control(#[from] crate::control::Error),
+    /// There is a daemon already.
+    #[error("a daemon runs already with the state directory {state_dir}: process {pid}")]
+    Running {
+        /// Its process.
+        pid: String,
+        /// The directory.
+        state_dir: PathBuf,
+    },
     /// The session could not be found.
     #[error(transparent)]
     Select(#[from] crate::replay::SelectError),
@@ -84,18 +118,59 @@ impl Error {
     /// 2 for usage and bad input, 1 otherwise.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Select(_) => 2,
-            Self::Recorder(_) | Self::Spool(_) | Self::System { .. } => 1,
+            Self::Usage(_) | Self::Select(_) | Self::Config(_) | Self::Rule(_) => 2,
+            Self::Recorder(_)
+            | Self::Spool(_)
+            | Self::Control(_)
+            | Self::Running { .. }
+            | Self::System { .. } => 1,
         }
     }
+}
+
+fn manual() -> Result<ExitCode, Error> {
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut std::io::stdout())
+        .map_err(|source| Error::System {
+            what: "write to standard output".to_owned(),
+            source,
+        })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Warnings and worse go to standard error, more by AGENT_RECORDER_LOG.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("AGENT_RECORDER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,agent_recorder=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// Runs the program; the exit status is as each command names it.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    start_log();
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &cli.common),
+        Command::Daemon(args) => daemon::run(args, &cli.common),
+        Command::Sessions(args) => sessions::run(args, &cli.common),
+        Command::Kill(args) => sessions::act(args, Act::Kill, &cli.common),
+        Command::Freeze(args) => sessions::act(args, Act::Freeze, &cli.common),
+        Command::Resume(args) => sessions::act(args, Act::Resume, &cli.common),
         Command::Replay(args) => replay::run(args, &cli.common),
+        Command::Config(args) => config::run(args, &cli.common),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "agent-recorder",
+                &mut std::io::stdout(),
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => manual(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("agent-recorder: {error}");

@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::setup::Setting;
 use super::{Common, Error};
 use crate::replay::{Reader, SessionChoice, TextWriter, Tree, to_json};
 use crate::spool::Store;
@@ -38,10 +39,14 @@ const LOSS: u8 = 3;
 
 /// 0; 3 when what was shown has gaps.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
-    let directory = args
-        .store
-        .clone()
-        .unwrap_or_else(|| common.state_dir().join("spool"));
+    let directory = match &args.store {
+        Some(store) => store.clone(),
+        None => Setting::load(common)?
+            .config
+            .recorder
+            .state_dir
+            .join("spool"),
+    };
     let store = Store::open(&directory)?;
     let choice = match args.session.as_str() {
         "last" => SessionChoice::Last,

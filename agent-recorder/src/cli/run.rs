@@ -5,13 +5,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
 
-use agent_recorder_abi::state::{GUARD_KILL, GuardConfig};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, waitpid};
 
+use super::setup::Setting;
 use super::{Common, Error};
-use crate::kernel;
+use crate::control::{self, Client};
 use crate::record::SessionId;
-use crate::recorder::{Recorder, Setup};
+use crate::recorder::Recorder;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -34,27 +34,47 @@ pub struct Args {
 
 /// Exit status is the command's, 128 + signal when it was killed.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
-    let setup = Setup {
-        kernel: kernel::Options {
-            priority_ring_bytes: 8 << 20,
-            bulk_ring_bytes: 16 << 20,
-            guard: GuardConfig {
-                action: GUARD_KILL,
-                limit: 64,
-                window: 10_000_000_000,
-            },
-            rules: Vec::new(),
-        },
-        rules: Vec::new(),
-        spool: common.state_dir().join("spool"),
-    };
-    let mut recorder = Recorder::start(setup)?;
+    let setting = Setting::load(common)?;
+    let socket = control::socket_path(&setting.config.recorder.state_dir);
+    match Client::connect(&socket) {
+        Ok(client) => run_with_daemon(args, client),
+        Err(control::Error::NoDaemon { .. }) => run_alone(args, &setting),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn run_with_daemon(args: &Args, mut client: Client) -> Result<ExitCode, Error> {
+    let child = Child::spawn(&args.command)?;
+    let id = client.register(child.pid(), agent_name(args), &args.name)?;
+    let status = child.release()?.wait()?;
+    let session = client.wait(id)?;
+    summarise(id, session.records, session.files_destroyed, session.killed);
+    Ok(exit_code(status))
+}
+
+fn run_alone(args: &Args, setting: &Setting) -> Result<ExitCode, Error> {
+    let mut recorder = Recorder::start(setting.recorder())?;
     let child = Child::spawn(&args.command)?;
     let id = recorder.register(child.pid(), agent_name(args), &args.name)?;
-    let status = child.release_and_wait(&mut recorder)?;
+    recorder.watch(child.process.as_fd())?;
+    let child = child.release()?;
+    while !recorder.step()? {}
+    let status = child.wait()?;
     recorder.finish()?;
-    summarise(&recorder, id);
+    if let Some(session) = recorder.sessions().ended().find(|session| session.id == id) {
+        let totals = session.totals;
+        summarise(id, totals.records, totals.files_destroyed, session.killed);
+    }
     Ok(exit_code(status))
+}
+
+fn summarise(id: SessionId, records: u64, destroyed: u64, killed: bool) {
+    let end = if killed {
+        ", ended by the guard or an operator"
+    } else {
+        ""
+    };
+    eprintln!("agent-recorder: session {id}: {records} records, {destroyed} files destroyed{end}");
 }
 
 /// The agent's name, by default the command's.
@@ -68,22 +88,6 @@ fn agent_name(args: &Args) -> &str {
         .and_then(|command| command.to_str())
         .unwrap_or_default();
     command.rsplit('/').next().unwrap_or_default()
-}
-
-fn summarise(recorder: &Recorder, id: SessionId) {
-    let Some(session) = recorder.sessions().ended().find(|session| session.id == id) else {
-        return;
-    };
-    let totals = session.totals;
-    let end = if session.killed {
-        ", stopped by the guard"
-    } else {
-        ""
-    };
-    eprintln!(
-        "agent-recorder: session {id}: {} records, {} processes, {} files destroyed{end}",
-        totals.records, totals.processes, totals.files_destroyed
-    );
 }
 
 fn exit_code(status: WaitStatus) -> ExitCode {
@@ -144,22 +148,34 @@ impl Child {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    fn release_and_wait(self, recorder: &mut Recorder) -> Result<WaitStatus, Error> {
-        let wait = |errno: rustix::io::Errno| Error::System {
-            what: "wait for the command".to_owned(),
-            source: errno.into(),
-        };
-        recorder.watch(self.process.as_fd())?;
-        rustix::io::write(&self.gate, b"x").map_err(wait)?;
-        drop(self.gate);
-        while !recorder.step()? {}
+    /// Lets it exec.
+    fn release(self) -> Result<Released, Error> {
+        rustix::io::write(&self.gate, b"x").map_err(waiting)?;
+        Ok(Released { pid: self.pid })
+    }
+}
+
+/// A child that runs.
+struct Released {
+    pid: Pid,
+}
+
+impl Released {
+    fn wait(self) -> Result<WaitStatus, Error> {
         loop {
             if let Some((_, status)) =
-                waitpid(Some(self.pid), WaitOptions::empty()).map_err(wait)?
+                waitpid(Some(self.pid), WaitOptions::empty()).map_err(waiting)?
             {
                 return Ok(status);
             }
         }
+    }
+}
+
+fn waiting(errno: rustix::io::Errno) -> Error {
+    Error::System {
+        what: "wait for the command".to_owned(),
+        source: errno.into(),
     }
 }
 

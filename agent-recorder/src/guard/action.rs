@@ -48,6 +48,24 @@ pub fn kill(tags: &Tags, session: SessionNumber) -> Killed {
     killed
 }
 
+/// Sends a signal to every member, pass by pass until one meets nobody new: a
+/// member can fork before its signal reaches it. Those that got it.
+pub fn signal_all(tags: &Tags, session: SessionNumber, signal: Signal) -> BTreeSet<u32> {
+    let mut reached = BTreeSet::new();
+    for _ in 0..MAX_PASSES {
+        let before = reached.len();
+        for (pid, process) in members(tags, session) {
+            if !reached.contains(&pid) && pidfd_send_signal(&process, signal).is_ok() {
+                reached.insert(pid);
+            }
+        }
+        if reached.len() == before {
+            break;
+        }
+    }
+    reached
+}
+
 /// The session's processes that have not ended.
 fn members(tags: &Tags, session: SessionNumber) -> Vec<(u32, OwnedFd)> {
     let Ok(entries) = std::fs::read_dir("/proc") else {

@@ -5,4 +5,4 @@
 
 mod action;
 
-pub use action::{Killed, kill};
+pub use action::{Killed, kill, signal_all};

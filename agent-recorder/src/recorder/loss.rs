@@ -19,6 +19,11 @@ pub(super) struct LossLedger {
 }
 
 impl LossLedger {
+    /// All that was told of.
+    pub(super) fn total(&self) -> u64 {
+        self.told.lost.iter().sum::<u64>() + self.told_damaged + self.told_pending
+    }
+
     /// A loss record's content for each stage that lost something since the last call.
     pub(super) fn news(&mut self, now: &Counters) -> Vec<proto::Loss> {
         let mut losses = Vec::new();

@@ -3,6 +3,8 @@
 //!
 //! Not here: what any room decides. This is the corridor between them.
 
+mod adopt;
+mod commands;
 mod loss;
 
 use std::os::fd::BorrowedFd;
@@ -65,6 +67,7 @@ pub struct Recorder {
     next_session: SessionNumber,
     last_sync: Instant,
     unsynced: bool,
+    waiters: Vec<commands::Waiter>,
 }
 
 impl Recorder {
@@ -88,6 +91,7 @@ impl Recorder {
             next_session: USER_SESSION,
             last_sync: Instant::now(),
             unsynced: false,
+            waiters: Vec::new(),
         };
         recorder.tell("recorder_start", PROFILE)?;
         Ok(recorder)
@@ -280,11 +284,20 @@ impl Recorder {
 
     fn end(&mut self, number: SessionNumber, reason: proto::EndReason) -> Result<(), Error> {
         self.tell_losses()?;
+        let id = self
+            .tracker
+            .registry
+            .get_mut(number)
+            .map(|session| session.id);
         let totals = loss::totals(&self.kernel.counters()?, &self.delivered);
         let records = self.tracker.end_session(number, reason, totals);
         self.store(records)?;
         self.kernel.end_session(number);
-        self.sync()
+        self.sync()?;
+        if let Some(id) = id {
+            self.answer_waiters(id);
+        }
+        Ok(())
     }
 
     fn tell_losses(&mut self) -> Result<(), Error> {

@@ -4,6 +4,7 @@
 //! Not here: how events get out of the kernel (`kernel`), who is killed
 //! (`guard`), numbers and storage (`record`, `spool`).
 
+pub mod agents;
 pub mod authority;
 mod path;
 mod pending;

@@ -1,0 +1,138 @@
+//! `daemon`: the recorder, in the foreground.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::setup::Setting;
+use super::{Common, Error};
+use crate::control::{self, Receiver, Request, Sender};
+use crate::recorder::Recorder;
+
+/// Arguments of `daemon`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Ends with SIGTERM or SIGINT; the sessions that still run are then told of as detached.
+pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
+    let setting = Setting::load(common)?;
+    let _lock = lock(&setting.config.recorder.state_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|source| Error::System {
+            what: "start the asynchronous runtime".to_owned(),
+            source,
+        })?;
+    let (requests, inbox) = control::queue()?;
+    let mut recorder = Recorder::start(setting.recorder())?;
+    recorder.watch(inbox.descriptor())?;
+    recorder.adopt(&setting.rules)?;
+    let socket = control::socket_path(&setting.config.recorder.state_dir);
+    let guard = runtime.enter();
+    let server = control::serve(&socket, requests.clone())?;
+    stop_on_signal(requests)?;
+    drop(guard);
+    tell_systemd("READY=1");
+    tracing::info!("recording; control socket {}", socket.display());
+    let result = carry(&mut recorder, &inbox);
+    tell_systemd("STOPPING=1");
+    drop(server);
+    let finished = recorder.finish();
+    result?;
+    finished?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn carry(recorder: &mut Recorder, inbox: &Receiver) -> Result<(), Error> {
+    loop {
+        if recorder.step()? {
+            for request in inbox.take() {
+                if recorder.serve(request)? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+fn stop_on_signal(requests: Sender) -> Result<(), Error> {
+    let failed = |source| Error::System {
+        what: "watch for signals".to_owned(),
+        source,
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        requests.send(Request::Stop);
+    });
+    Ok(())
+}
+
+/// One daemon a state directory: the lock is the kernel's, the number in the file is for the message.
+fn lock(state_dir: &Path) -> Result<File, Error> {
+    let system = |what: &str| {
+        let what = format!("{what} {}", state_dir.display());
+        move |source| Error::System { what, source }
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state_dir)
+        .map_err(system("make the state directory"))?;
+    let path = state_dir.join("daemon.lock");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(system("open the lock in"))?;
+    if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        file.read_to_string(&mut holder)
+            .map_err(system("read the lock in"))?;
+        return Err(Error::Running {
+            pid: holder.trim().to_owned(),
+            state_dir: state_dir.to_owned(),
+        });
+    }
+    file.set_len(0).map_err(system("write the lock in"))?;
+    file.rewind().map_err(system("write the lock in"))?;
+    write!(file, "{}", std::process::id()).map_err(system("write the lock in"))?;
+    Ok(file)
+}
+
+/// sd_notify(3): a datagram to the socket that NOTIFY_SOCKET names; nobody there is no error.
+fn tell_systemd(state: &str) {
+    use std::os::linux::net::SocketAddrExt as _;
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let name = name.into_encoded_bytes();
+    let Ok(socket) = UnixDatagram::unbound() else {
+        return;
+    };
+    let sent = match name.strip_prefix(b"@") {
+        Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name)
+            .and_then(|address| socket.send_to_addr(state.as_bytes(), &address)),
+        None => {
+            use std::os::unix::ffi::OsStrExt as _;
+            socket.send_to(state.as_bytes(), std::ffi::OsStr::from_bytes(&name))
+        }
+    };
+    if let Err(error) = sent {
+        tracing::warn!("cannot notify systemd: {error}");
+    }
+}

@@ -1,0 +1,320 @@
+//! The configuration: a TOML file over built-in defaults, every key checked.
+//!
+//! Not here: what the values mean to the rooms that use them.
+
+mod error;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agent_recorder_abi::limits::MAX_LIMIT;
+use serde::{Deserialize, Serialize};
+
+pub use error::Error;
+
+/// Where it is looked for when none is named.
+pub const DEFAULT_FILE: &str = "/etc/agent-recorder/config.toml";
+/// Where spool, keys and control socket are by default.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/agent-recorder";
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The recorder itself.
+    pub recorder: Recorder,
+    /// The kernel side.
+    pub kernel: Kernel,
+    /// The guard.
+    pub guard: Guard,
+    /// The collector.
+    pub stream: Stream,
+    /// The built-in rules.
+    pub agents: Agents,
+    /// Rules beyond the built-in ones.
+    #[serde(rename = "agent", skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<AgentRule>,
+}
+
+/// `[recorder]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recorder {
+    /// Spool, keys and control socket.
+    pub state_dir: PathBuf,
+    /// Which hooks to use.
+    pub profile: Profile,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            state_dir: DEFAULT_STATE_DIR.into(),
+            profile: Profile::Auto,
+        }
+    }
+}
+
+/// The set of kernel hooks in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// The strongest that this kernel allows.
+    #[default]
+    Auto,
+    /// BPF LSM decides.
+    Lsm,
+    /// fmod_ret decides.
+    Fentry,
+    /// Tracepoints record, and kill at the exit of a call.
+    Tracepoint,
+}
+
+/// `[kernel]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kernel {
+    /// Ring of exec, exit, fork, deletes and the guard, bytes.
+    pub priority_ring_bytes: u32,
+    /// Ring of all else, bytes.
+    pub bulk_ring_bytes: u32,
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self {
+            priority_ring_bytes: 8 << 20,
+            bulk_ring_bytes: 16 << 20,
+        }
+    }
+}
+
+/// `[guard]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Guard {
+    /// What happens at the limit.
+    pub action: GuardAction,
+    /// Files that a session may delete within the window.
+    pub limit: u64,
+    /// The window.
+    #[serde(with = "duration")]
+    pub window: Duration,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            action: GuardAction::Kill,
+            limit: 64,
+            window: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What happens at the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuardAction {
+    /// Nothing is counted.
+    Off,
+    /// It is recorded.
+    Alert,
+    /// The session ends.
+    Kill,
+}
+
+/// `[stream]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stream {
+    /// `http://HOST:PORT`; absent: everything stays on the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collector: Option<String>,
+    /// How long a recorder that ends waits for the collector's acknowledgement.
+    #[serde(with = "duration")]
+    pub drain: Duration,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            collector: None,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// `[agents]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agents {
+    /// Whether the built-in rules are used.
+    pub builtin: bool,
+    /// Agents whose built-in rules are not.
+    pub disable: Vec<String>,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self {
+            builtin: true,
+            disable: Vec::new(),
+        }
+    }
+}
+
+/// `[[agent]]`: any one pattern makes it that agent.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentRule {
+    /// The agent's name.
+    pub name: String,
+    /// Last components of program files.
+    #[serde(default)]
+    pub executables: Vec<String>,
+    /// Last one or two components of a script among the first arguments.
+    #[serde(default)]
+    pub scripts: Vec<String>,
+    /// `NAME=value` or `NAME`.
+    #[serde(default)]
+    pub environment: Vec<String>,
+}
+
+impl Config {
+    /// Reads `file`, or [`DEFAULT_FILE`] where that exists, or takes the defaults.
+    ///
+    /// # Errors
+    ///
+    /// A named file is missing, or something in it is wrong: one line that says where and what.
+    pub fn load(file: Option<&Path>) -> Result<Self, Error> {
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if file.is_none() && error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(source) => {
+                return Err(Error::Read {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        };
+        Self::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        let config: Self =
+            toml::from_str(text).map_err(|error| Error::syntax(path, text, &error))?;
+        config
+            .check()
+            .map_err(|(key, why)| Error::value(path, text, key, why))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        for (key, bytes) in [
+            ("priority_ring_bytes", self.kernel.priority_ring_bytes),
+            ("bulk_ring_bytes", self.kernel.bulk_ring_bytes),
+        ] {
+            if !bytes.is_power_of_two() || !(1 << 16..=1 << 30).contains(&bytes) {
+                return Err((
+                    key,
+                    "must be a power of two from 65536 to 1073741824".to_owned(),
+                ));
+            }
+        }
+        if !(1..=MAX_LIMIT as u64).contains(&self.guard.limit) {
+            return Err(("limit", format!("must be from 1 to {MAX_LIMIT}")));
+        }
+        if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&self.guard.window) {
+            return Err(("window", "must be from 100ms to 1h".to_owned()));
+        }
+        if let Some(collector) = &self.stream.collector
+            && !collector.starts_with("http://")
+        {
+            return Err(("collector", "must be http://HOST:PORT".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The whole as TOML.
+    pub fn to_toml(&self) -> String {
+        // Strings, numbers and tables only: what can be read can be written.
+        toml::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Durations as people write them: "10s", "500ms", "1h".
+mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let span: jiff::SignedDuration = text.parse().map_err(|_| {
+            D::Error::custom(format!(
+                "{text:?} is no duration: write \"10s\" or \"500ms\""
+            ))
+        })?;
+        span.try_into()
+            .map_err(|_| D::Error::custom("a duration cannot be negative"))
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{}ms", duration.as_millis()))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn complaint(text: &str) -> String {
+        Config::parse(Path::new("c.toml"), text)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn defaults_read_back_as_they_were_written() {
+        let config = Config::default();
+        assert_eq!(
+            Config::parse(Path::new("c.toml"), &config.to_toml()).unwrap(),
+            config
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_line_with_its_place() {
+        for (text, place) in [
+            ("[guard]\nlimt = 5\n", "c.toml:2:1: "),
+            ("[guard]\nlimit = \"many\"\n", "c.toml:2:9: "),
+            ("[guard]\nlimit = 0\n", "c.toml:2:1: "),
+            ("[guard]\nwindow = \"soon\"\n", "c.toml:2:10: "),
+            ("[kernel]\n\nbulk_ring_bytes = 100000\n", "c.toml:3:1: "),
+            ("[guard\n", "c.toml:1:7: "),
+        ] {
+            let complaint = complaint(text);
+            assert!(
+                complaint.starts_with(place) && !complaint.contains('\n'),
+                "{complaint}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_named_file_must_be_there() {
+        assert!(Config::load(Some(Path::new("/no/such/file"))).is_err());
+    }
+}

@@ -1,0 +1,124 @@
+//! The command line's side of the socket, as plain blocking calls.
+
+use std::path::Path;
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{Act, Error};
+use crate::record::{SessionId, proto};
+use proto::control_client::ControlClient;
+
+/// A connection to the daemon.
+#[derive(Debug)]
+pub struct Client {
+    runtime: Runtime,
+    client: ControlClient<Channel>,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// No daemon answers there.
+    pub fn connect(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Socket {
+            what: "connect to",
+            path: path.to_owned(),
+            source,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let socket = path.to_owned();
+        // The address is not used: a unix socket has none.
+        let endpoint = Endpoint::from_static("http://control");
+        let connector = tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        let channel = runtime.block_on(endpoint.connect_with_connector(connector));
+        let channel = channel.map_err(|_| Error::NoDaemon {
+            path: path.to_owned(),
+        })?;
+        Ok(Self {
+            runtime,
+            client: ControlClient::new(channel),
+        })
+    }
+
+    /// Puts a child into a session.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refuses.
+    pub fn register(&mut self, pid: u32, agent: &str, name: &str) -> Result<SessionId, Error> {
+        let request = proto::RegisterRequest {
+            pid,
+            name: name.to_owned(),
+            agent: agent.to_owned(),
+        };
+        let response = self
+            .runtime
+            .block_on(self.client.register(request))
+            .map_err(refused)?;
+        SessionId::from_bytes(&response.into_inner().session_id)
+            .ok_or_else(|| Error::Refused("it gave no session id".to_owned()))
+    }
+
+    /// Waits until a session has ended.
+    ///
+    /// # Errors
+    ///
+    /// The daemon does not know it.
+    pub fn wait(&mut self, session: SessionId) -> Result<proto::SessionInfo, Error> {
+        let request = proto::WaitRequest {
+            session_id: session.to_bytes(),
+        };
+        let response = self
+            .runtime
+            .block_on(self.client.wait(request))
+            .map_err(refused)?;
+        Ok(response.into_inner().session.unwrap_or_default())
+    }
+
+    /// Those that run.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refuses.
+    pub fn sessions(&mut self) -> Result<Vec<proto::SessionInfo>, Error> {
+        let response = self
+            .runtime
+            .block_on(self.client.sessions(proto::SessionsRequest {}))
+            .map_err(refused)?;
+        Ok(response.into_inner().sessions)
+    }
+
+    /// Kills, freezes or resumes a session.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refuses.
+    pub fn act(&mut self, session: SessionId, act: Act) -> Result<proto::ActionResponse, Error> {
+        let request = proto::SessionRequest {
+            session_id: session.to_bytes(),
+        };
+        let response = self.runtime.block_on(async {
+            match act {
+                Act::Kill => self.client.kill(request).await,
+                Act::Freeze => self.client.freeze(request).await,
+                Act::Resume => self.client.resume(request).await,
+            }
+        });
+        Ok(response.map_err(refused)?.into_inner())
+    }
+}
+
+fn refused(status: tonic::Status) -> Error {
+    Error::Refused(status.message().to_owned())
+}

@@ -1,0 +1,157 @@
+//! Agents that ran before the recorder did: found by the same rules in /proc,
+//! and tagged with all their descendants, also those that fork meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use agent_recorder_abi::state::{SessionNumber, Tag};
+
+use super::{Error, Recorder};
+use crate::record::proto;
+use crate::session::agents::RuleSet;
+use crate::session::{self, Begin, authority};
+
+/// Passes over /proc: each finds the children that were made during the one before; a pass that finds none ends it.
+const MAX_PASSES: usize = 20;
+
+impl Recorder {
+    /// Finds and tags running agents. From before the first look until the end
+    /// the kernel remembers every fork outside sessions, so that a descendant
+    /// is known also when its parent has ended.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's maps cannot be written.
+    pub fn adopt(&mut self, rules: &RuleSet) -> Result<(), Error> {
+        self.kernel.set_adopting(true)?;
+        let result = self.adopt_all(rules);
+        self.kernel.set_adopting(false)?;
+        result
+    }
+
+    fn adopt_all(&mut self, rules: &RuleSet) -> Result<(), Error> {
+        let mut parents = processes();
+        let roots = self.begin_adopted(rules, &parents)?;
+        let mut members: BTreeMap<u32, SessionNumber> = BTreeMap::new();
+        for _ in 0..MAX_PASSES {
+            parents.extend(self.kernel.lineage()?);
+            parents.extend(processes());
+            let mut new = 0;
+            for &pid in parents.keys() {
+                if members.contains_key(&pid) {
+                    continue;
+                }
+                let Some(number) = session_of(pid, &parents, &roots) else {
+                    continue;
+                };
+                new += 1;
+                members.insert(pid, number);
+                // Gone meanwhile: nothing to tag, and its children are in the lineage.
+                if self
+                    .kernel
+                    .tags()
+                    .set_process(
+                        pid,
+                        Tag {
+                            session: number,
+                            image: session::boot_ns(),
+                        },
+                    )
+                    .is_ok()
+                {
+                    self.tracker.join(number, pid);
+                }
+            }
+            if new == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A session for each outermost agent.
+    fn begin_adopted(
+        &mut self,
+        rules: &RuleSet,
+        parents: &HashMap<u32, u32>,
+    ) -> Result<BTreeMap<u32, SessionNumber>, Error> {
+        let names = rules.names();
+        let agents: BTreeMap<u32, u32> = parents
+            .keys()
+            .filter_map(|&pid| Some((pid, match_process(rules, pid)?)))
+            .collect();
+        let known: BTreeSet<u32> = agents.keys().copied().collect();
+        let mut roots = BTreeMap::new();
+        for (&pid, &rule) in &agents {
+            let mut ancestors = ancestors(pid, parents).skip(1);
+            if ancestors.any(|ancestor| known.contains(&ancestor)) {
+                continue;
+            }
+            let Some(name) = (rule as usize)
+                .checked_sub(1)
+                .and_then(|index| names.get(index))
+            else {
+                continue;
+            };
+            self.next_session += 1;
+            let number = self.next_session;
+            self.kernel.begin_session(number)?;
+            self.tracker.begin_session(Begin {
+                number,
+                agent: name.agent.clone(),
+                rule: name.rule.clone(),
+                name: String::new(),
+                origin: proto::Origin::Adopted,
+                root: pid,
+                authority: authority::of_process(pid),
+            });
+            roots.insert(pid, number);
+        }
+        Ok(roots)
+    }
+}
+
+/// Process → parent, of all there are.
+fn processes() -> HashMap<u32, u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return HashMap::new();
+    };
+    entries
+        .filter_map(|entry| {
+            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let parent = status
+                .lines()
+                .find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())?;
+            Some((pid, parent))
+        })
+        .collect()
+}
+
+/// From a process outwards, itself first; a loop of stale entries ends it.
+fn ancestors(pid: u32, parents: &HashMap<u32, u32>) -> impl Iterator<Item = u32> {
+    let mut seen = BTreeSet::new();
+    std::iter::successors(Some(pid), |pid| parents.get(pid).copied())
+        .take_while(move |pid| *pid != 0 && seen.insert(*pid))
+}
+
+fn session_of(
+    pid: u32,
+    parents: &HashMap<u32, u32>,
+    roots: &BTreeMap<u32, SessionNumber>,
+) -> Option<SessionNumber> {
+    ancestors(pid, parents).find_map(|ancestor| roots.get(&ancestor).copied())
+}
+
+fn match_process(rules: &RuleSet, pid: u32) -> Option<u32> {
+    let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let exe: PathBuf = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let (cmdline, environ) = (read("cmdline"), read("environ"));
+    let argv: Vec<&[u8]> = split(&cmdline);
+    rules.match_program(exe.as_os_str().as_encoded_bytes(), &argv, &split(&environ))
+}
+
+fn split(strings: &[u8]) -> Vec<&[u8]> {
+    let strings = strings.strip_suffix(b"\0").unwrap_or(strings);
+    strings.split(|&byte| byte == 0).collect()
+}

@@ -1,0 +1,331 @@
+//! Who is an agent: the built-in rules, those of the configuration, and their
+//! form for the kernel.
+//!
+//! The kernel compares a program's file name, its first arguments and its
+//! environment with these; here the same is done for programs that ran before
+//! the recorder did.
+
+use agent_recorder_abi::limits::{MAX_RULES, PATTERN_BYTES, SCRIPT_ARGS};
+use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
+
+use super::RuleName;
+use crate::config::{AgentRule, Config};
+
+/// A built-in agent: its programs, its scripts, its marks in the environment.
+type Builtin = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+/// Names of programs that are also words of other trades (`q`, `pi`, `amp`,
+/// `goose`, `droid`, `cline`) are left out: those agents are known by their
+/// marks. Editors are no agents: their terminals are a person's.
+const BUILTIN: &[Builtin] = &[
+    (
+        "claude-code",
+        &["claude", "claude.exe"],
+        &["claude-code/cli.js", "claude-code/cli-wrapper.cjs"],
+        &["CLAUDECODE=1"],
+    ),
+    (
+        "codex",
+        &["codex"],
+        &["bin/codex.js"],
+        &["CODEX_THREAD_ID", "CODEX_SANDBOX"],
+    ),
+    (
+        "gemini-cli",
+        &["gemini"],
+        &["bundle/gemini.js"],
+        &["GEMINI_CLI=1"],
+    ),
+    (
+        "qwen-code",
+        &["qwen"],
+        &["qwen-code/cli.js", "qwen-code/cli-entry.js"],
+        &["QWEN_CODE=1"],
+    ),
+    ("kiro", &["kiro-cli"], &[], &[]),
+    ("cursor", &["cursor-agent"], &[], &["CURSOR_AGENT"]),
+    (
+        "copilot",
+        &["copilot"],
+        &["copilot/index.js"],
+        &[
+            "COPILOT_CLI",
+            "COPILOT_AGENT",
+            "AI_AGENT=github-copilot-cli",
+        ],
+    ),
+    (
+        "opencode",
+        &["opencode"],
+        &["bin/opencode"],
+        &["OPENCODE=1"],
+    ),
+    ("amp", &[], &[], &["AGENT=amp", "AMP_CURRENT_THREAD_ID"]),
+    ("crush", &[], &[], &["CRUSH=1", "AGENT=crush"]),
+    ("auggie", &["auggie"], &[], &["AUGMENT_AGENT=1"]),
+    ("aider", &["aider"], &["bin/aider"], &[]),
+    ("goose", &[], &[], &["GOOSE_TERMINAL"]),
+    ("junie", &[], &[], &["JUNIE_DATA"]),
+    ("pi", &[], &[], &["PI_CODING_AGENT=true"]),
+    ("openhands", &["openhands"], &[], &[]),
+    ("antigravity", &[], &[], &["ANTIGRAVITY_AGENT"]),
+    // The proposed standard: AI_AGENT=name or name@version.
+    ("agent", &[], &[], &["AI_AGENT"]),
+];
+
+/// One pattern of one agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    agent: String,
+    key: RuleKey,
+}
+
+/// A rule that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the rule {pattern:?} of the agent {agent:?} {why}")]
+pub struct Error {
+    agent: String,
+    pattern: String,
+    why: &'static str,
+}
+
+/// All rules; numbers count from 1.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+}
+
+impl RuleSet {
+    /// The configuration's rules first, then the built-in ones that it keeps.
+    ///
+    /// # Errors
+    ///
+    /// A pattern is too long or too short, or there are too many.
+    pub fn from_config(config: &Config) -> Result<Self, Error> {
+        let mut set = Self::default();
+        for AgentRule {
+            name,
+            executables,
+            scripts,
+            environment,
+        } in &config.rules
+        {
+            set.add(name, executables, scripts, environment)?;
+        }
+        if config.agents.builtin {
+            for (name, executables, scripts, environment) in BUILTIN {
+                if !config
+                    .agents
+                    .disable
+                    .iter()
+                    .any(|disabled| disabled == name)
+                {
+                    set.add(name, executables, scripts, environment)?;
+                }
+            }
+        }
+        Ok(set)
+    }
+
+    fn add<S: AsRef<str>>(
+        &mut self,
+        agent: &str,
+        executables: &[S],
+        scripts: &[S],
+        environment: &[S],
+    ) -> Result<(), Error> {
+        let executables = executables
+            .iter()
+            .map(|pattern| (EXECUTABLE, pattern.as_ref()));
+        let scripts = scripts.iter().map(|pattern| (SCRIPT, pattern.as_ref()));
+        let environment = environment.iter().map(|pattern| {
+            let pattern = pattern.as_ref();
+            (
+                if pattern.contains('=') {
+                    ENVIRONMENT
+                } else {
+                    ENVIRONMENT_NAME
+                },
+                pattern,
+            )
+        });
+        for (kind, pattern) in executables.chain(scripts).chain(environment) {
+            let refuse = |why| Error {
+                agent: agent.to_owned(),
+                pattern: pattern.to_owned(),
+                why,
+            };
+            let key = key(kind, pattern.as_bytes())
+                .ok_or_else(|| refuse("is empty or longer than 47 bytes"))?;
+            if matches!(kind, ENVIRONMENT | ENVIRONMENT_NAME) && pattern.len() < 7 {
+                return Err(refuse(
+                    "is shorter than the 7 bytes that a mark of the environment needs",
+                ));
+            }
+            if kind == SCRIPT && pattern.split('/').count() > 2 {
+                return Err(refuse("has more than two components"));
+            }
+            if self.rules.len() >= MAX_RULES as usize {
+                return Err(refuse("is one more than the 256 that fit"));
+            }
+            self.rules.push(Rule {
+                agent: agent.to_owned(),
+                key,
+            });
+        }
+        Ok(())
+    }
+
+    /// As the kernel takes them; where two are equal, the first counts.
+    pub fn for_kernel(&self) -> Vec<(RuleKey, u32)> {
+        let mut keys: Vec<(RuleKey, u32)> = self
+            .rules
+            .iter()
+            .zip(1..)
+            .map(|(rule, number)| (rule.key, number))
+            .collect();
+        keys.reverse();
+        keys
+    }
+
+    /// As records name them, in the order of their numbers.
+    pub fn names(&self) -> Vec<RuleName> {
+        let name = |rule: &Rule| RuleName {
+            agent: rule.agent.clone(),
+            rule: describe(&rule.key),
+        };
+        self.rules.iter().map(name).collect()
+    }
+
+    /// The rule, by its number, that a program matches, with the kernel's meaning of matching.
+    pub fn match_program(&self, exe: &[u8], argv: &[&[u8]], environ: &[&[u8]]) -> Option<u32> {
+        let scripts = argv.iter().skip(1).take(SCRIPT_ARGS as usize - 1);
+        let candidates = std::iter::once((EXECUTABLE, last_components(exe, 1)))
+            .chain(scripts.flat_map(|argument| {
+                [
+                    (SCRIPT, last_components(argument, 1)),
+                    (SCRIPT, last_components(argument, 2)),
+                ]
+            }))
+            .chain(environ.iter().flat_map(|entry| {
+                let name = entry.split(|&byte| byte == b'=').next().unwrap_or_default();
+                [(ENVIRONMENT, *entry), (ENVIRONMENT_NAME, name)]
+            }));
+        candidates.into_iter().find_map(|(kind, pattern)| {
+            let key = key(kind, pattern)?;
+            (1..)
+                .zip(&self.rules)
+                .find(|(_, rule)| rule.key == key)
+                .map(|(number, _)| number)
+        })
+    }
+}
+
+fn last_components(path: &[u8], count: usize) -> &[u8] {
+    let mut slashes = path
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at);
+    slashes.nth(count - 1).map_or(path, |at| &path[at + 1..])
+}
+
+fn key(kind: u32, pattern: &[u8]) -> Option<RuleKey> {
+    if pattern.is_empty() || pattern.len() >= PATTERN_BYTES {
+        return None;
+    }
+    let mut bytes = [0; PATTERN_BYTES];
+    bytes[..pattern.len()].copy_from_slice(pattern);
+    // Below PATTERN_BYTES.
+    Some(RuleKey {
+        kind,
+        len: pattern.len() as u32,
+        pattern: bytes,
+    })
+}
+
+fn describe(key: &RuleKey) -> String {
+    let kind = match key.kind {
+        EXECUTABLE => "executable",
+        SCRIPT => "script",
+        _ => "environment",
+    };
+    format!(
+        "{kind}:{}",
+        String::from_utf8_lossy(&key.pattern[..key.len as usize])
+    )
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn matched(exe: &str, argv: &[&str], environ: &[&str]) -> Option<String> {
+        let rules = RuleSet::from_config(&Config::default()).unwrap();
+        let argv: Vec<&[u8]> = argv.iter().map(|text| text.as_bytes()).collect();
+        let environ: Vec<&[u8]> = environ.iter().map(|text| text.as_bytes()).collect();
+        let number = rules.match_program(exe.as_bytes(), &argv, &environ)?;
+        Some(rules.names()[number as usize - 1].rule.clone())
+    }
+
+    #[test]
+    fn agents_are_known_by_program_script_and_mark() {
+        assert_eq!(
+            matched("/opt/bin/claude", &["claude"], &[]).unwrap(),
+            "executable:claude"
+        );
+        let script = "/usr/lib/node_modules/@anthropic-ai/claude-code/cli.js";
+        assert_eq!(
+            matched("/usr/bin/node", &["node", "--x", script], &[]).unwrap(),
+            "script:claude-code/cli.js"
+        );
+        assert_eq!(
+            matched("/bin/sh", &["sh"], &["A=1", "CLAUDECODE=1"]).unwrap(),
+            "environment:CLAUDECODE=1"
+        );
+        assert_eq!(
+            matched("/bin/sh", &["sh"], &["AI_AGENT=new@1"]).unwrap(),
+            "environment:AI_AGENT"
+        );
+    }
+
+    #[test]
+    fn what_only_looks_like_an_agent_is_none() {
+        assert_eq!(
+            matched(
+                "/bin/cat",
+                &["cat", "claude.md"],
+                &["CLAUDECODE=0", "NOCLAUDECODE=1"]
+            ),
+            None
+        );
+        assert_eq!(matched("/home/claude/bin/ls", &["ls"], &[]), None);
+        assert_eq!(
+            matched("/usr/bin/node", &["node", "/srv/cli.js"], &[]),
+            None
+        );
+    }
+
+    #[test]
+    fn a_rule_that_the_kernel_cannot_hold_is_refused() {
+        let config = |pattern: &str| Config {
+            rules: vec![AgentRule {
+                name: "x".to_owned(),
+                executables: vec![],
+                scripts: vec![],
+                environment: vec![pattern.to_owned()],
+            }],
+            ..Config::default()
+        };
+        assert!(RuleSet::from_config(&config("A=1")).is_err());
+        assert!(RuleSet::from_config(&config(&"A".repeat(48))).is_err());
+        assert!(RuleSet::from_config(&config("MY_AGENT=1")).is_ok());
+    }
+}
