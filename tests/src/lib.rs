@@ -1,6 +1,8 @@
 //! What the end-to-end tests share: running the real binary on the real
 //! kernel, and comparing what it recorded with what was done.
 
+pub mod agents;
 pub mod compare;
+pub mod model;
 pub mod recorder;
 pub mod stimulus;

@@ -1,6 +1,7 @@
 //! `cargo xtask`: sets the machine up, builds, records a demonstration, tests
 //! and measures. Everything about the recorder itself is in the other crates.
 
+mod agents;
 mod bench;
 mod build;
 mod leftovers;
@@ -50,6 +51,8 @@ enum Command {
         /// Only tests whose name contains this; leaves out formatting and lints
         filter: Option<String>,
     },
+    /// Try the recorder on real agents, each installed from npm
+    Agents(agents::Args),
     /// Measure what recording costs a workload, and what the recorder costs its neighbours
     Bench(bench::Args),
     /// Print what of BPF, mounts, namespaces and cgroups is there now, as JSON
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Build { release } => build::command(release).map(|()| ExitCode::SUCCESS),
         Command::Run { command } => run::command(&command),
         Command::Test { filter } => test::command(filter.as_deref()),
+        Command::Agents(args) => agents::command(&args),
         Command::Bench(args) => bench::command(&args).map(|()| ExitCode::SUCCESS),
         Command::Snapshot => leftovers::print().map(|()| ExitCode::SUCCESS),
     };

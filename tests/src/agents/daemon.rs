@@ -1,0 +1,261 @@
+//! The daemon under test, and its records as `replay --format json` shows them.
+//!
+//! Knows the command line and the JSON of `design`, and of the inside only how
+//! a store is read for the names of its sessions.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use agent_recorder::record::SessionId;
+use agent_recorder::record::proto::record::Body;
+use agent_recorder::spool::{Item, Store};
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use super::ended_within;
+use crate::recorder::binary;
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks at whether the daemon still runs, or a session has ended.
+const PACE: Duration = Duration::from_millis(200);
+
+/// A daemon with a state directory of its own.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Child,
+    state: TempDir,
+}
+
+impl Daemon {
+    /// Starts a daemon and waits until it says that it is ready (sd_notify(3)).
+    pub fn start() -> anyhow::Result<Self> {
+        let state = tempfile::tempdir()?;
+        let socket = state.path().join("notify");
+        let notify = UnixDatagram::bind(&socket).context("listen for READY=1")?;
+        notify.set_read_timeout(Some(PACE))?;
+        let output = File::create(state.path().join("daemon.log"))?;
+        let process = command(state.path(), "daemon")?
+            .env("NOTIFY_SOCKET", &socket)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("start the daemon")?;
+        let daemon = Self { process, state };
+        let deadline = Instant::now() + START_LIMIT;
+        while Instant::now() < deadline && !ended_within(&daemon.process, Duration::ZERO)? {
+            if said_ready(&notify)? {
+                return Ok(daemon);
+            }
+        }
+        bail!("the daemon is not ready: {}", daemon.log());
+    }
+
+    /// The records of every session so far, one session after the other.
+    pub fn records(&self) -> anyhow::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for session in self.sessions()? {
+            records.extend(self.replay(session)?);
+        }
+        Ok(records)
+    }
+
+    fn sessions(&self) -> anyhow::Result<Vec<SessionId>> {
+        let store = Store::open(&self.state.path().join("spool"))?;
+        let mut sessions = Vec::new();
+        for stream in store.streams()? {
+            let mut cursor = store.cursor(stream)?;
+            while let Some(item) = cursor.next()? {
+                let Item::Record { record, .. } = item else {
+                    bail!("the spool is damaged: {item:?}");
+                };
+                if let Some(Body::SessionStart(_)) = record.body {
+                    let id = SessionId::from_bytes(&record.session_id);
+                    sessions.push(id.context("a session's start names no session")?);
+                }
+            }
+        }
+        Ok(sessions)
+    }
+
+    fn replay(&self, session: SessionId) -> anyhow::Result<Vec<Record>> {
+        let output = command(self.state.path(), "replay")?
+            .args(["--format", "json", &session.to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .context("run replay")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        // Status 3, records lost, is a failure as well: so little must not overrun anything.
+        ensure!(
+            output.status.success(),
+            "replay ended with {}: {said}",
+            output.status
+        );
+        let text = String::from_utf8(output.stdout).context("replay's output is UTF-8")?;
+        text.lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("a record: {line}")))
+            .collect()
+    }
+
+    /// Waits until each session that began has ended, stops the daemon, and
+    /// gives all its records.
+    pub fn finish(mut self) -> anyhow::Result<Vec<Record>> {
+        let deadline = Instant::now() + END_LIMIT;
+        while !all_ended(&self.records()?) && Instant::now() < deadline {
+            ensure!(
+                !ended_within(&self.process, PACE)?,
+                "the daemon ended by itself: {}",
+                self.log()
+            );
+        }
+        let records = self.records()?;
+        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
+        if !ended_within(&self.process, END_LIMIT)? {
+            bail!("the daemon outlives SIGTERM: {}", self.log());
+        }
+        let status = self.process.wait()?;
+        ensure!(
+            status.success(),
+            "the daemon failed, {status}: {}",
+            self.log()
+        );
+        Ok(records)
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.state.path().join("daemon.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It fails only when the daemon has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Whether the next message, if one comes, is `READY=1`.
+fn said_ready(notify: &UnixDatagram) -> anyhow::Result<bool> {
+    let mut message = [0; 4096];
+    match notify.recv(&mut message) {
+        Ok(length) => {
+            let text = String::from_utf8_lossy(&message[..length]);
+            Ok(text.lines().any(|line| line == "READY=1"))
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error).context("listen to the daemon"),
+    }
+}
+
+fn command(state: &Path, name: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(binary()?);
+    command.args([
+        OsStr::new(name),
+        OsStr::new("--state-dir"),
+        state.as_os_str(),
+    ]);
+    Ok(command)
+}
+
+fn all_ended(records: &[Record]) -> bool {
+    let begun = records
+        .iter()
+        .filter(|record| record.session_start.is_some())
+        .count();
+    let ended = records
+        .iter()
+        .filter(|record| record.session_end.is_some())
+        .count();
+    begun > 0 && begun == ended
+}
+
+/// One line of `replay --format json`, as far as these tests look.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(
+    missing_docs,
+    reason = "the interface section of the design names them"
+)]
+pub struct Record {
+    pub session_id: Option<String>,
+    pub time: String,
+    pub process: Option<Process>,
+    pub session_start: Option<SessionStart>,
+    pub session_end: Option<SessionEnd>,
+    pub exec: Option<Exec>,
+    pub fork: Option<Fork>,
+    pub file: Option<FileRecord>,
+    pub enforcement: Option<Enforcement>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct Process {
+    pub pid: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct SessionStart {
+    pub agent: String,
+    pub rule: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct SessionEnd {
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct Exec {
+    pub argv: Vec<String>,
+    #[serde(default)]
+    pub argv_truncated: bool,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct Fork {
+    pub child_pid: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct FileRecord {
+    pub op: String,
+    #[serde(default)]
+    pub path: String,
+    pub new_path: Option<String>,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct Enforcement {
+    pub action: String,
+    pub count: u64,
+    pub limit: u64,
+    #[serde(default)]
+    pub killed: Vec<u32>,
+    #[serde(default)]
+    pub survivors: u32,
+}

@@ -1,0 +1,58 @@
+//! Real agents, driven by the scripted model, recorded, and compared with
+//! what was ordered and with what strace saw.
+//!
+//! [`catalog`] says how each agent is started → [`install`] gets it from npm →
+//! [`stage`] lays out a project and runs it in a [`netns`] with loopback only,
+//! under [`strace`] → [`daemon`] is the daemon beside it → [`check`]
+//! compares the three accounts → [`trial`] does all this for one agent.
+//! The agents are test tools: nothing of theirs is committed or shipped.
+
+pub mod catalog;
+pub mod check;
+pub mod daemon;
+pub mod install;
+pub mod neighbour;
+pub mod netns;
+pub mod stage;
+pub mod strace;
+pub mod trial;
+
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// The folder of this build's executables, such as `target/debug`.
+fn build_folder() -> anyhow::Result<PathBuf> {
+    let mut folder = std::env::current_exe().context("find this executable")?;
+    folder.pop();
+    // Test executables lie one deeper than the others.
+    if folder.ends_with("deps") {
+        folder.pop();
+    }
+    Ok(folder)
+}
+
+/// An executable of this workspace, as cargo built it beside the running one.
+fn built(name: &str) -> anyhow::Result<PathBuf> {
+    let path = build_folder()?.join(name);
+    ensure!(
+        path.exists(),
+        "{} is not built: `cargo build --workspace` makes it",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Waits for a child's end; false when `limit` passed first.
+fn ended_within(child: &Child, limit: Duration) -> anyhow::Result<bool> {
+    let pid = Pid::from_child(child);
+    let handle = pidfd_open(pid, PidfdFlags::empty())
+        .with_context(|| format!("open a pidfd of {}", child.id()))?;
+    let limit = Timespec::try_from(limit)?;
+    let ready = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit))?;
+    Ok(ready > 0)
+}
