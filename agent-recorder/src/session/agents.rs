@@ -20,8 +20,9 @@ type Builtin = (
 );
 
 /// Names of programs that are also words of other trades (`q`, `pi`, `amp`,
-/// `goose`, `droid`, `cline`) are left out: those agents are known by their
-/// marks. Editors are no agents: their terminals are a person's.
+/// `goose`, `droid`) are left out: those agents are known by their marks, or as
+/// scripts of an interpreter. Editors are no agents: their terminals are a
+/// person's.
 const BUILTIN: &[Builtin] = &[
     (
         "claude-code",
@@ -50,7 +51,7 @@ const BUILTIN: &[Builtin] = &[
     ("kiro", &["kiro-cli"], &[], &[]),
     ("cursor", &["cursor-agent"], &[], &["CURSOR_AGENT"]),
     (
-        "copilot",
+        "copilot-cli",
         &["copilot"],
         &["copilot/index.js"],
         &[
@@ -71,7 +72,13 @@ const BUILTIN: &[Builtin] = &[
     ("aider", &["aider"], &["bin/aider"], &[]),
     ("goose", &[], &[], &["GOOSE_TERMINAL"]),
     ("junie", &[], &[], &["JUNIE_DATA"]),
-    ("pi", &[], &[], &["PI_CODING_AGENT=true"]),
+    (
+        "pi",
+        &[],
+        &["bin/pi", ".bin/pi"],
+        &["PI_CODING_AGENT=true"],
+    ),
+    ("cline", &["cline"], &["bin/cline", ".bin/cline"], &[]),
     ("openhands", &["openhands"], &[], &[]),
     ("antigravity", &[], &[], &["ANTIGRAVITY_AGENT"]),
     // The proposed standard: AI_AGENT=name or name@version.
