@@ -2,7 +2,9 @@
 //! kernel, and comparing what it recorded with what was done.
 
 pub mod agents;
+pub mod child;
 pub mod compare;
+pub mod daemon;
 pub mod model;
 pub mod recorder;
 pub mod stimulus;

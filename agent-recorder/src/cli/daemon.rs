@@ -9,11 +9,10 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::setup::Setting;
+use super::setup::{Setting, Streams};
 use super::{Common, Error};
 use crate::control::{self, Receiver, Request, Sender};
 use crate::recorder::Recorder;
-use crate::stream::Stream;
 
 /// Arguments of `daemon`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +23,7 @@ pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let setting = Setting::load(common)?;
     let _lock = lock(&setting.config.recorder.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+        .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|source| Error::System {
@@ -43,20 +42,26 @@ pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
     drop(guard);
     tell_systemd("READY=1");
     tracing::info!("recording; control socket {}", socket.display());
-    let result = carry(&mut recorder, &inbox, &streams);
+    let result = carry(&mut recorder, &inbox, streams.as_ref());
     tell_systemd("STOPPING=1");
     drop(server);
     let finished = recorder.finish();
     result?;
     finished?;
-    setting.drain(&runtime, streams, recorder.spool());
+    setting.drain(&runtime, streams, &recorder);
     Ok(ExitCode::SUCCESS)
 }
 
-fn carry(recorder: &mut Recorder, inbox: &Receiver, streams: &[Stream]) -> Result<(), Error> {
+fn carry(
+    recorder: &mut Recorder,
+    inbox: &Receiver,
+    streams: Option<&Streams>,
+) -> Result<(), Error> {
     loop {
         let asked = recorder.step()?;
-        streams.iter().for_each(Stream::more);
+        if let Some(streams) = streams {
+            streams.grown(recorder);
+        }
         if asked {
             for request in inbox.take() {
                 if recorder.serve(request)? {

@@ -55,7 +55,7 @@ fn run_with_daemon(args: &Args, mut client: Client) -> Result<ExitCode, Error> {
 fn run_alone(args: &Args, setting: &Setting) -> Result<ExitCode, Error> {
     let mut recorder = Recorder::start(setting.recorder())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+        .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|source| Error::System {
@@ -67,10 +67,14 @@ fn run_alone(args: &Args, setting: &Setting) -> Result<ExitCode, Error> {
     let id = recorder.register(child.pid(), agent_name(args), &args.name)?;
     let child = child.release()?;
     recorder.watch(child.process.as_fd())?;
-    while !recorder.step()? {}
+    while !recorder.step()? {
+        if let Some(streams) = &streams {
+            streams.grown(&recorder);
+        }
+    }
     let status = child.wait()?;
     recorder.finish()?;
-    setting.drain(&runtime, streams, recorder.spool());
+    setting.drain(&runtime, streams, &recorder);
     if let Some(session) = recorder.sessions().ended().find(|session| session.id == id) {
         let totals = session.totals;
         summarise(id, totals.records, totals.files_destroyed, session.killed);

@@ -5,11 +5,26 @@ use agent_recorder_abi::state::{GUARD_ALERT, GUARD_KILL, GuardConfig};
 use super::{Common, Error};
 use crate::config::{Config, GuardAction, Profile};
 use crate::kernel;
-use crate::recorder;
+use crate::recorder::{self, Recorder};
 use crate::session::agents::RuleSet;
 use crate::spool::{Spool, Store};
 use crate::stream::{self, Stream};
 use tokio::runtime::Runtime;
+
+/// What is sent to the collector.
+#[derive(Debug)]
+pub(super) struct Streams {
+    own: Stream,
+    /// Those that earlier recorders left; they no longer grow.
+    _earlier: Vec<Stream>,
+}
+
+impl Streams {
+    /// Says how far the recorder has come.
+    pub(super) fn grown(&self, recorder: &Recorder) {
+        self.own.grown(recorder.progress());
+    }
+}
 
 /// The configuration in force.
 #[derive(Debug)]
@@ -38,11 +53,9 @@ impl Setting {
     }
 
     /// Starts sending to the collector, if there is one: the recorder's own
-    /// stream, last, and before it those that earlier recorders left.
-    pub(super) fn start_streams(&self, runtime: &Runtime, spool: &Spool) -> Vec<Stream> {
-        let Some(collector) = &self.config.stream.collector else {
-            return Vec::new();
-        };
+    /// stream and those that earlier recorders left.
+    pub(super) fn start_streams(&self, runtime: &Runtime, spool: &Spool) -> Option<Streams> {
+        let collector = self.config.stream.collector.as_ref()?;
         let directory = self.config.recorder.state_dir.join("spool");
         // It was opened a moment ago; if it cannot be listed now, its own stream is sent all the same.
         let earlier = Store::open(&directory)
@@ -50,23 +63,30 @@ impl Setting {
             .unwrap_or_default();
         let own = spool.stream_id();
         let _inside = runtime.enter();
-        earlier
-            .into_iter()
-            .filter(|stream| *stream != own)
-            .chain([own])
-            .map(|stream| {
-                Stream::start(stream::Options {
-                    collector: collector.clone(),
-                    spool: directory.clone(),
-                    stream,
-                })
+        let start = |stream| {
+            Stream::start(stream::Options {
+                collector: collector.clone(),
+                spool: directory.clone(),
+                stream,
             })
-            .collect()
+        };
+        Some(Streams {
+            own: start(own),
+            _earlier: earlier
+                .into_iter()
+                .filter(|stream| *stream != own)
+                .map(start)
+                .collect(),
+        })
     }
 
     /// Gives the recorder's own stream its time to arrive.
-    pub(super) fn drain(&self, runtime: &Runtime, mut streams: Vec<Stream>, spool: &Spool) {
-        let Some(own) = streams.pop() else { return };
+    pub(super) fn drain(&self, runtime: &Runtime, streams: Option<Streams>, recorder: &Recorder) {
+        let Some(Streams { own, .. }) = streams else {
+            return;
+        };
+        own.grown(recorder.progress());
+        let spool = recorder.spool();
         let left = runtime.block_on(own.drain(spool.last_seq(), self.config.stream.drain));
         if left > 0 {
             tracing::warn!(

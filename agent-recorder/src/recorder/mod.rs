@@ -19,6 +19,7 @@ use crate::kernel::{self, Batch, Kernel, Rings, decode};
 use crate::record::{SessionId, proto};
 use crate::session::{self, Begin, Notice, RuleName, Tracker, authority};
 use crate::spool::{self, Spool};
+use crate::stream;
 use loss::LossLedger;
 
 /// An error that ends the recorder.
@@ -100,6 +101,14 @@ impl Recorder {
     /// The spool's stream folder.
     pub fn spool(&self) -> &Spool {
         &self.spool
+    }
+
+    /// What the stream's other end is told.
+    pub fn progress(&self) -> stream::Progress {
+        stream::Progress {
+            last: self.spool.last_seq(),
+            lost: self.loss.total(),
+        }
     }
 
     /// The sessions.

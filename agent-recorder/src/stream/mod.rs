@@ -9,12 +9,12 @@ mod sender;
 pub(crate) use sender::PROTOCOL;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::record::{Seq, StreamId};
+use crate::spool::Store;
 use sender::Sending;
 
 /// Where to, and what.
@@ -28,10 +28,19 @@ pub struct Options {
     pub stream: StreamId,
 }
 
+/// How far a recorder has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last record that can be read.
+    pub last: Seq,
+    /// Records lost since it started, by every cause.
+    pub lost: u64,
+}
+
 /// A stream on its way.
 #[derive(Debug)]
 pub struct Stream {
-    flushed: Arc<Notify>,
+    progress: watch::Sender<Progress>,
     acknowledged: watch::Receiver<Seq>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -39,19 +48,26 @@ pub struct Stream {
 impl Stream {
     /// Sends in the running tokio runtime, for ever.
     pub fn start(options: Options) -> Self {
-        let flushed = Arc::new(Notify::new());
+        let (progress, growth) = watch::channel(Progress {
+            last: durable(&options),
+            lost: 0,
+        });
         let (sender, acknowledged) = watch::channel(Seq::default());
-        let sending = Sending::new(options, Arc::clone(&flushed), sender);
+        let sending = Sending::new(options, growth, sender);
         Self {
-            flushed,
+            progress,
             acknowledged,
             task: tokio::spawn(sending.run()),
         }
     }
 
-    /// Says that there is more to read.
-    pub fn more(&self) {
-        self.flushed.notify_one();
+    /// Says how much there is to read, and what was lost.
+    pub fn grown(&self, progress: Progress) {
+        self.progress.send_if_modified(|known| {
+            let changed = *known != progress;
+            *known = progress;
+            changed
+        });
     }
 
     /// The last number that the collector has synced.
@@ -62,7 +78,6 @@ impl Stream {
     /// Waits until everything up to `last` is acknowledged, at most `limit`. How many records are left.
     pub async fn drain(mut self, last: Seq, limit: Duration) -> u64 {
         let deadline = Instant::now() + limit;
-        self.more();
         while *self.acknowledged.borrow() < last {
             let rest = deadline.saturating_duration_since(Instant::now());
             // Out of time, or the sender has ended: what is left stays in the spool.
@@ -76,6 +91,14 @@ impl Stream {
         self.task.abort();
         last.0.saturating_sub(self.acknowledged().0)
     }
+}
+
+/// What the spool held when sending began; 0 where nothing was durable yet.
+fn durable(options: &Options) -> Seq {
+    Store::open(&options.spool)
+        .ok()
+        .and_then(|store| store.head(options.stream))
+        .map_or(Seq::default(), |(durable, _)| durable)
 }
 
 /// The file beside a stream that says how far it is acknowledged.

@@ -1,15 +1,14 @@
 //! One stream, one connection at a time, for ever.
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 use tonic::{Status, Streaming};
 
-use super::{Options, acknowledged_path};
+use super::{Options, Progress, acknowledged_path};
 use crate::record::{Seq, proto};
 use crate::spool::{self, Cursor, Item, Store};
 use proto::ingest_client::IngestClient;
@@ -24,8 +23,6 @@ const BATCH_BYTES: usize = 1 << 20;
 const QUEUED_BATCHES: usize = 4;
 /// Silence is told of, so that it is not taken for health.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// The spool is looked at this often also when nobody said that it grew.
-const POLL: Duration = Duration::from_millis(200);
 /// Time between two tries, doubled each time.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(30);
@@ -55,25 +52,25 @@ impl From<Status> for Broken {
 
 pub(super) struct Sending {
     options: Options,
-    flushed: Arc<Notify>,
+    progress: watch::Receiver<Progress>,
     acknowledged: watch::Sender<Seq>,
 }
 
 impl Sending {
     pub(super) fn new(
         options: Options,
-        flushed: Arc<Notify>,
+        progress: watch::Receiver<Progress>,
         acknowledged: watch::Sender<Seq>,
     ) -> Self {
         Self {
             options,
-            flushed,
+            progress,
             acknowledged,
         }
     }
 
     /// Connects again and again.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let mut wait = RETRY_FIRST;
         let mut told = false;
         loop {
@@ -97,7 +94,7 @@ impl Sending {
         }
     }
 
-    async fn connection(&self) -> Result<(), Broken> {
+    async fn connection(&mut self) -> Result<(), Broken> {
         let mut client = IngestClient::connect(self.options.collector.clone())
             .await?
             .send_compressed(CompressionEncoding::Zstd)
@@ -129,7 +126,7 @@ impl Sending {
             hostname: read("/proc/sys/kernel/hostname"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             first_seq: 1,
-            last_seq: self.acknowledged.borrow().0,
+            last_seq: self.progress.borrow().last.0,
         }
     }
 
@@ -147,7 +144,7 @@ impl Sending {
 
     /// Sends what there is, and takes acknowledgements.
     async fn pump(
-        &self,
+        &mut self,
         cursor: &mut Cursor,
         outbox: &mpsc::Sender<proto::ToCollector>,
         inbox: &mut Streaming<proto::ToDaemon>,
@@ -158,7 +155,7 @@ impl Sending {
         loop {
             tokio::select! {
                 message = inbox.message() => match message?.and_then(|message| message.message) {
-                    Some(to_daemon::Message::Ack(ack)) => self.acknowledge(Seq(ack.durable_through).min(last_sent.max(*self.acknowledged.borrow())))?,
+                    Some(to_daemon::Message::Ack(ack)) => self.acknowledge(Seq(ack.durable_through).min(last_sent))?,
                     Some(to_daemon::Message::Refusal(refusal)) => tracing::error!("the collector refuses record {}: {}", refusal.seq, refusal.reason),
                     Some(to_daemon::Message::Welcome(_)) => return Err(Broken::Protocol),
                     None => return Err(Broken::Closed),
@@ -171,19 +168,36 @@ impl Sending {
                     }
                     batch = next_batch(cursor)?;
                 },
-                () = self.flushed.notified(), if batch.is_none() => batch = next_batch(cursor)?,
-                () = tokio::time::sleep(POLL), if batch.is_none() => batch = next_batch(cursor)?,
+                grown = self.progress.changed(), if batch.is_none() => {
+                    grown.map_err(|_| Broken::Closed)?;
+                    batch = next_batch(cursor)?;
+                },
                 _ = heartbeat.tick() => {
-                    let beat = proto::Heartbeat { last_seq: last_sent.0, lost: 0, time_unix_ns: 0 };
+                    let beat = self.heartbeat();
                     send(outbox, to_collector::Message::Heartbeat(beat)).await?;
                 },
             }
         }
     }
 
+    fn heartbeat(&self) -> proto::Heartbeat {
+        let progress = *self.progress.borrow();
+        let since_1970 = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        proto::Heartbeat {
+            last_seq: progress.last.0,
+            lost: progress.lost,
+            // Fits until the year 2262.
+            time_unix_ns: i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX),
+        }
+    }
+
     /// Never backwards, and never beyond what was sent: the caller sees to the second.
     fn acknowledge(&self, through: Seq) -> Result<(), io::Error> {
-        if through <= *self.acknowledged.borrow() {
+        // In a statement of its own: a borrow is a lock that the sending below would wait for.
+        let known = *self.acknowledged.borrow();
+        if through <= known {
             return Ok(());
         }
         std::fs::write(

@@ -11,8 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use super::build_folder;
 use super::catalog::Agent;
-use super::{build_folder, ended_within};
+use crate::child::ended_within;
 
 /// The largest package is 400 MB unpacked and takes some ten seconds here.
 const LIMIT: Duration = Duration::from_secs(300);

@@ -3,13 +3,12 @@
 //!
 //! [`catalog`] says how each agent is started → [`install`] gets it from npm →
 //! [`stage`] lays out a project and runs it in a [`netns`] with loopback only,
-//! under [`strace`] → [`daemon`] is the daemon beside it → [`check`]
+//! under [`strace`] → [`crate::daemon`] is the daemon beside it → [`check`]
 //! compares the three accounts → [`trial`] does all this for one agent.
 //! The agents are test tools: nothing of theirs is committed or shipped.
 
 pub mod catalog;
 pub mod check;
-pub mod daemon;
 pub mod install;
 pub mod neighbour;
 pub mod netns;
@@ -18,12 +17,8 @@ pub mod strace;
 pub mod trial;
 
 use std::path::PathBuf;
-use std::process::Child;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// The folder of this build's executables, such as `target/debug`.
 fn build_folder() -> anyhow::Result<PathBuf> {
@@ -45,14 +40,4 @@ fn built(name: &str) -> anyhow::Result<PathBuf> {
         path.display()
     );
     Ok(path)
-}
-
-/// Waits for a child's end; false when `limit` passed first.
-fn ended_within(child: &Child, limit: Duration) -> anyhow::Result<bool> {
-    let pid = Pid::from_child(child);
-    let handle = pidfd_open(pid, PidfdFlags::empty())
-        .with_context(|| format!("open a pidfd of {}", child.id()))?;
-    let limit = Timespec::try_from(limit)?;
-    let ready = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit))?;
-    Ok(ready > 0)
 }

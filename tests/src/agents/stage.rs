@@ -18,7 +18,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
 use super::install::Installed;
-use super::{built, ended_within, netns, strace};
+use super::{built, netns, strace};
+use crate::child::ended_within;
 use crate::model::{Call, Script, log};
 
 /// Files in the folder that the script deletes.

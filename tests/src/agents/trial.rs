@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 
 use super::check::{self, Findings};
-use super::daemon::Daemon;
 use super::install::Installed;
 use super::neighbour::Neighbour;
 use super::stage::{Run, Stage};
+use crate::daemon::Daemon;
 use crate::model::log::What;
 
 /// What one trial showed.

@@ -16,8 +16,8 @@ use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 
 use self::session::{Ordered, Session, lossy, ordered, pid, runs};
-use super::daemon::{FileRecord, Record};
 use super::stage::{DOOMED_FILES, Run, Stage};
+use crate::daemon::{FileRecord, Record};
 use crate::model::Call;
 
 /// The guard's defaults.

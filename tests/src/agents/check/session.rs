@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context;
 use jiff::Timestamp;
 
-use crate::agents::daemon::{self, FileRecord, Record};
 use crate::agents::stage::Run;
 use crate::agents::strace;
+use crate::daemon::{self, FileRecord, Record};
 use crate::model::Call;
 use crate::model::log::What;
 

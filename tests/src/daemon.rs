@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use super::ended_within;
+use crate::child::ended_within;
 use crate::recorder::binary;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -36,8 +36,22 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts a daemon and waits until it says that it is ready (sd_notify(3)).
+    ///
+    /// # Errors
+    ///
+    /// It ends, or is not ready in time; with what it said.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_with("")
+    }
+
+    /// As [`Daemon::start`], with a configuration.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_with(configuration: &str) -> anyhow::Result<Self> {
         let state = tempfile::tempdir()?;
+        std::fs::write(state.path().join("config.toml"), configuration)?;
         let socket = state.path().join("notify");
         let notify = UnixDatagram::bind(&socket).context("listen for READY=1")?;
         notify.set_read_timeout(Some(PACE))?;
@@ -59,7 +73,44 @@ impl Daemon {
         bail!("the daemon is not ready: {}", daemon.log());
     }
 
+    /// The daemon's state directory.
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// A command of the binary that finds this daemon.
+    ///
+    /// # Errors
+    ///
+    /// The binary was not built.
+    pub fn command(&self, name: &str) -> anyhow::Result<Command> {
+        command(self.state.path(), name)
+    }
+
+    /// Sends SIGTERM and waits for the end; the state directory stays as long as what is given back.
+    ///
+    /// # Errors
+    ///
+    /// It does not end, or fails.
+    pub fn stop(mut self) -> anyhow::Result<TempDir> {
+        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
+        if !ended_within(&self.process, END_LIMIT)? {
+            bail!("the daemon outlives SIGTERM: {}", self.log());
+        }
+        let status = self.process.wait()?;
+        ensure!(
+            status.success(),
+            "the daemon failed, {status}: {}",
+            self.log()
+        );
+        Ok(std::mem::replace(&mut self.state, tempfile::tempdir()?))
+    }
+
     /// The records of every session so far, one session after the other.
+    ///
+    /// # Errors
+    ///
+    /// The spool is damaged, or `replay` fails.
     pub fn records(&self) -> anyhow::Result<Vec<Record>> {
         let mut records = Vec::new();
         for session in self.sessions()? {
@@ -107,7 +158,11 @@ impl Daemon {
 
     /// Waits until each session that began has ended, stops the daemon, and
     /// gives all its records.
-    pub fn finish(mut self) -> anyhow::Result<Vec<Record>> {
+    ///
+    /// # Errors
+    ///
+    /// The daemon ends by itself, does not end, or fails.
+    pub fn finish(self) -> anyhow::Result<Vec<Record>> {
         let deadline = Instant::now() + END_LIMIT;
         while !all_ended(&self.records()?) && Instant::now() < deadline {
             ensure!(
@@ -117,16 +172,7 @@ impl Daemon {
             );
         }
         let records = self.records()?;
-        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
-        if !ended_within(&self.process, END_LIMIT)? {
-            bail!("the daemon outlives SIGTERM: {}", self.log());
-        }
-        let status = self.process.wait()?;
-        ensure!(
-            status.success(),
-            "the daemon failed, {status}: {}",
-            self.log()
-        );
+        self.stop()?;
         Ok(records)
     }
 
@@ -160,6 +206,8 @@ fn command(state: &Path, name: &str) -> anyhow::Result<Command> {
     let mut command = Command::new(binary()?);
     command.args([
         OsStr::new(name),
+        OsStr::new("--config"),
+        state.join("config.toml").as_os_str(),
         OsStr::new("--state-dir"),
         state.as_os_str(),
     ]);
