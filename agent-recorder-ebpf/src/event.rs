@@ -345,6 +345,10 @@ pub enum NetOp {
 
 /// A connect was begun and its outcome is awaited (in [`crate::state::Socket`]).
 pub const SOCKET_PENDING: u32 = 1;
+/// … and but for that connect the socket would not be known.
+pub const SOCKET_ONLY_PENDING: u32 = 2;
+/// Its connect succeeded and was told of.
+pub const SOCKET_CONNECTED: u32 = 4;
 
 /// Body of [`Kind::Network`]. Segments: local address, peer address.
 #[repr(C)]

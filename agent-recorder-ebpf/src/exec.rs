@@ -16,7 +16,7 @@ use aya_ebpf::helpers::generated::{
 use crate::emit::{Context, POSITION, Scratch, Writer, scratch};
 use crate::kernel::{Task, bound, offset, read, read_user, walk};
 use crate::syscall::Call;
-use crate::{guard, maps, path, task};
+use crate::{descriptor, guard, maps, path, task};
 
 /// Where a new program keeps its strings: user addresses in its `mm_struct`.
 #[derive(Clone, Copy)]
@@ -99,6 +99,7 @@ pub(crate) fn succeeded(this: Task, binprm: *const u8) {
         emit_session(&program);
     }
     emit_exec(&program);
+    descriptor::closed_by_exec(this, tag);
     guard::enforce(tag);
 }
 

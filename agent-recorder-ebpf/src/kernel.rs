@@ -145,6 +145,23 @@ pub(crate) fn file_of(task: Task, fd: u64) -> u64 {
     }
 }
 
+/// Descriptors that the task's table has room for.
+#[inline(always)]
+pub(crate) fn table_size(task: Task) -> u32 {
+    // SAFETY: as in `file_of`.
+    unsafe {
+        let files: *const u8 = walk(task, offset!(task_files));
+        if files.is_null() {
+            return 0;
+        }
+        let table: *const u8 = walk(files, offset!(files_fdt));
+        if table.is_null() {
+            return 0;
+        }
+        walk(table, offset!(fdt_max))
+    }
+}
+
 /// Address of the task's `struct files_struct`: names its descriptor table.
 #[inline(always)]
 pub(crate) fn files_of(task: Task) -> u64 {

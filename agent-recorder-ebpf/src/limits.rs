@@ -52,8 +52,9 @@ pub const SEEN_FILES: u32 = 65_536;
 pub const MAX_SOCKETS: u32 = 16_384;
 /// Requests of io_uring that are under way in sessions at one time: four full rings of the usual size.
 pub const MAX_URING_REQUESTS: u32 = 16_384;
-/// Descriptors looked at when a process with sockets ends.
-pub const EXIT_DESCRIPTORS: u32 = 1024;
+/// Descriptors looked at when a process of a session with sockets forks, execs
+/// or ends, and by close_range(2): the usual limit of a process (RLIMIT_NOFILE).
+pub const DESCRIPTORS_WALKED: u32 = 1024;
 
 /// System call numbers in one table; Linux 7.2 ends below 480.
 pub const SYSCALL_NUMBERS: u32 = 512;

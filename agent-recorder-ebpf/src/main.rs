@@ -23,6 +23,8 @@ fn main() {
 #[cfg(target_arch = "bpf")]
 mod arch;
 #[cfg(target_arch = "bpf")]
+mod descriptor;
+#[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod exec;

@@ -3,8 +3,8 @@
 use core::ptr;
 
 use agent_recorder_abi::event::{
-    ADDRESS_INET_BYTES, ADDRESS_UNIX_BYTES, Address, Kind, NetBody, NetOp, SOCKET_PENDING,
-    VIA_SYSCALL,
+    ADDRESS_INET_BYTES, ADDRESS_UNIX_BYTES, Address, Kind, NetBody, NetOp, SOCKET_CONNECTED,
+    SOCKET_ONLY_PENDING, SOCKET_PENDING, VIA_SYSCALL,
 };
 use agent_recorder_abi::limits::SOCKADDR_BYTES;
 use agent_recorder_abi::state::{SocketKey, Tag};
@@ -264,24 +264,35 @@ pub(crate) fn outcome(call: &Call, fd: u64, open: &Open) {
     kernel_address(open, false, call.local());
     let mut error = call.error();
     let begun = call.result == -EINPROGRESS || call.result == -ERESTARTSYS;
-    if call.result == -EALREADY || (call.result == -EISCONN && open.kind == SOCK_STREAM) {
-        // Asked again about the one that was told of.
+    // Asked again about the one that was told of.
+    if call.result == -EALREADY
+        || (call.result == -EISCONN && open.kind == SOCK_STREAM)
+        || (call.result == 0 && is_told(call, open))
+    {
         return;
     }
     if begun {
         // Over loopback the answer is often there before the call returns.
         let state: u8 = read(open.key.sock, offset!(sock_state));
         if i32::from(state) == TCP_SYN_SENT {
-            socket::remember(call, fd, open, SOCKET_PENDING);
+            let only = if maps::SOCKETS.get_ptr(&open.key).is_none() {
+                SOCKET_ONLY_PENDING
+            } else {
+                0
+            };
+            socket::remember(call, fd, open, SOCKET_PENDING | only);
             let state: u8 = read(open.key.sock, offset!(sock_state));
-            if i32::from(state) == TCP_SYN_SENT || !take_pending(open.key) {
+            if i32::from(state) == TCP_SYN_SENT || take_pending(open.key) & SOCKET_PENDING == 0 {
                 return;
+            }
+            if outcome_of(open.key.sock, state) != 0 && only != 0 {
+                let _ = maps::SOCKETS.remove(&open.key);
             }
         }
         error = outcome_of(open.key.sock, read(open.key.sock, offset!(sock_state)));
     }
     if error == 0 {
-        socket::remember(call, fd, open, 0);
+        socket::remember(call, fd, open, SOCKET_CONNECTED);
         // SAFETY: room that `Call` gives.
         if unsafe { (*call.peer()).port } == DNS_PORT && open.kind == SOCK_DGRAM {
             if let Some(session) = guard::session(call.tag) {
@@ -300,6 +311,21 @@ pub(crate) fn outcome(call: &Call, fd: u64, open: &Open) {
     );
 }
 
+/// Whether a stream's connect was told of. One with AF_UNSPEC undoes it (connect(2)).
+#[inline(always)]
+fn is_told(call: &Call, open: &Open) -> bool {
+    // SAFETY: room that `Call` gives.
+    if open.kind != SOCK_STREAM || unsafe { (*call.peer()).family } == 0 {
+        return false;
+    }
+    // SAFETY: a map value, checked not null.
+    maps::SOCKETS
+        .get_ptr(&open.key)
+        .is_some_and(|known| unsafe {
+            core::ptr::read_volatile(&raw const (*known).flags) & SOCKET_CONNECTED != 0
+        })
+}
+
 /// A socket that left SYN_SENT: established, or with an error. One without an
 /// error was closed by its owner before an answer came.
 #[inline(always)]
@@ -315,20 +341,19 @@ fn outcome_of(sock: u64, state: u8) -> u32 {
     }
 }
 
-/// Whether the outcome was still to be told of; it is now the caller's to tell.
+/// The flags; with SOCKET_PENDING among them the outcome is now the caller's to tell.
 #[inline(always)]
-fn take_pending(key: SocketKey) -> bool {
+fn take_pending(key: SocketKey) -> u32 {
     let Some(known) = maps::SOCKETS.get_ptr_mut(&key) else {
-        return false;
+        return 0;
     };
     // SAFETY: a map value, checked not null. The two sides that ask are ordered by the exchange.
-    let before = unsafe {
+    unsafe {
         core::intrinsics::atomic_xchg::<u32, { core::intrinsics::AtomicOrdering::AcqRel }>(
             &raw mut (*known).flags,
-            0,
+            SOCKET_CONNECTED,
         )
-    };
-    before & SOCKET_PENDING != 0
+    }
 }
 
 /// A TCP socket changed its state, often in softirq: the running task has nothing to do with it.
@@ -338,13 +363,20 @@ pub(crate) fn state_changed(sock: u64, from: i32, to: i32) {
         return;
     }
     let key = socket::key_of(sock);
-    if maps::SOCKETS.get_ptr(&key).is_none() || !take_pending(key) {
+    if maps::SOCKETS.get_ptr(&key).is_none() {
+        return;
+    }
+    let flags = take_pending(key);
+    if flags & SOCKET_PENDING == 0 {
         return;
     }
     let Some(scratch) = scratch(Context::Softirq) else {
         return;
     };
     emit_for_owner(scratch, key, to as u8);
+    if to as u8 != TCP_ESTABLISHED && flags & SOCKET_ONLY_PENDING != 0 {
+        let _ = maps::SOCKETS.remove(&key);
+    }
 }
 
 #[inline(always)]

@@ -101,6 +101,7 @@ offsets! {
     binprm_filename: "linux_binprm" "filename";
     socket_sk: "socket" "sk";
     socket_type: "socket" "type";
+    socket_file: "socket" "file";
     socket_inode: "socket_alloc" "vfs_inode";
     sock_socket: "sock" "sk_socket";
     sock_family: "sock" "__sk_common.skc_family";

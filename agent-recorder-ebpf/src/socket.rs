@@ -1,13 +1,12 @@
-//! Sockets of sessions: which descriptor is which, how many bytes went
-//! through, and when the last reference is gone.
+//! Sockets of sessions: what is known of each, how many bytes went through,
+//! and whether it still lives.
 
-use agent_recorder_abi::event::{Address, NetBody, NetOp, VIA_SYSCALL};
-use agent_recorder_abi::limits::EXIT_DESCRIPTORS;
+use agent_recorder_abi::event::{Address, NetBody, NetOp, SOCKET_ONLY_PENDING};
 use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
-use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_loop};
+use aya_ebpf::helpers::generated::bpf_get_current_comm;
 
-use crate::emit::{Context, Scratch, Writer, scratch};
-use crate::kernel::{Task, file_of, file_one_reference, files_of, offset, read, walk};
+use crate::emit::{Scratch, Writer};
+use crate::kernel::{Task, current, file_one_reference, files_of, offset, read, walk};
 use crate::syscall::Call;
 use crate::{guard, maps, net};
 
@@ -101,7 +100,8 @@ fn remember_as(call: &Call, fd: u64, open: &Open, flags: u32, connected: bool) {
             if connected && (*call.peer()).family != 0 {
                 (*known).peer = *call.peer();
             }
-            (*known).flags = flags;
+            // What a bound socket is, a connect that fails does not take away.
+            (*known).flags = flags & !SOCKET_ONLY_PENDING;
         }
         return;
     }
@@ -138,33 +138,9 @@ fn insert(call: &Call, open: &Open, flags: u32, connected: bool) {
     }
 }
 
-/// dup(2): one more descriptor of a known socket.
+/// Whether the session has any.
 #[inline(always)]
-pub(crate) fn duplicated(call: &Call) {
-    if call.result < 0 || !uses_sockets(call.tag) {
-        return;
-    }
-    let files = files_of(call.task);
-    let from = DescriptorKey {
-        files,
-        fd: u64::from(call.argument(0) as u32),
-    };
-    // SAFETY: the value is copied at once.
-    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&from).copied() }) else {
-        return;
-    };
-    let _ = maps::DESCRIPTORS.insert(
-        &DescriptorKey {
-            files,
-            fd: call.result as u64,
-        },
-        &key,
-        0,
-    );
-}
-
-#[inline(always)]
-fn uses_sockets(tag: Tag) -> bool {
+pub(crate) fn are_used(tag: Tag) -> bool {
     guard::session(tag)
         // SAFETY: a map value, checked not null.
         .is_some_and(
@@ -172,32 +148,14 @@ fn uses_sockets(tag: Tag) -> bool {
         )
 }
 
-/// close(2): when that was the last reference, the socket is gone by now.
-#[inline(never)]
-pub(crate) fn descriptor_closed(call: &Call) {
-    if !uses_sockets(call.tag) {
-        return;
-    }
-    let descriptor = DescriptorKey {
-        files: files_of(call.task),
-        fd: u64::from(call.argument(0) as u32),
-    };
-    // SAFETY: the value is copied at once.
-    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&descriptor).copied() }) else {
-        return;
-    };
-    let _ = maps::DESCRIPTORS.remove(&descriptor);
-    if !is_alive(key) {
-        emit_closed(call.scratch, call.task, call.tag, key, call.via);
-    }
-}
-
-/// Whether the `struct sock` is still the socket that the key names: one that
-/// was closed is orphaned (`sock_orphan()`), and reused memory has another
+/// Whether the `struct sock` is still the socket that the key names.
+///
+/// One whose last descriptor went is released at once or, by `fput()`, just
+/// before the return to user space: until then its file has no references. A
+/// released one is orphaned (`sock_orphan()`), and reused memory has another
 /// inode. Reading freed memory is harmless here, and never takes it for alive.
 #[inline(always)]
-fn is_alive(key: SocketKey) -> bool {
-    // SAFETY: the value is only compared.
+pub(crate) fn is_alive(key: SocketKey) -> bool {
     let Some(known) = maps::SOCKETS.get_ptr(&key) else {
         return true;
     };
@@ -206,11 +164,19 @@ fn is_alive(key: SocketKey) -> bool {
     read::<u64>(key.sock, offset!(sock_socket)) == socket
         && read::<u64>(socket, offset!(socket_sk)) == key.sock
         && read::<u64>(socket, offset!(socket_inode) + offset!(inode_ino)) == key.ino
+        && has_references(read(socket, offset!(socket_file)))
 }
 
+/// Counts below one reference are negative (`file_ref_t`, 6.13) or zero.
 #[inline(always)]
-fn emit_closed(scratch: *mut Scratch, task: Task, tag: Tag, key: SocketKey, via: u8) {
-    let Some(known) = maps::SOCKETS.get_ptr(&key) else {
+fn has_references(file: u64) -> bool {
+    file != 0 && read::<u64>(file, offset!(file_count)) as i64 >= file_one_reference() as i64
+}
+
+/// The end of a known socket, once.
+#[inline(never)]
+pub(crate) fn emit_closed(scratch: *mut Scratch, tag: Tag, key: &SocketKey, via: u8) {
+    let Some(known) = maps::SOCKETS.get_ptr(key) else {
         return;
     };
     let mut writer = Writer::begin::<NetBody>(scratch);
@@ -231,54 +197,6 @@ fn emit_closed(scratch: *mut Scratch, task: Task, tag: Tag, key: SocketKey, via:
             received: (*known).received,
         };
     }
-    let _ = maps::SOCKETS.remove(&key);
-    net::submit(writer, tag, task);
-}
-
-/// What the walk over a dying process's descriptors carries along.
-struct Descriptors {
-    scratch: *mut Scratch,
-    tag: Tag,
-}
-
-/// A process ends: the sockets that only it holds end with it.
-#[inline(always)]
-pub(crate) fn closed_by_exit(task: Task, tag: Tag) {
-    if !uses_sockets(tag) {
-        return;
-    }
-    // SAFETY: `task` and what is loaded from it are typed.
-    let shared = unsafe {
-        let files: *const u8 = walk(task, offset!(task_files));
-        files.is_null() || walk::<u32>(files, offset!(files_count)) != 1
-    };
-    // A table that lives on in another process (CLONE_FILES) closes nothing.
-    if shared {
-        return;
-    }
-    let Some(scratch) = scratch(Context::Process) else {
-        return;
-    };
-    let mut walk = Descriptors { scratch, tag };
-    // SAFETY: the callback has the type that bpf_loop calls, and the context outlives the call.
-    unsafe {
-        bpf_loop(
-            EXIT_DESCRIPTORS,
-            closed_descriptor as *mut core::ffi::c_void,
-            (&raw mut walk).cast(),
-            0,
-        );
-    }
-}
-
-unsafe extern "C" fn closed_descriptor(index: u64, walk: *mut Descriptors) -> i64 {
-    let task = crate::kernel::current();
-    let file = file_of(task, index);
-    let Some(open) = of_file(file) else { return 0 };
-    if read::<u64>(file, offset!(file_count)) == file_one_reference() {
-        // SAFETY: bpf_loop hands on the pointer it was given.
-        let (scratch, tag) = unsafe { ((*walk).scratch, (*walk).tag) };
-        emit_closed(scratch, task, tag, open.key, VIA_SYSCALL);
-    }
-    0
+    let _ = maps::SOCKETS.remove(key);
+    net::submit(writer, tag, current());
 }

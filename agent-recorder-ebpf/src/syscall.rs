@@ -10,15 +10,16 @@ use agent_recorder_abi::event::{Address, VIA_SYSCALL};
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::state::Tag;
 use agent_recorder_abi::syscalls::{
-    HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CONNECT, HANDLE_DUP, HANDLE_EXEC, HANDLE_FILE,
-    HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN, HANDLE_SENDMMSG, HANDLE_SENDMSG, HANDLE_SENDTO,
-    HANDLE_SOCKETCALL, HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL, NO_ARG, Spec,
+    HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CLOSE_RANGE, HANDLE_CONNECT, HANDLE_DUP,
+    HANDLE_EXEC, HANDLE_FILE, HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN, HANDLE_SENDMMSG,
+    HANDLE_SENDMSG, HANDLE_SENDTO, HANDLE_SOCKETCALL, HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL,
+    NO_ARG, Spec,
 };
 
 use crate::arch::{self, Registers};
 use crate::emit::{Context, Scratch, scratch};
 use crate::kernel::{Task, current, is_compat, read_user};
-use crate::{exec, file, guard, maps, net, send, socket, task};
+use crate::{descriptor, exec, file, guard, maps, net, send, task};
 
 /// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
 /// with EINTR, and is recorded when it does come back (include/linux/errno.h).
@@ -133,7 +134,8 @@ pub(crate) fn finished(regs: *const Registers, result: i64) {
 #[inline(always)]
 fn dispatch(call: &Call, handle: u8) {
     match handle {
-        HANDLE_CLOSE => socket::descriptor_closed(call),
+        HANDLE_CLOSE => descriptor::closed(call),
+        HANDLE_CLOSE_RANGE => descriptor::range_closed(call),
         HANDLE_WRITE => send::plain(call, 1),
         HANDLE_WRITEV => send::vector(call),
         HANDLE_CONNECT => net::connected(call),
@@ -180,7 +182,7 @@ fn duplicated(call: &Call) {
             return;
         }
     }
-    socket::duplicated(call);
+    descriptor::duplicated(call);
 }
 
 /// socketcall(2): the second argument points to the real arguments, 32 bits each.

@@ -40,6 +40,9 @@ pub const HANDLE_SOCKETCALL: u8 = 14;
 /// writev(2), for DNS on a connected socket.
 pub const HANDLE_WRITEV: u8 = 15;
 
+/// close_range(2).
+pub const HANDLE_CLOSE_RANGE: u8 = 16;
+
 /// No such argument.
 pub const NO_ARG: u8 = 0xff;
 
@@ -342,6 +345,7 @@ pub const X86_64: &[(u32, Spec)] = &[
     (316, RENAMEAT2),
     (322, Spec::handle(HANDLE_EXEC).at(0, 1)),
     (429, MOVE_MOUNT),
+    (436, Spec::handle(HANDLE_CLOSE_RANGE)),
     (437, OPENAT2),
     (452, FCHMODAT2),
     (463, SETXATTRAT),
@@ -412,6 +416,7 @@ pub const IA32: &[(u32, Spec)] = &[
     (369, Spec::handle(HANDLE_SENDTO)),
     (370, Spec::handle(HANDLE_SENDMSG)),
     (429, MOVE_MOUNT),
+    (436, Spec::handle(HANDLE_CLOSE_RANGE)),
     (437, OPENAT2),
     (452, FCHMODAT2),
     (463, SETXATTRAT),

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_task_storage_get;
 
 use crate::emit::{Context, Writer, add, scratch, trouble};
 use crate::kernel::{Task, current, offset, walk};
-use crate::{guard, maps, socket};
+use crate::{descriptor, guard, maps};
 
 /// `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h): the group's exit code counts, not the leader's.
 const SIGNAL_GROUP_EXIT: u32 = 4;
@@ -102,6 +102,7 @@ pub(crate) fn created(child: Task) {
     ) {
         return;
     }
+    descriptor::inherited(parent, child, tag);
     emit_fork(parent, child, tag, child_group, start);
     guard::enforce(tag);
 }
@@ -153,7 +154,7 @@ pub(crate) fn exiting(task: Task) {
     if live != 0 {
         return;
     }
-    socket::closed_by_exit(task, tag);
+    descriptor::closed_by_exit(task, tag);
     let Some(scratch) = scratch(Context::Process) else {
         return;
     };

@@ -14,7 +14,7 @@ use crate::emit::{Context, Scratch, Writer, scratch, trouble};
 use crate::file::{self, Location};
 use crate::kernel::{Task, current, offset, read};
 use crate::syscall::Call;
-use crate::{guard, maps, net, path, socket, task};
+use crate::{descriptor, guard, maps, net, path, socket, task};
 
 /// `enum io_uring_op` (include/uapi/linux/io_uring.h): part of the ABI.
 mod opcode {
@@ -383,7 +383,7 @@ fn finish(call: &Call) {
     };
     match opcode {
         opcode::ACCEPT => net::accepted(call),
-        opcode::CLOSE => socket::descriptor_closed(call),
+        opcode::CLOSE => descriptor::closed(call),
         opcode::CONNECT | opcode::BIND | opcode::LISTEN => finish_socket(call, opcode, fd, file),
         opcode::OPENAT | opcode::OPENAT2 if call.result >= 0 => {
             file::opened_descriptor(call, flags, 0, token);

@@ -1,14 +1,11 @@
 //! Two multisets of operations, both ways: done and not recorded, recorded and not done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-/// Fields of `file` that a comparison looks at.
-const FILE: &[&str] = &[
-    "op", "path", "pathB64", "newPath", "mode", "flags", "length", "xattr", "error", "via", "uid",
-    "gid",
-];
+/// What a line says of its process.
+const PROCESS: [&str; 3] = ["pid", "tid", "ppid"];
 
 /// Reads what a stimulus said.
 ///
@@ -25,72 +22,129 @@ pub fn said(stdout: &[u8]) -> anyhow::Result<Vec<Value>> {
 
 /// File records under a directory, in the shape that stimulus programs say.
 pub fn files_under(records: &[Value], directory: &str) -> Vec<Value> {
+    let inside = |file: &Value, name: &str| {
+        file.get(name)
+            .and_then(Value::as_str)
+            .is_some_and(|path| path.starts_with(directory))
+    };
+    of_kinds(records, &["file"])
+        .into_iter()
+        .filter(|line| inside(&line["file"], "path") || inside(&line["file"], "newPath"))
+        .collect()
+}
+
+/// Records of these kinds, in the shape that stimulus programs say.
+pub fn of_kinds(records: &[Value], kinds: &[&str]) -> Vec<Value> {
     records
         .iter()
         .filter_map(|record| {
-            let file = record.get("file")?.as_object()?;
-            let inside = |name: &str| {
-                file.get(name)
-                    .and_then(Value::as_str)
-                    .is_some_and(|path| path.starts_with(directory))
-            };
-            if !inside("path") && !inside("newPath") {
-                return None;
-            }
+            let kind = kinds.iter().find(|kind| record.get(**kind).is_some())?;
             let process = record.get("process")?;
             let mut line = Map::new();
-            for name in ["pid", "tid", "ppid"] {
+            for name in PROCESS {
                 line.insert(name.to_owned(), process.get(name)?.clone());
             }
-            line.insert("file".to_owned(), file.clone().into());
+            line.insert((*kind).to_owned(), record.get(*kind)?.clone());
             Some(line.into())
         })
         .collect()
 }
 
+/// The kind of a line, and the fields that it claims.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    kind: String,
+    fields: BTreeSet<String>,
+}
+
+impl Shape {
+    fn of(line: &Value) -> Self {
+        let (kind, fields) = line
+            .as_object()
+            .and_then(|line| {
+                line.iter()
+                    .find(|(name, _)| !PROCESS.contains(&name.as_str()))
+            })
+            .map(|(kind, fields)| (kind.clone(), fields.as_object()))
+            .unwrap_or_default();
+        let mut fields: BTreeSet<String> = fields
+            .map(|fields| fields.keys().cloned().collect())
+            .unwrap_or_default();
+        // To say no error is to claim that there was none.
+        fields.insert("error".to_owned());
+        Self { kind, fields }
+    }
+
+    /// What two lines have alike if they tell of the same; `None` for another kind.
+    fn key(&self, line: &Value) -> Option<String> {
+        let fields = line.get(&self.kind)?;
+        let mut parts = vec![self.kind.clone()];
+        for name in PROCESS {
+            parts.push(format!("{name}={}", line.get(name).unwrap_or(&Value::Null)));
+        }
+        for name in &self.fields {
+            let value = fields.get(name).unwrap_or(&Value::Null);
+            parts.push(format!("{name}={value}"));
+        }
+        Some(parts.join(" "))
+    }
+}
+
 /// What was done and not recorded, and what was recorded and not done, as readable lines.
+///
+/// A stimulus that does not say a field does not claim anything of it.
 pub fn differences(done: &[Value], recorded: &[Value]) -> (Vec<String>, Vec<String>) {
-    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
-    // A stimulus that does not say a field does not claim anything of it.
-    let fields = |line: &Value, like: &Value| key(line, like);
-    let shapes: Vec<&Value> = done.iter().collect();
+    let mut missing: BTreeMap<String, usize> = BTreeMap::new();
+    let mut shapes = BTreeSet::new();
     for line in done {
-        *counts.entry(fields(line, line)).or_default() += 1;
+        let shape = Shape::of(line);
+        if let Some(key) = shape.key(line) {
+            *missing.entry(key).or_default() += 1;
+        }
+        shapes.insert(shape);
     }
+    // Those that claim more are matched first.
+    let mut shapes: Vec<Shape> = shapes.into_iter().collect();
+    shapes.sort_by_key(|shape| std::cmp::Reverse(shape.fields.len()));
+    let mut spurious = Vec::new();
     for line in recorded {
-        let matching = shapes
+        let key = shapes
             .iter()
-            .map(|shape| fields(line, shape))
-            .find(|key| counts.get(key).is_some_and(|count| *count > 0));
-        let key = matching.unwrap_or_else(|| fields(line, line));
-        *counts.entry(key).or_default() -= 1;
+            .filter_map(|shape| shape.key(line))
+            .find(|key| missing.contains_key(key));
+        let Some(key) = key else {
+            spurious.push(line.to_string());
+            continue;
+        };
+        if let Some(count) = missing.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                missing.remove(&key);
+            }
+        }
     }
-    let missing = counts
-        .iter()
-        .filter(|(_, count)| **count > 0)
+    let missing = missing
+        .into_iter()
         .map(|(key, count)| format!("{count} × {key}"))
-        .collect();
-    let spurious = counts
-        .iter()
-        .filter(|(_, count)| **count < 0)
-        .map(|(key, count)| format!("{} × {key}", -count))
         .collect();
     (missing, spurious)
 }
 
-fn key(line: &Value, like: &Value) -> String {
-    let mut parts = Vec::new();
-    for name in ["pid", "tid", "ppid"] {
-        parts.push(format!("{name}={}", line.get(name).unwrap_or(&Value::Null)));
-    }
-    let (file, shape) = (
-        line.get("file").unwrap_or(&Value::Null),
-        like.get("file").unwrap_or(&Value::Null),
+/// Fails with both lists unless what was recorded is what was done.
+///
+/// # Errors
+///
+/// They differ, or nothing was done.
+pub fn same(done: &[Value], recorded: &[Value]) -> anyhow::Result<()> {
+    anyhow::ensure!(!done.is_empty(), "the stimulus says nothing");
+    let (missing, spurious) = differences(done, recorded);
+    anyhow::ensure!(
+        missing.is_empty() && spurious.is_empty(),
+        "of {} done and {} recorded\nmissing:\n{}\nspurious:\n{}",
+        done.len(),
+        recorded.len(),
+        missing.join("\n"),
+        spurious.join("\n")
     );
-    for name in FILE {
-        if shape.get(name).is_some() || *name == "error" {
-            parts.push(format!("{name}={}", file.get(name).unwrap_or(&Value::Null)));
-        }
-    }
-    parts.join(" ")
+    Ok(())
 }

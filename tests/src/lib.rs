@@ -2,6 +2,7 @@
 //! kernel, and comparing what it recorded with what was done.
 
 pub mod agents;
+pub mod beside;
 pub mod child;
 pub mod compare;
 pub mod daemon;

@@ -19,6 +19,17 @@ pub struct Script {
 /// Result of a raw system call: a number, or an errno's name as the recorder names it.
 pub type Outcome = Result<i64, &'static str>;
 
+/// The result of a call of the C library that has just returned.
+pub fn outcome(result: i64) -> Outcome {
+    if result >= 0 {
+        return Ok(result);
+    }
+    let errno = std::io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or_default();
+    Err(agent_recorder::record::errno_name(errno.unsigned_abs()).unwrap_or("?"))
+}
+
 /// Calls the kernel, past the C library.
 pub fn syscall(number: libc::c_long, arguments: [i64; 6]) -> Outcome {
     // SAFETY: arguments are numbers, or addresses of memory that the caller keeps for the call's time.
@@ -33,13 +44,7 @@ pub fn syscall(number: libc::c_long, arguments: [i64; 6]) -> Outcome {
             arguments[5],
         )
     };
-    if result >= 0 {
-        return Ok(result);
-    }
-    let errno = std::io::Error::last_os_error()
-        .raw_os_error()
-        .unwrap_or_default();
-    Err(agent_recorder::record::errno_name(errno.unsigned_abs()).unwrap_or("?"))
+    outcome(result)
 }
 
 /// A path for the kernel.
@@ -52,23 +57,56 @@ pub fn c_path(path: impl AsRef<Path>) -> CString {
     CString::new(path.as_ref().as_os_str().as_bytes()).expect("no NUL in a path")
 }
 
+/// Who did something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The process.
+    pub pid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// The process's parent.
+    pub ppid: u32,
+}
+
+impl Who {
+    /// The running thread.
+    pub fn running() -> Self {
+        Self {
+            pid: std::process::id(),
+            tid: rustix::thread::gettid()
+                .as_raw_nonzero()
+                .get()
+                .unsigned_abs(),
+            ppid: std::os::unix::process::parent_id(),
+        }
+    }
+
+    /// The only thread of a child of the running process.
+    pub fn child(pid: u32) -> Self {
+        Self {
+            pid,
+            tid: pid,
+            ppid: std::process::id(),
+        }
+    }
+}
+
 impl Script {
     /// One operation of the running thread.
     pub fn did(&mut self, kind: &str, fields: Value, outcome: Outcome) {
+        self.did_as(Who::running(), kind, fields, outcome);
+    }
+
+    /// One operation of another process or thread, which the running one knows of.
+    pub fn did_as(&mut self, who: Who, kind: &str, fields: Value, outcome: Outcome) {
         let mut fields = fields;
         if let (Err(name), Some(object)) = (outcome, fields.as_object_mut()) {
             object.insert("error".to_owned(), json!(name));
         }
         let mut line = Map::new();
-        line.insert("pid".to_owned(), json!(std::process::id()));
-        line.insert(
-            "tid".to_owned(),
-            json!(rustix::thread::gettid().as_raw_nonzero().get()),
-        );
-        line.insert(
-            "ppid".to_owned(),
-            json!(std::os::unix::process::parent_id()),
-        );
+        line.insert("pid".to_owned(), json!(who.pid));
+        line.insert("tid".to_owned(), json!(who.tid));
+        line.insert("ppid".to_owned(), json!(who.ppid));
         line.insert(kind.to_owned(), fields);
         self.lines.push(line.into());
     }

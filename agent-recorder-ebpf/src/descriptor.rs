@@ -1,0 +1,232 @@
+//! Descriptors of known sockets: copies of them, and every way in which they go.
+//!
+//! Not here: what a socket is, and whether it still lives (`socket`).
+
+use agent_recorder_abi::event::VIA_SYSCALL;
+use agent_recorder_abi::limits::DESCRIPTORS_WALKED;
+use agent_recorder_abi::state::{DescriptorKey, Tag};
+use aya_ebpf::helpers::generated::bpf_loop;
+
+use crate::emit::{Context, Scratch, scratch};
+use crate::kernel::{
+    Task, current, file_of, file_one_reference, files_of, offset, read, table_size, walk,
+};
+use crate::syscall::Call;
+use crate::{maps, socket};
+
+/// What a walk over a range of descriptors carries along.
+struct Walk {
+    scratch: *mut Scratch,
+    tag: Tag,
+    files: u64,
+    first: u64,
+    /// The descriptor table that gets copies.
+    copies: u64,
+    via: u8,
+}
+
+/// dup(2), dup2(2), fcntl(2): one more descriptor of a known socket, perhaps in the place of another.
+#[inline(always)]
+pub(crate) fn duplicated(call: &Call) {
+    if call.result < 0 || !socket::are_used(call.tag) {
+        return;
+    }
+    let files = files_of(call.task);
+    let (from, to) = (
+        DescriptorKey {
+            files,
+            fd: u64::from(call.argument(0) as u32),
+        },
+        DescriptorKey {
+            files,
+            fd: call.result as u64,
+        },
+    );
+    if from == to {
+        return;
+    }
+    replaced(call, &to);
+    // SAFETY: the value is copied at once.
+    if let Some(key) = unsafe { maps::DESCRIPTORS.get(&from).copied() } {
+        // LRU: insertion fails only without memory; that copy's close is then not told of.
+        let _ = maps::DESCRIPTORS.insert(&to, &key, 0);
+    }
+}
+
+/// close(2).
+#[inline(never)]
+pub(crate) fn closed(call: &Call) {
+    if !socket::are_used(call.tag) {
+        return;
+    }
+    let descriptor = DescriptorKey {
+        files: files_of(call.task),
+        fd: u64::from(call.argument(0) as u32),
+    };
+    replaced(call, &descriptor);
+}
+
+/// A descriptor no longer leads where it did.
+#[inline(never)]
+fn replaced(call: &Call, descriptor: &DescriptorKey) {
+    // SAFETY: the value is copied at once.
+    let Some(key) = (unsafe { maps::DESCRIPTORS.get(descriptor).copied() }) else {
+        return;
+    };
+    let _ = maps::DESCRIPTORS.remove(descriptor);
+    if !socket::is_alive(key) {
+        socket::emit_closed(call.scratch, call.tag, &key, call.via);
+    }
+}
+
+/// close_range(2); one that gave itself another table first (CLOSE_RANGE_UNSHARE) is not followed.
+#[inline(never)]
+pub(crate) fn range_closed(call: &Call) {
+    if call.result < 0 || !socket::are_used(call.tag) {
+        return;
+    }
+    let size = u64::from(table_size(call.task));
+    let first = u64::from(call.argument(0) as u32);
+    let end = u64::from(call.argument(1) as u32) + 1;
+    let end = if end < size { end } else { size };
+    if first >= end {
+        return;
+    }
+    let mut walk = Walk {
+        scratch: call.scratch,
+        tag: call.tag,
+        files: files_of(call.task),
+        first,
+        copies: 0,
+        via: call.via,
+    };
+    each(end - first, settled as *mut core::ffi::c_void, &mut walk);
+}
+
+/// An exec closed what was marked so.
+#[inline(always)]
+pub(crate) fn closed_by_exec(task: Task, tag: Tag) {
+    if let Some(mut walk) = whole_table(task, tag) {
+        let size = u64::from(table_size(task));
+        each(size, settled as *mut core::ffi::c_void, &mut walk);
+    }
+}
+
+/// A process ends: the sockets that only it holds end with it.
+#[inline(always)]
+pub(crate) fn closed_by_exit(task: Task, tag: Tag) {
+    // SAFETY: `task` and what is loaded from it are typed.
+    let shared = unsafe {
+        let files: *const u8 = walk(task, offset!(task_files));
+        files.is_null() || walk::<u32>(files, offset!(files_count)) != 1
+    };
+    // A table that lives on in another process (CLONE_FILES) closes nothing.
+    if shared {
+        return;
+    }
+    if let Some(mut walk) = whole_table(task, tag) {
+        let size = u64::from(table_size(task));
+        each(size, dropped as *mut core::ffi::c_void, &mut walk);
+    }
+}
+
+/// A child has copies of its parent's descriptors, unless it shares the table itself.
+#[inline(always)]
+pub(crate) fn inherited(parent: Task, child: Task, tag: Tag) {
+    let copies = files_of(child);
+    if copies == files_of(parent) {
+        return;
+    }
+    if let Some(mut walk) = whole_table(parent, tag) {
+        walk.copies = copies;
+        let size = u64::from(table_size(parent));
+        each(size, copied as *mut core::ffi::c_void, &mut walk);
+    }
+}
+
+/// `None` when the session has no sockets.
+#[inline(always)]
+fn whole_table(task: Task, tag: Tag) -> Option<Walk> {
+    if !socket::are_used(tag) {
+        return None;
+    }
+    Some(Walk {
+        scratch: scratch(Context::Process)?,
+        tag,
+        files: files_of(task),
+        first: 0,
+        copies: 0,
+        via: VIA_SYSCALL,
+    })
+}
+
+/// Descriptors beyond DESCRIPTORS_WALKED are not looked at: the end of their sockets is not told of.
+#[inline(always)]
+fn each(count: u64, callback: *mut core::ffi::c_void, walk: &mut Walk) {
+    let most = u64::from(DESCRIPTORS_WALKED);
+    let count = if count < most { count } else { most };
+    // SAFETY: the callbacks have the type that bpf_loop calls, and the context outlives the call.
+    unsafe { bpf_loop(count as u32, callback, (&raw mut *walk).cast(), 0) };
+}
+
+unsafe extern "C" fn settled(index: u64, walk: *mut Walk) -> i64 {
+    // SAFETY: bpf_loop hands on the pointer it was given.
+    let (scratch, tag, files, first, via) = unsafe {
+        (
+            (*walk).scratch,
+            (*walk).tag,
+            (*walk).files,
+            (*walk).first,
+            (*walk).via,
+        )
+    };
+    let fd = first + index;
+    let descriptor = DescriptorKey { files, fd };
+    // SAFETY: the value is copied at once.
+    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&descriptor).copied() }) else {
+        return 0;
+    };
+    if file_of(current(), fd) == 0 {
+        let _ = maps::DESCRIPTORS.remove(&descriptor);
+        if !socket::is_alive(key) {
+            socket::emit_closed(scratch, tag, &key, via);
+        }
+    }
+    0
+}
+
+unsafe extern "C" fn dropped(index: u64, walk: *mut Walk) -> i64 {
+    let file = file_of(current(), index);
+    let Some(open) = socket::of_file(file) else {
+        return 0;
+    };
+    // SAFETY: bpf_loop hands on the pointer it was given.
+    let (scratch, tag, files) = unsafe { ((*walk).scratch, (*walk).tag, (*walk).files) };
+    let _ = maps::DESCRIPTORS.remove(&DescriptorKey { files, fd: index });
+    if read::<u64>(file, offset!(file_count)) == file_one_reference() {
+        socket::emit_closed(scratch, tag, &open.key, VIA_SYSCALL);
+    }
+    0
+}
+
+unsafe extern "C" fn copied(index: u64, walk: *mut Walk) -> i64 {
+    // SAFETY: bpf_loop hands on the pointer it was given.
+    let (files, copies) = unsafe { ((*walk).files, (*walk).copies) };
+    // SAFETY: the value is copied at once.
+    if let Some(key) = unsafe {
+        maps::DESCRIPTORS
+            .get(&DescriptorKey { files, fd: index })
+            .copied()
+    } {
+        // As in `duplicated`.
+        let _ = maps::DESCRIPTORS.insert(
+            &DescriptorKey {
+                files: copies,
+                fd: index,
+            },
+            &key,
+            0,
+        );
+    }
+    0
+}
