@@ -3,12 +3,15 @@
 //!
 //! Lines are kept in memory and written at the end, so that saying adds no operation.
 
-use std::ffi::CString;
+mod abi;
+
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+
+pub use abi::{Abi, Argument, compat, syscall};
 
 /// The operations so far.
 #[derive(Debug, Default)]
@@ -27,34 +30,17 @@ pub fn outcome(result: i64) -> Outcome {
     let errno = std::io::Error::last_os_error()
         .raw_os_error()
         .unwrap_or_default();
-    Err(agent_recorder::record::errno_name(errno.unsigned_abs()).unwrap_or("?"))
+    Err(named(errno.unsigned_abs()))
 }
 
-/// Calls the kernel, past the C library.
-pub fn syscall(number: libc::c_long, arguments: [i64; 6]) -> Outcome {
-    // SAFETY: arguments are numbers, or addresses of memory that the caller keeps for the call's time.
-    let result = unsafe {
-        libc::syscall(
-            number,
-            arguments[0],
-            arguments[1],
-            arguments[2],
-            arguments[3],
-            arguments[4],
-            arguments[5],
-        )
-    };
-    outcome(result)
+/// An errno as the recorder names it.
+pub fn named(errno: u32) -> &'static str {
+    agent_recorder::record::errno_name(errno).unwrap_or("?")
 }
 
 /// A path for the kernel.
-///
-/// # Panics
-///
-/// It holds a NUL.
-pub fn c_path(path: impl AsRef<Path>) -> CString {
-    #[expect(clippy::expect_used, reason = "stimulus programs name their own paths")]
-    CString::new(path.as_ref().as_os_str().as_bytes()).expect("no NUL in a path")
+pub fn c_path(path: impl AsRef<Path>) -> Argument {
+    Argument::new(&[path.as_ref().as_os_str().as_bytes(), b"\0"].concat())
 }
 
 /// Who did something.
@@ -109,6 +95,11 @@ impl Script {
         line.insert("ppid".to_owned(), json!(who.ppid));
         line.insert(kind.to_owned(), fields);
         self.lines.push(line.into());
+    }
+
+    /// What another thread did.
+    pub fn append(&mut self, other: Self) {
+        self.lines.extend(other.lines);
     }
 
     /// Says everything.

@@ -4,17 +4,28 @@ use agent_recorder_tests::beside::Beside;
 use agent_recorder_tests::compare::{files_under, said, same};
 use agent_recorder_tests::recorder::Recorder;
 
-#[test]
-fn every_file_operation_is_recorded_once_and_no_other() -> anyhow::Result<()> {
+fn all_is_recorded(abi: &[&str]) -> anyhow::Result<()> {
     let recorder = Recorder::new()?;
     let scratch = tempfile::tempdir()?;
     let directory = std::fs::canonicalize(scratch.path())?;
     let stimulus = env!("CARGO_BIN_EXE_stim_files");
     let neighbour = Beside::start(stimulus)?;
-    let output = recorder.run([stimulus.as_ref(), directory.as_os_str()])?;
+    let mut command = vec![stimulus.as_ref(), directory.as_os_str()];
+    command.extend(abi.iter().map(std::ffi::OsStr::new));
+    let output = recorder.run(command)?;
     assert!(output.status.success(), "{output:?}");
     let records = recorder.replay()?;
     neighbour.was_left_alone(&records)?;
     let recorded = files_under(&records, &directory.display().to_string());
     same(&said(&output.stdout)?, &recorded)
+}
+
+#[test]
+fn every_file_operation_is_recorded_once_and_no_other() -> anyhow::Result<()> {
+    all_is_recorded(&[])
+}
+
+#[test]
+fn every_file_operation_of_32_bit_code_is_recorded_once_and_no_other() -> anyhow::Result<()> {
+    all_is_recorded(&["compat"])
 }
