@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_
 
 use crate::emit::{Context, Scratch, Writer, scratch, trouble};
 use crate::file::{self, Location};
-use crate::kernel::{Task, current, offset, read};
+use crate::kernel::{Task, current, file_of, offset, read};
 use crate::syscall::Call;
 use crate::{descriptor, guard, maps, net, path, socket, task};
 
@@ -39,6 +39,10 @@ const AT_FDCWD: i32 = -100;
 const AT_REMOVEDIR: u32 = 0x200;
 /// `REQ_F_CQE_SKIP` (include/linux/io_uring_types.h): success makes no completion.
 const SKIPS_COMPLETION: u64 = 1 << 6;
+/// `REQ_F_FIXED_FILE`.
+const FIXED_FILE: u64 = 1;
+/// io_uring adds it to every open (`force_o_largefile()`); nobody asked for it.
+const O_LARGEFILE: u64 = 0o100_000;
 
 /// The result in a completion.
 #[inline(always)]
@@ -61,6 +65,25 @@ impl Request {
             return T::default();
         }
         read(self.address + offset!(kiocb_cmd) as u64, offset)
+    }
+
+    #[inline(always)]
+    fn open_flags(self) -> u64 {
+        self.field::<u64>(offset!(io_open_flags)) & !O_LARGEFILE
+    }
+
+    /// The file that it works on. The kernel looks it up as it issues the
+    /// request, after the hook; one registered with the ring
+    /// (IOSQE_FIXED_FILE) is not known by then, 0.
+    #[inline(always)]
+    fn file(self, task: Task) -> u64 {
+        let file: u64 = read(self.address, offset!(kiocb_file));
+        let flags: u64 = read(self.address, offset!(kiocb_flags));
+        if file != 0 || flags & FIXED_FILE != 0 {
+            return file;
+        }
+        let fd: i32 = read(self.address, offset!(kiocb_fd));
+        file_of(task, u64::from(fd as u32))
     }
 
     /// The kernel's copy of a path (`struct filename`).
@@ -149,9 +172,9 @@ fn remember(call: &Call, request: &Request, token: u64) {
         (*kept).token = token;
         (*kept).opcode = request.opcode;
         (*kept).fd = fd;
-        (*kept).file = read(request.address, offset!(kiocb_file));
+        (*kept).file = request.file(call.task);
         (*kept).flags = match request.opcode {
-            opcode::OPENAT | opcode::OPENAT2 => request.field(offset!(io_open_flags)),
+            opcode::OPENAT | opcode::OPENAT2 => request.open_flags(),
             opcode::UNLINKAT => u64::from(request.field::<u32>(offset!(io_unlink_flags))),
             _ => 0,
         };
@@ -247,7 +270,7 @@ fn announce(call: &Call, request: &Request, token: u64) {
         }
         opcode::OPENAT | opcode::OPENAT2 => {
             asked.op = Op::Open as u8;
-            asked.flags = request.field(offset!(io_open_flags));
+            asked.flags = request.open_flags();
             asked.mode = request.field::<u64>(offset!(io_open_mode)) as u32;
             location(
                 &mut writer,
@@ -259,7 +282,7 @@ fn announce(call: &Call, request: &Request, token: u64) {
         opcode::FTRUNCATE => {
             asked.op = Op::Truncate as u8;
             asked.length = request.field(offset!(io_ftrunc_len));
-            own_file(&mut writer, request)
+            own_file(&mut writer, call, request)
         }
         _ => {
             asked.op = Op::Xattr as u8;
@@ -271,7 +294,7 @@ fn announce(call: &Call, request: &Request, token: u64) {
                     request.name(offset!(io_xattr_name)),
                 )
             } else {
-                own_file(&mut writer, request)
+                own_file(&mut writer, call, request)
             };
             let name = request.field(offset!(io_xattr_kname));
             extra_len = writer.kernel_string::<XATTR_NAME_BYTES>(name).unwrap_or(0);
@@ -316,8 +339,8 @@ fn location(writer: &mut Writer, call: &Call, dirfd: i32, name: u64) -> Location
 }
 
 #[inline(always)]
-fn own_file(writer: &mut Writer, request: Request) -> Location {
-    let file: u64 = read(request.address, offset!(kiocb_file));
+fn own_file(writer: &mut Writer, call: &Call, request: Request) -> Location {
+    let file = request.file(call.task);
     if file == 0 {
         return Location::default();
     }

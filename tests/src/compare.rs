@@ -53,6 +53,7 @@ pub fn of_kinds(records: &[Value], kinds: &[&str]) -> Vec<Value> {
 /// The kind of a line, and the fields that it claims.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {
+    process: Vec<&'static str>,
     kind: String,
     fields: BTreeSet<String>,
 }
@@ -72,14 +73,22 @@ impl Shape {
             .unwrap_or_default();
         // To say no error is to claim that there was none.
         fields.insert("error".to_owned());
-        Self { kind, fields }
+        let process = PROCESS
+            .into_iter()
+            .filter(|name| line.get(name).is_some())
+            .collect();
+        Self {
+            process,
+            kind,
+            fields,
+        }
     }
 
     /// What two lines have alike if they tell of the same; `None` for another kind.
     fn key(&self, line: &Value) -> Option<String> {
         let fields = line.get(&self.kind)?;
         let mut parts = vec![self.kind.clone()];
-        for name in PROCESS {
+        for name in &self.process {
             parts.push(format!("{name}={}", line.get(name).unwrap_or(&Value::Null)));
         }
         for name in &self.fields {

@@ -48,7 +48,7 @@ pub fn c_path(path: impl AsRef<Path>) -> Argument {
 pub struct Who {
     /// The process.
     pub pid: u32,
-    /// The thread.
+    /// The thread; 0 where nothing is claimed of it.
     pub tid: u32,
     /// The process's parent.
     pub ppid: u32,
@@ -91,7 +91,9 @@ impl Script {
         }
         let mut line = Map::new();
         line.insert("pid".to_owned(), json!(who.pid));
-        line.insert("tid".to_owned(), json!(who.tid));
+        if who.tid != 0 {
+            line.insert("tid".to_owned(), json!(who.tid));
+        }
         line.insert("ppid".to_owned(), json!(who.ppid));
         line.insert(kind.to_owned(), fields);
         self.lines.push(line.into());

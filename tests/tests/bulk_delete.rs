@@ -9,6 +9,8 @@ use serde_json::Value;
 
 const FILES: usize = 10_000;
 const LIMIT: usize = 64;
+/// Requests that the unlinker submits at once.
+const URING_BATCH: usize = 64;
 
 fn fill(directory: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(directory)?;
@@ -78,6 +80,54 @@ fn eight_rm_at_once_end_within_their_number_of_the_limit() -> anyhow::Result<()>
         "{gone} files are gone"
     );
     assert_eq!(enforcement(&recorder.replay()?)?["survivors"], 0);
+    Ok(())
+}
+
+#[test]
+fn an_io_uring_unlinker_ends_at_the_limit() -> anyhow::Result<()> {
+    let recorder = Recorder::new()?;
+    let scratch = tempfile::tempdir()?;
+    let tree = scratch.path().join("tree");
+    fill(&tree)?;
+    let output = recorder.run([
+        env!("CARGO_BIN_EXE_stim_uring").as_ref(),
+        tree.as_os_str(),
+        "unlink".as_ref(),
+    ])?;
+    assert_eq!(output.status.code(), Some(128 + 9), "{output:?}");
+    let gone = gone(&tree)?;
+    // The kernel issues the requests of one io_uring_enter(2) without returning in
+    // between: a signal counts only after the last of them.
+    assert!(
+        (LIMIT..=LIMIT + URING_BATCH).contains(&gone),
+        "{gone} files are gone"
+    );
+    assert_eq!(enforcement(&recorder.replay()?)?["survivors"], 0);
+    Ok(())
+}
+
+#[test]
+fn git_clean_ends_at_the_limit() -> anyhow::Result<()> {
+    let recorder = Recorder::new()?;
+    let scratch = tempfile::tempdir()?;
+    let tree = scratch.path().join("tree");
+    let repository = scratch.path().join("repository");
+    let init = Command::new("git")
+        .args(["init", "-q"])
+        .arg(&repository)
+        .status()?;
+    assert!(init.success());
+    fill(&tree)?;
+    fs::rename(&tree, repository.join("tree"))?;
+    let output = recorder.run([
+        "git".as_ref(),
+        "-C".as_ref(),
+        repository.as_os_str(),
+        "clean".as_ref(),
+        "-fdx".as_ref(),
+    ])?;
+    assert_eq!(output.status.code(), Some(128 + 9), "{output:?}");
+    assert_eq!(gone(&repository.join("tree"))?, LIMIT);
     Ok(())
 }
 

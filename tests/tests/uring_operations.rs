@@ -1,0 +1,35 @@
+//! Ground truth of io_uring: its operations are recorded as those of system calls are.
+
+use agent_recorder_tests::beside::Beside;
+use agent_recorder_tests::compare::{files_under, of_kinds, said, same};
+use agent_recorder_tests::recorder::Recorder;
+
+fn all_is_recorded(mode: &str) -> anyhow::Result<()> {
+    let recorder = Recorder::new()?;
+    let scratch = tempfile::tempdir()?;
+    let directory = std::fs::canonicalize(scratch.path())?;
+    let stimulus = env!("CARGO_BIN_EXE_stim_uring");
+    let neighbour = Beside::start(stimulus)?;
+    let output = recorder.run([stimulus.as_ref(), directory.as_os_str(), mode.as_ref()])?;
+    assert!(output.status.success(), "{output:?}");
+    let records = recorder.replay()?;
+    neighbour.was_left_alone(&records)?;
+    let mut recorded = files_under(&records, &directory.display().to_string());
+    recorded.extend(of_kinds(&records, &["network"]));
+    same(&said(&output.stdout)?, &recorded)
+}
+
+#[test]
+fn every_operation_that_the_submitter_does_is_recorded_once() -> anyhow::Result<()> {
+    all_is_recorded("submit")
+}
+
+#[test]
+fn every_operation_that_a_worker_does_is_recorded_once() -> anyhow::Result<()> {
+    all_is_recorded("workers")
+}
+
+#[test]
+fn every_operation_that_the_polling_thread_takes_is_recorded_once() -> anyhow::Result<()> {
+    all_is_recorded("poll")
+}
