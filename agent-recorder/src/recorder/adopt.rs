@@ -33,6 +33,7 @@ impl Recorder {
         let mut parents = processes();
         let roots = self.begin_adopted(rules, &parents)?;
         let mut members: BTreeMap<u32, SessionNumber> = BTreeMap::new();
+        let mut gone = Vec::new();
         for _ in 0..MAX_PASSES {
             parents.extend(self.kernel.lineage()?);
             parents.extend(processes());
@@ -46,27 +47,27 @@ impl Recorder {
                 };
                 new += 1;
                 members.insert(pid, number);
-                // Gone meanwhile: nothing to tag, and its children are in the lineage.
-                if self
-                    .kernel
-                    .tags()
-                    .set_process(
-                        pid,
-                        Tag {
-                            session: number,
-                            image: session::boot_ns(),
-                        },
-                    )
-                    .is_ok()
-                {
+                let tag = Tag {
+                    session: number,
+                    image: session::boot_ns(),
+                };
+                if self.kernel.tags().set_process(pid, tag).is_ok() {
                     self.tracker.join(number, pid);
+                } else {
+                    // Gone meanwhile: nothing to tag, and its children are in the lineage.
+                    gone.push((number, pid));
                 }
             }
             if new == 0 {
                 break;
             }
         }
-        Ok(())
+        for (number, pid) in gone {
+            if self.tracker.leave(number, pid) {
+                self.end(number, proto::EndReason::Exited)?;
+            }
+        }
+        self.sync()
     }
 
     /// A session for each outermost agent.
@@ -105,6 +106,8 @@ impl Recorder {
                 root: pid,
                 authority: authority::of_process(pid),
             });
+            let start = self.tracker.started(number);
+            self.store(start)?;
             roots.insert(pid, number);
         }
         Ok(roots)

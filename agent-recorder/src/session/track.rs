@@ -180,6 +180,26 @@ impl Tracker {
         }
     }
 
+    /// A session's first record, now: for one that may be idle. It names no
+    /// process, for /proc tells start times by clock ticks only.
+    pub fn started(&mut self, number: SessionNumber) -> Option<proto::Record> {
+        let start = self.unstarted.remove(&number)?;
+        Some(self.record(
+            number,
+            boot_ns(),
+            None,
+            proto::record::Body::SessionStart(start),
+        ))
+    }
+
+    /// Takes out a process that could not be put into a session. True when it was the last.
+    pub fn leave(&mut self, number: SessionNumber, pid: u32) -> bool {
+        self.registry.get_mut(number).is_some_and(|session| {
+            session.live.remove(&pid);
+            session.live.is_empty()
+        })
+    }
+
     /// Adds a process that user space put into a session.
     pub fn join(&mut self, number: SessionNumber, pid: u32) {
         if let Some(session) = self.registry.get_mut(number)
@@ -197,10 +217,7 @@ impl Tracker {
         kernel: Totalled,
     ) -> Vec<proto::Record> {
         let now = boot_ns();
-        let mut records = Vec::new();
-        if let Some(start) = self.unstarted.remove(&number) {
-            records.push(self.record(number, now, None, proto::record::Body::SessionStart(start)));
-        }
+        let mut records: Vec<_> = self.started(number).into_iter().collect();
         let Some(session) = self.registry.get_mut(number) else {
             return records;
         };
