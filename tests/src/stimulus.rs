@@ -6,6 +6,7 @@
 mod abi;
 
 use std::io::Write as _;
+use std::net::SocketAddrV4;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -75,6 +76,15 @@ impl Who {
             ppid: std::process::id(),
         }
     }
+}
+
+/// `struct sockaddr_in` (ip(7)).
+pub fn sockaddr_in(address: SocketAddrV4) -> Argument {
+    let mut bytes = Vec::from((libc::AF_INET as u16).to_ne_bytes());
+    bytes.extend(address.port().to_be_bytes());
+    bytes.extend(address.ip().octets());
+    bytes.extend([0; 8]);
+    Argument::new(&bytes)
 }
 
 impl Script {

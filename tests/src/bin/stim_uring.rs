@@ -10,7 +10,7 @@ use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
-use agent_recorder_tests::stimulus::{Argument, Outcome, Script, Who, c_path, named};
+use agent_recorder_tests::stimulus::{Argument, Outcome, Script, Who, c_path, named, sockaddr_in};
 use anyhow::Context as _;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, opcode, types};
@@ -238,7 +238,7 @@ impl Stimulus {
     fn sockets(&mut self) -> anyhow::Result<()> {
         let listener = tcp_socket()?;
         let fd = types::Fd(listener.as_raw_fd());
-        let any = sockaddr(SocketAddrV4::new([127, 0, 0, 1].into(), 0));
+        let any = sockaddr_in(SocketAddrV4::new([127, 0, 0, 1].into(), 0));
         let size = size_of::<libc::sockaddr_in>() as u32;
         let bound = self.ask(opcode::Bind::new(fd, any.as_ptr().cast(), size).build())?;
         let listener = TcpListener::from(listener);
@@ -250,7 +250,7 @@ impl Stimulus {
         let listening = self.ask(opcode::Listen::new(fd, 8).build())?;
         self.network("LISTEN", json!({"local": here}), listening);
         let client = tcp_socket()?;
-        let to = sockaddr(address);
+        let to = sockaddr_in(address);
         let entry = opcode::Connect::new(types::Fd(client.as_raw_fd()), to.as_ptr().cast(), size);
         let connected = self.ask(entry.build())?;
         let client = std::net::TcpStream::from(client);
@@ -330,13 +330,4 @@ fn tcp_socket() -> anyhow::Result<OwnedFd> {
     anyhow::ensure!(fd >= 0, "{}", std::io::Error::last_os_error());
     // SAFETY: as above.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// `struct sockaddr_in` (ip(7)).
-fn sockaddr(address: SocketAddrV4) -> Argument {
-    let mut bytes = Vec::from((libc::AF_INET as u16).to_ne_bytes());
-    bytes.extend(address.port().to_be_bytes());
-    bytes.extend(address.ip().octets());
-    bytes.extend([0; 8]);
-    Argument::new(&bytes)
 }

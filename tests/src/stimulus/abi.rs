@@ -115,17 +115,21 @@ pub fn syscall(number: libc::c_long, arguments: [i64; 6]) -> Outcome {
     outcome(result)
 }
 
-/// Calls the kernel by its 32-bit number, with at most five arguments.
+/// Calls the kernel by its 32-bit number.
 #[cfg(target_arch = "x86_64")]
 pub fn compat(number: i64, arguments: [i64; 6]) -> Outcome {
     let result: i32;
-    // SAFETY: arguments as in `syscall`; rbx, which the compiler keeps for itself, is restored.
+    // SAFETY: arguments as in `syscall`; rbx and rbp, which the compiler keeps for itself, are restored.
     // The kernel clears r8 to r11 on this way in before 6.7.
     unsafe {
         std::arch::asm!(
             "xchg rbx, {first}",
+            "push rbp",
+            "mov ebp, {last:e}",
             "int 0x80",
+            "pop rbp",
             "xchg rbx, {first}",
+            last = in(reg) arguments[5] as i32,
             first = inout(reg) arguments[0] & 0xffff_ffff => _,
             inlateout("eax") number as i32 => result,
             in("ecx") arguments[1] as i32,
