@@ -6,11 +6,13 @@
 mod collect;
 mod config;
 mod daemon;
+mod doctor;
 mod replay;
 mod run;
 mod sessions;
 mod setup;
 mod verify;
+mod who;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,10 +65,14 @@ pub enum Command {
     Resume(sessions::ActArgs),
     /// Show what happened.
     Replay(replay::Args),
+    /// Show every recorded act on a path, newest last, and by whom.
+    Who(who::Args),
     /// Take the streams of many hosts and keep them.
     Collect(collect::Args),
     /// Say whether anything was altered, removed or cut off.
     Verify(verify::Args),
+    /// Say what this kernel allows, what is missing, and the remedy.
+    Doctor(doctor::Args),
     /// Check or show the configuration.
     Config(config::Args),
     /// Print a shell's completions.
@@ -113,6 +119,9 @@ pub enum Error {
     /// The session could not be found.
     #[error(transparent)]
     Select(#[from] crate::replay::SelectError),
+    /// What was wanted of a replay has no meaning.
+    #[error(transparent)]
+    Filter(#[from] crate::replay::FilterError),
     /// A system call failed.
     #[error("cannot {what}: {source}")]
     System {
@@ -123,11 +132,18 @@ pub enum Error {
     },
 }
 
+/// The exit status when records or bytes are missing in what was shown.
+const LOSS: u8 = 3;
+
 impl Error {
     /// 2 for usage and bad input, 1 otherwise.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Select(_) | Self::Config(_) | Self::Rule(_) => 2,
+            Self::Usage(_)
+            | Self::Filter(_)
+            | Self::Select(_)
+            | Self::Config(_)
+            | Self::Rule(_) => 2,
             Self::Recorder(_)
             | Self::Spool(_)
             | Self::Control(_)
@@ -170,8 +186,10 @@ pub fn main() -> ExitCode {
         Command::Freeze(args) => sessions::act(args, Act::Freeze, &cli.common),
         Command::Resume(args) => sessions::act(args, Act::Resume, &cli.common),
         Command::Replay(args) => replay::run(args, &cli.common),
+        Command::Who(args) => who::run(args, &cli.common),
         Command::Collect(args) => collect::run(args),
         Command::Verify(args) => verify::run(args, &cli.common),
+        Command::Doctor(args) => doctor::run(args, &cli.common),
         Command::Config(args) => config::run(args, &cli.common),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -1,13 +1,13 @@
 //! `replay`: what a session did.
 
 use std::io::{self, BufWriter, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::setup::Setting;
-use super::{Common, Error};
-use crate::replay::{Reader, SessionChoice, TextWriter, Tree, to_json};
-use crate::spool::Store;
+use super::setup::StoreArgs;
+use super::{Common, Error, LOSS};
+use crate::record::StreamId;
+use crate::record::proto;
+use crate::replay::{Filter, Page, Reader, SessionChoice, TextWriter, Tree, Wanted, to_json};
 
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
@@ -18,9 +18,26 @@ pub struct Args {
     /// How to show it.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// A collector's store instead of the state directory's spool.
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    /// Only these kinds: session, exec, fork, exit, file, network, dns, enforcement, loss
+    #[arg(long, value_delimiter = ',', value_name = "K,…")]
+    kind: Vec<String>,
+    /// Only what is about a path; `*` ends at a slash, `**` does not
+    #[arg(long, value_name = "GLOB")]
+    path: Option<String>,
+    /// Only what a CEL expression over the JSON form holds for: file.op == 'DELETE' && process.uid == 0
+    #[arg(long, value_name = "CEL")]
+    filter: Option<String>,
+    /// Only from then on: 2026-11-23T10:00:00Z, "2026-11-23 10:00" or how long ago (10m)
+    #[arg(long, value_name = "T")]
+    since: Option<String>,
+    /// Only until then
+    #[arg(long, value_name = "T")]
+    until: Option<String>,
+    /// Go on as records come, until the session ends
+    #[arg(long)]
+    follow: bool,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// How to show it.
@@ -32,37 +49,60 @@ enum Format {
     Tree,
     /// One JSON object a line.
     Json,
+    /// One page that needs nothing else.
+    Html,
 }
-
-/// Records or bytes are missing in what was shown.
-const LOSS: u8 = 3;
 
 /// 0; 3 when what was shown has gaps.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
-    let directory = match &args.store {
-        Some(store) => store.clone(),
-        None => Setting::load(common)?
-            .config
-            .recorder
-            .state_dir
-            .join("spool"),
-    };
-    let store = Store::open(&directory)?;
+    let filter = Filter::new(&Wanted {
+        kinds: args.kind.clone(),
+        path: args.path.clone(),
+        expression: args.filter.clone(),
+        since: args.since.clone(),
+        until: args.until.clone(),
+    })?;
+    let store = args.store.open(common)?;
     let choice = match args.session.as_str() {
         "last" => SessionChoice::Last,
         prefix => SessionChoice::Prefix(prefix.to_lowercase()),
     };
     let mut reader = Reader::open(&store, &choice)?;
-    match show(&mut reader, args.format)? {
+    let mut watch = if args.follow {
+        Some(store.watch(reader.stream())?)
+    } else {
+        None
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut view = View::new(args.format, &mut out);
+    let system = |what: &str| {
+        let what = what.to_owned();
+        move |source| Error::System { what, source }
+    };
+    let stream = reader.stream();
+    let written = loop {
+        match reader.read()? {
+            Some(record) if filter.wants(stream, &record) => {
+                if let Err(error) = view.show(stream, &record) {
+                    break Err(error);
+                }
+            }
+            Some(_) => {}
+            None => match &mut watch {
+                Some(watch) if !reader.ended() => {
+                    if let Err(error) = view.flush() {
+                        break Err(error);
+                    }
+                    watch.wait().map_err(system("wait for more records"))?;
+                }
+                _ => break view.finish(),
+            },
+        }
+    };
+    match written {
         // Whoever read it has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-        Err(source) => {
-            return Err(Error::System {
-                what: "write to standard output".to_owned(),
-                source,
-            });
-        }
-        Ok(()) => {}
+        other => other.map_err(system("write to standard output"))?,
     }
     if reader.loss {
         eprintln!("agent-recorder: records were lost while this session ran; see its loss records");
@@ -71,38 +111,55 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(reader: &mut Reader, format: Format) -> Result<io::Result<()>, Error> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    let stream = reader.stream();
-    let mut tree = Tree::default();
-    let mut text = TextWriter::new(&mut out);
-    let mut lines = Vec::new();
-    while let Some(record) = reader.read()? {
-        let written = match format {
-            Format::Tree => {
-                tree.add(&record);
-                Ok(())
-            }
-            Format::Text => text.write(&record),
-            Format::Json => {
-                lines.clear();
-                // A Vec grows, and the value is a tree of strings and numbers: neither side can fail.
-                serde_json::to_writer(&mut lines, &to_json(stream, &record))
-                    .map_err(io::Error::from)
-                    .and_then(|()| {
-                        lines.push(b'\n');
-                        text.raw(&lines)
-                    })
-            }
-        };
-        if let Err(error) = written {
-            return Ok(Err(error));
+/// Records on their way to a form.
+enum View<'a, W: io::Write> {
+    Text(TextWriter<&'a mut W>),
+    Json(&'a mut W),
+    Tree(Tree, &'a mut W),
+    Html(Box<Page>, &'a mut W),
+}
+
+impl<'a, W: io::Write> View<'a, W> {
+    fn new(format: Format, out: &'a mut W) -> Self {
+        match format {
+            Format::Text => Self::Text(TextWriter::new(out)),
+            Format::Json => Self::Json(out),
+            Format::Tree => Self::Tree(Tree::default(), out),
+            Format::Html => Self::Html(Box::default(), out),
         }
     }
-    if format == Format::Tree
-        && let Err(error) = tree.write(&mut out)
-    {
-        return Ok(Err(error));
+
+    fn show(&mut self, stream: StreamId, record: &proto::Record) -> io::Result<()> {
+        match self {
+            Self::Text(text) => text.write(record)?,
+            Self::Json(out) => writeln!(out, "{}", to_json(stream, record))?,
+            Self::Tree(tree, _) => tree.add(record),
+            Self::Html(page, _) => page.add(record),
+        }
+        Ok(())
     }
-    Ok(out.flush())
+
+    /// Shows what is there, as far as the form can before its end.
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Text(text) => text.flush(),
+            Self::Json(out) => out.flush(),
+            Self::Tree(..) | Self::Html(..) => Ok(()),
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Text(mut text) => text.flush(),
+            Self::Json(out) => out.flush(),
+            Self::Tree(tree, out) => {
+                tree.write(out)?;
+                out.flush()
+            }
+            Self::Html(page, out) => {
+                page.write(out)?;
+                out.flush()
+            }
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! From the command line and the configuration to what the rooms take.
 
+use std::path::PathBuf;
+
 use agent_recorder_abi::state::{GUARD_ALERT, GUARD_KILL, GuardConfig};
 
 use super::{Common, Error};
@@ -23,6 +25,29 @@ impl Streams {
     /// Says how far the recorder has come.
     pub(super) fn grown(&self, recorder: &Recorder) {
         self.own.grown(recorder.progress());
+    }
+}
+
+/// Which store is read.
+#[derive(Debug, clap::Args)]
+pub(super) struct StoreArgs {
+    /// A collector's store instead of the state directory's spool
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    /// Opens it.
+    pub(super) fn open(&self, common: &Common) -> Result<Store, Error> {
+        let directory = match &self.store {
+            Some(store) => store.clone(),
+            None => Setting::load(common)?
+                .config
+                .recorder
+                .state_dir
+                .join("spool"),
+        };
+        Ok(Store::open(&directory)?)
     }
 }
 

@@ -1,9 +1,8 @@
 //! `verify`: whether anything was altered, removed or cut off.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::setup::Setting;
+use super::setup::StoreArgs;
 use super::{Common, Error};
 use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId, proto};
@@ -12,9 +11,8 @@ use crate::spool::{Item, Store};
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A collector's store instead of the state directory's spool.
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// What a stream turned out to be, the mildest first.
@@ -48,15 +46,7 @@ impl Verdict {
 
 /// 0 intact, 3 loss declared, 4 altered, 5 cut off at the end; the worst of all streams.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
-    let directory = match &args.store {
-        Some(store) => store.clone(),
-        None => Setting::load(common)?
-            .config
-            .recorder
-            .state_dir
-            .join("spool"),
-    };
-    let store = Store::open(&directory)?;
+    let store = args.store.open(common)?;
     let mut worst = Verdict::Intact;
     for stream in store.streams()? {
         let (verdict, last, remark) = verify(&store, stream)?;

@@ -9,6 +9,7 @@ mod decode;
 mod error;
 mod load;
 mod offsets;
+mod probe;
 mod ring;
 mod tags;
 
@@ -16,5 +17,6 @@ pub use counters::Counters;
 pub use decode::{Body, Event, FileEvent, NetworkEvent, decode};
 pub use error::Error;
 pub use load::{Kernel, Options};
+pub use probe::{CAPABILITIES, Facts};
 pub use ring::{Batch, Rings};
 pub use tags::Tags;

@@ -38,8 +38,8 @@ pub fn to_json(stream: StreamId, record: &proto::Record) -> Value {
     if let Some(process) = process {
         object.insert("process".into(), process_json(process).into());
     }
-    if let Some((name, body)) = body.as_ref().map(body_json) {
-        object.insert(name.into(), body.into());
+    if let Some(body) = body {
+        object.insert(name(body).into(), body_json(body).into());
     }
     object.into()
 }
@@ -87,34 +87,66 @@ fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
     }
 }
 
-fn body_json(body: &Body) -> (&'static str, Object) {
+/// The names that [`name`] gives.
+pub(super) const NAMES: [&str; 11] = [
+    "sessionStart",
+    "sessionEnd",
+    "exec",
+    "fork",
+    "exit",
+    "file",
+    "network",
+    "dns",
+    "enforcement",
+    "loss",
+    "streamEvent",
+];
+
+/// The name of what a record is about.
+pub(super) fn name(body: &Body) -> &'static str {
+    let index = match body {
+        Body::SessionStart(_) => 0,
+        Body::SessionEnd(_) => 1,
+        Body::Exec(_) => 2,
+        Body::Fork(_) => 3,
+        Body::Exit(_) => 4,
+        Body::File(_) => 5,
+        Body::Network(_) => 6,
+        Body::Dns(_) => 7,
+        Body::Enforcement(_) => 8,
+        Body::Loss(_) => 9,
+        Body::StreamEvent(_) => 10,
+    };
+    NAMES[index]
+}
+
+fn body_json(body: &Body) -> Object {
     match body {
-        Body::SessionStart(start) => ("sessionStart", session_start(start)),
-        Body::SessionEnd(end) => ("sessionEnd", session_end(end)),
-        Body::Exec(exec) => ("exec", exec_json(exec)),
-        Body::Fork(fork) => ("fork", fork_json(fork)),
-        Body::Exit(exit) => ("exit", exit_json(exit)),
-        Body::File(file) => ("file", file_json(file)),
-        Body::Network(network) => ("network", network_json(network)),
-        Body::Dns(dns) => ("dns", dns_json(dns)),
-        Body::Enforcement(enforcement) => ("enforcement", enforcement_json(enforcement)),
-        Body::Loss(loss) => ("loss", loss_json(loss)),
-        Body::StreamEvent(event) => {
-            let proto::StreamEvent {
-                event,
-                detail,
-                version,
-            } = event;
-            (
-                "streamEvent",
-                object([
-                    ("event", json!(event)),
-                    ("detail", json!(detail)),
-                    ("version", json!(version)),
-                ]),
-            )
-        }
+        Body::SessionStart(start) => session_start(start),
+        Body::SessionEnd(end) => session_end(end),
+        Body::Exec(exec) => exec_json(exec),
+        Body::Fork(fork) => fork_json(fork),
+        Body::Exit(exit) => exit_json(exit),
+        Body::File(file) => file_json(file),
+        Body::Network(network) => network_json(network),
+        Body::Dns(dns) => dns_json(dns),
+        Body::Enforcement(enforcement) => enforcement_json(enforcement),
+        Body::Loss(loss) => loss_json(loss),
+        Body::StreamEvent(event) => stream_event(event),
     }
+}
+
+fn stream_event(event: &proto::StreamEvent) -> Object {
+    let proto::StreamEvent {
+        event,
+        detail,
+        version,
+    } = event;
+    object([
+        ("event", json!(event)),
+        ("detail", json!(detail)),
+        ("version", json!(version)),
+    ])
 }
 
 fn object<const N: usize>(pairs: [(&str, Value); N]) -> Object {

@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
+use super::acts::Act;
 use super::escape::escaped;
 use super::json::{address_name, error_name, rfc3339};
-use crate::record::proto;
+use crate::record::{SessionId, proto};
 use proto::record::Body;
 
 /// Writes records as lines, with times since the first.
@@ -23,13 +24,13 @@ impl<W: Write> TextWriter<W> {
         }
     }
 
-    /// Bytes as they are.
+    /// Hands on what `out` holds back.
     ///
     /// # Errors
     ///
     /// Those of `out`.
-    pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 
     /// One record.
@@ -60,7 +61,7 @@ impl<W: Write> TextWriter<W> {
 
     fn heading(&mut self, record: &proto::Record, start: &proto::SessionStart) -> io::Result<()> {
         let out = &mut self.out;
-        let session = crate::record::SessionId::from_bytes(&record.session_id);
+        let session = SessionId::from_bytes(&record.session_id);
         let session = session
             .map(|session| session.to_string())
             .unwrap_or_default();
@@ -85,7 +86,8 @@ impl<W: Write> TextWriter<W> {
     }
 }
 
-fn authority_line(authority: &proto::Authority) -> String {
+/// Who acted, in words.
+pub(super) fn authority_line(authority: &proto::Authority) -> String {
     let mut line = format!("uid {}", authority.uid);
     if !authority.user.is_empty() {
         line = format!("{line} ({})", escaped(authority.user.as_bytes()));
@@ -114,6 +116,26 @@ fn authority_line(authority: &proto::Authority) -> String {
         ));
     }
     line
+}
+
+/// One act on a path, with when and by whom.
+pub fn act_line(act: &Act) -> String {
+    let record = &act.record;
+    let process = record.process.clone().unwrap_or_default();
+    let session = SessionId::from_bytes(&record.session_id).map(|session| session.to_string());
+    let login = process
+        .loginuid
+        .map_or_else(String::new, |login| format!(" (login {login})"));
+    format!(
+        "{}  {}  {:<12} {:>7} {:<15} uid {}{login}  {}",
+        rfc3339(record.time_unix_ns),
+        session.unwrap_or_default(),
+        escaped(act.agent.as_bytes()),
+        process.pid,
+        escaped(&process.comm),
+        process.uid,
+        record.body.as_ref().map(line).unwrap_or_default(),
+    )
 }
 
 /// One record in words.

@@ -9,6 +9,8 @@ use proto::record::Body;
 
 /// Acts that are listed below one process; more are counted.
 const LISTED: usize = 12;
+/// Generations that are indented; a screen has room for fewer.
+const MAX_INDENT: usize = 60;
 
 #[derive(Debug, Default)]
 struct Node {
@@ -79,30 +81,37 @@ impl Tree {
     ///
     /// Those of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        for key in &self.order {
-            if self
-                .nodes
-                .get(&(key.pid, key.start_time))
-                .is_some_and(|node| node.parent.is_none())
-            {
-                self.draw(*key, "", "", out)?;
-            }
+        let is_root = |key: &ProcessKey| {
+            let node = self.nodes.get(&(key.pid, key.start_time));
+            node.is_some_and(|node| node.parent.is_none())
+        };
+        // Not by recursion: a chain of forks is as long as the session likes.
+        let mut left: Vec<Branch> = self
+            .order
+            .iter()
+            .rev()
+            .filter(|key| is_root(key))
+            .map(|key| Branch::root(*key))
+            .collect();
+        while let Some(branch) = left.pop() {
+            self.draw(&branch, &mut left, out)?;
         }
         self.remarks
             .iter()
             .try_for_each(|remark| writeln!(out, "{remark}"))
     }
 
+    /// One process; its children are left to draw.
     fn draw(
         &self,
-        key: ProcessKey,
-        first: &str,
-        rest: &str,
+        branch: &Branch,
+        left: &mut Vec<Branch>,
         out: &mut impl Write,
     ) -> io::Result<()> {
-        let Some(node) = self.nodes.get(&(key.pid, key.start_time)) else {
+        let Some(node) = self.nodes.get(&(branch.key.pid, branch.key.start_time)) else {
             return Ok(());
         };
+        let Branch { first, rest, .. } = branch;
         let name = node
             .commands
             .first()
@@ -112,7 +121,7 @@ impl Tree {
         writeln!(
             out,
             "{first}{} {name}  [{}]",
-            key.pid,
+            branch.key.pid,
             end.trim_start_matches("exit").trim()
         )?;
         let below = if node.children.is_empty() {
@@ -132,19 +141,43 @@ impl Tree {
         if node.reads > 0 {
             writeln!(out, "{rest}{below}opened {} files for reading", node.reads)?;
         }
-        for (index, child) in node.children.iter().enumerate() {
-            let (branch, trunk) = if index + 1 == node.children.len() {
-                ("└─ ", "   ")
-            } else {
-                ("├─ ", "│  ")
-            };
-            self.draw(
-                *child,
-                &format!("{rest}{branch}"),
-                &format!("{rest}{trunk}"),
-                out,
-            )?;
-        }
+        let last = node.children.len().saturating_sub(1);
+        let children = node.children.iter().enumerate().rev();
+        left.extend(children.map(|(index, child)| branch.child(*child, index == last)));
         Ok(())
+    }
+}
+
+/// A process to draw, and what stands before its lines.
+#[derive(Debug)]
+struct Branch {
+    key: ProcessKey,
+    depth: usize,
+    first: String,
+    rest: String,
+}
+
+impl Branch {
+    fn root(key: ProcessKey) -> Self {
+        Self {
+            key,
+            depth: 0,
+            first: String::new(),
+            rest: String::new(),
+        }
+    }
+
+    fn child(&self, key: ProcessKey, last: bool) -> Self {
+        let (branch, trunk) = match (self.depth >= MAX_INDENT, last) {
+            (true, _) => ("⋯ ", ""),
+            (false, true) => ("└─ ", "   "),
+            (false, false) => ("├─ ", "│  "),
+        };
+        Self {
+            key,
+            depth: self.depth + 1,
+            first: format!("{}{branch}", self.rest),
+            rest: format!("{}{trunk}", self.rest),
+        }
     }
 }

@@ -20,8 +20,10 @@
 mod error;
 mod format;
 mod read;
+mod watch;
 mod write;
 
 pub use error::Error;
 pub use read::{Cursor, Item, Store};
+pub use watch::Watch;
 pub use write::{Kept, Options, Replica, Spool};

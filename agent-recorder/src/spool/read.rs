@@ -9,6 +9,7 @@ use prost::Message as _;
 use super::Error;
 use super::error::io;
 use super::format::{self, FRAME_BYTES, Found, HEADER_BYTES, MAX_PAYLOAD, SegmentHeader};
+use super::watch::Watch;
 use crate::record::chain::CHAIN_BYTES;
 use crate::record::{Seq, StreamId, proto};
 
@@ -72,6 +73,16 @@ impl Store {
         let mut streams = stream_ids(&self.directory)?;
         streams.sort_unstable();
         Ok(streams)
+    }
+
+    /// Tells when a stream grows.
+    ///
+    /// # Errors
+    ///
+    /// inotify(7) refuses: the stream's folder is gone, or the user has too many watches.
+    pub fn watch(&self, stream: StreamId) -> Result<Watch, Error> {
+        let directory = self.directory.join(stream.to_string());
+        Watch::new(&directory).map_err(io("watch", &directory))
     }
 
     /// A cursor at the beginning of a stream.

@@ -140,7 +140,7 @@ impl Stimulus {
         for code in [0, 1, 42, 255] {
             self.child(|| code, |_, _| {}, (code, 0))?;
         }
-        for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1] {
+        for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2] {
             let work = || {
                 // SAFETY: the child signals itself.
                 unsafe { libc::raise(signal) };

@@ -1,0 +1,263 @@
+//! `doctor`: what this kernel allows, which profile that makes, what is
+//! missing, and the remedy in words.
+//!
+//! What can be tried is tried: the kernel programs are loaded and attached,
+//! and taken out again.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::setup::Setting;
+use super::{Common, Error};
+use crate::kernel::{CAPABILITIES, Facts, Kernel};
+
+/// Arguments of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// One line a point, and remedies below
+    Text,
+    /// One JSON object
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    Missing,
+    Unknown,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// One point.
+#[derive(Clone, Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    state: State,
+    says: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    remedy: &'static str,
+}
+
+impl Check {
+    fn new(
+        name: &'static str,
+        state: State,
+        says: impl Into<String>,
+        remedy: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            state,
+            says: says.into(),
+            remedy: if state == State::Ok { "" } else { remedy },
+        }
+    }
+}
+
+/// The whole report.
+#[derive(Debug, Serialize)]
+struct Report {
+    kernel: String,
+    /// The profile that `auto` comes to; absent where nothing can be recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<&'static str>,
+    checks: Vec<Check>,
+}
+
+/// 0 when recording works, 1 when it does not.
+pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
+    let facts = Facts::gather();
+    let programs = try_programs(&Setting::load(common)?);
+    let works = programs.state == State::Ok;
+    let report = Report {
+        kernel: facts.release.clone(),
+        profile: works.then_some("tracepoint"),
+        checks: checks(&facts, programs),
+    };
+    match args.format {
+        Format::Text => print!("{report}"),
+        Format::Json => println!("{}", serde_json::json!(report)),
+    }
+    Ok(if works {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn try_programs(setting: &Setting) -> Check {
+    let tried =
+        Kernel::load(&setting.recorder().kernel).and_then(|(mut kernel, _rings)| kernel.attach());
+    let name = "kernel programs";
+    match tried {
+        Ok(()) => Check::new(name, State::Ok, "all load and attach", ""),
+        Err(error) => Check::new(
+            name,
+            State::Missing,
+            // A verifier's log has thousands of lines; its last ones say why.
+            last_lines(&error.to_string()),
+            "put right what is missing below; if nothing is, report this output",
+        ),
+    }
+}
+
+/// Lines of an error that are shown.
+const SHOWN_LINES: usize = 3;
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN_LINES)..].join(" / ")
+}
+
+fn checks(facts: &Facts, programs: Check) -> Vec<Check> {
+    vec![
+        programs,
+        btf(facts),
+        capabilities(facts),
+        lockdown(facts),
+        lsm(facts),
+        fentry(facts),
+        Check::new(
+            "refusing",
+            State::Missing,
+            "this version has the tracepoint profile only: it records, and kills at the exit of a call, but refuses none",
+            "the guard stops a session at its limit all the same",
+        ),
+    ]
+}
+
+fn btf(facts: &Facts) -> Check {
+    let state = if facts.btf { State::Ok } else { State::Missing };
+    Check::new(
+        "type information",
+        state,
+        "/sys/kernel/btf/vmlinux",
+        "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y; in a container, mount /sys/kernel/btf",
+    )
+}
+
+fn capabilities(facts: &Facts) -> Check {
+    let absent: Vec<&str> = CAPABILITIES
+        .iter()
+        .filter(|(number, _)| !facts.has(*number))
+        .map(|(_, name)| *name)
+        .collect();
+    let (state, says) = if absent.is_empty() {
+        (State::Ok, "all that are needed".to_owned())
+    } else {
+        (State::Missing, format!("without {}", absent.join(", ")))
+    };
+    Check::new("capabilities", state, says, "run as root")
+}
+
+fn lockdown(facts: &Facts) -> Check {
+    match facts.lockdown.as_deref() {
+        Some("confidentiality") => Check::new(
+            "lockdown",
+            State::Missing,
+            "confidentiality: kernel memory may not be read",
+            "boot with lockdown=integrity, or without lockdown=",
+        ),
+        Some(other) => Check::new("lockdown", State::Ok, other, ""),
+        None => Check::new(
+            "lockdown",
+            State::Unknown,
+            "/sys/kernel/security/lockdown is not there",
+            "mount securityfs at /sys/kernel/security to find out",
+        ),
+    }
+}
+
+/// Whether a later version could decide in BPF LSM programs here.
+fn lsm(facts: &Facts) -> Check {
+    let name = "BPF LSM";
+    let gain = "an operation could be refused before it happens";
+    if facts.option("BPF_LSM") == Some("") {
+        return Check::new(
+            name,
+            State::Missing,
+            format!("this kernel is built without it; with it, {gain}"),
+            "a kernel built with CONFIG_BPF_LSM=y, booted with bpf in its lsm= list",
+        );
+    }
+    match facts.bpf_lsm {
+        Some(true) => Check::new(name, State::Ok, "bpf is an active security module", ""),
+        Some(false) => Check::new(
+            name,
+            State::Missing,
+            format!("bpf is not an active security module; if it were, {gain}"),
+            "add ,bpf to the lsm= list on the kernel's command line and reboot",
+        ),
+        None => Check::new(
+            name,
+            State::Unknown,
+            "the list of security modules cannot be read",
+            "mount securityfs at /sys/kernel/security to find out",
+        ),
+    }
+}
+
+/// Whether trampolines, on which fentry and fmod_ret sit, can be there.
+fn fentry(facts: &Facts) -> Check {
+    let name = "trampolines";
+    if facts.ftrace_enabled == Some(false) {
+        return Check::new(
+            name,
+            State::Missing,
+            "/proc/sys/kernel/ftrace_enabled is 0",
+            "sysctl kernel.ftrace_enabled=1",
+        );
+    }
+    match facts.option("DYNAMIC_FTRACE_WITH_DIRECT_CALLS") {
+        Some("y") => Check::new(name, State::Ok, "built in; not tried", ""),
+        Some(_) => Check::new(
+            name,
+            State::Missing,
+            "this kernel is built without them: fentry and fmod_ret programs do not attach",
+            "a kernel built with CONFIG_FUNCTION_TRACER=y and CONFIG_DYNAMIC_FTRACE=y",
+        ),
+        None => Check::new(
+            name,
+            State::Unknown,
+            "the kernel's configuration is not to be found",
+            "look for CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS in it",
+        ),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "kernel    {}", self.kernel)?;
+        match self.profile {
+            Some(profile) => writeln!(f, "profile   {profile}")?,
+            None => writeln!(f, "profile   none: nothing can be recorded here")?,
+        }
+        writeln!(f)?;
+        for check in &self.checks {
+            writeln!(f, "{:<8} {:<17} {}", check.state, check.name, check.says)?;
+            if !check.remedy.is_empty() {
+                writeln!(f, "{:26} → {}", "", check.remedy)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! A session as one page that needs nothing else: no network, no script.
+//!
+//! All that was recorded is text to the template, which escapes it; the page
+//! forbids itself everything but its own style (CSP level 3).
+
+use std::io::{self, Write};
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::escape::escaped;
+use super::json::{name, rfc3339};
+use super::text::{authority_line, line};
+use super::tree::Tree;
+use crate::record::{SessionId, proto};
+use proto::record::Body;
+
+/// Records of one page: a browser bears some tens of thousands of rows.
+const MAX_ROWS: usize = 50_000;
+
+const STYLE: &str = include_str!("page.css");
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+
+/// The kinds that have a box to hide them by, as the style sheet names them.
+const KINDS: [&str; 7] = ["exec", "fork", "exit", "file", "network", "dns", "loss"];
+
+#[derive(Debug)]
+struct Row {
+    since_ns: u64,
+    process: String,
+    kind: &'static str,
+    line: String,
+    failed: bool,
+}
+
+/// The page while it is put together.
+#[derive(Debug, Default)]
+pub struct Page {
+    start: Option<(proto::Record, proto::SessionStart)>,
+    end: Option<String>,
+    enforcements: Vec<String>,
+    first_ns: Option<u64>,
+    rows: Vec<Row>,
+    left_out: usize,
+    tree: Tree,
+}
+
+impl Page {
+    /// Adds a record.
+    pub fn add(&mut self, record: &proto::Record) {
+        let Some(body) = &record.body else { return };
+        match body {
+            Body::SessionStart(start) => self.start = Some((record.clone(), start.clone())),
+            Body::SessionEnd(_) => self.end = Some(line(body)),
+            Body::Enforcement(_) => self.enforcements.push(line(body)),
+            _ => {}
+        }
+        self.tree.add(record);
+        if self.rows.len() >= MAX_ROWS {
+            self.left_out += 1;
+            return;
+        }
+        let first = *self.first_ns.get_or_insert(record.time_boot_ns);
+        let process = record.process.as_ref();
+        let line = line(body);
+        self.rows.push(Row {
+            since_ns: record.time_boot_ns.saturating_sub(first),
+            process: process.map_or_else(String::new, |process| {
+                format!("{} {}", process.pid, escaped(&process.comm))
+            }),
+            kind: name(body),
+            failed: line.contains("  ! "),
+            line,
+        });
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut tree = Vec::new();
+        self.tree.write(&mut tree)?;
+        let page = self.markup(&String::from_utf8_lossy(&tree));
+        out.write_all(page.into_string().as_bytes())
+    }
+
+    fn markup(&self, tree: &str) -> Markup {
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta http-equiv="Content-Security-Policy" content=(POLICY);
+                    meta name="viewport" content="width=device-width";
+                    title { "Session " (self.title()) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    h1 { "Session " (self.title()) }
+                    (self.summary())
+                    h2 { "Processes" }
+                    pre { (tree) }
+                    h2 { "Records" }
+                    (self.table())
+                }
+            }
+        }
+    }
+
+    fn title(&self) -> String {
+        self.start
+            .as_ref()
+            .and_then(|(record, _)| SessionId::from_bytes(&record.session_id))
+            .map(|session| session.to_string())
+            .unwrap_or_default()
+    }
+
+    fn summary(&self) -> Markup {
+        html! {
+            dl {
+                @if let Some((record, start)) = &self.start {
+                    dt { "Agent" } dd { (escaped(start.agent.as_bytes())) " (by " (escaped(start.rule.as_bytes())) ")" }
+                    @if let Some(authority) = &start.authority {
+                        dt { "Authority" } dd { (authority_line(authority)) }
+                    }
+                    dt { "Began" } dd { (rfc3339(record.time_unix_ns)) " on " (escaped(&start.host)) }
+                }
+                @for enforcement in &self.enforcements {
+                    dt.guard { "Guard" } dd.guard { (enforcement) }
+                }
+                @if let Some(end) = &self.end {
+                    dt { "End" } dd { (end) }
+                }
+            }
+        }
+    }
+
+    fn table(&self) -> Markup {
+        html! {
+            div.records {
+                @for kind in KINDS {
+                    input type="checkbox" id=(kind) checked;
+                    label for=(kind) { (kind) }
+                }
+                table {
+                    thead { tr { th { "Seconds" } th { "Process" } th { "Act" } } }
+                    tbody {
+                        @for row in &self.rows {
+                            tr class=(row.kind) {
+                                td { (format!("{}.{:06}", row.since_ns / 1_000_000_000, row.since_ns % 1_000_000_000 / 1000)) }
+                                td { (row.process) }
+                                @if row.failed { td.failed { (row.line) } } @else { td { (row.line) } }
+                            }
+                        }
+                    }
+                }
+                @if self.left_out > 0 {
+                    p { (self.left_out) " more records: see the text or JSON form." }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_session_named_cannot_become_markup() {
+        let mut page = Page::default();
+        page.add(&proto::Record {
+            process: Some(proto::Process {
+                comm: b"<img src=x>".to_vec(),
+                ..Default::default()
+            }),
+            body: Some(Body::File(proto::File {
+                op: proto::FileOp::Delete.into(),
+                path: b"/tmp/</td><script>alert(1)</script>\"'&".to_vec(),
+                ..Default::default()
+            })),
+            ..Default::default()
+        });
+        let mut out = Vec::new();
+        page.write(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            !text.contains("<script") && !text.contains("<img"),
+            "{text}"
+        );
+        assert!(text.contains("&lt;script&gt;alert(1)"));
+    }
+
+    #[test]
+    fn each_box_hides_the_kind_that_it_names() {
+        for kind in KINDS {
+            let rule = format!("#{kind}:not(:checked) ~ table .{kind}");
+            assert!(STYLE.contains(&rule), "{rule}");
+        }
+    }
+}
