@@ -72,12 +72,7 @@ const BUILTIN: &[Builtin] = &[
     ("aider", &["aider"], &["bin/aider"], &[]),
     ("goose", &[], &[], &["GOOSE_TERMINAL"]),
     ("junie", &[], &[], &["JUNIE_DATA"]),
-    (
-        "pi",
-        &[],
-        &["bin/pi", ".bin/pi"],
-        &["PI_CODING_AGENT=true"],
-    ),
+    ("pi", &[], &["bin/pi", ".bin/pi"], &["PI_CODING_AGENT=true"]),
     ("cline", &["cline"], &["bin/cline", ".bin/cline"], &[]),
     ("openhands", &["openhands"], &[], &[]),
     ("antigravity", &[], &[], &["ANTIGRAVITY_AGENT"]),

@@ -79,6 +79,44 @@ fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// The process whose path it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whose<'a> {
+    /// Its root directory, `None` when it is this process's own.
+    pub(super) root: Option<&'a OwnedFd>,
+    pub(super) pid: u32,
+    pub(super) tid: u32,
+}
+
+impl Whose<'_> {
+    /// `/proc/self` and `/proc/thread-self` (proc(5)) as another process names
+    /// the same: to this one they lead to itself. A foreign root's are left as
+    /// they are: its procfs can count processes from elsewhere.
+    fn by_number(self, path: Vec<u8>) -> Vec<u8> {
+        let Self { root, pid, tid } = self;
+        let ours = [
+            ("/proc/self", format!("/proc/{pid}")),
+            ("/proc/thread-self", format!("/proc/{pid}/task/{tid}")),
+        ];
+        for (name, number) in ours {
+            if root.is_none()
+                && let Some(rest) = path.strip_prefix(name.as_bytes())
+                && (rest.is_empty() || rest.starts_with(b"/"))
+            {
+                return [number.as_bytes(), rest].concat();
+            }
+        }
+        path
+    }
+}
+
+/// Whether the path leads into this process's own folder of procfs.
+fn is_ours(path: &[u8]) -> bool {
+    let own = format!("/proc/{}", std::process::id());
+    path.strip_prefix(own.as_bytes())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
 /// Resolves caller's paths; what it learns of directories holds for one batch of events.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
@@ -116,26 +154,25 @@ impl Resolver {
         }
     }
 
-    /// The path that `path` named for a process whose root is `root` (`None` for
-    /// this process's own), starting at `base`. `follow` resolves the last name too.
+    /// The path that `path` named for a process, starting at `base`. `follow` resolves the last name too.
     pub(super) fn resolve(
         &mut self,
-        root: Option<&OwnedFd>,
+        whose: Whose<'_>,
         base: &[u8],
         path: &[u8],
         follow: bool,
     ) -> Vec<u8> {
-        let joined = join(base, path);
+        let joined = whose.by_number(join(base, path));
         let names_directory =
             path.ends_with(b"/") || path.ends_with(b"/.") || path.ends_with(b"..") || path == b".";
         if (follow || names_directory)
-            && let Some(whole) = real_path(root, &joined)
+            && let Some(whole) = real_path(whose.root, &joined)
         {
             return whole;
         }
-        let named = self.resolve_name(root, &joined, path);
+        let named = self.resolve_name(whose.root, &joined, path);
         if follow {
-            self.follow_remembered(root, named)
+            self.follow_remembered(whose.root, named)
         } else {
             named
         }
@@ -207,20 +244,18 @@ fn real_prefix(root: Option<&OwnedFd>, path: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The kernel's own name for what the path leads to now.
+/// The kernel's own name for what the path leads to now. Links of procfs are
+/// not followed: what a process has open, or whoever asks for "self" is, was
+/// another thing when the path was used.
 fn real_path(root: Option<&OwnedFd>, path: &[u8]) -> Option<Vec<u8>> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let opened = match root {
-        Some(root) => rustix::fs::openat2(
-            root.as_fd(),
-            path,
-            flags,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT,
-        ),
-        None => rustix::fs::openat(CWD, path, flags, Mode::empty()),
+    let (from, resolve) = match root {
+        Some(root) => (root.as_fd(), ResolveFlags::IN_ROOT),
+        None => (CWD, ResolveFlags::empty()),
     };
-    name_of(opened.ok()?.as_fd())
+    let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
+    let opened = rustix::fs::openat2(from, path, flags, Mode::empty(), resolve);
+    name_of(opened.ok()?.as_fd()).filter(|name| is_ours(path) || !is_ours(name))
 }
 
 fn name_of(file: BorrowedFd<'_>) -> Option<Vec<u8>> {
@@ -264,28 +299,59 @@ mod tests {
         let mut resolver = Resolver::default();
         let expected = root.join("real/gone");
         assert_eq!(
-            resolver.resolve(None, base, b"link/gone", false),
+            resolver.resolve(OTHER, base, b"link/gone", false),
             expected.as_os_str().as_bytes()
         );
         assert_eq!(
-            resolver.resolve(None, base, b"link", false),
+            resolver.resolve(OTHER, base, b"link", false),
             root.join("link").as_os_str().as_bytes()
         );
         assert_eq!(
-            resolver.resolve(None, base, b"link", true),
+            resolver.resolve(OTHER, base, b"link", true),
             root.join("real").as_os_str().as_bytes()
         );
         assert_eq!(
-            resolver.resolve(None, base, b"real/../link/./gone", false),
+            resolver.resolve(OTHER, base, b"real/../link/./gone", false),
             expected.as_os_str().as_bytes()
         );
+    }
+
+    /// A process that is not this one.
+    const OTHER: Whose<'static> = Whose {
+        root: None,
+        pid: 1,
+        tid: 1,
+    };
+
+    #[test]
+    fn proc_self_is_the_process_that_acted_and_never_this_one() {
+        let mut resolver = Resolver::default();
+        let mut lead = |path: &str, follow| {
+            let path = resolver.resolve(OTHER, b"/", path.as_bytes(), follow);
+            String::from_utf8(path).unwrap()
+        };
+        for follow in [false, true] {
+            assert_eq!(lead("/proc/self/gone", follow), "/proc/1/gone");
+            assert_eq!(lead("/proc/self/fd/0", follow), "/proc/1/fd/0");
+            assert_eq!(
+                lead("/proc/thread-self/gone", follow),
+                "/proc/1/task/1/gone"
+            );
+            let named = format!("/proc/{}/gone", std::process::id());
+            assert_eq!(lead(&named, follow), named);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(folder.path()).unwrap();
+        std::os::unix::fs::symlink("/proc/self", root.join("me")).unwrap();
+        let through = root.join("me/gone").into_os_string().into_string().unwrap();
+        assert_eq!(lead(&through, false), through);
     }
 
     #[test]
     fn what_does_not_exist_is_kept_as_it_was_written() {
         let mut resolver = Resolver::default();
         assert_eq!(
-            resolver.resolve(None, b"/", b"/no/such/../dir/file", false),
+            resolver.resolve(OTHER, b"/", b"/no/such/../dir/file", false),
             b"/no/dir/file"
         );
     }

@@ -8,7 +8,7 @@ use agent_recorder_abi::event::{
 use agent_recorder_abi::state::SessionNumber;
 
 use super::authority;
-use super::path::Resolver;
+use super::path::{Resolver, Whose};
 use super::pending::Pending;
 use super::process::{self, Processes};
 use super::registry::{Registry, SAMPLE_PATHS, Session, Totals};
@@ -395,7 +395,11 @@ impl Tracker {
         let root = self.processes.get(key).root.clone();
         let mut view = View {
             resolver: &mut self.resolver,
-            root: root.as_deref(),
+            whose: Whose {
+                root: root.as_deref(),
+                pid: header.pid,
+                tid: header.tid,
+            },
         };
         let file = translate::file(event, &mut view);
         if file.error == 0 {

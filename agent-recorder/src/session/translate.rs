@@ -2,14 +2,12 @@
 //!
 //! Not here: which session it belongs to, and its number.
 
-use std::os::fd::OwnedFd;
-
 use agent_recorder_abi::event::{
     Address, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER,
     FILE_PATH_CUT, FILE_WALK_CUT, Op,
 };
 
-use super::path::{self, Resolver};
+use super::path::{self, Resolver, Whose};
 use crate::kernel::{FileEvent, NetworkEvent};
 use crate::record::proto;
 
@@ -18,7 +16,7 @@ const AF_UNIX: u16 = libc::AF_UNIX as u16;
 /// What paths mean to the process that acted.
 pub(super) struct View<'a> {
     pub(super) resolver: &'a mut Resolver,
-    pub(super) root: Option<&'a OwnedFd>,
+    pub(super) whose: Whose<'a>,
 }
 
 impl View<'_> {
@@ -32,7 +30,7 @@ impl View<'_> {
         if path.is_empty() {
             base
         } else {
-            self.resolver.resolve(self.root, &base, path, follow)
+            self.resolver.resolve(self.whose, &base, path, follow)
         }
     }
 }
