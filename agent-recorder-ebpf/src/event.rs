@@ -245,6 +245,8 @@ pub const FILE_FOLLOWS_SECOND: u16 = 128;
 
 /// A result that is no record: this program has opened this file before.
 pub const FILE_SEEN: u16 = 256;
+/// The first path is `/proc/self/fd/N`, followed, and its base is that descriptor's file.
+pub const FILE_DESCRIPTOR: u16 = 512;
 
 /// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files, [`Kind::Uring`].
 ///

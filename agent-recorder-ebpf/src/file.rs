@@ -1,8 +1,8 @@
 //! File operations: where (one or two locations), how (flags, mode …), and with which result.
 
 use agent_recorder_abi::event::{
-    FILE_FOLLOWS, FILE_FOLLOWS_SECOND, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT,
-    FILE_PATH_UNREADABLE, FILE_SEEN, FILE_WALK_CUT, FileBody, Kind, Op,
+    FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_FOLLOWS_SECOND, FILE_KERNEL_PATH, FILE_OWNER,
+    FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_SEEN, FILE_WALK_CUT, FileBody, Kind, Op,
 };
 use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
 use agent_recorder_abi::state::{SeenFile, Tag};
@@ -116,6 +116,63 @@ fn append_user_location(
     append_location(writer, call.task, dirfd, read_user(address), |writer| {
         writer.user_string::<USER_PATH_BYTES>(address)
     })
+}
+
+/// `/proc/self/fd/`, as two words: the second with what two digits may follow.
+const OWN_DESCRIPTOR: [u64; 2] = [
+    u64::from_le_bytes(*b"/proc/se"),
+    u64::from_le_bytes(*b"lf/fd/\0\0"),
+];
+const OWN_DESCRIPTOR_BYTES: u64 = 14;
+/// Digits of a descriptor's number: of INT_MAX.
+const DESCRIPTOR_DIGITS: u64 = 10;
+
+/// The file of the descriptor that a `/proc/self/fd/N` names, 0 for any other
+/// path. C libraries reach so for what they have open by a call that knows
+/// names only (fchmodat(3) with AT_SYMLINK_NOFOLLOW), programs for a file
+/// without a name (open(2), O_TMPFILE): afterwards nobody can tell which it was.
+#[inline(never)]
+fn own_descriptor(call: &Call, address: u64) -> u64 {
+    const PREFIX: u64 = (1 << (8 * (OWN_DESCRIPTOR_BYTES - 8))) - 1;
+    if read_user::<u64>(address) != OWN_DESCRIPTOR[0]
+        || read_user::<u64>(address + 8) & PREFIX != OWN_DESCRIPTOR[1]
+    {
+        return 0;
+    }
+    let mut number = 0_u64;
+    let mut index = 0;
+    while index <= DESCRIPTOR_DIGITS {
+        let byte: u8 = read_user(address + OWN_DESCRIPTOR_BYTES + index);
+        if byte == 0 && index > 0 {
+            return file_of(call.task, number);
+        }
+        if !byte.is_ascii_digit() {
+            return 0;
+        }
+        number = number * 10 + u64::from(byte - b'0');
+        index += 1;
+    }
+    0
+}
+
+/// A location that is followed to its end.
+#[inline(always)]
+fn append_followed_location(
+    writer: &mut Writer,
+    call: &Call,
+    dirfd: Option<u64>,
+    address: u64,
+) -> Location {
+    let file = own_descriptor(call, address);
+    if file == 0 {
+        return append_user_location(writer, call, dirfd, address);
+    }
+    let (base_len, cut) = path::append(writer, path::of_file(file));
+    Location {
+        base_len,
+        path_len: writer.user_string::<USER_PATH_BYTES>(address).unwrap_or(0),
+        marks: FILE_DESCRIPTOR | if cut { FILE_WALK_CUT } else { 0 },
+    }
 }
 
 /// A descriptor's own file as a location.
@@ -314,6 +371,13 @@ pub(crate) fn operated(call: &Call) {
             inode = inode_of(file);
         }
         location
+    } else if follow_marks(spec, flags) & FILE_FOLLOWS != 0 {
+        append_followed_location(
+            &mut writer,
+            call,
+            call.optional(spec.dirfd),
+            call.argument(spec.path),
+        )
     } else {
         append_user_location(
             &mut writer,

@@ -3,8 +3,8 @@
 //! Not here: which session it belongs to, and its number.
 
 use agent_recorder_abi::event::{
-    Address, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER,
-    FILE_PATH_CUT, FILE_WALK_CUT, Op,
+    Address, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_DESCRIPTOR, FILE_FOLLOWS,
+    FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
 };
 
 use super::path::{self, Resolver, Whose};
@@ -79,7 +79,12 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
     let op = proto::FileOp::try_from(i32::from(body.op)).unwrap_or(proto::FileOp::Unspecified);
     // A name that leads nowhere is the name itself.
     let follow = marks & FILE_FOLLOWS != 0 && body.error != libc::ENOENT.cast_unsigned();
-    let path = view.location(event.base, event.path, follow);
+    let path = match marks & FILE_DESCRIPTOR {
+        0 => view.location(event.base, event.path, follow),
+        // Under another root, /proc can be anything: the descriptor is not looked at there.
+        _ if view.whose.root.is_some() => view.location(b"", event.path, false),
+        _ => view.location(event.base, b"", false),
+    };
     let has_owner = marks & FILE_OWNER != 0;
     let owner = |id: u32| (has_owner && id != u32::MAX).then_some(id);
     let cut = marks & (FILE_PATH_CUT | FILE_WALK_CUT) != 0;
