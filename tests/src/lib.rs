@@ -4,5 +4,6 @@
 pub mod agents;
 pub mod compare;
 pub mod model;
+pub mod programs;
 pub mod recorder;
 pub mod stimulus;

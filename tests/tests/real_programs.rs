@@ -1,0 +1,92 @@
+//! Real programs: what was recorded of them is what strace saw, act by act.
+
+use agent_recorder_tests::programs::{Comparison, Stage, differences};
+use anyhow::Context as _;
+use serde_json::Value;
+
+/// Fails with the first differences.
+fn agree(comparison: &Comparison) {
+    const SHOWN: usize = 40;
+    let differences = &comparison.differences;
+    assert!(
+        differences.is_empty(),
+        "{} differences:\n{}",
+        differences.len(),
+        differences[..differences.len().min(SHOWN)].join("\n")
+    );
+    assert!(
+        comparison.output.status.success(),
+        "{:?}",
+        comparison.output
+    );
+}
+
+#[test]
+fn tar_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
+    let stage = Stage::new()?;
+    stage.prepare(
+        "mkdir -p tree/a/b tree/c out
+        echo one >tree/a/one; echo two >tree/a/b/two; ln tree/a/one tree/c/hard
+        ln -s ../a tree/c/soft; ln -s nowhere tree/dangling; chmod 640 tree/a/one
+        mkfifo tree/pipe",
+    )?;
+    agree(&stage.compare(&["tar", "-czf", "tree.tar.gz", "tree"])?);
+    let extracted = stage.compare(&["tar", "-xpzf", "tree.tar.gz", "-C", "out"])?;
+    agree(&extracted);
+    every_spoiled_account_is_noticed(&extracted)
+}
+
+/// The comparison can fail: with any one record gone, told twice, of another
+/// process or with another detail, the accounts differ.
+fn every_spoiled_account_is_noticed(comparison: &Comparison) -> anyhow::Result<()> {
+    const DETAILS: &[(&str, &str)] = &[
+        ("exec", "argv"),
+        ("exec", "exe"),
+        ("exec", "cwd"),
+        ("fork", "childPid"),
+        ("exit", "code"),
+        ("file", "op"),
+        ("file", "path"),
+        ("file", "newPath"),
+        ("file", "flags"),
+        ("file", "mode"),
+        ("file", "length"),
+        ("file", "uid"),
+        ("file", "error"),
+        ("network", "peer"),
+        ("network", "error"),
+    ];
+    let seen = |record: &Value| {
+        let pid = record["process"]["pid"].as_u64();
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+        pid.is_some_and(|pid| comparison.truth.pids.contains(&pid))
+    };
+    let noticed = |records: &[Value]| -> anyhow::Result<bool> {
+        Ok(!differences(&comparison.truth, records)?.is_empty())
+    };
+    for (kind, detail) in DETAILS {
+        let has = |record: &Value| seen(record) && record[kind].get(detail).is_some();
+        // The last: the first of strace's child are its own.
+        let Some(at) = comparison.records.iter().rposition(has) else {
+            continue;
+        };
+        let mut records = comparison.records.clone();
+        let record = records.remove(at);
+        assert!(noticed(&records)?, "gone: {record}");
+        records.extend([record.clone(), record.clone()]);
+        assert!(noticed(&records)?, "told twice: {record}");
+        records.pop();
+        assert!(!noticed(&records)?, "another order, nothing else: {record}");
+        for (object, name) in [("process", "pid"), (kind, detail)] {
+            let mut spoiled = record.clone();
+            spoiled[object][name] = match &record[object][name] {
+                Value::Number(number) => (number.as_u64().unwrap_or(0) + 1).into(),
+                Value::Array(_) => Value::Array(vec!["other".into()]),
+                _ => "/other".into(),
+            };
+            *records.last_mut().context("a record")? = spoiled.clone();
+            assert!(noticed(&records)?, "altered: {spoiled}");
+        }
+    }
+    Ok(())
+}
