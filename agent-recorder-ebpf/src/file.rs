@@ -31,10 +31,11 @@ const O_NOFOLLOW: u64 = 0o400000;
 /// `FMODE_CREATED` (include/linux/fs.h, 5.0): this open made the file.
 const FMODE_CREATED: u32 = 0x10_0000;
 
-/// What `st_dev` and `st_ino` are made of.
-#[derive(Clone, Copy)]
+/// What `st_dev` and `st_ino` are made of, and which file of that number it is.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Inode {
     pub(crate) dev: u32,
+    pub(crate) generation: u32,
     pub(crate) ino: u64,
 }
 
@@ -44,6 +45,7 @@ pub(crate) fn inode_of(file: u64) -> Inode {
     let address: u64 = read(file, offset!(file_inode));
     Inode {
         dev: read(read(address, offset!(inode_sb)), offset!(sb_dev)),
+        generation: read(address, offset!(inode_generation)),
         ino: read(address, offset!(inode_ino)),
     }
 }
@@ -340,6 +342,8 @@ fn seen_before(tag: Tag, task: Task, inode: Inode) -> bool {
         dev: inode.dev,
         // SAFETY: `task` is typed.
         pid: unsafe { crate::kernel::walk(task, offset!(task_tgid)) },
+        generation: inode.generation,
+        spare: 0,
     };
     // SAFETY: the value is not looked at.
     if unsafe { maps::SEEN.get(&key) }.is_some() {
@@ -362,7 +366,7 @@ pub(crate) fn operated(call: &Call) {
     };
     let mut writer = Writer::begin::<FileBody>(call.scratch);
     let body = writer.body::<FileBody>();
-    let mut inode = Inode { dev: 0, ino: 0 };
+    let mut inode = Inode::default();
     let first = if spec.op == Op::Chdir as u8 && call.result >= 0 {
         append_working_directory(&mut writer, call.task)
     } else if spec.path == NO_ARG {
