@@ -4,8 +4,18 @@ use agent_recorder_tests::programs::{Comparison, Stage, differences};
 use anyhow::Context as _;
 use serde_json::Value;
 
-/// Fails with the first differences.
+/// The program succeeded, and both accounts say the same.
 fn agree(comparison: &Comparison) {
+    differ_in_nothing(comparison);
+    assert!(
+        comparison.output.status.success(),
+        "{:?}",
+        comparison.output
+    );
+}
+
+/// Fails with the first differences.
+fn differ_in_nothing(comparison: &Comparison) {
     const SHOWN: usize = 40;
     let differences = &comparison.differences;
     assert!(
@@ -13,11 +23,6 @@ fn agree(comparison: &Comparison) {
         "{} differences:\n{}",
         differences.len(),
         differences[..differences.len().min(SHOWN)].join("\n")
-    );
-    assert!(
-        comparison.output.status.success(),
-        "{:?}",
-        comparison.output
     );
 }
 
@@ -88,5 +93,20 @@ fn every_spoiled_account_is_noticed(comparison: &Comparison) -> anyhow::Result<(
             assert!(noticed(&records)?, "altered: {spoiled}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn git_clone_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
+    let stage = Stage::new()?;
+    stage.prepare(
+        "git init -q -b main origin; cd origin
+        git config user.name n; git config user.email n@localhost
+        mkdir -p deep/er; echo one >one; echo two >deep/er/two; ln -s deep/er/two soft
+        git add .; git commit -qm first; git tag a; git branch side
+        echo more >>one; git commit -qam second; git gc -q",
+    )?;
+    agree(&stage.compare(&["git", "clone", "-q", "origin", "copy"])?);
+    agree(&stage.compare(&["git", "clone", "-q", "--no-local", "origin", "far"])?);
     Ok(())
 }

@@ -30,6 +30,32 @@ pub struct Act {
     pub deed: Deed,
 }
 
+impl Act {
+    /// Whether a recorded act is this one of strace's. Port 0 asks the kernel
+    /// to choose one (ip(7)), which the record tells and bind's argument does not.
+    pub fn is(&self, recorded: &Self) -> bool {
+        let (Deed::Network(asked), Deed::Network(got)) = (&self.deed, &recorded.deed) else {
+            return self == recorded;
+        };
+        let host = |address: &Option<String>| -> Option<(String, String)> {
+            let (host, port) = address.as_deref()?.rsplit_once(':')?;
+            Some((host.to_owned(), port.to_owned()))
+        };
+        let chosen = asked.error.is_none()
+            && match (host(&asked.local), host(&got.local)) {
+                (Some((asked, zero)), Some((got, port))) => {
+                    asked == got && zero == "0" && port != "0"
+                }
+                _ => false,
+            };
+        let mut same = got.clone();
+        if chosen {
+            same.local.clone_from(&asked.local);
+        }
+        (self.pid, self.tid) == (recorded.pid, recorded.tid) && *asked == same
+    }
+}
+
 /// What was done. An error is an errno's name, `None` for success.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Deed {

@@ -164,10 +164,13 @@ pub fn differences(truth: &Truth, records: &[Value]) -> anyhow::Result<Vec<Strin
         .iter()
         .partition(|expected| expected.candidates.len() == 1);
     for expected in certain.into_iter().chain(others) {
-        let found = expected
-            .candidates
-            .iter()
-            .find(|act| counts.get(act).is_some_and(|count| *count > 0));
+        let left = |act: &&Act| counts.get(act).is_some_and(|count| *count > 0);
+        let exact = expected.candidates.iter().find(left);
+        let found = exact.or_else(|| {
+            let mut alike = counts.iter().filter(|(_, count)| **count > 0);
+            let is_one = |act: &Act| expected.candidates.iter().any(|one| one.is(act));
+            Some(*alike.find(|(act, _)| is_one(act))?.0)
+        });
         match found.and_then(|act| counts.get_mut(act)) {
             Some(count) => *count -= 1,
             None => differences.push(format!("not recorded: {:?}", expected.candidates[0])),
