@@ -110,3 +110,19 @@ fn git_clone_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
     agree(&stage.compare(&["git", "clone", "-q", "--no-local", "origin", "far"])?);
     Ok(())
 }
+
+#[test]
+fn a_c_build_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
+    let stage = Stage::new()?;
+    stage.prepare(
+        "mkdir build
+        for part in one two three; do
+            printf '#include <stdio.h>\\n#include \"all.h\"\\nint %s(void) { return puts(\"%s\"); }\\n' $part $part >$part.c
+            echo \"int $part(void);\" >>all.h
+        done
+        printf '#include \"all.h\"\\nint main(void) { return one() + two() + three() < 0; }\\n' >main.c
+        printf 'OBJECTS = build/main.o build/one.o build/two.o build/three.o\\nrun: build/program\\n\\tbuild/program\\nbuild/program: $(OBJECTS)\\n\\tgcc -o $@ $^\\nbuild/%%.o: %%.c all.h\\n\\tgcc -O1 -c -o $@ $<\\n' >Makefile",
+    )?;
+    agree(&stage.compare(&["make", "-j2"])?);
+    Ok(())
+}
