@@ -126,3 +126,15 @@ fn a_c_build_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
     agree(&stage.compare(&["make", "-j2"])?);
     Ok(())
 }
+
+#[test]
+fn rsync_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
+    let stage = Stage::new()?;
+    stage.prepare(
+        "mkdir -p from/a/b to/old/er; echo 1 >from/a/one; echo 2 >from/a/b/two
+        ln -s a/one from/soft; echo gone >to/old/er/gone; echo gone >to/gone; echo 0 >to/stays
+        echo new >from/stays; chmod 600 from/stays; ln -s nowhere to/dangling",
+    )?;
+    agree(&stage.compare(&["rsync", "-a", "--delete", "from/", "to"])?);
+    Ok(())
+}
