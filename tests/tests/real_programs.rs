@@ -138,3 +138,10 @@ fn rsync_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
     agree(&stage.compare(&["rsync", "-a", "--delete", "from/", "to"])?);
     Ok(())
 }
+
+#[test]
+fn a_virtual_environment_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
+    let stage = Stage::new()?;
+    agree(&stage.compare(&["python3", "-m", "venv", "venv"])?);
+    Ok(())
+}
