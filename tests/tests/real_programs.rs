@@ -145,3 +145,26 @@ fn a_virtual_environment_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
     agree(&stage.compare(&["python3", "-m", "venv", "venv"])?);
     Ok(())
 }
+
+#[test]
+fn npm_install_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
+    let stage = Stage::new()?;
+    stage.prepare(
+        "mkdir package app; cd package
+        echo '{\"name\": \"packed\", \"version\": \"1.0.0\", \"bin\": \"run.js\"}' >package.json
+        echo '#!/usr/bin/env node' >run.js
+        npm pack --silent --offline --pack-destination ..
+        echo '{\"name\": \"app\", \"version\": \"1.0.0\"}' >../app/package.json",
+    )?;
+    agree(&stage.compare(&[
+        "npm",
+        "install",
+        "--offline",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+        "app",
+        "./packed-1.0.0.tgz",
+    ])?);
+    Ok(())
+}
