@@ -347,6 +347,8 @@ pub enum NetOp {
 
 /// A connect was begun and its outcome is awaited (in [`crate::state::Socket`]).
 pub const SOCKET_PENDING: u32 = 1;
+/// That connect is all that was done with it: if it fails, there is nothing that could end.
+pub const SOCKET_FRESH: u32 = 2;
 
 /// Body of [`Kind::Network`]. Segments: local address, peer address.
 #[repr(C)]

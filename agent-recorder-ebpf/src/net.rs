@@ -3,8 +3,8 @@
 use core::ptr;
 
 use agent_recorder_abi::event::{
-    ADDRESS_INET_BYTES, ADDRESS_UNIX_BYTES, Address, Kind, NetBody, NetOp, SOCKET_PENDING,
-    VIA_SYSCALL,
+    ADDRESS_INET_BYTES, ADDRESS_UNIX_BYTES, Address, Kind, NetBody, NetOp, SOCKET_FRESH,
+    SOCKET_PENDING, VIA_SYSCALL,
 };
 use agent_recorder_abi::limits::SOCKADDR_BYTES;
 use agent_recorder_abi::state::{SocketKey, Tag};
@@ -274,11 +274,18 @@ pub(crate) fn outcome(call: &Call, fd: u64, open: &Open) {
         if i32::from(state) == TCP_SYN_SENT {
             socket::remember(call, fd, open, SOCKET_PENDING);
             let state: u8 = read(open.key.sock, offset!(sock_state));
-            if i32::from(state) == TCP_SYN_SENT || !take_pending(open.key) {
+            if i32::from(state) == TCP_SYN_SENT {
                 return;
             }
+            let before = take_flags(open.key);
+            if before & SOCKET_PENDING == 0 {
+                return;
+            }
+            error = outcome_of(open.key.sock, read(open.key.sock, offset!(sock_state)));
+            forget_if_fresh(open.key, before, error);
+        } else {
+            error = outcome_of(open.key.sock, state);
         }
-        error = outcome_of(open.key.sock, read(open.key.sock, offset!(sock_state)));
     }
     if error == 0 {
         socket::remember(call, fd, open, 0);
@@ -315,20 +322,27 @@ fn outcome_of(sock: u64, state: u8) -> u32 {
     }
 }
 
-/// Whether the outcome was still to be told of; it is now the caller's to tell.
+/// What is remembered of a connect under way, and taken by whom asks first: that one tells the outcome.
 #[inline(always)]
-fn take_pending(key: SocketKey) -> bool {
+fn take_flags(key: SocketKey) -> u32 {
     let Some(known) = maps::SOCKETS.get_ptr_mut(&key) else {
-        return false;
+        return 0;
     };
     // SAFETY: a map value, checked not null. The two sides that ask are ordered by the exchange.
-    let before = unsafe {
+    unsafe {
         core::intrinsics::atomic_xchg::<u32, { core::intrinsics::AtomicOrdering::AcqRel }>(
             &raw mut (*known).flags,
             0,
         )
-    };
-    before & SOCKET_PENDING != 0
+    }
+}
+
+/// A connect that failed leaves the socket as unused as one that failed at once.
+#[inline(always)]
+fn forget_if_fresh(key: SocketKey, flags: u32, error: u32) {
+    if error != 0 && flags & SOCKET_FRESH != 0 {
+        let _ = maps::SOCKETS.remove(&key);
+    }
 }
 
 /// A TCP socket changed its state, often in softirq: the running task has nothing to do with it.
@@ -338,17 +352,20 @@ pub(crate) fn state_changed(sock: u64, from: i32, to: i32) {
         return;
     }
     let key = socket::key_of(sock);
-    if maps::SOCKETS.get_ptr(&key).is_none() || !take_pending(key) {
+    let flags = take_flags(key);
+    if flags & SOCKET_PENDING == 0 {
         return;
     }
     let Some(scratch) = scratch(Context::Softirq) else {
         return;
     };
-    emit_for_owner(scratch, key, to as u8);
+    let error = outcome_of(sock, to as u8);
+    emit_for_owner(scratch, key, error);
+    forget_if_fresh(key, flags, error);
 }
 
 #[inline(always)]
-fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, state: u8) {
+fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, error: u32) {
     let Some(known) = maps::SOCKETS.get_ptr(&key) else {
         return;
     };
@@ -363,7 +380,7 @@ fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, state: u8) {
             family: (*known).family,
             socket_kind: (*known).kind,
             spare: 0,
-            error: outcome_of(key.sock, state),
+            error,
             local_len,
             peer_len,
             sent: 0,

@@ -1,7 +1,9 @@
 //! Sockets of sessions: which descriptor is which, how many bytes went
 //! through, and when the last reference is gone.
 
-use agent_recorder_abi::event::{Address, NetBody, NetOp, VIA_SYSCALL};
+use agent_recorder_abi::event::{
+    Address, NetBody, NetOp, SOCKET_FRESH, SOCKET_PENDING, VIA_SYSCALL,
+};
 use agent_recorder_abi::limits::EXIT_DESCRIPTORS;
 use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
 use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_loop};
@@ -105,7 +107,12 @@ fn remember_as(call: &Call, fd: u64, open: &Open, flags: u32, connected: bool) {
         }
         return;
     }
-    insert(call, open, flags, connected);
+    let fresh = if flags & SOCKET_PENDING != 0 {
+        SOCKET_FRESH
+    } else {
+        0
+    };
+    insert(call, open, flags | fresh, connected);
 }
 
 #[inline(always)]
