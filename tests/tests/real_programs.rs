@@ -1,8 +1,16 @@
 //! Real programs: what was recorded of them is what strace saw, act by act.
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::os::unix::net::UnixListener;
+
 use agent_recorder_tests::programs::{Comparison, Stage, differences};
 use anyhow::Context as _;
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
+
+/// libcurl-errors(3).
+const CURLE_COULDNT_CONNECT: i32 = 7;
 
 /// The program succeeded, and both accounts say the same.
 fn agree(comparison: &Comparison) {
@@ -166,5 +174,77 @@ fn npm_install_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
         "app",
         "./packed-1.0.0.tgz",
     ])?);
+    Ok(())
+}
+
+/// Answers each connection with a short page.
+fn serve(listener: impl Fn() -> std::io::Result<Box<dyn Stream>> + Send + 'static) {
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        while let Ok(mut connection) = listener() {
+            let mut request = [0; 4096];
+            // A client that is gone again gets no answer.
+            if connection.read(&mut request).is_ok_and(|length| length > 0) {
+                let _ = connection.write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+                );
+            }
+        }
+    });
+}
+
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+#[test]
+fn curl_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
+    let stage = Stage::new()?;
+    let four = TcpListener::bind("127.0.0.1:0")?;
+    let six = TcpListener::bind("[::1]:0")?;
+    let unix = UnixListener::bind(stage.path().join("socket"))?;
+    let (port, port6) = (four.local_addr()?.port(), six.local_addr()?.port());
+    serve(move || Ok(Box::new(four.accept()?.0)));
+    serve(move || Ok(Box::new(six.accept()?.0)));
+    serve(move || Ok(Box::new(unix.accept()?.0)));
+    // Held and not listened on: whoever connects is refused.
+    let refusing = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&refusing, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    let refused = std::net::TcpListener::from(refusing.try_clone()?).local_addr()?;
+    for url in [
+        format!("http://127.0.0.1:{port}/"),
+        format!("http://[::1]:{port6}/"),
+        // ::1 is refused, then 127.0.0.1 answers.
+        format!("http://localhost:{port}/"),
+    ] {
+        let comparison = stage.compare(&["curl", "-sS", "-o", "page", &url])?;
+        agree(&comparison);
+        every_spoiled_account_is_noticed(&comparison)?;
+        assert_eq!(std::fs::read(stage.path().join("page"))?, b"hello");
+    }
+    agree(&stage.compare(&["curl", "-sS", "--unix-socket", "socket", "http://page/"])?);
+    let url = format!("http://{refused}/");
+    let comparison = stage.compare(&["curl", "-s", &url])?;
+    assert_eq!(comparison.output.status.code(), Some(CURLE_COULDNT_CONNECT));
+    differ_in_nothing(&comparison);
+    Ok(())
+}
+
+/// libcurl-errors(3).
+const CURLE_OPERATION_TIMEDOUT: i32 = 28;
+
+#[test]
+fn a_connect_that_curl_gives_up_is_recorded_as_under_way() -> anyhow::Result<()> {
+    let stage = Stage::new()?;
+    let silent = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&silent, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    // With room for one that nobody accepts, a second gets no answer (listen(2)).
+    rustix::net::listen(&silent, 0)?;
+    let silent = TcpListener::from(silent);
+    let _first = std::net::TcpStream::connect(silent.local_addr()?)?;
+    let url = format!("http://{}/", silent.local_addr()?);
+    let comparison = stage.compare(&["curl", "-s", "--connect-timeout", "1", &url])?;
+    let code = comparison.output.status.code();
+    assert_eq!(code, Some(CURLE_OPERATION_TIMEDOUT));
+    differ_in_nothing(&comparison);
     Ok(())
 }

@@ -22,8 +22,9 @@ pub fn act(record: &Value) -> anyhow::Result<Option<(u64, Act)>> {
     };
     let time = record["bootNs"].as_u64().context("no time")?;
     let pid = number(process, "pid")?;
-    let tid = match deed {
+    let tid = match &deed {
         Deed::Exit { .. } => None,
+        Deed::Network(network) if network.op == "CLOSE" => None,
         _ => Some(number(process, "tid")?),
     };
     Ok(Some((time, Act { pid, tid, deed })))
@@ -54,10 +55,6 @@ fn deed(record: &Value) -> anyhow::Result<Option<Deed>> {
     } else if let Some(file) = of("file") {
         Deed::File(file_of(file)?)
     } else if let Some(network) = of("network") {
-        // When a socket's last descriptor is closed is not strace's to tell.
-        if network["op"] == "CLOSE" {
-            return Ok(None);
-        }
         Deed::Network(network_of(network)?)
     } else if let Some(dns) = of("dns") {
         Deed::Dns(dns.to_string())
@@ -100,11 +97,12 @@ fn file_of(file: &Value) -> anyhow::Result<File> {
 
 fn network_of(network: &Value) -> anyhow::Result<Network> {
     let op = text(network, "op").context("no operation")?;
-    let tells_local = op == "BIND" || op == "LISTEN";
+    let count = |name| network.get(name).and_then(Value::as_u64);
     Ok(Network {
         transport: text(network, "transport").context("no transport")?,
         peer: text(network, "peer"),
-        local: text(network, "local").filter(|_| tells_local),
+        local: text(network, "local"),
+        bytes: count("bytesSent").zip(count("bytesReceived")),
         error: text(network, "error"),
         op,
     })

@@ -31,28 +31,29 @@ pub struct Act {
 }
 
 impl Act {
-    /// Whether a recorded act is this one of strace's. Port 0 asks the kernel
-    /// to choose one (ip(7)), which the record tells and bind's argument does not.
+    /// Whether a recorded act is this one of strace's, which need not know
+    /// this side's address of a socket: the kernel chose it.
     pub fn is(&self, recorded: &Self) -> bool {
-        let (Deed::Network(asked), Deed::Network(got)) = (&self.deed, &recorded.deed) else {
+        let (Deed::Network(seen), Deed::Network(got)) = (&self.deed, &recorded.deed) else {
             return self == recorded;
         };
-        let host = |address: &Option<String>| -> Option<(String, String)> {
-            let (host, port) = address.as_deref()?.rsplit_once(':')?;
-            Some((host.to_owned(), port.to_owned()))
-        };
-        let chosen = asked.error.is_none()
-            && match (host(&asked.local), host(&got.local)) {
-                (Some((asked, zero)), Some((got, port))) => {
-                    asked == got && zero == "0" && port != "0"
-                }
-                _ => false,
-            };
         let mut same = got.clone();
-        if chosen {
-            same.local.clone_from(&asked.local);
+        if chosen_by_kernel(seen, got.local.as_deref()) {
+            same.local.clone_from(&seen.local);
         }
-        (self.pid, self.tid) == (recorded.pid, recorded.tid) && *asked == same
+        (self.pid, self.tid) == (recorded.pid, recorded.tid) && *seen == same
+    }
+}
+
+/// Nobody asked for the address, or port 0 was asked for (ip(7)).
+fn chosen_by_kernel(seen: &Network, got: Option<&str>) -> bool {
+    let Some(asked) = seen.local.as_deref() else {
+        return true;
+    };
+    let got = got.and_then(|address| address.rsplit_once(':'));
+    match (asked.rsplit_once(':'), got) {
+        (Some((asked, "0")), Some((got, port))) => asked == got && port != "0",
+        _ => false,
     }
 }
 
@@ -130,8 +131,10 @@ pub struct Network {
     pub transport: String,
     /// The other side, as records show addresses.
     pub peer: Option<String>,
-    /// This side, where strace tells it: BIND and LISTEN.
+    /// This side, where strace tells it.
     pub local: Option<String>,
+    /// Of a CLOSE: sent and received.
+    pub bytes: Option<(u64, u64)>,
     /// Errno.
     pub error: Option<String>,
 }

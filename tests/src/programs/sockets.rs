@@ -15,6 +15,8 @@ const SOL_SOCKET: i64 = 1;
 const SO_ERROR: i64 = 4;
 /// The type without SOCK_NONBLOCK and SOCK_CLOEXEC (socket(2)).
 const TYPE_MASK: i64 = 0xf;
+/// recv(2): what is only looked at is received later.
+const MSG_PEEK: i64 = 2;
 
 /// All sockets of a trace, by what strace calls them ("socket:[…]").
 #[derive(Debug, Default)]
@@ -27,6 +29,13 @@ struct Socket {
     family: i64,
     kind: i64,
     local: Option<String>,
+    peer: Option<String>,
+    /// Who used it first with success, so that its end is told.
+    used: Option<Doer>,
+    /// Whether all that was done with it is the connect that has begun.
+    fresh: bool,
+    sent: u64,
+    received: u64,
     /// A connect that has begun, and whose outcome is not known.
     begun: Option<Act>,
 }
@@ -47,8 +56,10 @@ impl Sockets {
         }
         let name = line::descriptor(argument(call, 0)?)?;
         let name = name.path.context("of no open descriptor")?;
-        let socket = self.known.get(&name).cloned();
-        let socket = socket.context("a socket that nobody made")?;
+        // Those of socketpair(2) have no name, and are no one's to connect to.
+        let Some(socket) = self.known.get(&name).cloned() else {
+            return Ok(Vec::new());
+        };
         if !recorded_family(socket.family) {
             return Ok(Vec::new());
         }
@@ -59,6 +70,7 @@ impl Sockets {
                 transport: transport(&socket),
                 peer,
                 local,
+                bytes: None,
                 error,
             }))
         };
@@ -66,6 +78,11 @@ impl Sockets {
         Ok(match call.name.as_str() {
             "connect" => {
                 let peer = address(argument(call, 1)?)?;
+                if error.is_none() || error.as_deref() == Some("EINPROGRESS") {
+                    known.fresh = known.used.is_none() && error.is_some();
+                    known.used.get_or_insert(doer);
+                    known.peer.clone_from(&peer);
+                }
                 match error.as_deref() {
                     // Its outcome is known later, and told once.
                     Some("EINPROGRESS") => {
@@ -83,8 +100,23 @@ impl Sockets {
                 Vec::new()
             }
             "bind" => {
-                known.local = address(argument(call, 1)?)?;
-                vec![act("BIND", None, known.local.clone(), error)]
+                let local = address(argument(call, 1)?)?;
+                if error.is_none() {
+                    known.used.get_or_insert(doer);
+                    known.local.clone_from(&local);
+                }
+                vec![act("BIND", None, local, error)]
+            }
+            "sendto" | "sendmsg" => {
+                known.sent += count(call)?;
+                Vec::new()
+            }
+            "recvfrom" | "recvmsg" => {
+                let flags = if call.name == "recvfrom" { 3 } else { 2 };
+                if line::number(argument(call, flags)?)? & MSG_PEEK == 0 {
+                    known.received += count(call)?;
+                }
+                Vec::new()
             }
             "listen" => vec![act("LISTEN", None, known.local.clone(), error)],
             // Nothing was there to accept: no act.
@@ -93,7 +125,14 @@ impl Sockets {
                 let peer = address(argument(call, 1)?)?;
                 if let Outcome::Returned(made) = &call.outcome {
                     let made = line::descriptor(made)?.path.context("no name")?;
-                    self.known.insert(made, socket.clone());
+                    let accepted = Socket {
+                        peer: peer.clone(),
+                        used: Some(doer),
+                        sent: 0,
+                        received: 0,
+                        ..socket.clone()
+                    };
+                    self.known.insert(made, accepted);
                 }
                 vec![act("ACCEPT", peer, None, error)]
             }
@@ -114,16 +153,38 @@ impl Sockets {
         Ok(())
     }
 
-    /// Connects that were given up before an answer came: told as under way.
-    pub(super) fn unanswered(&mut self) -> Vec<Act> {
-        self.known
-            .values_mut()
-            .filter_map(|socket| socket.begun.take())
-            .collect()
+    /// What is told when all processes have ended: connects that were given
+    /// up before an answer came, as under way, and the ends of all sockets that were used.
+    pub(super) fn ended(self) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for socket in self.known.into_values() {
+            acts.extend(socket.end());
+            acts.extend(socket.begun);
+        }
+        acts
     }
 }
 
 impl Socket {
+    fn end(&self) -> Option<Act> {
+        // Which thread closed it last is not followed.
+        let Doer { pid, .. } = self.used?;
+        // Nothing came of it that could end.
+        if self.fresh {
+            return None;
+        }
+        let deed = Deed::Network(Network {
+            op: "CLOSE".to_owned(),
+            transport: transport(self),
+            peer: self.peer.clone(),
+            local: self.local.clone(),
+            bytes: Some((self.sent, self.received)),
+            error: None,
+        });
+        let tid = None;
+        Some(Act { pid, tid, deed })
+    }
+
     /// SO_ERROR tells how a connect that had begun ended (connect(2), EINPROGRESS).
     fn outcome(&mut self, call: &Call) -> anyhow::Result<Option<Act>> {
         if line::number(argument(call, 1)?)? != SOL_SOCKET
@@ -136,10 +197,22 @@ impl Socket {
         let Some(mut act) = self.begun.take() else {
             return Ok(None);
         };
+        if errno != 0 && self.fresh {
+            self.used = None;
+        }
+        self.fresh = false;
         if let Deed::Network(network) = &mut act.deed {
             network.error = errno_name(errno).map(str::to_owned);
         }
         Ok(Some(act))
+    }
+}
+
+/// Bytes that went through.
+fn count(call: &Call) -> anyhow::Result<u64> {
+    match &call.outcome {
+        Outcome::Returned(count) => Ok(count.parse()?),
+        Outcome::Failed(_) | Outcome::Never => Ok(0),
     }
 }
 

@@ -1,8 +1,8 @@
 //! From strace's calls to the acts that a recorder must show, and no others.
 //!
 //! What the recorder does not show by design is named here, each with its reason:
-//! [`Truth::opened`] (repeated opens for reading), [`recorded_family`],
-//! [`NOT_ACTS`] (calls that end without an act).
+//! [`Truth::opened`] (repeated opens for reading), [`Outcome::Never`] (calls
+//! that did not come back), and in `sockets`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,8 +35,21 @@ const AT_SYMLINK_FOLLOW: i64 = 0x400;
 /// renameat2(2).
 const RENAME_EXCHANGE: i64 = 2;
 
-/// Calls that are traced for what they tell of others.
-const NOT_ACTS: &[&str] = &["socket", "getsockopt", "getsockname"];
+/// Acts on sockets, and calls that tell of them.
+const SOCKET_CALLS: &[&str] = &[
+    "socket",
+    "getsockopt",
+    "getsockname",
+    "connect",
+    "bind",
+    "listen",
+    "accept",
+    "accept4",
+    "sendto",
+    "sendmsg",
+    "recvfrom",
+    "recvmsg",
+];
 
 /// Every call that can do what a record tells of.
 pub const CALLS: &[&str] = &[
@@ -88,6 +101,10 @@ pub const CALLS: &[&str] = &[
     "chroot",
     "pivot_root",
     "socket",
+    "sendto",
+    "sendmsg",
+    "recvfrom",
+    "recvmsg",
     "getsockopt",
     "getsockname",
     "connect",
@@ -176,8 +193,8 @@ impl Truth {
                 .take(event)
                 .with_context(|| format!("understand {event:?}"))?;
         }
-        let unanswered = truth.sockets.unanswered();
-        truth.expected.extend(unanswered.into_iter().map(only));
+        let ended = std::mem::take(&mut truth.sockets).ended();
+        truth.expected.extend(ended.into_iter().map(only));
         Ok(truth)
     }
 
@@ -282,9 +299,7 @@ impl Truth {
             "execve" => self.executed(doer, call),
             "clone" | "clone3" | "fork" | "vfork" => self.forked(doer, call),
             "open" | "openat" | "openat2" | "creat" => self.opened(doer, call),
-            name if NOT_ACTS.contains(&name)
-                || ["connect", "bind", "listen", "accept", "accept4"].contains(&name) =>
-            {
+            name if SOCKET_CALLS.contains(&name) => {
                 let acts = self.sockets.called(doer, call)?;
                 self.expected.extend(acts.into_iter().map(only));
                 Ok(())
