@@ -25,6 +25,9 @@ const AT_SYMLINK_FOLLOW: u64 = 0x400;
 /// O_ACCMODE, O_CREAT and O_TRUNC (include/uapi/asm-generic/fcntl.h); creat(2) is open(2) with the last two and O_WRONLY.
 const O_WRITES: u64 = 0o3 | 0o100 | 0o1000;
 const CREAT_FLAGS: u64 = 0o1 | 0o100 | 0o1000;
+const O_CREAT: u64 = 0o100;
+/// O_CREAT and O_EXCL: with both, a link as the last name is not followed (open(2)).
+const O_EXCLUSIVE: u64 = O_CREAT | 0o200;
 /// Kernel-internal O_TMPFILE without O_DIRECTORY.
 const O_TMPFILE: u64 = 0o20000000;
 const O_NOFOLLOW: u64 = 0o400000;
@@ -233,7 +236,7 @@ pub(crate) fn opened(call: &Call) {
             call.argument(spec.path),
         )
     };
-    let follows = if flags & O_NOFOLLOW == 0 {
+    let follows = if flags & O_NOFOLLOW == 0 && flags & O_EXCLUSIVE != O_EXCLUSIVE {
         FILE_FOLLOWS
     } else {
         0
@@ -246,7 +249,7 @@ pub(crate) fn opened(call: &Call) {
             marks: location.marks | follows,
             error: call.error(),
             flags,
-            mode,
+            mode: mode_given(flags, mode),
             base_len: location.base_len,
             path_len: location.path_len,
             ..FileBody::default()
@@ -254,6 +257,16 @@ pub(crate) fn opened(call: &Call) {
     }
     writer.header(Kind::Open, call.tag, call.task);
     writer.submit(Kind::Open, false);
+}
+
+/// Without a file to make, the argument is whatever the register holds (open(2)).
+#[inline(always)]
+fn mode_given(flags: u64, mode: u32) -> u32 {
+    if flags & (O_TMPFILE | O_CREAT) != 0 {
+        mode
+    } else {
+        0
+    }
 }
 
 #[inline(always)]
@@ -304,11 +317,7 @@ pub(crate) fn opened_descriptor(call: &Call, flags: u64, mode: u32, token: u64) 
             token,
             marks: FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 },
             flags,
-            mode: if flags & (O_TMPFILE | 0o100) != 0 {
-                mode
-            } else {
-                0
-            },
+            mode: mode_given(flags, mode),
             ino: inode.ino,
             dev: inode.dev,
             base_len,

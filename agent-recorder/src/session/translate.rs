@@ -22,11 +22,11 @@ pub(super) struct View<'a> {
 impl View<'_> {
     /// A location: its base alone, or the caller's path from there.
     fn location(&mut self, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
-        let base = if base.is_empty() {
-            b"/".to_vec()
-        } else {
-            path::from_walk(base)
-        };
+        // Of a descriptor that is not open: there is no more of a path than was given.
+        if base.is_empty() && !path.starts_with(b"/") {
+            return path.to_vec();
+        }
+        let base = path::from_walk(base);
         if path.is_empty() {
             base
         } else {
