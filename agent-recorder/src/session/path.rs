@@ -8,6 +8,8 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use super::links::Links;
+
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 /// A walked segment (names, leaf first, each ended by a NUL) as a path.
@@ -94,6 +96,9 @@ impl Whose<'_> {
     /// they are: its procfs can count processes from elsewhere.
     fn by_number(self, path: Vec<u8>) -> Vec<u8> {
         let Self { root, pid, tid } = self;
+        if !path.starts_with(b"/proc/") {
+            return path;
+        }
         let ours = [
             ("/proc/self", format!("/proc/{pid}")),
             ("/proc/thread-self", format!("/proc/{pid}/task/{tid}")),
@@ -117,16 +122,19 @@ fn is_ours(path: &[u8]) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
+/// Bytes of a path before its last slash.
+fn directory_length(path: &[u8]) -> usize {
+    path.iter().rposition(|&byte| byte == b'/').unwrap_or(0)
+}
+
 /// Resolves caller's paths; what it learns of directories holds for one batch of events.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     directories: HashMap<Vec<u8>, Vec<u8>>,
-    /// Symbolic links that sessions made, for those that are gone again when their use is looked at.
-    links: HashMap<Vec<u8>, Vec<u8>>,
+    /// Symbolic links that sessions made.
+    pub(super) links: Links,
 }
 
-/// Links that are remembered; past it all are forgotten, and what is gone stays unresolved.
-const MAX_LINKS: usize = 4096;
 /// Links followed in a row, as the kernel does (MAXSYMLINKS, include/linux/namei.h).
 const MAX_FOLLOWED: usize = 40;
 
@@ -137,21 +145,13 @@ impl Resolver {
     /// Forgets everything: called once a batch.
     pub(super) fn forget(&mut self) {
         self.directories.clear();
+        self.links.forget_found();
     }
 
-    /// A session made a symbolic link.
-    pub(super) fn linked(&mut self, link: &[u8], target: &[u8]) {
-        if self.links.len() >= MAX_LINKS {
-            self.links.clear();
-        }
-        self.links.insert(link.to_vec(), target.to_vec());
-    }
-
-    /// A session removed a name, or gave it another.
-    pub(super) fn unlinked(&mut self, path: &[u8], moved_to: Option<&[u8]>) {
-        if let (Some(target), Some(to)) = (self.links.remove(path), moved_to) {
-            self.links.insert(to.to_vec(), target);
-        }
+    /// A session gave a name, and all below it, another.
+    pub(super) fn renamed(&mut self, path: &[u8], new: &[u8], exchange: bool) {
+        self.directories.clear();
+        self.links.renamed(path, new, exchange);
     }
 
     /// The path that `path` named for a process, starting at `base`. `follow` resolves the last name too.
@@ -165,6 +165,9 @@ impl Resolver {
         let joined = whose.by_number(join(base, path));
         let names_directory =
             path.ends_with(b"/") || path.ends_with(b"/.") || path.ends_with(b"..") || path == b".";
+        if whose.root.is_none() && !self.links.is_empty() {
+            return self.walk(whose, base, path, follow || names_directory);
+        }
         if (follow || names_directory)
             && let Some(whole) = real_path(whose.root, &joined)
         {
@@ -178,10 +181,52 @@ impl Resolver {
         }
     }
 
+    /// Name by name, for what sessions made of links is known as of the moment
+    /// that is looked at, and the file system is asked for the rest only.
+    fn walk(&mut self, whose: Whose<'_>, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
+        let mut done = match path.first() {
+            Some(b'/') => Vec::new(),
+            _ => base.strip_suffix(b"/").unwrap_or(base).to_vec(),
+        };
+        let mut rest: Vec<Vec<u8>> = Vec::new();
+        push_names(&mut rest, path);
+        let mut followed = 0;
+        while let Some(name) = rest.pop() {
+            if name == b".." {
+                done.truncate(directory_length(&done));
+                continue;
+            }
+            done.push(b'/');
+            done.extend_from_slice(&name);
+            done = whose.by_number(done);
+            if rest.is_empty() && !follow {
+                break;
+            }
+            let Some(target) = self.links.at(&done) else {
+                continue;
+            };
+            followed += 1;
+            if followed > MAX_FOLLOWED {
+                continue;
+            }
+            let from = if target.starts_with(b"/") {
+                0
+            } else {
+                directory_length(&done)
+            };
+            done.truncate(from);
+            push_names(&mut rest, &target);
+        }
+        if done.is_empty() {
+            done.push(b'/');
+        }
+        done
+    }
+
     /// Follows links that are known only from when they were made.
     fn follow_remembered(&mut self, root: Option<&OwnedFd>, mut path: Vec<u8>) -> Vec<u8> {
         for _ in 0..MAX_FOLLOWED {
-            let Some(target) = self.links.get(&path).cloned() else {
+            let Some(target) = self.links.made_at(&path) else {
                 break;
             };
             let (directory, _) = split_last(&path);
@@ -226,6 +271,14 @@ impl Resolver {
         }
         resolved
     }
+}
+
+/// Puts a path's names before the rest, which is kept last name first.
+fn push_names(rest: &mut Vec<Vec<u8>>, path: &[u8]) {
+    let names = path
+        .split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".");
+    rest.extend(names.rev().map(<[u8]>::to_vec));
 }
 
 /// What exists of a path, resolved, and the rest as it stands.
@@ -345,6 +398,56 @@ mod tests {
         std::os::unix::fs::symlink("/proc/self", root.join("me")).unwrap();
         let through = root.join("me/gone").into_os_string().into_string().unwrap();
         assert_eq!(lead(&through, false), through);
+    }
+
+    #[test]
+    fn a_link_leads_where_it_led_when_it_was_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        std::fs::create_dir(root.join("late")).unwrap();
+        std::os::unix::fs::symlink("late", root.join("way")).unwrap();
+        std::os::unix::fs::symlink(&root, root.join("old")).unwrap();
+        let under = |name: &str| root.join(name).into_os_string().into_encoded_bytes();
+        let base = root.as_os_str().as_bytes();
+        let mut resolver = Resolver::default();
+        // As the session had it: another way, and by now a way of that name leads elsewhere.
+        resolver.links.made(&under("way"), b"early");
+        assert_eq!(resolver.resolve(OTHER, base, b"/../x", false), b"/x");
+        for path in ["way/file", "old/way/file", "way/x/../file", "./way//file"] {
+            assert_eq!(
+                resolver.resolve(OTHER, base, path.as_bytes(), false),
+                under("early/file")
+            );
+        }
+        assert_eq!(resolver.resolve(OTHER, base, b"way", true), under("early"));
+        assert_eq!(resolver.resolve(OTHER, base, b"way", false), under("way"));
+        resolver
+            .links
+            .renamed(&under("way"), &under("moved"), false);
+        assert_eq!(
+            resolver.resolve(OTHER, base, b"moved/x", false),
+            under("early/x")
+        );
+        resolver.links.made(&under("dir/in"), b"../target");
+        resolver
+            .links
+            .renamed(&under("dir"), &under("elsewhere"), false);
+        assert_eq!(
+            resolver.resolve(OTHER, base, b"elsewhere/in/x", false),
+            under("target/x")
+        );
+        resolver
+            .links
+            .renamed(&under("file"), &under("moved"), false);
+        assert_eq!(
+            resolver.resolve(OTHER, base, b"moved", true),
+            under("moved")
+        );
+        resolver.links.removed(&under("elsewhere/in"));
+        assert_eq!(
+            resolver.resolve(OTHER, base, b"way/y", false),
+            under("late/y")
+        );
     }
 
     #[test]

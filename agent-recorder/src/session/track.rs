@@ -411,10 +411,14 @@ impl Tracker {
     fn note_effect(&mut self, session: SessionNumber, key: ProcessKey, file: &proto::File) {
         match file.op() {
             proto::FileOp::Chdir => self.processes.get(key).cwd = file.path.as_slice().into(),
-            proto::FileOp::Symlink => self.resolver.linked(&file.path, &file.new_path),
-            proto::FileOp::Rename => self.resolver.unlinked(&file.path, Some(&file.new_path)),
+            proto::FileOp::Symlink => self.resolver.links.made(&file.path, &file.new_path),
+            proto::FileOp::Link => self.resolver.links.named(&file.path, &file.new_path),
+            proto::FileOp::Rename => {
+                let exchange = file.flags & u64::from(libc::RENAME_EXCHANGE) != 0;
+                self.resolver.renamed(&file.path, &file.new_path, exchange);
+            }
             proto::FileOp::Delete => {
-                self.resolver.unlinked(&file.path, None);
+                self.resolver.links.removed(&file.path);
                 self.note_destroyed(session, &file.path);
             }
             _ => {}
