@@ -20,6 +20,11 @@ pub const OPTIONS: &[&str] = &[
     "--seccomp-bpf",
 ];
 
+/// The working directory in the place of a descriptor (openat(2)).
+pub const AT_FDCWD: i64 = -100;
+/// How the kernel marks the path of a file without a name (proc_pid_fd(5)).
+const DELETED: &[u8] = b" (deleted)";
+
 /// One line's worth, a call that was interrupted by others' lines put together again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -192,9 +197,15 @@ pub fn descriptor(text: &str) -> anyhow::Result<Descriptor> {
         });
     };
     let (path, _deleted) = rest.rsplit_once('>').with_context(|| text.to_owned())?;
+    let number = number_part.parse().with_context(|| text.to_owned())?;
+    let mut path = unhex(path)?;
+    // Of a working directory strace leaves in the name what it sets apart elsewhere.
+    if number == AT_FDCWD && path.ends_with(DELETED) {
+        path.truncate(path.len() - DELETED.len());
+    }
     Ok(Descriptor {
-        number: number_part.parse().with_context(|| text.to_owned())?,
-        path: Some(unhex(path)?),
+        number,
+        path: Some(path),
     })
 }
 

@@ -5,12 +5,12 @@
 
 pub mod account;
 pub mod act;
+mod difference;
 pub mod line;
 mod sockets;
 pub mod tree;
 pub mod truth;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::recorder::Recorder;
-use act::{Act, Deed};
+pub use difference::differences;
 use tree::Tree;
 use truth::Truth;
 
@@ -136,93 +136,4 @@ impl Stage {
             differences,
         })
     }
-}
-
-/// Both ways: what strace saw and no record tells, then what a record tells and strace did not see.
-///
-/// # Errors
-///
-/// Records were lost, or one is of a shape that is not known here.
-pub fn differences(truth: &Truth, records: &[Value]) -> anyhow::Result<Vec<String>> {
-    let mut acts = Vec::new();
-    for record in records {
-        ensure!(record.get("loss").is_none(), "records were lost: {record}");
-        acts.extend(account::act(record).with_context(|| format!("understand {record}"))?);
-    }
-    // The two rings are drained one after the other.
-    acts.sort_by_key(|(time, _)| *time);
-    let acts: Vec<Act> = acts.into_iter().map(|(_, act)| act).collect();
-    let mut differences = Vec::new();
-    let recorded = without_strace(truth, acts, &mut differences)?;
-    let mut counts: BTreeMap<&Act, i64> = BTreeMap::new();
-    for act in &recorded {
-        *counts.entry(act).or_default() += 1;
-    }
-    // Those with one candidate first: what they take is no one else's.
-    let (certain, others): (Vec<_>, Vec<_>) = truth
-        .expected
-        .iter()
-        .partition(|expected| expected.candidates.len() == 1);
-    for expected in certain.into_iter().chain(others) {
-        let left = |act: &&Act| counts.get(act).is_some_and(|count| *count > 0);
-        let exact = expected.candidates.iter().find(left);
-        let found = exact.or_else(|| {
-            let mut alike = counts.iter().filter(|(_, count)| **count > 0);
-            let is_one = |act: &Act| expected.candidates.iter().any(|one| one.is(act));
-            Some(*alike.find(|(act, _)| is_one(act))?.0)
-        });
-        match found.and_then(|act| counts.get_mut(act)) {
-            Some(count) => *count -= 1,
-            None => differences.push(format!("not recorded: {:?}", expected.candidates[0])),
-        }
-    }
-    for (act, count) in counts.iter().filter(|(_, count)| **count > 0) {
-        differences.push(format!("not seen by strace, {count} ×: {act:?}"));
-    }
-    Ok(differences)
-}
-
-/// What strace's children do to see how the kernel reports it: calls that fail, and their end.
-fn is_a_try(deed: &Deed) -> bool {
-    match deed {
-        Deed::Exit { .. } => true,
-        Deed::File(file) => file.error.is_some(),
-        _ => false,
-    }
-}
-
-/// Leaves out what strace itself did: its own process, children by which it
-/// finds out what the kernel can, and the child that becomes the program, up
-/// to its exec. Whoever else strace does not know of is a difference.
-fn without_strace(
-    truth: &Truth,
-    acts: Vec<Act>,
-    differences: &mut Vec<String>,
-) -> anyhow::Result<Vec<Act>> {
-    let strace = acts
-        .iter()
-        .find(|act| matches!(act.deed, Deed::Exec { error: None, .. }))
-        .context("no exec was recorded")?
-        .pid;
-    let children: BTreeSet<u32> = acts
-        .iter()
-        .filter_map(|act| match act.deed {
-            Deed::Fork { child, .. } if act.pid == strace => Some(child),
-            _ => None,
-        })
-        .collect();
-    ensure!(children.contains(&truth.root), "strace's child is unknown");
-    let mut is_program = false;
-    let mut kept = Vec::new();
-    for act in acts {
-        is_program |= act.pid == truth.root && matches!(act.deed, Deed::Exec { .. });
-        if truth.pids.contains(&act.pid) {
-            if act.pid != truth.root || is_program {
-                kept.push(act);
-            }
-        } else if act.pid != strace && !(children.contains(&act.pid) && is_a_try(&act.deed)) {
-            differences.push(format!("of a process that strace did not see: {act:?}"));
-        }
-    }
-    Ok(kept)
 }

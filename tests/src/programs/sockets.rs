@@ -8,7 +8,8 @@ use anyhow::{Context as _, bail};
 
 use super::act::{Act, Deed, Network};
 use super::line::{self, Call, Outcome};
-use super::truth::{Doer, argument, error_of};
+use super::tree::Thread;
+use super::truth::{argument, error_of};
 
 /// SOL_SOCKET and SO_ERROR (socket(7)).
 const SOL_SOCKET: i64 = 1;
@@ -31,7 +32,7 @@ struct Socket {
     local: Option<String>,
     peer: Option<String>,
     /// Who used it first with success, so that its end is told.
-    used: Option<Doer>,
+    used: Option<Thread>,
     /// Whether all that was done with it is the connect that has begun.
     fresh: bool,
     sent: u64,
@@ -50,7 +51,7 @@ fn recorded_family(family: i64) -> bool {
 
 impl Sockets {
     /// The acts that are certain after this call.
-    pub(super) fn called(&mut self, doer: Doer, call: &Call) -> anyhow::Result<Vec<Act>> {
+    pub(super) fn called(&mut self, doer: Thread, call: &Call) -> anyhow::Result<Vec<Act>> {
         if call.name == "socket" {
             return self.made(call).map(|()| Vec::new());
         }
@@ -168,7 +169,7 @@ impl Sockets {
 impl Socket {
     fn end(&self) -> Option<Act> {
         // Which thread closed it last is not followed.
-        let Doer { pid, .. } = self.used?;
+        let Thread { pid, .. } = self.used?;
         // Nothing came of it that could end.
         if self.fresh {
             return None;

@@ -16,6 +16,15 @@ use anyhow::Context as _;
 /// Links followed in a row (MAXSYMLINKS, include/linux/namei.h).
 const MAX_FOLLOWED: usize = 40;
 
+/// For whom a path leads somewhere: procfs is everyone's own (proc(5)).
+#[derive(Clone, Copy, Debug)]
+pub struct Thread {
+    /// Its process.
+    pub pid: u32,
+    /// Itself.
+    pub tid: u32,
+}
+
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
@@ -87,10 +96,11 @@ impl Tree {
         }
     }
 
-    /// Where `path` leads from `base` for process `pid`: links in its middle
-    /// are followed, the last name if `follow`; from the first name that is
-    /// not there, the rest stands as it was written.
-    pub fn resolve(&self, pid: u32, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
+    /// Where `path` leads from `base` for a thread: links in its middle are
+    /// followed, the last name if `follow`; from the first name that is not
+    /// there, the rest stands as it was written.
+    pub fn resolve(&self, whose: Thread, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
+        let Thread { pid, tid } = whose;
         let mut done: Vec<Vec<u8>> = Vec::new();
         let mut rest: Vec<Vec<u8>> = Vec::new();
         push_names(&mut rest, path);
@@ -111,6 +121,7 @@ impl Tree {
             let here = joined(&done);
             let target = match self.get(&here) {
                 _ if here == b"/proc/self" => pid.to_string().into_bytes(),
+                _ if here == b"/proc/thread-self" => format!("{pid}/task/{tid}").into_bytes(),
                 Some(Node::Link(target)) if followed < MAX_FOLLOWED => target,
                 _ => continue,
             };
@@ -244,6 +255,8 @@ fn joined(names: &[Vec<u8>]) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    const ANYONE: Thread = Thread { pid: 7, tid: 8 };
+
     #[test]
     fn a_path_leads_where_it_led_at_that_moment() {
         let folder = tempfile::tempdir().unwrap();
@@ -254,7 +267,7 @@ mod tests {
         let under = |name: &str| root.join(name).into_os_string().into_encoded_bytes();
         let base = under("");
         let lead =
-            |tree: &Tree, path: &str, follow| tree.resolve(1, &base, path.as_bytes(), follow);
+            |tree: &Tree, path: &str, follow| tree.resolve(ANYONE, &base, path.as_bytes(), follow);
         assert_eq!(lead(&tree, "link/x/../y", false), under("real/y"));
         assert_eq!(lead(&tree, "link", false), under("link"));
         assert_eq!(lead(&tree, "link", true), under("real"));
@@ -265,6 +278,10 @@ mod tests {
         assert_eq!(lead(&tree, "link/y", false), under("link/y"));
         assert!(tree.get(&under("moved/f")).is_some());
         assert!(tree.get(&under("other/f")).is_none());
-        assert_eq!(tree.resolve(7, b"/", b"/proc/self/x", false), b"/proc/7/x");
+        assert_eq!(lead(&tree, "/proc/self/x", false), b"/proc/7/x");
+        assert_eq!(
+            lead(&tree, "/proc/thread-self/x", false),
+            b"/proc/7/task/8/x"
+        );
     }
 }

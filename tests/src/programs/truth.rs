@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use super::act::{Act, Bytes, Deed, File};
 use super::line::{self, Call, Event, Outcome, What};
 use super::sockets::Sockets;
-use super::tree::{Identity, Node, Tree};
+use super::tree::{Identity, Node, Thread, Tree};
 use crate::agents::strace::after_interpreters;
 
 /// CLONE_PARENT and CLONE_THREAD (include/uapi/linux/sched.h).
@@ -27,8 +27,7 @@ const O_NOFOLLOW: i64 = 0o400_000;
 const O_TMPFILE: i64 = 0o20_000_000;
 /// The flags of creat(2), which has none to give.
 const CREAT: i64 = 0o1 | O_CREAT | O_TRUNC;
-/// openat(2).
-const AT_FDCWD: i64 = -100;
+/// fcntl.h.
 const AT_SYMLINK_NOFOLLOW: i64 = 0x100;
 const AT_REMOVEDIR: i64 = 0x200;
 const AT_SYMLINK_FOLLOW: i64 = 0x400;
@@ -248,7 +247,7 @@ impl Truth {
             // The process died in it, or makes it again: nothing was done.
             What::Call(call) if call.outcome == Outcome::Never => {}
             What::Call(call) => {
-                let doer = Doer {
+                let doer = Thread {
                     pid,
                     tid: event.tid,
                 };
@@ -270,7 +269,7 @@ impl Truth {
     }
 
     /// Takes in what strace says of descriptors beside the call itself.
-    fn note_descriptors(&mut self, doer: Doer, call: &Call) -> anyhow::Result<()> {
+    fn note_descriptors(&mut self, doer: Thread, call: &Call) -> anyhow::Result<()> {
         let returned = match &call.outcome {
             Outcome::Returned(returned) => Some(returned),
             Outcome::Failed(_) | Outcome::Never => None,
@@ -278,7 +277,7 @@ impl Truth {
         for text in call.arguments.iter().chain(returned) {
             match line::descriptor(text) {
                 Ok(line::Descriptor {
-                    number: AT_FDCWD,
+                    number: line::AT_FDCWD,
                     path: Some(path),
                 }) => self.process(doer.pid)?.cwd = path,
                 Ok(line::Descriptor {
@@ -293,7 +292,7 @@ impl Truth {
         Ok(())
     }
 
-    fn called(&mut self, doer: Doer, call: &Call) -> anyhow::Result<()> {
+    fn called(&mut self, doer: Thread, call: &Call) -> anyhow::Result<()> {
         self.note_descriptors(doer, call)?;
         match call.name.as_str() {
             "execve" => self.executed(doer, call),
@@ -315,7 +314,7 @@ impl Truth {
         }
     }
 
-    fn executed(&mut self, doer: Doer, call: &Call) -> anyhow::Result<()> {
+    fn executed(&mut self, doer: Thread, call: &Call) -> anyhow::Result<()> {
         let filename = line::string(argument(call, 0)?)?;
         let asked = line::strings(argument(call, 1)?)?;
         let error = error_of(call);
@@ -325,7 +324,7 @@ impl Truth {
         } else {
             let argv = after_interpreters(filename.clone(), asked.clone());
             let program = if argv == asked { &filename } else { &argv[0] };
-            (self.tree.resolve(doer.pid, &cwd, program, true), argv)
+            (self.tree.resolve(doer, &cwd, program, true), argv)
         };
         if error.is_none() {
             self.process(doer.pid)?.image += 1;
@@ -340,7 +339,7 @@ impl Truth {
         Ok(())
     }
 
-    fn forked(&mut self, doer: Doer, call: &Call) -> anyhow::Result<()> {
+    fn forked(&mut self, doer: Thread, call: &Call) -> anyhow::Result<()> {
         let event = Event {
             tid: doer.tid,
             what: What::Call(call.clone()),
@@ -366,7 +365,7 @@ impl Truth {
 
     /// Opens for reading are recorded once per program and file, or a session
     /// would consist of little else (`readOnly`, proto/agent_recorder/v1/record.proto).
-    fn opened(&mut self, doer: Doer, call: &Call) -> anyhow::Result<()> {
+    fn opened(&mut self, doer: Thread, call: &Call) -> anyhow::Result<()> {
         let (path, flags, mode) = self.open_arguments(call)?;
         let error = error_of(call);
         let mut file = File {
@@ -442,7 +441,7 @@ impl Truth {
 
     fn located(
         &mut self,
-        doer: Doer,
+        doer: Thread,
         call: &Call,
         dirfd: Option<usize>,
         path: usize,
@@ -456,26 +455,27 @@ impl Truth {
                 match directory.path {
                     Some(base) => base,
                     None if path.starts_with(b"/") => b"/".to_vec(),
-                    None => bail!("a relative path from nowhere"),
+                    // Of a descriptor that is not open (EBADF): as it was given.
+                    None => return Ok(path),
                 }
             }
         };
-        let resolved = self.tree.resolve(doer.pid, &base, &path, follow);
-        // Followed to its end, a descriptor's name is what it leads to (proc_pid_fd(5)).
-        let own = format!("/proc/{}/fd/", doer.pid).into_bytes();
-        let descriptor = resolved
-            .strip_prefix(own.as_slice())
+        // Followed to its end, a descriptor's name is what it leads to. One that
+        // names the process by its number is told as it is: only "self" is
+        // looked up where the call returns (agent-recorder-ebpf/src/file.rs).
+        let descriptor = path
+            .strip_prefix(b"/proc/self/fd/")
             .and_then(|number| std::str::from_utf8(number).ok()?.parse().ok())
             .and_then(|number| self.descriptors.get(&(doer.pid, number)));
         Ok(match descriptor {
             Some(file) if follow => file.clone(),
-            _ => resolved,
+            _ => self.tree.resolve(doer, &base, &path, follow),
         })
     }
 
     /// Every call that changes a file or a name.
     #[expect(clippy::too_many_lines, reason = "a table, one row a call")]
-    fn operation(&mut self, doer: Doer, call: &Call) -> anyhow::Result<File> {
+    fn operation(&mut self, doer: Thread, call: &Call) -> anyhow::Result<File> {
         let error = error_of(call);
         // A name that leads nowhere is the name itself.
         let follows = error.as_deref() != Some("ENOENT");
@@ -491,7 +491,7 @@ impl Truth {
         };
         let own = |index| -> anyhow::Result<Bytes> {
             let descriptor = line::descriptor(argument(call, index)?)?;
-            Ok(Bytes(descriptor.path.context("of no open descriptor")?))
+            Ok(Bytes(descriptor.path.unwrap_or_default()))
         };
         let mut at = |dirfd, path, follow| self.located(doer, call, dirfd, path, follow).map(Bytes);
         Ok(match call.name.as_str() {
@@ -647,7 +647,7 @@ impl Truth {
     }
 
     /// What a successful operation changes of what later paths lead to.
-    fn effect(&mut self, doer: Doer, file: &File, call: &Call) -> anyhow::Result<()> {
+    fn effect(&mut self, doer: Thread, file: &File, call: &Call) -> anyhow::Result<()> {
         let path = &file.path.0;
         let new = file.new_path.as_ref().map(|new| new.0.as_slice());
         match (file.op.as_str(), new) {
@@ -671,14 +671,7 @@ impl Truth {
     }
 }
 
-/// Who called.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Doer {
-    pub(super) pid: u32,
-    pub(super) tid: u32,
-}
-
-impl Doer {
+impl Thread {
     pub(super) fn did(self, deed: Deed) -> Act {
         Act {
             pid: self.pid,
