@@ -245,6 +245,8 @@ pub const FILE_FOLLOWS_SECOND: u16 = 128;
 
 /// A result that is no record: this program has opened this file before.
 pub const FILE_SEEN: u16 = 256;
+/// The first path is `/proc/self/fd/N`, followed, and its base is that descriptor's file.
+pub const FILE_DESCRIPTOR: u16 = 512;
 
 /// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files, [`Kind::Uring`].
 ///
@@ -345,8 +347,8 @@ pub enum NetOp {
 
 /// A connect was begun and its outcome is awaited (in [`crate::state::Socket`]).
 pub const SOCKET_PENDING: u32 = 1;
-/// … and but for that connect the socket would not be known.
-pub const SOCKET_ONLY_PENDING: u32 = 2;
+/// That connect is all that was done with it: if it fails, there is nothing that could end.
+pub const SOCKET_FRESH: u32 = 2;
 /// Its connect succeeded and was told of.
 pub const SOCKET_CONNECTED: u32 = 4;
 

@@ -1,8 +1,8 @@
 //! File operations: where (one or two locations), how (flags, mode …), and with which result.
 
 use agent_recorder_abi::event::{
-    FILE_FOLLOWS, FILE_FOLLOWS_SECOND, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT,
-    FILE_PATH_UNREADABLE, FILE_SEEN, FILE_WALK_CUT, FileBody, Kind, Op,
+    FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_FOLLOWS_SECOND, FILE_KERNEL_PATH, FILE_OWNER,
+    FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_SEEN, FILE_WALK_CUT, FileBody, Kind, Op,
 };
 use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
 use agent_recorder_abi::state::{SeenFile, Tag};
@@ -25,16 +25,20 @@ const AT_SYMLINK_FOLLOW: u64 = 0x400;
 /// O_ACCMODE, O_CREAT and O_TRUNC (include/uapi/asm-generic/fcntl.h); creat(2) is open(2) with the last two and O_WRONLY.
 const O_WRITES: u64 = 0o3 | 0o100 | 0o1000;
 const CREAT_FLAGS: u64 = 0o1 | 0o100 | 0o1000;
+const O_CREAT: u64 = 0o100;
+/// O_CREAT and O_EXCL: with both, a link as the last name is not followed (open(2)).
+const O_EXCLUSIVE: u64 = O_CREAT | 0o200;
 /// Kernel-internal O_TMPFILE without O_DIRECTORY.
 const O_TMPFILE: u64 = 0o20000000;
 const O_NOFOLLOW: u64 = 0o400000;
 /// `FMODE_CREATED` (include/linux/fs.h, 5.0): this open made the file.
 const FMODE_CREATED: u32 = 0x10_0000;
 
-/// What `st_dev` and `st_ino` are made of.
-#[derive(Clone, Copy)]
+/// What `st_dev` and `st_ino` are made of, and which file of that number it is.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Inode {
     pub(crate) dev: u32,
+    pub(crate) generation: u32,
     pub(crate) ino: u64,
 }
 
@@ -44,6 +48,7 @@ pub(crate) fn inode_of(file: u64) -> Inode {
     let address: u64 = read(file, offset!(file_inode));
     Inode {
         dev: read(read(address, offset!(inode_sb)), offset!(sb_dev)),
+        generation: read(address, offset!(inode_generation)),
         ino: read(address, offset!(inode_ino)),
     }
 }
@@ -118,6 +123,63 @@ fn append_user_location(
     })
 }
 
+/// `/proc/self/fd/`, as two words: the second with what two digits may follow.
+const OWN_DESCRIPTOR: [u64; 2] = [
+    u64::from_le_bytes(*b"/proc/se"),
+    u64::from_le_bytes(*b"lf/fd/\0\0"),
+];
+const OWN_DESCRIPTOR_BYTES: u64 = 14;
+/// Digits of a descriptor's number: of INT_MAX.
+const DESCRIPTOR_DIGITS: u64 = 10;
+
+/// The file of the descriptor that a `/proc/self/fd/N` names, 0 for any other
+/// path. C libraries reach so for what they have open by a call that knows
+/// names only (fchmodat(3) with AT_SYMLINK_NOFOLLOW), programs for a file
+/// without a name (open(2), O_TMPFILE): afterwards nobody can tell which it was.
+#[inline(never)]
+fn own_descriptor(call: &Call, address: u64) -> u64 {
+    const PREFIX: u64 = (1 << (8 * (OWN_DESCRIPTOR_BYTES - 8))) - 1;
+    if read_user::<u64>(address) != OWN_DESCRIPTOR[0]
+        || read_user::<u64>(address + 8) & PREFIX != OWN_DESCRIPTOR[1]
+    {
+        return 0;
+    }
+    let mut number = 0_u64;
+    let mut index = 0;
+    while index <= DESCRIPTOR_DIGITS {
+        let byte: u8 = read_user(address + OWN_DESCRIPTOR_BYTES + index);
+        if byte == 0 && index > 0 {
+            return file_of(call.task, number);
+        }
+        if !byte.is_ascii_digit() {
+            return 0;
+        }
+        number = number * 10 + u64::from(byte - b'0');
+        index += 1;
+    }
+    0
+}
+
+/// A location that is followed to its end.
+#[inline(always)]
+fn append_followed_location(
+    writer: &mut Writer,
+    call: &Call,
+    dirfd: Option<u64>,
+    address: u64,
+) -> Location {
+    let file = own_descriptor(call, address);
+    if file == 0 {
+        return append_user_location(writer, call, dirfd, address);
+    }
+    let (base_len, cut) = path::append(writer, path::of_file(file));
+    Location {
+        base_len,
+        path_len: writer.user_string::<USER_PATH_BYTES>(address).unwrap_or(0),
+        marks: FILE_DESCRIPTOR | if cut { FILE_WALK_CUT } else { 0 },
+    }
+}
+
 /// A descriptor's own file as a location.
 #[inline(always)]
 fn append_descriptor(writer: &mut Writer, task: Task, fd: u64) -> (Location, u64) {
@@ -174,7 +236,7 @@ pub(crate) fn opened(call: &Call) {
             call.argument(spec.path),
         )
     };
-    let follows = if flags & O_NOFOLLOW == 0 {
+    let follows = if flags & O_NOFOLLOW == 0 && flags & O_EXCLUSIVE != O_EXCLUSIVE {
         FILE_FOLLOWS
     } else {
         0
@@ -187,7 +249,7 @@ pub(crate) fn opened(call: &Call) {
             marks: location.marks | follows,
             error: call.error(),
             flags,
-            mode,
+            mode: mode_given(flags, mode),
             base_len: location.base_len,
             path_len: location.path_len,
             ..FileBody::default()
@@ -195,6 +257,16 @@ pub(crate) fn opened(call: &Call) {
     }
     writer.header(Kind::Open, call.tag, call.task);
     writer.submit(Kind::Open, false);
+}
+
+/// Without a file to make, the argument is whatever the register holds (open(2)).
+#[inline(always)]
+fn mode_given(flags: u64, mode: u32) -> u32 {
+    if flags & (O_TMPFILE | O_CREAT) != 0 {
+        mode
+    } else {
+        0
+    }
 }
 
 #[inline(always)]
@@ -245,11 +317,7 @@ pub(crate) fn opened_descriptor(call: &Call, flags: u64, mode: u32, token: u64) 
             token,
             marks: FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 },
             flags,
-            mode: if flags & (O_TMPFILE | 0o100) != 0 {
-                mode
-            } else {
-                0
-            },
+            mode: mode_given(flags, mode),
             ino: inode.ino,
             dev: inode.dev,
             base_len,
@@ -283,6 +351,8 @@ fn seen_before(tag: Tag, task: Task, inode: Inode) -> bool {
         dev: inode.dev,
         // SAFETY: `task` is typed.
         pid: unsafe { crate::kernel::walk(task, offset!(task_tgid)) },
+        generation: inode.generation,
+        spare: 0,
     };
     // SAFETY: the value is not looked at.
     if unsafe { maps::SEEN.get(&key) }.is_some() {
@@ -305,7 +375,7 @@ pub(crate) fn operated(call: &Call) {
     };
     let mut writer = Writer::begin::<FileBody>(call.scratch);
     let body = writer.body::<FileBody>();
-    let mut inode = Inode { dev: 0, ino: 0 };
+    let mut inode = Inode::default();
     let first = if spec.op == Op::Chdir as u8 && call.result >= 0 {
         append_working_directory(&mut writer, call.task)
     } else if spec.path == NO_ARG {
@@ -314,6 +384,13 @@ pub(crate) fn operated(call: &Call) {
             inode = inode_of(file);
         }
         location
+    } else if follow_marks(spec, flags) & FILE_FOLLOWS != 0 {
+        append_followed_location(
+            &mut writer,
+            call,
+            call.optional(spec.dirfd),
+            call.argument(spec.path),
+        )
     } else {
         append_user_location(
             &mut writer,

@@ -4,7 +4,7 @@ use core::ptr;
 
 use agent_recorder_abi::event::{
     ADDRESS_INET_BYTES, ADDRESS_UNIX_BYTES, Address, Kind, NetBody, NetOp, SOCKET_CONNECTED,
-    SOCKET_ONLY_PENDING, SOCKET_PENDING, VIA_SYSCALL,
+    SOCKET_FRESH, SOCKET_PENDING, VIA_SYSCALL,
 };
 use agent_recorder_abi::limits::SOCKADDR_BYTES;
 use agent_recorder_abi::state::{SocketKey, Tag};
@@ -275,21 +275,20 @@ pub(crate) fn outcome(call: &Call, fd: u64, open: &Open) {
         // Over loopback the answer is often there before the call returns.
         let state: u8 = read(open.key.sock, offset!(sock_state));
         if i32::from(state) == TCP_SYN_SENT {
-            let only = if maps::SOCKETS.get_ptr(&open.key).is_none() {
-                SOCKET_ONLY_PENDING
-            } else {
-                0
-            };
-            socket::remember(call, fd, open, SOCKET_PENDING | only);
+            socket::remember(call, fd, open, SOCKET_PENDING);
             let state: u8 = read(open.key.sock, offset!(sock_state));
-            if i32::from(state) == TCP_SYN_SENT || take_pending(open.key) & SOCKET_PENDING == 0 {
+            if i32::from(state) == TCP_SYN_SENT {
                 return;
             }
-            if outcome_of(open.key.sock, state) != 0 && only != 0 {
-                let _ = maps::SOCKETS.remove(&open.key);
+            let before = take_flags(open.key);
+            if before & SOCKET_PENDING == 0 {
+                return;
             }
+            error = outcome_of(open.key.sock, read(open.key.sock, offset!(sock_state)));
+            forget_if_fresh(open.key, before, error);
+        } else {
+            error = outcome_of(open.key.sock, state);
         }
-        error = outcome_of(open.key.sock, read(open.key.sock, offset!(sock_state)));
     }
     if error == 0 {
         socket::remember(call, fd, open, SOCKET_CONNECTED);
@@ -341,9 +340,9 @@ fn outcome_of(sock: u64, state: u8) -> u32 {
     }
 }
 
-/// The flags; with SOCKET_PENDING among them the outcome is now the caller's to tell.
+/// What is remembered of a connect under way, and taken by whom asks first: that one tells the outcome.
 #[inline(always)]
-fn take_pending(key: SocketKey) -> u32 {
+fn take_flags(key: SocketKey) -> u32 {
     let Some(known) = maps::SOCKETS.get_ptr_mut(&key) else {
         return 0;
     };
@@ -351,8 +350,25 @@ fn take_pending(key: SocketKey) -> u32 {
     unsafe {
         core::intrinsics::atomic_xchg::<u32, { core::intrinsics::AtomicOrdering::AcqRel }>(
             &raw mut (*known).flags,
-            SOCKET_CONNECTED,
+            0,
         )
+    }
+}
+
+/// The hook runs under the socket's lock: a connect(2) that asks again comes after it.
+#[inline(always)]
+fn mark_connected(key: SocketKey) {
+    if let Some(known) = maps::SOCKETS.get_ptr_mut(&key) {
+        // SAFETY: a map value, checked not null.
+        unsafe { ptr::write_volatile(&raw mut (*known).flags, SOCKET_CONNECTED) };
+    }
+}
+
+/// A connect that failed leaves the socket as unused as one that failed at once.
+#[inline(always)]
+fn forget_if_fresh(key: SocketKey, flags: u32, error: u32) {
+    if error != 0 && flags & SOCKET_FRESH != 0 {
+        let _ = maps::SOCKETS.remove(&key);
     }
 }
 
@@ -363,24 +379,24 @@ pub(crate) fn state_changed(sock: u64, from: i32, to: i32) {
         return;
     }
     let key = socket::key_of(sock);
-    if maps::SOCKETS.get_ptr(&key).is_none() {
-        return;
-    }
-    let flags = take_pending(key);
+    let flags = take_flags(key);
     if flags & SOCKET_PENDING == 0 {
         return;
     }
     let Some(scratch) = scratch(Context::Softirq) else {
         return;
     };
-    emit_for_owner(scratch, key, to as u8);
-    if to as u8 != TCP_ESTABLISHED && flags & SOCKET_ONLY_PENDING != 0 {
-        let _ = maps::SOCKETS.remove(&key);
+    let error = outcome_of(sock, to as u8);
+    emit_for_owner(scratch, key, error);
+    if error == 0 {
+        mark_connected(key);
+    } else {
+        forget_if_fresh(key, flags, error);
     }
 }
 
 #[inline(always)]
-fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, state: u8) {
+fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, error: u32) {
     let Some(known) = maps::SOCKETS.get_ptr(&key) else {
         return;
     };
@@ -395,7 +411,7 @@ fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, state: u8) {
             family: (*known).family,
             socket_kind: (*known).kind,
             spare: 0,
-            error: outcome_of(key.sock, state),
+            error,
             local_len,
             peer_len,
             sent: 0,

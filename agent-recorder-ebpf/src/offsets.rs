@@ -91,6 +91,7 @@ offsets! {
     dentry_name: "dentry" "d_name.name";
     inode_sb: "inode" "i_sb";
     inode_ino: "inode" "i_ino";
+    inode_generation: "inode" "i_generation";
     inode_mode: "inode" "i_mode";
     inode_nlink: "inode" "i_nlink";
     sb_dev: "super_block" "s_dev";

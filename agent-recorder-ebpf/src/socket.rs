@@ -1,7 +1,7 @@
 //! Sockets of sessions: what is known of each, how many bytes went through,
 //! and whether it still lives.
 
-use agent_recorder_abi::event::{Address, NetBody, NetOp, SOCKET_ONLY_PENDING};
+use agent_recorder_abi::event::{Address, NetBody, NetOp, SOCKET_FRESH, SOCKET_PENDING};
 use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 
@@ -100,12 +100,16 @@ fn remember_as(call: &Call, fd: u64, open: &Open, flags: u32, connected: bool) {
             if connected && (*call.peer()).family != 0 {
                 (*known).peer = *call.peer();
             }
-            // What a bound socket is, a connect that fails does not take away.
-            (*known).flags = flags & !SOCKET_ONLY_PENDING;
+            (*known).flags = flags;
         }
         return;
     }
-    insert(call, open, flags, connected);
+    let fresh = if flags & SOCKET_PENDING != 0 {
+        SOCKET_FRESH
+    } else {
+        0
+    };
+    insert(call, open, flags | fresh, connected);
 }
 
 #[inline(always)]

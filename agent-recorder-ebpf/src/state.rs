@@ -50,6 +50,10 @@ pub struct SeenFile {
     pub dev: u32,
     /// Thread group.
     pub pid: u32,
+    /// `inode.i_generation`: the number of a deleted file is soon another's, its generation differs then.
+    pub generation: u32,
+    /// Zero.
+    pub spare: u32,
 }
 
 /// Names a socket for as long as it lives: its memory can be used again, its
@@ -138,7 +142,7 @@ pub struct UringRequest {
 }
 
 pod! {
-    Tag = 16, SeenFile = 24, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
+    Tag = 16, SeenFile = 32, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
     Socket = 320, UringRequest = 152,
 }
 const _: () = assert!(core::mem::size_of::<Session>() == 32 + 8 * MAX_LIMIT);

@@ -7,5 +7,6 @@ pub mod child;
 pub mod compare;
 pub mod daemon;
 pub mod model;
+pub mod programs;
 pub mod recorder;
 pub mod stimulus;

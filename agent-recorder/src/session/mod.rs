@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod authority;
+mod links;
 mod path;
 mod pending;
 mod process;

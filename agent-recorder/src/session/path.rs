@@ -8,6 +8,8 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use super::links::Links;
+
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 /// A walked segment (names, leaf first, each ended by a NUL) as a path.
@@ -79,16 +81,60 @@ fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// The process whose path it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whose<'a> {
+    /// Its root directory, `None` when it is this process's own.
+    pub(super) root: Option<&'a OwnedFd>,
+    pub(super) pid: u32,
+    pub(super) tid: u32,
+}
+
+impl Whose<'_> {
+    /// `/proc/self` and `/proc/thread-self` (proc(5)) as another process names
+    /// the same: to this one they lead to itself. A foreign root's are left as
+    /// they are: its procfs can count processes from elsewhere.
+    fn by_number(self, path: Vec<u8>) -> Vec<u8> {
+        let Self { root, pid, tid } = self;
+        if !path.starts_with(b"/proc/") {
+            return path;
+        }
+        let ours = [
+            ("/proc/self", format!("/proc/{pid}")),
+            ("/proc/thread-self", format!("/proc/{pid}/task/{tid}")),
+        ];
+        for (name, number) in ours {
+            if root.is_none()
+                && let Some(rest) = path.strip_prefix(name.as_bytes())
+                && (rest.is_empty() || rest.starts_with(b"/"))
+            {
+                return [number.as_bytes(), rest].concat();
+            }
+        }
+        path
+    }
+}
+
+/// Whether the path leads into this process's own folder of procfs.
+fn is_ours(path: &[u8]) -> bool {
+    let own = format!("/proc/{}", std::process::id());
+    path.strip_prefix(own.as_bytes())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// Bytes of a path before its last slash.
+fn directory_length(path: &[u8]) -> usize {
+    path.iter().rposition(|&byte| byte == b'/').unwrap_or(0)
+}
+
 /// Resolves caller's paths; what it learns of directories holds for one batch of events.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     directories: HashMap<Vec<u8>, Vec<u8>>,
-    /// Symbolic links that sessions made, for those that are gone again when their use is looked at.
-    links: HashMap<Vec<u8>, Vec<u8>>,
+    /// Symbolic links that sessions made.
+    pub(super) links: Links,
 }
 
-/// Links that are remembered; past it all are forgotten, and what is gone stays unresolved.
-const MAX_LINKS: usize = 4096;
 /// Links followed in a row, as the kernel does (MAXSYMLINKS, include/linux/namei.h).
 const MAX_FOLLOWED: usize = 40;
 
@@ -99,52 +145,88 @@ impl Resolver {
     /// Forgets everything: called once a batch.
     pub(super) fn forget(&mut self) {
         self.directories.clear();
+        self.links.forget_found();
     }
 
-    /// A session made a symbolic link.
-    pub(super) fn linked(&mut self, link: &[u8], target: &[u8]) {
-        if self.links.len() >= MAX_LINKS {
-            self.links.clear();
-        }
-        self.links.insert(link.to_vec(), target.to_vec());
+    /// A session gave a name, and all below it, another.
+    pub(super) fn renamed(&mut self, path: &[u8], new: &[u8], exchange: bool) {
+        self.directories.clear();
+        self.links.renamed(path, new, exchange);
     }
 
-    /// A session removed a name, or gave it another.
-    pub(super) fn unlinked(&mut self, path: &[u8], moved_to: Option<&[u8]>) {
-        if let (Some(target), Some(to)) = (self.links.remove(path), moved_to) {
-            self.links.insert(to.to_vec(), target);
-        }
-    }
-
-    /// The path that `path` named for a process whose root is `root` (`None` for
-    /// this process's own), starting at `base`. `follow` resolves the last name too.
+    /// The path that `path` named for a process, starting at `base`. `follow` resolves the last name too.
     pub(super) fn resolve(
         &mut self,
-        root: Option<&OwnedFd>,
+        whose: Whose<'_>,
         base: &[u8],
         path: &[u8],
         follow: bool,
     ) -> Vec<u8> {
-        let joined = join(base, path);
+        let joined = whose.by_number(join(base, path));
         let names_directory =
             path.ends_with(b"/") || path.ends_with(b"/.") || path.ends_with(b"..") || path == b".";
+        if whose.root.is_none() && !self.links.is_empty() {
+            return self.walk(whose, base, path, follow || names_directory);
+        }
         if (follow || names_directory)
-            && let Some(whole) = real_path(root, &joined)
+            && let Some(whole) = real_path(whose.root, &joined)
         {
             return whole;
         }
-        let named = self.resolve_name(root, &joined, path);
+        let named = self.resolve_name(whose.root, &joined, path);
         if follow {
-            self.follow_remembered(root, named)
+            self.follow_remembered(whose.root, named)
         } else {
             named
         }
     }
 
+    /// Name by name, for what sessions made of links is known as of the moment
+    /// that is looked at, and the file system is asked for the rest only.
+    fn walk(&mut self, whose: Whose<'_>, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
+        let mut done = match path.first() {
+            Some(b'/') => Vec::new(),
+            _ => base.strip_suffix(b"/").unwrap_or(base).to_vec(),
+        };
+        let mut rest: Vec<Vec<u8>> = Vec::new();
+        push_names(&mut rest, path);
+        let mut followed = 0;
+        while let Some(name) = rest.pop() {
+            if name == b".." {
+                done.truncate(directory_length(&done));
+                continue;
+            }
+            done.push(b'/');
+            done.extend_from_slice(&name);
+            done = whose.by_number(done);
+            if rest.is_empty() && !follow {
+                break;
+            }
+            let Some(target) = self.links.at(&done) else {
+                continue;
+            };
+            followed += 1;
+            if followed > MAX_FOLLOWED {
+                continue;
+            }
+            let from = if target.starts_with(b"/") {
+                0
+            } else {
+                directory_length(&done)
+            };
+            done.truncate(from);
+            push_names(&mut rest, &target);
+        }
+        if done.is_empty() {
+            done.push(b'/');
+        }
+        done
+    }
+
     /// Follows links that are known only from when they were made.
     fn follow_remembered(&mut self, root: Option<&OwnedFd>, mut path: Vec<u8>) -> Vec<u8> {
         for _ in 0..MAX_FOLLOWED {
-            let Some(target) = self.links.get(&path).cloned() else {
+            let Some(target) = self.links.made_at(&path) else {
                 break;
             };
             let (directory, _) = split_last(&path);
@@ -191,6 +273,14 @@ impl Resolver {
     }
 }
 
+/// Puts a path's names before the rest, which is kept last name first.
+fn push_names(rest: &mut Vec<Vec<u8>>, path: &[u8]) {
+    let names = path
+        .split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".");
+    rest.extend(names.rev().map(<[u8]>::to_vec));
+}
+
 /// What exists of a path, resolved, and the rest as it stands.
 fn real_prefix(root: Option<&OwnedFd>, path: &[u8]) -> Vec<u8> {
     let mut existing = path;
@@ -207,20 +297,18 @@ fn real_prefix(root: Option<&OwnedFd>, path: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The kernel's own name for what the path leads to now.
+/// The kernel's own name for what the path leads to now. Links of procfs are
+/// not followed: what a process has open, or whoever asks for "self" is, was
+/// another thing when the path was used.
 fn real_path(root: Option<&OwnedFd>, path: &[u8]) -> Option<Vec<u8>> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let opened = match root {
-        Some(root) => rustix::fs::openat2(
-            root.as_fd(),
-            path,
-            flags,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT,
-        ),
-        None => rustix::fs::openat(CWD, path, flags, Mode::empty()),
+    let (from, resolve) = match root {
+        Some(root) => (root.as_fd(), ResolveFlags::IN_ROOT),
+        None => (CWD, ResolveFlags::empty()),
     };
-    name_of(opened.ok()?.as_fd())
+    let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
+    let opened = rustix::fs::openat2(from, path, flags, Mode::empty(), resolve);
+    name_of(opened.ok()?.as_fd()).filter(|name| is_ours(path) || !is_ours(name))
 }
 
 fn name_of(file: BorrowedFd<'_>) -> Option<Vec<u8>> {
@@ -264,20 +352,101 @@ mod tests {
         let mut resolver = Resolver::default();
         let expected = root.join("real/gone");
         assert_eq!(
-            resolver.resolve(None, base, b"link/gone", false),
+            resolver.resolve(OTHER, base, b"link/gone", false),
             expected.as_os_str().as_bytes()
         );
         assert_eq!(
-            resolver.resolve(None, base, b"link", false),
+            resolver.resolve(OTHER, base, b"link", false),
             root.join("link").as_os_str().as_bytes()
         );
         assert_eq!(
-            resolver.resolve(None, base, b"link", true),
+            resolver.resolve(OTHER, base, b"link", true),
             root.join("real").as_os_str().as_bytes()
         );
         assert_eq!(
-            resolver.resolve(None, base, b"real/../link/./gone", false),
+            resolver.resolve(OTHER, base, b"real/../link/./gone", false),
             expected.as_os_str().as_bytes()
+        );
+    }
+
+    /// A process that is not this one.
+    const OTHER: Whose<'static> = Whose {
+        root: None,
+        pid: 1,
+        tid: 1,
+    };
+
+    #[test]
+    fn proc_self_is_the_process_that_acted_and_never_this_one() {
+        let mut resolver = Resolver::default();
+        let mut lead = |path: &str, follow| {
+            let path = resolver.resolve(OTHER, b"/", path.as_bytes(), follow);
+            String::from_utf8(path).unwrap()
+        };
+        for follow in [false, true] {
+            assert_eq!(lead("/proc/self/gone", follow), "/proc/1/gone");
+            assert_eq!(lead("/proc/self/fd/0", follow), "/proc/1/fd/0");
+            assert_eq!(
+                lead("/proc/thread-self/gone", follow),
+                "/proc/1/task/1/gone"
+            );
+            let named = format!("/proc/{}/gone", std::process::id());
+            assert_eq!(lead(&named, follow), named);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(folder.path()).unwrap();
+        std::os::unix::fs::symlink("/proc/self", root.join("me")).unwrap();
+        let through = root.join("me/gone").into_os_string().into_string().unwrap();
+        assert_eq!(lead(&through, false), through);
+    }
+
+    #[test]
+    fn a_link_leads_where_it_led_when_it_was_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        std::fs::create_dir(root.join("late")).unwrap();
+        std::os::unix::fs::symlink("late", root.join("way")).unwrap();
+        std::os::unix::fs::symlink(&root, root.join("old")).unwrap();
+        let under = |name: &str| root.join(name).into_os_string().into_encoded_bytes();
+        let base = root.as_os_str().as_bytes();
+        let mut resolver = Resolver::default();
+        // As the session had it: another way, and by now a way of that name leads elsewhere.
+        resolver.links.made(&under("way"), b"early");
+        assert_eq!(resolver.resolve(OTHER, base, b"/../x", false), b"/x");
+        for path in ["way/file", "old/way/file", "way/x/../file", "./way//file"] {
+            assert_eq!(
+                resolver.resolve(OTHER, base, path.as_bytes(), false),
+                under("early/file")
+            );
+        }
+        assert_eq!(resolver.resolve(OTHER, base, b"way", true), under("early"));
+        assert_eq!(resolver.resolve(OTHER, base, b"way", false), under("way"));
+        resolver
+            .links
+            .renamed(&under("way"), &under("moved"), false);
+        assert_eq!(
+            resolver.resolve(OTHER, base, b"moved/x", false),
+            under("early/x")
+        );
+        resolver.links.made(&under("dir/in"), b"../target");
+        resolver
+            .links
+            .renamed(&under("dir"), &under("elsewhere"), false);
+        assert_eq!(
+            resolver.resolve(OTHER, base, b"elsewhere/in/x", false),
+            under("target/x")
+        );
+        resolver
+            .links
+            .renamed(&under("file"), &under("moved"), false);
+        assert_eq!(
+            resolver.resolve(OTHER, base, b"moved", true),
+            under("moved")
+        );
+        resolver.links.removed(&under("elsewhere/in"));
+        assert_eq!(
+            resolver.resolve(OTHER, base, b"way/y", false),
+            under("late/y")
         );
     }
 
@@ -285,7 +454,7 @@ mod tests {
     fn what_does_not_exist_is_kept_as_it_was_written() {
         let mut resolver = Resolver::default();
         assert_eq!(
-            resolver.resolve(None, b"/", b"/no/such/../dir/file", false),
+            resolver.resolve(OTHER, b"/", b"/no/such/../dir/file", false),
             b"/no/dir/file"
         );
     }

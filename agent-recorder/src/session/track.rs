@@ -8,7 +8,7 @@ use agent_recorder_abi::event::{
 use agent_recorder_abi::state::SessionNumber;
 
 use super::authority;
-use super::path::Resolver;
+use super::path::{Resolver, Whose};
 use super::pending::Pending;
 use super::process::{self, Processes};
 use super::registry::{Registry, SAMPLE_PATHS, Session, Totals};
@@ -412,7 +412,11 @@ impl Tracker {
         let root = self.processes.get(key).root.clone();
         let mut view = View {
             resolver: &mut self.resolver,
-            root: root.as_deref(),
+            whose: Whose {
+                root: root.as_deref(),
+                pid: header.pid,
+                tid: header.tid,
+            },
         };
         let file = translate::file(event, &mut view);
         if file.error == 0 {
@@ -424,10 +428,14 @@ impl Tracker {
     fn note_effect(&mut self, session: SessionNumber, key: ProcessKey, file: &proto::File) {
         match file.op() {
             proto::FileOp::Chdir => self.processes.get(key).cwd = file.path.as_slice().into(),
-            proto::FileOp::Symlink => self.resolver.linked(&file.path, &file.new_path),
-            proto::FileOp::Rename => self.resolver.unlinked(&file.path, Some(&file.new_path)),
+            proto::FileOp::Symlink => self.resolver.links.made(&file.path, &file.new_path),
+            proto::FileOp::Link => self.resolver.links.named(&file.path, &file.new_path),
+            proto::FileOp::Rename => {
+                let exchange = file.flags & u64::from(libc::RENAME_EXCHANGE) != 0;
+                self.resolver.renamed(&file.path, &file.new_path, exchange);
+            }
             proto::FileOp::Delete => {
-                self.resolver.unlinked(&file.path, None);
+                self.resolver.links.removed(&file.path);
                 self.note_destroyed(session, &file.path);
             }
             _ => {}

@@ -2,14 +2,12 @@
 //!
 //! Not here: which session it belongs to, and its number.
 
-use std::os::fd::OwnedFd;
-
 use agent_recorder_abi::event::{
-    Address, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER,
-    FILE_PATH_CUT, FILE_WALK_CUT, Op,
+    Address, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_DESCRIPTOR, FILE_FOLLOWS,
+    FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
 };
 
-use super::path::{self, Resolver};
+use super::path::{self, Resolver, Whose};
 use crate::kernel::{FileEvent, NetworkEvent};
 use crate::record::proto;
 
@@ -18,21 +16,21 @@ const AF_UNIX: u16 = libc::AF_UNIX as u16;
 /// What paths mean to the process that acted.
 pub(super) struct View<'a> {
     pub(super) resolver: &'a mut Resolver,
-    pub(super) root: Option<&'a OwnedFd>,
+    pub(super) whose: Whose<'a>,
 }
 
 impl View<'_> {
     /// A location: its base alone, or the caller's path from there.
     fn location(&mut self, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
-        let base = if base.is_empty() {
-            b"/".to_vec()
-        } else {
-            path::from_walk(base)
-        };
+        // Of a descriptor that is not open: there is no more of a path than was given.
+        if base.is_empty() && !path.starts_with(b"/") {
+            return path.to_vec();
+        }
+        let base = path::from_walk(base);
         if path.is_empty() {
             base
         } else {
-            self.resolver.resolve(self.root, &base, path, follow)
+            self.resolver.resolve(self.whose, &base, path, follow)
         }
     }
 }
@@ -81,7 +79,12 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
     let op = proto::FileOp::try_from(i32::from(body.op)).unwrap_or(proto::FileOp::Unspecified);
     // A name that leads nowhere is the name itself.
     let follow = marks & FILE_FOLLOWS != 0 && body.error != libc::ENOENT.cast_unsigned();
-    let path = view.location(event.base, event.path, follow);
+    let path = match marks & FILE_DESCRIPTOR {
+        0 => view.location(event.base, event.path, follow),
+        // Under another root, /proc can be anything: the descriptor is not looked at there.
+        _ if view.whose.root.is_some() => view.location(b"", event.path, false),
+        _ => view.location(event.base, b"", false),
+    };
     let has_owner = marks & FILE_OWNER != 0;
     let owner = |id: u32| (has_owner && id != u32::MAX).then_some(id);
     let cut = marks & (FILE_PATH_CUT | FILE_WALK_CUT) != 0;

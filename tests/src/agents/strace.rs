@@ -109,7 +109,7 @@ const FIRST_BYTES: usize = 256;
 
 /// fs/binfmt_script.c: `#!interpreter argument` puts both, and the script's
 /// path in the place of argv[0], before the other arguments.
-fn after_interpreters(filename: Vec<u8>, mut argv: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+pub(crate) fn after_interpreters(filename: Vec<u8>, mut argv: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let mut filename = filename;
     for _ in 0..INTERPRETERS {
         let Some((interpreter, argument)) = interpreter(&filename) else {
