@@ -246,9 +246,10 @@ pub fn number(text: &str) -> anyhow::Result<i64> {
     })
 }
 
-/// The value of `name=` in a structure.
+/// The value of `name=` in a structure, as the caller gave it (`given => returned`).
 pub fn field<'a>(structure: &'a str, name: &str) -> Option<&'a str> {
-    structure
+    let given = structure.split(" => ").next()?;
+    given
         .trim_matches(['{', '}', '[', ']'])
         .split(", ")
         .find_map(|part| {
