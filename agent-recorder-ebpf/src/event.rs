@@ -291,7 +291,9 @@ pub struct FileBody {
     /// Length of the segment.
     pub extra_len: u16,
     /// None yet.
-    pub spare: [u16; 3],
+    pub spare: u16,
+    /// Bytes that the first location's base lacks ([`FILE_WALK_CUT`]); 1 where that is not known.
+    pub omitted: u32,
 }
 
 /// An address, as much of it as its family has.

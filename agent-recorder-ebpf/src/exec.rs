@@ -122,11 +122,11 @@ fn emit_exec(program: &Program) {
     let Program { exe, strings, .. } = *program;
     let mut writer = Writer::begin::<ExecBody>(program.scratch);
     let body = writer.body::<ExecBody>();
-    let (exe_len, exe_cut) = path::append(&mut writer, path::of_file(exe));
+    let exe_path = path::append(&mut writer, path::of_file(exe));
     let filename_len = writer
         .kernel_string::<USER_PATH_BYTES>(program.filename)
         .unwrap_or(0);
-    let (cwd_len, cwd_cut) = path::append(&mut writer, path::working_directory(program.task));
+    let cwd = path::append(&mut writer, path::working_directory(program.task));
     let argv_bytes = strings.arg_end.wrapping_sub(strings.arg_start);
     let argv_len = writer.user_bytes::<{ ARGV_BYTES as u64 - 1 }>(strings.arg_start, argv_bytes);
     let inode: u64 = read(exe, offset!(file_inode));
@@ -134,7 +134,7 @@ fn emit_exec(program: &Program) {
     if u64::from(argv_len) < argv_bytes {
         flags |= EXEC_ARGV_CUT;
     }
-    if exe_cut || cwd_cut {
+    if exe_path.is_cut() || cwd.is_cut() {
         flags |= EXEC_PATH_CUT;
     }
     if read::<u32>(inode, offset!(inode_nlink)) == 0 {
@@ -149,9 +149,9 @@ fn emit_exec(program: &Program) {
             dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
             ino: read(inode, offset!(inode_ino)),
             argv_bytes,
-            exe_len,
+            exe_len: exe_path.len,
             filename_len,
-            cwd_len,
+            cwd_len: cwd.len,
             argv_len,
         };
     }
@@ -165,21 +165,22 @@ pub(crate) fn failed(call: &Call, filename: u64, argv: u64) {
     let mut writer = Writer::begin::<ExecBody>(call.scratch);
     let body = writer.body::<ExecBody>();
     let filename_len = writer.user_string::<USER_PATH_BYTES>(filename).unwrap_or(0);
-    let (cwd_len, cwd_cut) = path::append(&mut writer, path::working_directory(call.task));
+    let cwd = path::append(&mut writer, path::working_directory(call.task));
     let start = writer.position();
     let cut = append_argv(&mut writer, argv, call.compat);
     // SAFETY: `begin` left room for it.
     unsafe {
         *body = ExecBody {
             error: call.error(),
-            flags: if cut { EXEC_ARGV_CUT } else { 0 } | if cwd_cut { EXEC_PATH_CUT } else { 0 },
+            flags: if cut { EXEC_ARGV_CUT } else { 0 }
+                | if cwd.is_cut() { EXEC_PATH_CUT } else { 0 },
             rule: 0,
             dev: 0,
             ino: 0,
             argv_bytes: 0,
             exe_len: 0,
             filename_len,
-            cwd_len,
+            cwd_len: cwd.len,
             argv_len: (writer.position() - start) as u16,
         };
     }

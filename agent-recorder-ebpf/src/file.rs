@@ -2,7 +2,7 @@
 
 use agent_recorder_abi::event::{
     FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_FOLLOWS_SECOND, FILE_KERNEL_PATH, FILE_OWNER,
-    FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_SEEN, FILE_WALK_CUT, FileBody, Kind, Op,
+    FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_SEEN, FileBody, Kind, Op,
 };
 use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
 use agent_recorder_abi::state::{SeenFile, Tag};
@@ -14,7 +14,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 
 use crate::emit::Writer;
 use crate::kernel::{Task, file_of, offset, read, read_user};
-use crate::path::{self, KernelPath};
+use crate::path::{self, KernelPath, Walked};
 use crate::syscall::Call;
 use crate::{guard, maps};
 
@@ -59,6 +59,21 @@ pub(crate) struct Location {
     pub(crate) base_len: u16,
     pub(crate) path_len: u16,
     pub(crate) marks: u16,
+    /// Of `path::Walked`.
+    pub(crate) omitted: u32,
+}
+
+impl Location {
+    /// An object's own path, as it was walked.
+    #[inline(always)]
+    pub(crate) fn of(walked: Walked, marks: u16) -> Self {
+        Self {
+            base_len: walked.len,
+            path_len: 0,
+            marks: marks | walked.mark(),
+            omitted: walked.omitted,
+        }
+    }
 }
 
 /// Where a relative path starts.
@@ -87,17 +102,12 @@ pub(crate) fn append_location(
     first: u8,
     string: impl FnOnce(&mut Writer) -> Option<u16>,
 ) -> Location {
-    let mut location = Location::default();
     let base = if first == b'/' {
         path::root_directory(task)
     } else {
         base_of(task, dirfd)
     };
-    let (base_len, cut) = path::append(writer, base);
-    location.base_len = base_len;
-    if cut {
-        location.marks |= FILE_WALK_CUT;
-    }
+    let mut location = Location::of(path::append(writer, base), 0);
     match string(writer) {
         Some(length) => {
             location.path_len = length;
@@ -172,11 +182,10 @@ fn append_followed_location(
     if file == 0 {
         return append_user_location(writer, call, dirfd, address);
     }
-    let (base_len, cut) = path::append(writer, path::of_file(file));
+    let walked = path::append(writer, path::of_file(file));
     Location {
-        base_len,
         path_len: writer.user_string::<USER_PATH_BYTES>(address).unwrap_or(0),
-        marks: FILE_DESCRIPTOR | if cut { FILE_WALK_CUT } else { 0 },
+        ..Location::of(walked, FILE_DESCRIPTOR)
     }
 }
 
@@ -193,27 +202,17 @@ fn append_descriptor(writer: &mut Writer, task: Task, fd: u64) -> (Location, u64
             0,
         );
     }
-    let (base_len, cut) = path::append(writer, path::of_file(file));
-    let marks = FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 };
-    (
-        Location {
-            base_len,
-            path_len: 0,
-            marks,
-        },
-        file,
-    )
+    let walked = path::append(writer, path::of_file(file));
+    (Location::of(walked, FILE_KERNEL_PATH), file)
 }
 
 /// Where chdir(2) led: a relative path would start there now, not where it was given.
 #[inline(always)]
 fn append_working_directory(writer: &mut Writer, task: Task) -> Location {
-    let (base_len, cut) = path::append(writer, path::working_directory(task));
-    Location {
-        base_len,
-        path_len: 0,
-        marks: FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 },
-    }
+    Location::of(
+        path::append(writer, path::working_directory(task)),
+        FILE_KERNEL_PATH,
+    )
 }
 
 /// open(2), openat(2), openat2(2), creat(2), open_by_handle_at(2).
@@ -252,6 +251,7 @@ pub(crate) fn opened(call: &Call) {
             mode: mode_given(flags, mode),
             base_len: location.base_len,
             path_len: location.path_len,
+            omitted: location.omitted,
             ..FileBody::default()
         };
     }
@@ -307,7 +307,7 @@ pub(crate) fn opened_descriptor(call: &Call, flags: u64, mode: u32, token: u64) 
         }
         return;
     }
-    let (base_len, cut) = path::append(&mut writer, path::of_file(file));
+    let walked = path::append(&mut writer, path::of_file(file));
     let op = if created { Op::Create } else { Op::Open };
     // SAFETY: `begin` left room for it.
     unsafe {
@@ -315,12 +315,13 @@ pub(crate) fn opened_descriptor(call: &Call, flags: u64, mode: u32, token: u64) 
             op: op as u8,
             via: call.via,
             token,
-            marks: FILE_KERNEL_PATH | if cut { FILE_WALK_CUT } else { 0 },
+            marks: FILE_KERNEL_PATH | walked.mark(),
             flags,
             mode: mode_given(flags, mode),
             ino: inode.ino,
             dev: inode.dev,
-            base_len,
+            base_len: walked.len,
+            omitted: walked.omitted,
             ..FileBody::default()
         };
     }
@@ -433,10 +434,11 @@ pub(crate) fn operated(call: &Call) {
             gid,
             base_len: first.base_len,
             path_len: first.path_len,
+            omitted: first.omitted,
             base2_len: second.base_len,
             path2_len: second.path_len,
             extra_len,
-            spare: [0; 3],
+            spare: 0,
         };
     }
     finish(writer, call.task, call.tag, op, call.result >= 0);

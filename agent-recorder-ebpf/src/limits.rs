@@ -4,9 +4,9 @@
 pub const USER_PATH_BYTES: usize = 4096;
 /// Bytes of one path that is walked in the kernel: as PATH_MAX. A deeper one keeps its tail.
 pub const WALKED_PATH_BYTES: usize = 4096;
-/// Directory levels of one walk. 4,096 bytes hold at most 2,048 levels, but the
-/// verifier follows every round of the loop: real trees end far below this.
-pub const WALKED_LEVELS: u32 = 128;
+/// Directory levels of one walk. 4,096 bytes hold at most 2,048; those beyond
+/// are walked to tell how long the path was.
+pub const WALKED_LEVELS: u32 = 8192;
 /// Bytes of one component with its terminator: NAME_MAX + 1.
 pub const COMPONENT_BYTES: usize = 256;
 /// Bytes of all arguments of one exec that are kept. Build tools reach some

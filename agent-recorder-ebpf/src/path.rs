@@ -7,6 +7,7 @@
 
 use core::ptr;
 
+use agent_recorder_abi::event::FILE_WALK_CUT;
 use agent_recorder_abi::limits::{COMPONENT_BYTES, WALKED_LEVELS, WALKED_PATH_BYTES};
 
 use aya_ebpf::helpers::generated::bpf_loop;
@@ -54,12 +55,35 @@ fn fs_of(task: Task) -> u64 {
     unsafe { walk(task, offset!(task_fs)) }
 }
 
-/// Appends the path as one segment. Its length, and whether it was cut.
+/// A path that was appended.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Walked {
+    /// Bytes of its segment.
+    pub(crate) len: u16,
+    /// Bytes that had no room: those of the names nearest to the root. 1 where
+    /// the walk ended before that, and they are not known.
+    pub(crate) omitted: u32,
+}
+
+impl Walked {
+    #[inline(always)]
+    pub(crate) fn is_cut(self) -> bool {
+        self.omitted != 0
+    }
+
+    /// The mark of a location that was cut.
+    #[inline(always)]
+    pub(crate) fn mark(self) -> u16 {
+        if self.is_cut() { FILE_WALK_CUT } else { 0 }
+    }
+}
+
+/// Appends the path as one segment.
 #[inline(always)]
-pub(crate) fn append(writer: &mut Writer, path: KernelPath) -> (u16, bool) {
+pub(crate) fn append(writer: &mut Writer, path: KernelPath) -> Walked {
     let start = writer.position();
     if path.dentry == 0 {
-        return (0, false);
+        return Walked::default();
     }
     let ascent = writer.ascent();
     // SAFETY: a field of a map value.
@@ -71,25 +95,30 @@ pub(crate) fn append(writer: &mut Writer, path: KernelPath) -> (u16, bool) {
             dentry: path.dentry,
             leaf: path.dentry,
             root: read(path.mount, offset!(vfsmount_root)),
-            cut: 1,
+            omitted: 0,
+            unfinished: 1,
         };
     }
     climb(writer.scratch());
     // SAFETY: as above.
-    let (end, cut) = unsafe {
+    let (end, omitted) = unsafe {
         (
             ptr::read_volatile(&raw const (*ascent).at),
-            ptr::read_volatile(&raw const (*ascent).cut) != 0,
+            ptr::read_volatile(&raw const (*ascent).omitted)
+                | ptr::read_volatile(&raw const (*ascent).unfinished),
         )
     };
     writer.move_to(bound::<POSITION>(end));
     if writer.position() == start {
         writer.byte(0);
     }
-    if cut {
+    if omitted != 0 {
         trouble(agent_recorder_abi::event::Trouble::WalkCut);
     }
-    ((writer.position() - start) as u16, cut)
+    Walked {
+        len: (writer.position() - start) as u16,
+        omitted: omitted as u32,
+    }
 }
 
 /// What the walk carries from level to level. In a map and not on the stack:
@@ -105,8 +134,10 @@ pub(crate) struct Ascent {
     leaf: u64,
     /// The mount's root dentry.
     root: u64,
-    /// Not 0 until the top is reached.
-    cut: u64,
+    /// Bytes of names that had no room.
+    omitted: u64,
+    /// 1 until the top is reached.
+    unfinished: u64,
 }
 
 /// bpf_loop and not a loop: the verifier would follow each round of it.
@@ -131,7 +162,7 @@ unsafe extern "C" fn climb_level(_level: u64, scratch: *mut *mut Scratch) -> i64
         let this = ascent.mount - offset!(mount_mnt) as u64;
         let parent: u64 = read(this, offset!(mount_parent));
         if parent == this || parent == 0 {
-            ascent.cut = 0;
+            ascent.unfinished = 0;
             return 1;
         }
         ascent.dentry = read(this, offset!(mount_point));
@@ -147,14 +178,16 @@ unsafe extern "C" fn climb_level(_level: u64, scratch: *mut *mut Scratch) -> i64
             writer.component(read(ascent.dentry, offset!(dentry_name)));
             ascent.at = writer.position();
         }
-        ascent.cut = 0;
+        ascent.unfinished = 0;
         return 1;
     }
-    if ascent.at > ascent.end {
-        return 1;
-    }
+    let before = writer.position();
     writer.component(read(ascent.dentry, offset!(dentry_name)));
-    ascent.at = writer.position();
+    if ascent.at > ascent.end {
+        ascent.omitted += writer.position() - before;
+    } else {
+        ascent.at = writer.position();
+    }
     ascent.dentry = parent;
     0
 }

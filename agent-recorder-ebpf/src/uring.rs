@@ -304,6 +304,7 @@ fn announce(call: &Call, request: &Request, token: u64) {
     asked.marks |= first.marks | second.marks;
     asked.base_len = first.base_len;
     asked.path_len = first.path_len;
+    asked.omitted = first.omitted;
     asked.base2_len = second.base_len;
     asked.path2_len = second.path_len;
     asked.extra_len = extra_len;
@@ -344,17 +345,8 @@ fn own_file(writer: &mut Writer, call: &Call, request: Request) -> Location {
     if file == 0 {
         return Location::default();
     }
-    let (base_len, cut) = path::append(writer, path::of_file(file));
-    Location {
-        base_len,
-        path_len: 0,
-        marks: agent_recorder_abi::event::FILE_KERNEL_PATH
-            | if cut {
-                agent_recorder_abi::event::FILE_WALK_CUT
-            } else {
-                0
-            },
-    }
+    let walked = path::append(writer, path::of_file(file));
+    Location::of(walked, agent_recorder_abi::event::FILE_KERNEL_PATH)
 }
 
 /// A request has its result: in the submitter, or in one of its workers.

@@ -201,8 +201,9 @@ pub(super) fn command(exec: &proto::Exec) -> String {
 
 fn file_line(file: &proto::File) -> String {
     let mut line = format!(
-        "{:<8} {}",
+        "{:<8} {}{}",
         file.op().as_str_name().to_lowercase(),
+        if file.path_truncated { "…" } else { "" },
         escaped(&file.path)
     );
     if !file.new_path.is_empty() {

@@ -91,7 +91,7 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
     proto::File {
         op: op.into(),
         path_bytes: if cut {
-            (event.base.len() + event.path.len()) as u64
+            (event.base.len() + event.path.len()) as u64 + u64::from(body.omitted)
         } else {
             0
         },
