@@ -1,10 +1,12 @@
 //! Real programs: what was recorded of them is what strace saw, act by act.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::unix::net::UnixListener;
 
 use agent_recorder_tests::programs::{Comparison, Stage, differences};
+use agent_recorder_tests::recorder::Recorder;
 use anyhow::Context as _;
 use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
@@ -218,6 +220,37 @@ fn awkward_names_are_recorded_as_strace_sees_them() -> anyhow::Result<()> {
     let comparison = stage.compare(&["python3", "-c", script])?;
     agree(&comparison);
     every_spoiled_account_is_noticed(&comparison)
+}
+
+/// Without strace, whose stops give the recorder time to look while all is as it was.
+#[test]
+fn a_delete_is_told_of_the_directory_that_was_there_and_not_of_the_link_that_followed()
+-> anyhow::Result<()> {
+    const TURNS: usize = 300;
+    let stage = Stage::new()?;
+    let recorder = Recorder::with_configuration("[guard]\naction = \"off\"\n")?;
+    let script = format!(
+        "import os, sys
+os.chdir(sys.argv[1]); os.mkdir('real')
+for turn in range({TURNS}):
+    name = 'turn%d' % turn
+    os.mkdir(name); os.mknod(name + '/file'); os.unlink(name + '/file')
+    os.rmdir(name); os.symlink('real', name)"
+    );
+    let folder = stage.path().display().to_string();
+    let output = recorder.run(["/usr/bin/python3", "-c", &script, &folder])?;
+    assert!(output.status.success(), "{output:?}");
+    let records = recorder.replay()?;
+    let deleted: BTreeSet<&str> = records
+        .iter()
+        .filter(|record| record["file"]["op"] == "DELETE")
+        .filter_map(|record| record["file"]["path"].as_str())
+        .collect();
+    let expected: BTreeSet<String> = (0..TURNS)
+        .map(|turn| format!("{folder}/turn{turn}/file"))
+        .collect();
+    assert_eq!(deleted, expected.iter().map(String::as_str).collect());
+    Ok(())
 }
 
 #[test]

@@ -11,20 +11,26 @@ const MAX_LINKS: usize = 4096;
 /// Names that are remembered within one batch.
 const MAX_FOUND: usize = 4096;
 
+/// A file system's clock lags by a tick (ktime_get_coarse_real_ts64()): 10 ms at HZ=100.
+const TICK_NS: i64 = 10_000_000;
+
+/// A link of the file system.
+#[derive(Clone, Debug)]
+struct Found {
+    target: Vec<u8>,
+    /// When it came to be, or to this name (`st_ctime`), ns since 1970.
+    changed_unix_ns: i64,
+}
+
 /// What is known of links.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     made: HashMap<Vec<u8>, Vec<u8>>,
-    /// What other names of this batch are: a link and its target, or none.
-    found: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    /// What other names of this batch are: a link, or none.
+    found: HashMap<Vec<u8>, Option<Found>>,
 }
 
 impl Links {
-    /// Whether none is remembered.
-    pub(super) fn is_empty(&self) -> bool {
-        self.made.is_empty()
-    }
-
     /// Forgets what the file system said: called once a batch.
     pub(super) fn forget_found(&mut self) {
         self.found.clear();
@@ -81,36 +87,47 @@ impl Links {
             .extend(links.map(|(rest, target)| ([path, &rest].concat(), target)));
     }
 
-    /// Where a remembered link leads.
-    pub(super) fn made_at(&self, path: &[u8]) -> Option<Vec<u8>> {
+    fn made_at(&self, path: &[u8]) -> Option<Vec<u8>> {
         self.made.get(path).cloned()
     }
 
-    /// Where the link of this name leads; `None` for whatever is no link.
-    pub(super) fn at(&mut self, path: &[u8]) -> Option<Vec<u8>> {
-        if let Some(target) = self.made.get(path) {
-            return Some(target.clone());
+    /// Where the link of this name led at a moment; `None` for whatever was no
+    /// link then. One that may be younger counts for none: its name stays as
+    /// it was written, and nothing is told of a file that was not meant.
+    pub(super) fn at(&mut self, path: &[u8], used_unix_ns: i64) -> Option<Vec<u8>> {
+        if let Some(target) = self.made_at(path) {
+            return Some(target);
         }
-        if let Some(known) = self.found.get(path) {
-            return known.clone();
-        }
-        let target = read_link(path);
-        if self.found.len() < MAX_FOUND {
-            self.found.insert(path.to_vec(), target.clone());
-        }
-        target
+        let found = match self.found.get(path) {
+            Some(known) => known.clone(),
+            None => {
+                let found = look_at(path);
+                if self.found.len() < MAX_FOUND {
+                    self.found.insert(path.to_vec(), found.clone());
+                }
+                found
+            }
+        };
+        let older = |found: &Found| found.changed_unix_ns.saturating_add(TICK_NS) <= used_unix_ns;
+        found.filter(older).map(|found| found.target)
     }
 }
 
-/// A link's target now. Those of a process in procfs are no paths (proc(5)).
-fn read_link(path: &[u8]) -> Option<Vec<u8>> {
-    let is_process = path
-        .strip_prefix(b"/proc/")
-        .and_then(<[u8]>::first)
-        .is_some_and(u8::is_ascii_digit);
-    if is_process {
+/// What the name is now. Links of processes in procfs are no paths (proc(5)),
+/// and "self" there is who asks.
+fn look_at(path: &[u8]) -> Option<Found> {
+    let of_process = |rest: &[u8]| {
+        rest.first().is_some_and(u8::is_ascii_digit)
+            || [&b"self"[..], b"thread-self"].contains(&rest)
+    };
+    if path.strip_prefix(b"/proc/").is_some_and(of_process) {
         return None;
     }
-    let target = rustix::fs::readlink(path, Vec::new()).ok()?;
-    Some(target.into_bytes())
+    let target = rustix::fs::readlink(path, Vec::new()).ok()?.into_bytes();
+    let about = rustix::fs::lstat(path).ok()?;
+    let nanoseconds = i64::try_from(about.st_ctime_nsec).ok()?;
+    Some(Found {
+        target,
+        changed_unix_ns: about.st_ctime.saturating_mul(1_000_000_000) + nanoseconds,
+    })
 }

@@ -2,15 +2,14 @@
 //!
 //! A walked segment is the kernel's own answer. A caller's string is joined
 //! to the walked directory it starts from; symbolic links and `..` in it are
-//! then resolved on the live file system, a moment after the act: that is why
-//! such a path is marked as the caller's.
+//! then resolved, a moment after the act, by links as they were then (`links`)
+//! as far as that can be told: that is why such a path is marked as the caller's.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use super::links::Links;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 /// A walked segment (names, leaf first, each ended by a NUL) as a path.
 pub(super) fn from_walk(segment: &[u8]) -> Vec<u8> {
@@ -88,6 +87,8 @@ pub(super) struct Whose<'a> {
     pub(super) root: Option<&'a OwnedFd>,
     pub(super) pid: u32,
     pub(super) tid: u32,
+    /// When the path was used, ns since 1970.
+    pub(super) used_unix_ns: i64,
 }
 
 impl Whose<'_> {
@@ -95,7 +96,7 @@ impl Whose<'_> {
     /// the same: to this one they lead to itself. A foreign root's are left as
     /// they are: its procfs can count processes from elsewhere.
     fn by_number(self, path: Vec<u8>) -> Vec<u8> {
-        let Self { root, pid, tid } = self;
+        let Self { root, pid, tid, .. } = self;
         if !path.starts_with(b"/proc/") {
             return path;
         }
@@ -115,45 +116,22 @@ impl Whose<'_> {
     }
 }
 
-/// Whether the path leads into this process's own folder of procfs.
-fn is_ours(path: &[u8]) -> bool {
-    let own = format!("/proc/{}", std::process::id());
-    path.strip_prefix(own.as_bytes())
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-}
-
 /// Bytes of a path before its last slash.
 fn directory_length(path: &[u8]) -> usize {
     path.iter().rposition(|&byte| byte == b'/').unwrap_or(0)
 }
 
-/// Resolves caller's paths; what it learns of directories holds for one batch of events.
+/// Resolves caller's paths.
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
-    directories: HashMap<Vec<u8>, Vec<u8>>,
-    /// Symbolic links that sessions made.
+    /// What is known of symbolic links.
     pub(super) links: Links,
 }
 
 /// Links followed in a row, as the kernel does (MAXSYMLINKS, include/linux/namei.h).
 const MAX_FOLLOWED: usize = 40;
 
-/// Directories that are remembered within one batch.
-const MAX_DIRECTORIES: usize = 1024;
-
 impl Resolver {
-    /// Forgets everything: called once a batch.
-    pub(super) fn forget(&mut self) {
-        self.directories.clear();
-        self.links.forget_found();
-    }
-
-    /// A session gave a name, and all below it, another.
-    pub(super) fn renamed(&mut self, path: &[u8], new: &[u8], exchange: bool) {
-        self.directories.clear();
-        self.links.renamed(path, new, exchange);
-    }
-
     /// The path that `path` named for a process, starting at `base`. `follow` resolves the last name too.
     pub(super) fn resolve(
         &mut self,
@@ -162,27 +140,16 @@ impl Resolver {
         path: &[u8],
         follow: bool,
     ) -> Vec<u8> {
-        let joined = whose.by_number(join(base, path));
         let names_directory =
             path.ends_with(b"/") || path.ends_with(b"/.") || path.ends_with(b"..") || path == b".";
-        if whose.root.is_none() && !self.links.is_empty() {
-            return self.walk(whose, base, path, follow || names_directory);
-        }
-        if (follow || names_directory)
-            && let Some(whole) = real_path(whose.root, &joined)
-        {
-            return whole;
-        }
-        let named = self.resolve_name(whose.root, &joined, path);
-        if follow {
-            self.follow_remembered(whose.root, named)
-        } else {
-            named
+        let follow = follow || names_directory;
+        match whose.root {
+            None => self.walk(whose, base, path, follow),
+            Some(root) => resolve_in(root, &join(base, path), path, follow),
         }
     }
 
-    /// Name by name, for what sessions made of links is known as of the moment
-    /// that is looked at, and the file system is asked for the rest only.
+    /// Name by name, as the kernel did it, each link as it was then.
     fn walk(&mut self, whose: Whose<'_>, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
         let mut done = match path.first() {
             Some(b'/') => Vec::new(),
@@ -202,7 +169,7 @@ impl Resolver {
             if rest.is_empty() && !follow {
                 break;
             }
-            let Some(target) = self.links.at(&done) else {
+            let Some(target) = self.links.at(&done, whose.used_unix_ns) else {
                 continue;
             };
             followed += 1;
@@ -222,55 +189,28 @@ impl Resolver {
         }
         done
     }
+}
 
-    /// Follows links that are known only from when they were made.
-    fn follow_remembered(&mut self, root: Option<&OwnedFd>, mut path: Vec<u8>) -> Vec<u8> {
-        for _ in 0..MAX_FOLLOWED {
-            let Some(target) = self.links.made_at(&path) else {
-                break;
-            };
-            let (directory, _) = split_last(&path);
-            let joined = if target.starts_with(b"/") {
-                join(b"/", &target)
-            } else {
-                join(directory, &target)
-            };
-            path = self.resolve_name(root, &joined, &target);
-        }
-        path
+/// The same under another root: by what the file system there says now.
+fn resolve_in(root: &OwnedFd, joined: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
+    if follow && let Some(whole) = real_path(root, joined) {
+        return whole;
     }
-
-    fn resolve_name(&mut self, root: Option<&OwnedFd>, joined: &[u8], path: &[u8]) -> Vec<u8> {
-        let relative_name = !path.starts_with(b"/") && !path.contains(&b'/') && path != b"..";
-        if relative_name {
-            return joined.to_vec();
-        }
-        let (directory, name) = split_last(joined);
-        if name == b".." {
-            return self.directory(root, joined);
-        }
-        let mut resolved = self.directory(root, directory);
-        if resolved == b"/" {
-            resolved.clear();
-        }
-        resolved.push(b'/');
-        resolved.extend_from_slice(name);
-        resolved
+    let relative_name = !path.starts_with(b"/") && !path.contains(&b'/') && path != b"..";
+    if relative_name {
+        return joined.to_vec();
     }
-
-    fn directory(&mut self, root: Option<&OwnedFd>, directory: &[u8]) -> Vec<u8> {
-        if root.is_none()
-            && let Some(known) = self.directories.get(directory)
-        {
-            return known.clone();
-        }
-        let resolved = real_prefix(root, directory);
-        if root.is_none() && self.directories.len() < MAX_DIRECTORIES {
-            self.directories
-                .insert(directory.to_vec(), resolved.clone());
-        }
-        resolved
+    let (directory, name) = split_last(joined);
+    if name == b".." {
+        return real_prefix(root, joined);
     }
+    let mut resolved = real_prefix(root, directory);
+    if resolved == b"/" {
+        resolved.clear();
+    }
+    resolved.push(b'/');
+    resolved.extend_from_slice(name);
+    resolved
 }
 
 /// Puts a path's names before the rest, which is kept last name first.
@@ -282,7 +222,7 @@ fn push_names(rest: &mut Vec<Vec<u8>>, path: &[u8]) {
 }
 
 /// What exists of a path, resolved, and the rest as it stands.
-fn real_prefix(root: Option<&OwnedFd>, path: &[u8]) -> Vec<u8> {
+fn real_prefix(root: &OwnedFd, path: &[u8]) -> Vec<u8> {
     let mut existing = path;
     loop {
         if let Some(mut real) = real_path(root, existing) {
@@ -297,18 +237,13 @@ fn real_prefix(root: Option<&OwnedFd>, path: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The kernel's own name for what the path leads to now. Links of procfs are
-/// not followed: what a process has open, or whoever asks for "self" is, was
-/// another thing when the path was used.
-fn real_path(root: Option<&OwnedFd>, path: &[u8]) -> Option<Vec<u8>> {
+/// The kernel's own name for what the path leads to now. Links of processes in
+/// procfs are not followed: they led elsewhere when the path was used.
+fn real_path(root: &OwnedFd, path: &[u8]) -> Option<Vec<u8>> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let (from, resolve) = match root {
-        Some(root) => (root.as_fd(), ResolveFlags::IN_ROOT),
-        None => (CWD, ResolveFlags::empty()),
-    };
-    let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
-    let opened = rustix::fs::openat2(from, path, flags, Mode::empty(), resolve);
-    name_of(opened.ok()?.as_fd()).filter(|name| is_ours(path) || !is_ours(name))
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let opened = rustix::fs::openat2(root.as_fd(), path, flags, Mode::empty(), resolve);
+    name_of(opened.ok()?.as_fd())
 }
 
 fn name_of(file: BorrowedFd<'_>) -> Option<Vec<u8>> {
@@ -374,6 +309,7 @@ mod tests {
         root: None,
         pid: 1,
         tid: 1,
+        used_unix_ns: i64::MAX,
     };
 
     #[test]
@@ -397,7 +333,28 @@ mod tests {
         let root = std::fs::canonicalize(folder.path()).unwrap();
         std::os::unix::fs::symlink("/proc/self", root.join("me")).unwrap();
         let through = root.join("me/gone").into_os_string().into_string().unwrap();
-        assert_eq!(lead(&through, false), through);
+        assert_eq!(lead(&through, false), "/proc/1/gone");
+    }
+
+    #[test]
+    fn what_became_a_link_afterwards_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        std::os::unix::fs::symlink("other", root.join("name")).unwrap();
+        let about = std::fs::symlink_metadata(root.join("name")).unwrap();
+        use std::os::unix::fs::MetadataExt as _;
+        let made = about.ctime() * 1_000_000_000 + about.ctime_nsec();
+        let lead = |used_unix_ns| {
+            let whose = Whose {
+                used_unix_ns,
+                ..OTHER
+            };
+            let base = root.as_os_str().as_bytes();
+            let path = Resolver::default().resolve(whose, base, b"name/x", false);
+            String::from_utf8(path).unwrap()
+        };
+        assert!(lead(made - 1).ends_with("/name/x"));
+        assert!(lead(made + 1_000_000_000).ends_with("/other/x"));
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl Tracker {
 
     /// To be called before each batch: what was learned of directories and clocks is stale.
     pub fn begin_batch(&mut self) {
-        self.resolver.forget();
+        self.resolver.links.forget_found();
         self.clock = Clock::now();
     }
 
@@ -416,6 +416,7 @@ impl Tracker {
                 root: root.as_deref(),
                 pid: header.pid,
                 tid: header.tid,
+                used_unix_ns: self.clock.unix_ns(header.time),
             },
         };
         let file = translate::file(event, &mut view);
@@ -432,7 +433,9 @@ impl Tracker {
             proto::FileOp::Link => self.resolver.links.named(&file.path, &file.new_path),
             proto::FileOp::Rename => {
                 let exchange = file.flags & u64::from(libc::RENAME_EXCHANGE) != 0;
-                self.resolver.renamed(&file.path, &file.new_path, exchange);
+                self.resolver
+                    .links
+                    .renamed(&file.path, &file.new_path, exchange);
             }
             proto::FileOp::Delete => {
                 self.resolver.links.removed(&file.path);

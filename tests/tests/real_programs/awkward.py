@@ -140,6 +140,15 @@ for turn in range(20):
     os.unlink("way")
     os.rmdir(f"short{turn}")
 
+# Directories that became links to others as soon as they were used.
+for turn in range(20):
+    os.mkdir(f"turn{turn}")
+    os.close(os.open(f"turn{turn}/file", os.O_WRONLY | os.O_CREAT, 0o600))
+    os.chmod(f"turn{turn}/file", 0o640)
+    os.unlink(f"turn{turn}/file")
+    os.rmdir(f"turn{turn}")
+    os.symlink("real", f"turn{turn}")
+
 # A directory that is gone, and one elsewhere.
 os.mkdir("here")
 os.chdir("here")
