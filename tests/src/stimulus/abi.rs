@@ -189,11 +189,15 @@ fn compat_number(number: i64) -> i64 {
         (libc::SYS_linkat, 303),
         (libc::SYS_symlinkat, 304),
         (libc::SYS_fchmodat, 306),
+        (libc::SYS_name_to_handle_at, 341),
+        (libc::SYS_open_by_handle_at, 342),
         (libc::SYS_renameat2, 353),
         (libc::SYS_execveat, 358),
-        (libc::SYS_openat2, 437),
-        (libc::SYS_fchmodat2, 452),
     ];
+    // Younger calls have one number everywhere.
+    if number >= libc::SYS_pidfd_send_signal {
+        return number;
+    }
     match NUMBERS.iter().find(|(native, _)| *native == number) {
         Some((_, compat)) => *compat,
         None => panic!("call {number} has no 32-bit number here"),
