@@ -36,6 +36,7 @@ pub struct Cli {
 
 /// Options that every command takes.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Common options")]
 pub struct Common {
     /// The configuration file; built-in defaults where it does not exist and was not named.
     #[arg(long, global = true, value_name = "FILE")]
@@ -43,8 +44,8 @@ pub struct Common {
     /// Spool, keys and control socket (default /var/lib/agent-recorder).
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Which kernel hooks to use (default auto).
-    #[arg(long, global = true, value_name = "PROFILE")]
+    /// Which kernel hooks to use: lsm, fentry, tracepoint, or the strongest that this kernel allows (default auto).
+    #[arg(long, global = true, value_name = "PROFILE", hide_possible_values = true)]
     pub profile: Option<Profile>,
 }
 

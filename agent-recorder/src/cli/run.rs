@@ -17,10 +17,10 @@ use crate::recorder::Recorder;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A name for the session.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     name: String,
     /// The agent's name.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     agent: String,
     /// The command and its arguments.
     #[arg(
