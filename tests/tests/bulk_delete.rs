@@ -1,5 +1,6 @@
 //! The guard: a session that deletes in bulk ends at the limit, a neighbour does not.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -57,6 +58,32 @@ fn rm_ends_with_exactly_the_limit_gone_and_its_neighbour_goes_on() -> anyhow::Re
     );
     let end = records.iter().find_map(|record| record.get("sessionEnd"));
     assert_eq!(end.map(|end| &end["reason"]), Some(&Value::from("KILLED")));
+    Ok(())
+}
+
+#[test]
+fn everyone_who_was_killed_is_named() -> anyhow::Result<()> {
+    let recorder = Recorder::new()?;
+    let scratch = tempfile::tempdir()?;
+    let tree = scratch.path().join("tree");
+    fill(&tree)?;
+    let command = format!("sleep 1000 & rm -rf {}; true", tree.display());
+    recorder.run(["sh", "-c", &command])?;
+    let records = recorder.replay()?;
+    let died: BTreeSet<u64> = records
+        .iter()
+        .filter(|record| record["exit"]["signal"] == 9)
+        .filter_map(|record| record["process"]["pid"].as_u64())
+        .collect();
+    let named: BTreeSet<u64> = enforcement(&records)?["killed"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_u64)
+        .collect();
+    // rm and sleep; the shell can come to its own end first.
+    assert!(died.len() >= 2, "{died:?}");
+    assert_eq!(named, died);
     Ok(())
 }
 

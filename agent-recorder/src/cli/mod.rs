@@ -45,7 +45,12 @@ pub struct Common {
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Which kernel hooks to use: lsm, fentry, tracepoint, or the strongest that this kernel allows (default auto).
-    #[arg(long, global = true, value_name = "PROFILE", hide_possible_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PROFILE",
+        hide_possible_values = true
+    )]
     pub profile: Option<Profile>,
 }
 

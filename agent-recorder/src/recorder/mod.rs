@@ -257,9 +257,10 @@ impl Recorder {
         if kill {
             killed = guard::kill(self.kernel.tags(), header.session);
             killed.pids.insert(header.pid);
-            // Others died at their next call, by the kernel's mark, before the sweep met them.
+            // Others died or die at their next call, by the kernel's mark, before the sweep meets them.
             if let Some(session) = self.tracker.registry.get_mut(header.session) {
                 killed.pids.extend(&session.live);
+                killed.pids.extend(&session.struck);
             }
             killed.pids.retain(|pid| !killed.survivors.contains(pid));
         }

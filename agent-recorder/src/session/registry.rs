@@ -1,7 +1,7 @@
 //! Sessions: from the kernel's numbers to their UUIDs, who is in them, what
 //! they did in sum, and when they end.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use agent_recorder_abi::state::SessionNumber;
 
@@ -36,6 +36,10 @@ pub struct Session {
     pub totals: Totals,
     /// The guard or an operator ended it.
     pub killed: bool,
+    /// Members that died of the kernel's mark since the limit was met.
+    pub struck: BTreeSet<u32>,
+    /// The limit was met: SIGKILL is the guard's from now on.
+    pub condemned: bool,
     /// Stopped by an operator.
     pub frozen: bool,
     /// Paths of the last files it removed, newest last.

@@ -167,6 +167,8 @@ impl Tracker {
                 ..Totals::default()
             },
             killed: false,
+            struck: Default::default(),
+            condemned: false,
             frozen: false,
             sample: Default::default(),
         });
@@ -317,7 +319,12 @@ impl Tracker {
                     self.push(header, proto::record::Body::Dns(question), records);
                 }
             }
-            Body::Guard(body) => notices.push(Notice::Limit(*header, *body)),
+            Body::Guard(body) => {
+                if let Some(session) = self.registry.get_mut(header.session) {
+                    session.condemned |= body.killed != 0;
+                }
+                notices.push(Notice::Limit(*header, *body));
+            }
         }
     }
 
@@ -396,10 +403,14 @@ impl Tracker {
             signal: body.status & 0x7f,
             core_dumped: body.status & 0x80 != 0,
         };
+        let was_killed = exit.signal == libc::SIGKILL.cast_unsigned();
         self.push(header, proto::record::Body::Exit(exit), records);
         self.processes.ended(key);
         if let Some(session) = self.registry.get_mut(header.session) {
             session.live.remove(&header.pid);
+            if session.condemned && was_killed {
+                session.struck.insert(header.pid);
+            }
             if session.live.is_empty() {
                 self.give_up_pending(header.session, records);
                 notices.push(Notice::Empty(header.session));
