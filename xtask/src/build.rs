@@ -115,6 +115,11 @@ fn rust_flags(linker: &Path, arch: &str) -> Result<String> {
 /// have the binary built again. True when it copied.
 fn place_if_changed(from: &Path, to: &Path) -> Result<bool> {
     let bytes = fs::read(from).with_context(|| format!("read {}", from.display()))?;
+    write_if_changed(to, &bytes)
+}
+
+/// Leaves a file alone that holds these bytes already. True when it wrote.
+pub(crate) fn write_if_changed(to: &Path, bytes: &[u8]) -> Result<bool> {
     if fs::read(to).is_ok_and(|present| present == bytes) {
         return Ok(false);
     }
@@ -150,7 +155,7 @@ pub(crate) fn binary(package: &str, name: &str, profile: Profile) -> Result<Path
 }
 
 /// What a command prints on stdout, while its stderr goes where ours goes.
-fn printed(command: &mut Command) -> Result<String> {
+pub(crate) fn printed(command: &mut Command) -> Result<String> {
     let child = command
         .stdout(Stdio::piped())
         .spawn()

@@ -11,6 +11,7 @@ mod step;
 mod test;
 mod toolchain;
 mod tools;
+mod vm;
 mod workspace;
 
 use std::ffi::OsString;
@@ -55,6 +56,8 @@ enum Command {
     Agents(agents::Args),
     /// Measure what recording costs a workload, and what the recorder costs its neighbours
     Bench(bench::Args),
+    /// Boot another kernel in a guest, or run the test suite on all of them
+    Vm(vm::Args),
     /// Print what of BPF, mounts, namespaces and cgroups is there now, as JSON
     #[command(hide = true)]
     Snapshot,
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Test { filter } => test::command(filter.as_deref()),
         Command::Agents(args) => agents::command(&args),
         Command::Bench(args) => bench::command(&args).map(|()| ExitCode::SUCCESS),
+        Command::Vm(args) => vm::command(&args),
         Command::Snapshot => leftovers::print().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

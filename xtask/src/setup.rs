@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result};
 
 use crate::step::{self, Steps, say};
 use crate::toolchain::Toolchain;
+use crate::tools::Need;
 use crate::{tools, workspace};
 
 /// All of it, as a command of its own.
@@ -13,12 +14,13 @@ use crate::{tools, workspace};
 ///
 /// Something is missing and cannot be installed: the line says what and how to get it.
 pub(crate) fn everything() -> Result<()> {
-    let mut steps = Steps::new(2);
+    let mut steps = Steps::new(3);
     steps.run(
         "BPF toolchain (for build, run, test, bench)",
         Toolchain::ready,
     )?;
     steps.run("what the tests run (for test, bench)", for_tests)?;
+    steps.run("what guests need (for vm, test)", for_guests)?;
     say("everything is there");
     Ok(())
 }
@@ -29,10 +31,7 @@ pub(crate) fn everything() -> Result<()> {
 ///
 /// As [`everything`].
 pub(crate) fn for_tests() -> Result<()> {
-    if !tools::install_missing(tools::FOR_TESTS)? {
-        let names: Vec<_> = tools::FOR_TESTS.iter().map(|need| need.package).collect();
-        say(&format!("there already: {}", names.join(", ")));
-    }
+    install_or_say(tools::FOR_TESTS)?;
     for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
         if step::output(workspace::cargo().args([subcommand, "--version"])).is_err() {
             say(&format!("rustup component add {component}"));
@@ -41,6 +40,23 @@ pub(crate) fn for_tests() -> Result<()> {
                 format!("`cargo {subcommand}` is missing: get {component} of this Rust")
             })?;
         }
+    }
+    Ok(())
+}
+
+/// What boots other kernels.
+///
+/// # Errors
+///
+/// As [`everything`].
+pub(crate) fn for_guests() -> Result<()> {
+    install_or_say(tools::FOR_GUESTS)
+}
+
+fn install_or_say(needs: &[Need]) -> Result<()> {
+    if !tools::install_missing(needs)? {
+        let names: Vec<_> = needs.iter().map(|need| need.package).collect();
+        say(&format!("there already: {}", names.join(", ")));
     }
     Ok(())
 }

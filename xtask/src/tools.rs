@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::step::{self, say};
+use crate::vm::KEYS;
 
 /// Something a machine has or lacks.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +104,30 @@ pub(crate) const FOR_TESTS: &[Need] = &[
         "iproute2",
         Sign::Program("ip"),
         "agents: a network namespace with loopback only",
+    ),
+];
+
+/// What booting other kernels takes; the recorder needs none of it.
+pub(crate) const FOR_GUESTS: &[Need] = &[
+    need(
+        "qemu-system-x86",
+        Sign::Program("qemu-system-x86_64"),
+        "vm and test: the machine that another kernel runs on",
+    ),
+    need(
+        "busybox-static",
+        // That of the package busybox needs libraries, which a guest has none of.
+        Sign::Succeeds(&[
+            "sh",
+            "-c",
+            "program=$(command -v busybox) && ! ldd \"$program\"",
+        ]),
+        "vm and test: the guest's shell and tools",
+    ),
+    need(
+        "debian-archive-keyring",
+        Sign::File(KEYS),
+        "vm and test: the keys of Debian's kernels",
     ),
 ];
 

@@ -1,0 +1,318 @@
+//! Debian's kernels: which package is the newest of its line, fetched by apt
+//! with lists and a cache of its own, so that the machine's stay as they are.
+//!
+//! The mirrors are those of the machine's own sources. Point releases go from
+//! the archive when the next one comes, so none is named here.
+
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::step::{self, say};
+use crate::workspace;
+
+/// A kernel, by the number that it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kernel {
+    /// Debian 11's
+    #[value(name = "5.10")]
+    Bullseye,
+    /// Debian 12's
+    #[value(name = "6.1")]
+    Bookworm,
+    /// Debian 13's, as Debian 12 has it too
+    #[value(name = "6.12")]
+    Trixie,
+    /// The newest
+    #[value(name = "7")]
+    Sid,
+}
+
+/// Where a kernel's packages are, and what their names have in common.
+struct Line {
+    number: &'static str,
+    suite: Option<&'static str>,
+    security: Option<&'static str>,
+    prefix: &'static str,
+}
+
+/// The keys of all of Debian's suites, which `tools` sees to.
+pub(crate) const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// The flavour without the drivers of real hardware: the smallest.
+const FLAVOUR: &str = "-cloud-amd64";
+
+impl Kernel {
+    /// All, the oldest first.
+    pub(crate) const ALL: [Self; 4] = [Self::Bullseye, Self::Bookworm, Self::Trixie, Self::Sid];
+
+    /// As it is asked for.
+    pub(crate) fn number(self) -> &'static str {
+        self.line().number
+    }
+
+    const fn line(self) -> Line {
+        match self {
+            Self::Bullseye => Line {
+                number: "5.10",
+                suite: Some("bullseye"),
+                security: Some("bullseye-security"),
+                prefix: "linux-image-5.10.0-",
+            },
+            Self::Bookworm => Line {
+                number: "6.1",
+                suite: Some("bookworm"),
+                security: Some("bookworm-security"),
+                prefix: "linux-image-6.1.0-",
+            },
+            Self::Trixie => Line {
+                number: "6.12",
+                suite: None,
+                security: Some("bookworm-security"),
+                prefix: "linux-image-6.12.",
+            },
+            Self::Sid => Line {
+                number: "7",
+                suite: Some("sid"),
+                security: None,
+                prefix: "linux-binary-7.",
+            },
+        }
+    }
+
+    /// The kernel's image; fetched unless that was done before.
+    ///
+    /// # Errors
+    ///
+    /// It is not on the mirror, or cannot be fetched or unpacked.
+    pub(crate) fn image(self) -> Result<PathBuf> {
+        let folder = workspace::target("vm/kernels").join(self.number());
+        let image = folder.join("vmlinuz");
+        if !image.exists() {
+            self.fetch(&folder, &image)
+                .with_context(|| format!("fetch Debian's kernel {}", self.number()))?;
+        }
+        Ok(image)
+    }
+
+    fn fetch(self, folder: &Path, image: &Path) -> Result<()> {
+        let apt = Apt::new(folder)?;
+        fs::write(apt.sources(), self.sources(&Mirrors::of_this_machine()?))
+            .with_context(|| format!("write {}", apt.sources().display()))?;
+        step::output(apt.command("apt-get").args(["update", "-q"]))?;
+        let known = step::output(apt.command("apt-cache").arg("pkgnames"))?;
+        let line = self.line();
+        let package = newest(&known, line.prefix).with_context(|| {
+            format!(
+                "the mirror has no package {}*{FLAVOUR}: when Debian has moved on, change the line in xtask/src/vm/kernels.rs",
+                line.prefix
+            )
+        })?;
+        say(&format!("fetching {package}"));
+        let unpacked = tempfile::tempdir_in(folder).context("make a folder to unpack in")?;
+        step::output(
+            apt.command("apt-get")
+                .current_dir(unpacked.path())
+                .args(["download", "-q", package]),
+        )?;
+        let archive = only_with_extension(unpacked.path(), "deb")?;
+        let root = unpacked.path().join("root");
+        step::output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&root))?;
+        let found = find_image(&root)?
+            .with_context(|| format!("{package} holds no file that is named vmlinuz"))?;
+        fs::rename(&found, image).with_context(|| format!("keep {}", image.display()))
+    }
+
+    fn sources(self, mirrors: &Mirrors) -> String {
+        let Line {
+            suite, security, ..
+        } = self.line();
+        let main = suite.map(|suite| source(&mirrors.main, suite));
+        let security = security.map(|suite| source(&mirrors.security, suite));
+        main.into_iter().chain(security).collect()
+    }
+}
+
+/// Where Debian's packages come from here.
+#[derive(Debug, PartialEq, Eq)]
+struct Mirrors {
+    main: String,
+    security: String,
+}
+
+impl Mirrors {
+    fn of_this_machine() -> Result<Self> {
+        let targets = step::output(Command::new("apt-get").args([
+            "indextargets",
+            "--format",
+            "$(LABEL)|$(REPO_URI)",
+            "Created-By: Packages",
+            "Origin: Debian",
+        ]))?;
+        Self::read(&targets).context(
+            "apt's sources here name no Debian mirror with its security suite, or their lists are not there: run `apt-get update` as root, or add the two to the sources",
+        )
+    }
+
+    /// The first of each label.
+    fn read(targets: &str) -> Option<Self> {
+        let labelled = |wanted: &str| {
+            targets
+                .lines()
+                .filter_map(|target| target.split_once('|'))
+                .find(|(label, _)| *label == wanted)
+                .map(|(_, address)| address.to_owned())
+        };
+        Some(Self {
+            main: labelled("Debian")?,
+            security: labelled("Debian-Security")?,
+        })
+    }
+}
+
+/// A line of sources.list(5).
+fn source(mirror: &str, suite: &str) -> String {
+    format!("deb [signed-by={KEYS}] {mirror} {suite} main\n")
+}
+
+/// apt with everything of its own in one folder.
+struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    fn new(folder: &Path) -> Result<Self> {
+        for inner in ["lists/partial", "cache/archives/partial"] {
+            let inner = folder.join(inner);
+            fs::create_dir_all(&inner).with_context(|| format!("create {}", inner.display()))?;
+        }
+        // Without it the kernels that are installed here count as known.
+        let status = folder.join("status");
+        fs::write(&status, "").with_context(|| format!("write {}", status.display()))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    fn sources(&self) -> PathBuf {
+        self.folder.join("sources.list")
+    }
+
+    fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        for (name, value) in [
+            ("Dir::Etc::sourcelist", self.sources()),
+            ("Dir::Etc::sourceparts", "/dev/null".into()),
+            ("Dir::Etc::preferences", "/dev/null".into()),
+            ("Dir::Etc::preferencesparts", "/dev/null".into()),
+            ("Dir::State::status", self.folder.join("status")),
+            ("Dir::State::lists", self.folder.join("lists")),
+            ("Dir::Cache", self.folder.join("cache")),
+            ("Acquire::Languages", "none".into()),
+            // The user that root's apt fetches as cannot look into a home folder.
+            ("APT::Sandbox::User", "root".into()),
+        ] {
+            command.arg("-o").arg(format!("{name}={}", value.display()));
+        }
+        command
+    }
+}
+
+/// The newest of one line among the names of all packages.
+fn newest<'a>(known: &'a str, prefix: &str) -> Option<&'a str> {
+    known
+        .lines()
+        .filter(|name| name.starts_with(prefix) && name.ends_with(FLAVOUR))
+        .max_by(|one, other| by_version(one, other))
+}
+
+/// As `sort -V`: runs of digits by their number, all else by its bytes.
+fn by_version(one: &str, other: &str) -> Ordering {
+    parts(one).cmp(&parts(other))
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Part<'a> {
+    Text(&'a str),
+    Number(u64),
+}
+
+fn parts(name: &str) -> Vec<Part<'_>> {
+    let mut rest = name;
+    let mut found = Vec::new();
+    while let Some(first) = rest.chars().next() {
+        let digits = first.is_ascii_digit();
+        let end = rest
+            .find(|character: char| character.is_ascii_digit() != digits)
+            .unwrap_or(rest.len());
+        let (part, tail) = rest.split_at(end);
+        found.push(part.parse().map_or(Part::Text(part), Part::Number));
+        rest = tail;
+    }
+    found
+}
+
+fn only_with_extension(folder: &Path, extension: &str) -> Result<PathBuf> {
+    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|found| found == extension) {
+            return Ok(path);
+        }
+    }
+    bail!(
+        "apt-get download left no .{extension} in {}",
+        folder.display()
+    )
+}
+
+/// Old packages have it under boot, new ones with the modules.
+fn find_image(folder: &Path) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            if let Some(found) = find_image(&path)? {
+                return Ok(Some(found));
+            }
+        } else if entry.file_name().to_string_lossy().starts_with("vmlinuz") {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_is_by_number_and_of_the_flavour() {
+        let known = "linux-image-6.1.0-9-cloud-amd64\n\
+            linux-image-6.1.0-10-cloud-amd64\n\
+            linux-image-6.1.0-11-amd64\n\
+            linux-image-6.1.0-11-cloud-amd64-dbg\n\
+            linux-image-6.12.9+deb12-cloud-amd64\n";
+        assert_eq!(
+            newest(known, "linux-image-6.1.0-"),
+            Some("linux-image-6.1.0-10-cloud-amd64")
+        );
+        assert_eq!(newest(known, "linux-image-5.10.0-"), None);
+    }
+
+    #[test]
+    fn mirrors_are_read_by_their_labels() {
+        let targets = "Debian|http://mirror.invalid/debian/\n\
+            Debian|http://other.invalid/debian/\n\
+            Debian-Security|http://mirror.invalid/security/\n";
+        let read = Mirrors::read(targets).map(|mirrors| Kernel::Bookworm.sources(&mirrors));
+        let expected = format!(
+            "deb [signed-by={KEYS}] http://mirror.invalid/debian/ bookworm main\n\
+            deb [signed-by={KEYS}] http://mirror.invalid/security/ bookworm-security main\n"
+        );
+        assert_eq!(read, Some(expected));
+        assert_eq!(Mirrors::read("Ubuntu|http://mirror.invalid/\n"), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! `cargo xtask vm`: the recorder on other kernels than this machine's, each
+//! in a guest of its own; for a person to look around in, or the test suite on
+//! all of them. Needs no root and no hardware help.
+
+mod archive;
+mod image;
+mod kernels;
+mod matrix;
+mod qemu;
+mod suite;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use self::image::Image;
+pub(crate) use self::kernels::KEYS;
+use self::kernels::Kernel;
+use self::qemu::Machine;
+use self::suite::SUITE;
+use crate::step::{Steps, say};
+use crate::toolchain::Toolchain;
+use crate::{build, setup};
+
+/// Emulated, one suite takes minutes; one that hangs must not take the night.
+const ROW_LIMIT: Duration = Duration::from_secs(1800);
+const COMMAND_LIMIT: Duration = Duration::from_secs(600);
+
+/// Which kernel, and what to do on it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The newest of Debian's kernels of this number; with --matrix, only its rows
+    #[arg(required_unless_present = "matrix")]
+    kernel: Option<Kernel>,
+    /// Run the test suite on every kernel, in every profile that it allows
+    #[arg(long, conflicts_with_all = ["command", "cmdline"])]
+    matrix: bool,
+    /// What to add to the kernel's command line
+    #[arg(
+        long,
+        value_name = "EXTRA",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    cmdline: String,
+    /// How long a guest may take; 600 for a command, 1800 for a suite
+    #[arg(long, value_name = "SECONDS")]
+    limit: Option<u64>,
+    /// What to run; a shell without it
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Builds what the guests hold, and boots.
+///
+/// # Errors
+///
+/// Something is missing, does not compile, cannot be fetched, or a guest fails.
+pub(crate) fn command(args: &Args) -> Result<ExitCode> {
+    let mut steps = Steps::new(5);
+    steps.run("what guests need", ready)?;
+    let toolchain = steps.run("BPF toolchain", Toolchain::ready)?;
+    steps.run("BPF object", || build::object(&toolchain))?;
+    let image = steps.run("the guest's binaries", || Image::build(SUITE))?;
+    let limit = args.limit.map(Duration::from_secs);
+    steps.run("guest", || match args.kernel {
+        Some(kernel) if !args.matrix => boot(kernel, args, &image),
+        only => matrix::run(&matrix::rows(only), &image, limit.unwrap_or(ROW_LIMIT))
+            .map(|()| ExitCode::SUCCESS),
+    })
+}
+
+/// The suite on every kernel, where the BPF object is built.
+///
+/// # Errors
+///
+/// As [`command`].
+pub(crate) fn all_kernels() -> Result<()> {
+    ready()?;
+    matrix::run(&matrix::rows(None), &Image::build(SUITE)?, ROW_LIMIT)
+}
+
+fn ready() -> Result<()> {
+    ensure!(
+        cfg!(target_arch = "x86_64"),
+        "the guests are x86_64's, and their binaries are built here: run this on an x86_64 machine"
+    );
+    setup::for_guests()
+}
+
+fn boot(kernel: Kernel, args: &Args, image: &Image) -> Result<ExitCode> {
+    let kernel = kernel.image()?;
+    let script = (!args.command.is_empty()).then(|| image::script(&args.command));
+    let initramfs = image.with_command(script.as_deref())?;
+    let machine = Machine {
+        kernel: &kernel,
+        initramfs: initramfs.path(),
+        cmdline: &args.cmdline,
+    };
+    if script.is_none() {
+        say("a shell in the guest; `exit` ends it, as does Ctrl-A X");
+        machine.shell()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut printed = Ok(());
+    let limit = args.limit.map_or(COMMAND_LIMIT, Duration::from_secs);
+    let status = machine.run(limit, |said| {
+        let mut out = std::io::stdout().lock();
+        let wrote = out.write_all(said).and_then(|()| out.flush());
+        if printed.is_ok() {
+            printed = wrote;
+        }
+    })?;
+    printed.context("print what the guest printed")?;
+    Ok(ExitCode::from(status))
+}

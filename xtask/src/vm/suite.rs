@@ -1,0 +1,182 @@
+//! The integration tests as a guest runs them: which, which not and why, and
+//! what their output says. The tests themselves know nothing of guests.
+
+use std::fmt::Write as _;
+use std::ops::AddAssign;
+
+use serde::Deserialize;
+
+use super::image::TESTS;
+use super::kernels::Kernel;
+
+/// The tests that compare with the truth and need nothing that an image lacks.
+pub(super) const SUITE: &[&str] = &[
+    "file_operations",
+    "process_operations",
+    "network_operations",
+    "uring_operations",
+    "long_paths",
+    "bulk_delete",
+];
+
+/// What of them does not run, and why.
+struct Omitted {
+    test: &'static str,
+    kernels: &'static [Kernel],
+    why: &'static str,
+}
+
+const OMITTED: &[Omitted] = &[
+    Omitted {
+        test: "git_clean_ends_at_the_limit",
+        kernels: &Kernel::ALL,
+        why: "no git in the image",
+    },
+    Omitted {
+        test: "find_delete_and_rmtree_end_at_the_limit",
+        kernels: &Kernel::ALL,
+        why: "no python3 in the image",
+    },
+];
+
+/// Before a line of the tests' tally, in the guest's output.
+const TALLY: &str = "@tally ";
+
+/// Why a test's last words are rather those before: these follow every failure, or head a list.
+const EMPTY_WORDS: [&str; 3] = ["note: ", "missing:", "spurious:"];
+
+/// What the comparisons of a suite came to.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub(super) struct Tally {
+    pub done: u64,
+    pub recorded: u64,
+    pub missing: u64,
+    pub spurious: u64,
+    pub lost: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.done += other.done;
+        self.recorded += other.recorded;
+        self.missing += other.missing;
+        self.spurious += other.spurious;
+        self.lost += other.lost;
+    }
+}
+
+/// The shell script that runs the suite with a profile and tells its tally.
+pub(super) fn script(kernel: Kernel, profile: &str) -> String {
+    let skips: String = omitted(kernel)
+        .map(|(test, _)| format!(" --skip {test}"))
+        .collect();
+    let mut script = format!(
+        "export AGENT_RECORDER_PROFILE={profile} AGENT_RECORDER_TALLY=/tmp/tally\nworst=0\n"
+    );
+    for test in SUITE {
+        // Told after each, so that a later one that hangs takes nothing with it.
+        let _ = writeln!(
+            script,
+            "echo '@test {test}'\n\
+            : >$AGENT_RECORDER_TALLY\n\
+            {TESTS}/{test} --color never --test-threads 1{skips} || worst=1\n\
+            sed 's/^/{TALLY}/' $AGENT_RECORDER_TALLY"
+        );
+    }
+    script.push_str("exit $worst\n");
+    script
+}
+
+/// What does not run on a kernel, and why.
+pub(super) fn omitted(kernel: Kernel) -> impl Iterator<Item = (&'static str, &'static str)> {
+    OMITTED
+        .iter()
+        .filter(move |omitted| omitted.kernels.contains(&kernel))
+        .map(|omitted| (omitted.test, omitted.why))
+}
+
+/// All tallies of an output together.
+pub(super) fn tally(output: &str) -> Tally {
+    let mut all = Tally::default();
+    let lines = output.lines().filter_map(|line| line.strip_prefix(TALLY));
+    for line in lines.filter_map(|line| serde_json::from_str::<Tally>(line).ok()) {
+        all += line;
+    }
+    all
+}
+
+/// The first failing test and its last words, and how many more failed.
+pub(super) fn reason(output: &str) -> Option<String> {
+    let mut failures = failures(output);
+    let (test, words) = failures.next()?;
+    let more = match failures.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Some(format!("{test}: {words}{more}"))
+}
+
+/// Each failed test with its last words (`---- NAME stdout ----`, then what it said).
+fn failures(output: &str) -> impl Iterator<Item = (&str, &str)> {
+    output.split("\n---- ").skip(1).filter_map(|section| {
+        let (test, said) = section.split_once(" stdout ----\n")?;
+        let said = said.split("\nfailures:\n").next().unwrap_or(said);
+        let words = said
+            .lines()
+            .map(str::trim)
+            .rfind(|line| {
+                !line.is_empty() && !EMPTY_WORDS.iter().any(|empty| line.starts_with(empty))
+            })
+            .unwrap_or("it said nothing");
+        Some((test, words))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_skips_by_name_and_runs_every_test() {
+        let script = script(Kernel::Bookworm, "lsm");
+        assert!(script.contains("AGENT_RECORDER_PROFILE=lsm"));
+        for test in SUITE {
+            assert!(script.contains(&format!("/tests/{test} ")), "{script}");
+        }
+        assert!(script.contains("--skip git_clean_ends_at_the_limit"));
+    }
+
+    #[test]
+    fn tallies_add_up_and_other_lines_do_not_count() {
+        let output = "@test x\n\
+            @tally {\"done\":3,\"recorded\":2,\"missing\":1,\"spurious\":0}\n\
+            @tally {\"lost\":5}\n\
+            @tally torn\n\
+            test @tally {\"done\":9}\n\
+            @tally {\"done\":4,\"recorded\":4,\"missing\":0,\"spurious\":0}\n";
+        assert_eq!(
+            tally(output),
+            Tally {
+                done: 7,
+                recorded: 6,
+                missing: 1,
+                spurious: 0,
+                lost: 5
+            }
+        );
+    }
+
+    #[test]
+    fn the_reason_is_the_first_failures_last_words() {
+        let output = "running 2 tests\ntest a ... FAILED\n\nfailures:\n\n\
+            ---- a stdout ----\nError: of 3 done and 2 recorded\nmissing:\n1 × file op=1\nspurious:\n\n\
+            ---- b stdout ----\n\nthread 'b' panicked at x.rs:1:2:\nno\nnote: run with `RUST_BACKTRACE=1`\n\n\n\
+            failures:\n    a\n    b\n\ntest result: FAILED.\n";
+        assert_eq!(
+            reason(output).as_deref(),
+            Some("a: 1 × file op=1 (and 1 more)")
+        );
+        assert_eq!(reason("test result: ok\n"), None);
+    }
+}
