@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use crate::tally;
+
 /// What a line says of its process.
 const PROCESS: [&str; 3] = ["pid", "tid", "ppid"];
 
@@ -143,10 +145,11 @@ pub fn differences(done: &[Value], recorded: &[Value]) -> (Vec<String>, Vec<Stri
 ///
 /// # Errors
 ///
-/// They differ, or nothing was done.
+/// They differ, nothing was done, or the tally cannot be kept.
 pub fn same(done: &[Value], recorded: &[Value]) -> anyhow::Result<()> {
     anyhow::ensure!(!done.is_empty(), "the stimulus says nothing");
     let (missing, spurious) = differences(done, recorded);
+    tally::compared(done.len(), recorded.len(), spurious.len())?;
     anyhow::ensure!(
         missing.is_empty() && spurious.is_empty(),
         "of {} done and {} recorded\nmissing:\n{}\nspurious:\n{}",

@@ -10,3 +10,4 @@ pub mod model;
 pub mod programs;
 pub mod recorder;
 pub mod stimulus;
+pub mod tally;

@@ -8,8 +8,14 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::compare::said;
+use crate::tally;
+
 /// Names the binary; without it, the newest one of the workspace's target folder is taken.
 const VARIABLE: &str = "AGENT_RECORDER_BIN";
+
+/// Names the hooks to record with; without it the recorder chooses.
+const PROFILE_VARIABLE: &str = "AGENT_RECORDER_PROFILE";
 
 /// The binary under test.
 ///
@@ -78,6 +84,9 @@ impl Recorder {
             .args(&self.arguments)
             .arg("--state-dir")
             .arg(self.state.path());
+        if let Some(profile) = std::env::var_os(PROFILE_VARIABLE) {
+            process.arg("--profile").arg(profile);
+        }
         Ok(process)
     }
 
@@ -110,11 +119,8 @@ impl Recorder {
             "replay: {:?}: {complaint}",
             output.status
         );
-        output
-            .stdout
-            .split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| Ok(serde_json::from_slice(line)?))
-            .collect()
+        let records = said(&output.stdout)?;
+        tally::session(&records)?;
+        Ok(records)
     }
 }
