@@ -43,16 +43,8 @@ fn created_leaf(name: &str, levels: usize) -> anyhow::Result<(PathBuf, Value)> {
     let top = std::fs::canonicalize(scratch.path())?;
     let deepest = chain(&top, name, levels)?;
     let recorder = Recorder::new()?;
-    // A shell would ask for its working directory's name, which getcwd(2) cannot tell.
-    let program = "import os, sys\n\
-        os.chdir(sys.argv[1])\n\
-        for _ in range(int(sys.argv[3])): os.chdir(sys.argv[2])\n\
-        os.close(os.open('leaf', os.O_CREAT | os.O_WRONLY))\n\
-        os.unlink('leaf')";
     let output = recorder.run([
-        "python3".as_ref(),
-        "-c".as_ref(),
-        program.as_ref(),
+        env!("CARGO_BIN_EXE_stim_deep").as_ref(),
         top.as_os_str(),
         name.as_ref(),
         levels.to_string().as_ref(),
