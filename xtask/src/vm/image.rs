@@ -47,7 +47,9 @@ impl Image {
     ///
     /// It cannot be written.
     pub(super) fn with_command(&self, script: Option<&[u8]>) -> Result<NamedTempFile> {
-        let mut file = NamedTempFile::new().context("make a file for the guest's memory")?;
+        // Among what `cargo clean` removes, should we be killed before we can.
+        let mut file = NamedTempFile::new_in(workspace::target("vm"))
+            .context("make a file for the guest's memory")?;
         for part in [&self.base, &self.binaries] {
             let bytes = fs::read(part).with_context(|| format!("read {}", part.display()))?;
             file.write_all(&bytes)?;
