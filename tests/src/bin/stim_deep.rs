@@ -1,25 +1,19 @@
-//! Creates and removes a file at the end of a path that is longer than a call
-//! can name: `stim_deep TOP NAME LEVELS` goes down from TOP, a directory NAME
-//! at a time. A shell would ask for its working directory's name, which
-//! getcwd(2) cannot tell. The directories are made and removed by who runs it.
-
-use std::env;
-use std::fs;
+//! Goes down a chain of directories that have one name, and makes and removes
+//! a file at its end: where no call can name it by its whole path.
 
 use anyhow::Context as _;
 
-const USAGE: &str = "stim_deep TOP NAME LEVELS";
+const USAGE: &str = "stim_deep DIRECTORY NAME LEVELS";
 
 fn main() -> anyhow::Result<()> {
-    let mut arguments = env::args_os().skip(1);
-    let top = arguments.next().context(USAGE)?;
-    let name = arguments.next().context(USAGE)?;
-    let levels = arguments.next().context(USAGE)?;
-    let levels: usize = levels.to_str().context(USAGE)?.parse().context(USAGE)?;
-    env::set_current_dir(&top).with_context(|| format!("enter {}", top.display()))?;
-    for level in 1..=levels {
-        env::set_current_dir(&name).with_context(|| format!("enter level {level}"))?;
+    let mut arguments = std::env::args_os().skip(1);
+    let mut next = || arguments.next().context(USAGE);
+    let (top, name, levels) = (next()?, next()?, next()?);
+    let levels: usize = levels.to_str().context(USAGE)?.parse()?;
+    std::env::set_current_dir(&top)?;
+    for _ in 0..levels {
+        std::env::set_current_dir(&name)?;
     }
-    drop(fs::File::create("leaf").context("create the file")?);
-    fs::remove_file("leaf").context("remove the file")
+    std::fs::write("leaf", "")?;
+    Ok(std::fs::remove_file("leaf")?)
 }
