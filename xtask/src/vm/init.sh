@@ -8,14 +8,17 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/shm /dev/pts
 mount -t devpts devpts /dev/pts
-for directory in /dev/shm /tmp /run /var/lib; do
+# Not over /tmp: the stimuli have their paths from the host, where that can be anywhere.
+mkdir -p /scratch
+for directory in /dev/shm /scratch; do
     mount -t tmpfs -o mode=1777 tmpfs $directory
 done
+chmod 1777 /tmp
 mount -t securityfs securityfs /sys/kernel/security
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
-export AGENT_RECORDER_BIN=/bin/agent-recorder
+export TMPDIR=/scratch AGENT_RECORDER_BIN=/bin/agent-recorder
 
 if [ -e /command ]; then
     exec 3<>/dev/ttyS1
