@@ -175,7 +175,10 @@ fn of_row(row: Row, kernel: &Path, image: &Image, limit: Duration) -> (Tally, Op
     let tally = suite::tally(&text);
     let kept = keep_log(row, &output);
     let failure = match status {
-        Err(error) => Some(format!("{error:#}")),
+        Err(error) => Some(match suite::last_heard(&text) {
+            Some(heard) => format!("{error:#}; last heard: {heard}"),
+            None => format!("{error:#}"),
+        }),
         Ok(0) if tally.done == 0 => Some("nothing was compared".to_owned()),
         Ok(0) => kept.err().map(|error| format!("{error:#}")),
         Ok(status) => Some(

@@ -68,7 +68,7 @@ impl Machine<'_> {
                 },
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => bail!(
-                    "the guest had not ended after {} s; a longer time goes with --limit; its console: {}",
+                    "the guest had not ended after {} s, and --limit allows more{}",
                     limit.as_secs(),
                     last_words(console.path())
                 ),
@@ -80,7 +80,7 @@ impl Machine<'_> {
         }
         status.with_context(|| {
             format!(
-                "the guest ended without a status; its console: {}",
+                "the guest ended without a status{}",
                 last_words(console.path())
             )
         })
@@ -191,11 +191,19 @@ fn read(console: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// The console's end for an error, where it has any.
 fn last_words(console: &Path) -> String {
     let text = read(console);
-    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     let from = lines.len().saturating_sub(CONSOLE_LINES);
-    lines[from..].join(" / ")
+    match lines[from..].join(" / ") {
+        said if said.is_empty() => said,
+        said => format!("; its console: {said}"),
+    }
 }
 
 #[cfg(test)]

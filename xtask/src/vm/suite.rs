@@ -42,7 +42,7 @@ const OMITTED: &[Omitted] = &[
 /// Before a line of the tests' tally, in the guest's output.
 const TALLY: &str = "@tally ";
 
-/// Why a test's last words are rather those before: these follow every failure, or head a list.
+/// Lines that are not a failure's last words: they follow every one, or head a list.
 const EMPTY_WORDS: [&str; 3] = ["note: ", "missing:", "spurious:"];
 
 /// What the comparisons of a suite came to.
@@ -117,6 +117,14 @@ pub(super) fn reason(output: &str) -> Option<String> {
     Some(format!("{test}: {words}{more}"))
 }
 
+/// Where a suite was when its guest ended before it.
+pub(super) fn last_heard(output: &str) -> Option<&str> {
+    output
+        .lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty() && !line.starts_with(TALLY))
+}
+
 /// Each failed test with its last words (`---- NAME stdout ----`, then what it said).
 fn failures(output: &str) -> impl Iterator<Item = (&str, &str)> {
     output.split("\n---- ").skip(1).filter_map(|section| {
@@ -178,5 +186,12 @@ mod tests {
             Some("a: 1 × file op=1 (and 1 more)")
         );
         assert_eq!(reason("test result: ok\n"), None);
+    }
+
+    #[test]
+    fn a_suite_that_was_cut_off_says_where_it_was() {
+        let output = "@tally {\"done\":1}\n@test x\ntest y ... \n@tally {}\n\n";
+        assert_eq!(last_heard(output), Some("test y ..."));
+        assert_eq!(last_heard("\n"), None);
     }
 }
