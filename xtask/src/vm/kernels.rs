@@ -102,7 +102,11 @@ impl Kernel {
         let apt = Apt::new(folder)?;
         fs::write(apt.sources(), self.sources(&Mirrors::of_this_machine()?))
             .with_context(|| format!("write {}", apt.sources().display()))?;
-        step::output(apt.command("apt-get").args(["update", "-q"]))?;
+        // By itself it is content with lists that it could not fetch.
+        step::output(
+            apt.command("apt-get")
+                .args(["update", "-q", "--error-on=any"]),
+        )?;
         let known = step::output(apt.command("apt-cache").arg("pkgnames"))?;
         let line = self.line();
         let package = newest(&known, line.prefix).with_context(|| {
