@@ -7,11 +7,11 @@ use agent_recorder_abi::limits::DESCRIPTORS_WALKED;
 use agent_recorder_abi::state::{DescriptorKey, Tag};
 use aya_ebpf::helpers::generated::bpf_loop;
 
-use crate::emit::{Context, Scratch, scratch};
+use crate::call::global;
+use crate::emit::Scratch;
 use crate::kernel::{
     Task, current, file_of, file_one_reference, files_of, offset, read, table_size, walk,
 };
-use crate::syscall::Call;
 use crate::{maps, socket};
 
 /// What a walk over a range of descriptors carries along.
@@ -25,88 +25,91 @@ struct Walk {
     via: u8,
 }
 
-/// dup(2), dup2(2), fcntl(2): one more descriptor of a known socket, perhaps in the place of another.
-#[inline(always)]
-pub(crate) fn duplicated(call: &Call) {
-    if call.result < 0 || !socket::are_used(call.tag) {
-        return;
-    }
-    let files = files_of(call.task);
-    let (from, to) = (
-        DescriptorKey {
-            files,
-            fd: u64::from(call.argument(0) as u32),
-        },
-        DescriptorKey {
-            files,
-            fd: call.result as u64,
-        },
-    );
-    if from == to {
-        return;
-    }
-    replaced(call, &to);
-    // SAFETY: the value is copied at once.
-    if let Some(key) = unsafe { maps::DESCRIPTORS.get(&from).copied() } {
-        // LRU: insertion fails only without memory; that copy's close is then not told of.
-        let _ = maps::DESCRIPTORS.insert(&to, &key, 0);
-    }
-}
-
-/// close(2).
-#[inline(never)]
-pub(crate) fn closed(call: &Call) {
-    if !socket::are_used(call.tag) {
-        return;
-    }
-    let descriptor = DescriptorKey {
-        files: files_of(call.task),
-        fd: u64::from(call.argument(0) as u32),
-    };
-    replaced(call, &descriptor);
-}
-
-/// A descriptor no longer leads where it did.
-#[inline(never)]
-fn replaced(call: &Call, descriptor: &DescriptorKey) {
-    // SAFETY: the value is copied at once.
-    let Some(key) = (unsafe { maps::DESCRIPTORS.get(descriptor).copied() }) else {
-        return;
-    };
-    let _ = maps::DESCRIPTORS.remove(descriptor);
-    if !socket::is_alive(key) {
-        socket::emit_closed(call.scratch, call.tag, &key, call.via);
+global! {
+    /// dup(2), dup2(2), fcntl(2): one more descriptor of a known socket, perhaps in the place of another.
+    pub(crate) fn duplicated(call: &Call) {
+        if call.result < 0 || !socket::are_used(call.tag) {
+            return;
+        }
+        let files = files_of(call.task);
+        let (from, to) = (
+            DescriptorKey {
+                files,
+                fd: u64::from(call.argument(0) as u32),
+            },
+            DescriptorKey {
+                files,
+                fd: call.result as u64,
+            },
+        );
+        if from == to {
+            return;
+        }
+        replaced(call, to.fd);
+        // SAFETY: the value is copied at once.
+        if let Some(key) = unsafe { maps::DESCRIPTORS.get(&from).copied() } {
+            // LRU: insertion fails only without memory; that copy's close is then not told of.
+            let _ = maps::DESCRIPTORS.insert(&to, &key, 0);
+        }
     }
 }
 
-/// close_range(2); one that gave itself another table first (CLOSE_RANGE_UNSHARE) is not followed.
-#[inline(never)]
-pub(crate) fn range_closed(call: &Call) {
-    if call.result < 0 || !socket::are_used(call.tag) {
-        return;
+global! {
+    /// close(2).
+    pub(crate) fn closed(call: &Call) {
+        if !socket::are_used(call.tag) {
+            return;
+        }
+        let fd = u64::from(call.argument(0) as u32);
+        replaced(call, fd);
     }
-    let size = u64::from(table_size(call.task));
-    let first = u64::from(call.argument(0) as u32);
-    let end = u64::from(call.argument(1) as u32) + 1;
-    let end = if end < size { end } else { size };
-    if first >= end {
-        return;
+}
+
+global! {
+    /// A descriptor no longer leads where it did.
+    fn replaced(call: &Call, fd: u64) {
+        let files = files_of(call.task);
+        let descriptor = DescriptorKey { files, fd };
+        // SAFETY: the value is copied at once.
+        let key = unsafe { maps::DESCRIPTORS.get(&descriptor).copied() };
+        if let Some(key) = key {
+            let _ = maps::DESCRIPTORS.remove(&descriptor);
+            if !socket::is_alive(key) {
+                socket::emit_closed(call.scratch, call.tag, &key, call.via);
+            }
+        }
     }
-    let mut walk = Walk {
-        scratch: call.scratch,
-        tag: call.tag,
-        files: files_of(call.task),
-        first,
-        copies: 0,
-        via: call.via,
-    };
-    each(end - first, settled as *mut core::ffi::c_void, &mut walk);
+}
+
+global! {
+    /// close_range(2); one that gave itself another table first (CLOSE_RANGE_UNSHARE) is not followed.
+    pub(crate) fn range_closed(call: &Call) {
+        if call.result < 0 || !socket::are_used(call.tag) {
+            return;
+        }
+        let size = u64::from(table_size(call.task));
+        let first = u64::from(call.argument(0) as u32);
+        let end = u64::from(call.argument(1) as u32) + 1;
+        let end = if end < size { end } else { size };
+        if first >= end {
+            return;
+        }
+        let mut walk = Walk {
+            scratch: call.scratch,
+            tag: call.tag,
+            files: files_of(call.task),
+            first,
+            copies: 0,
+            via: call.via,
+        };
+        each(end - first, settled as *mut core::ffi::c_void, &mut walk);
+    }
 }
 
 /// An exec closed what was marked so.
 #[inline(always)]
-pub(crate) fn closed_by_exec(task: Task, tag: Tag) {
-    if let Some(mut walk) = whole_table(task, tag) {
+pub(crate) fn closed_by_exec(scratch: *mut Scratch, task: Task, tag: Tag) {
+    if let Some(mut walk) = whole_table(scratch, task, tag) {
         let size = u64::from(table_size(task));
         each(size, settled as *mut core::ffi::c_void, &mut walk);
     }
@@ -114,7 +117,7 @@ pub(crate) fn closed_by_exec(task: Task, tag: Tag) {
 
 /// A process ends: the sockets that only it holds end with it.
 #[inline(always)]
-pub(crate) fn closed_by_exit(task: Task, tag: Tag) {
+pub(crate) fn closed_by_exit(scratch: *mut Scratch, task: Task, tag: Tag) {
     // SAFETY: `task` and what is loaded from it are typed.
     let shared = unsafe {
         let files: *const u8 = walk(task, offset!(task_files));
@@ -124,7 +127,7 @@ pub(crate) fn closed_by_exit(task: Task, tag: Tag) {
     if shared {
         return;
     }
-    if let Some(mut walk) = whole_table(task, tag) {
+    if let Some(mut walk) = whole_table(scratch, task, tag) {
         let size = u64::from(table_size(task));
         each(size, dropped as *mut core::ffi::c_void, &mut walk);
     }
@@ -132,12 +135,12 @@ pub(crate) fn closed_by_exit(task: Task, tag: Tag) {
 
 /// A child has copies of its parent's descriptors, unless it shares the table itself.
 #[inline(always)]
-pub(crate) fn inherited(parent: Task, child: Task, tag: Tag) {
+pub(crate) fn inherited(scratch: *mut Scratch, parent: Task, child: Task, tag: Tag) {
     let copies = files_of(child);
     if copies == files_of(parent) {
         return;
     }
-    if let Some(mut walk) = whole_table(parent, tag) {
+    if let Some(mut walk) = whole_table(scratch, parent, tag) {
         walk.copies = copies;
         let size = u64::from(table_size(parent));
         each(size, copied as *mut core::ffi::c_void, &mut walk);
@@ -146,12 +149,12 @@ pub(crate) fn inherited(parent: Task, child: Task, tag: Tag) {
 
 /// `None` when the session has no sockets.
 #[inline(always)]
-fn whole_table(task: Task, tag: Tag) -> Option<Walk> {
+fn whole_table(scratch: *mut Scratch, task: Task, tag: Tag) -> Option<Walk> {
     if !socket::are_used(tag) {
         return None;
     }
     Some(Walk {
-        scratch: scratch(Context::Process)?,
+        scratch,
         tag,
         files: files_of(task),
         first: 0,

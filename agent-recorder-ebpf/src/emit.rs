@@ -4,7 +4,7 @@
 use core::ptr;
 
 use agent_recorder_abi::event::{Address, Header, Kind, Trouble};
-use agent_recorder_abi::limits::{COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
+use agent_recorder_abi::limits::{AREAS, COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
 use agent_recorder_abi::state::{Socket, Tag, UringRequest};
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
@@ -13,15 +13,20 @@ use aya_ebpf::helpers::generated::{
     bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
 };
 
+use crate::call::Kept;
+use crate::exec::Program;
 use crate::file::Location;
 use crate::kernel::{Task, bound, offset, walk};
 use crate::maps;
 use crate::path::Ascent;
+use crate::send::Datagram;
+use crate::socket::Open;
 
 /// Positions in the buffer are masked with this, so that the verifier knows them.
 pub(crate) const POSITION: u64 = SCRATCH_BYTES as u64 - 1;
 /// The largest single segment: what may follow the largest position.
 const SEGMENT_BYTES: usize = agent_recorder_abi::limits::ARGV_BYTES;
+const _: () = assert!(AREAS.is_power_of_two());
 const _: () = assert!(SEGMENT_BYTES >= USER_PATH_BYTES && SCRATCH_BYTES.is_power_of_two());
 
 /// The area that one event is put together in.
@@ -33,33 +38,74 @@ pub(crate) struct Scratch {
     pub(crate) local: Address,
     /// The other side's.
     pub(crate) peer: Address,
-    /// What is remembered of it.
+    /// The call that is looked at.
+    pub(crate) kept: Kept,
+    /// The socket that it is about.
+    pub(crate) open: Open,
+    /// The program that it started.
+    pub(crate) program: Program,
+    /// The datagram that it sent.
+    pub(crate) datagram: Datagram,
+    /// What is remembered of the socket.
     pub(crate) socket: Socket,
     /// A walk up a path.
     pub(crate) ascent: Ascent,
     /// A request of io_uring.
     pub(crate) request: UringRequest,
-    /// A location that was just appended.
+    /// A location that was just appended, and where the event ends since.
     pub(crate) location: Location,
+    /// See `location`.
+    pub(crate) end: u64,
+    /// Which of all areas it is: functions that the verifier checks on their own find it by that.
+    pub(crate) index: u32,
+    /// Not 0 while a hook uses the area.
+    pub(crate) taken: u64,
     /// The event.
     pub(crate) buffer: [u8; SCRATCH_BYTES + SEGMENT_BYTES],
 }
 
-/// Which of the two areas.
-#[derive(Clone, Copy)]
-pub(crate) enum Context {
-    /// Hooks that run as the task itself; none of them interrupts another.
-    Process = 0,
-    /// Hooks that softirq can run on top of those.
-    Softirq = 1,
+/// Runs `work` with an area of this CPU that nobody else uses meanwhile.
+///
+/// Hooks stay on their CPU, but others can run on top of them: softirq on a
+/// task's, another task's where preemption is on (trampolines, and all
+/// tracepoints of Linux 7). Where all areas are taken, the event is counted as not made.
+#[inline(always)]
+pub(crate) fn with_area(work: impl FnOnce(*mut Scratch)) {
+    match maps::SCRATCH.get_ptr_mut(take_area() as u32) {
+        Some(area) => {
+            work(area);
+            // SAFETY: a map value, checked not null.
+            add(unsafe { &raw mut (*area).taken }, u64::MAX);
+        }
+        None => trouble(Trouble::AreasTaken),
+    }
 }
 
-/// This CPU's area.
-#[inline(always)]
-pub(crate) fn scratch(context: Context) -> Option<*mut Scratch> {
-    // SAFETY: the helper takes nothing. Hooks run without preemption, so the CPU stays the same.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    maps::SCRATCH.get_ptr_mut(2 * cpu + context as u32)
+/// Takes a free area of this CPU: its number, or one that no area has. A
+/// global function (see `call`), so that the verifier does not follow all that
+/// comes after it once for each area.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take_area() -> u64 {
+    // SAFETY: the helper takes nothing.
+    let first = AREAS * unsafe { bpf_get_smp_processor_id() };
+    let mut nth = 0;
+    while nth < AREAS {
+        // Bounded where the verifier sees it, or the loop would count from a number that it does not know.
+        let index = first + bound::<{ AREAS as u64 - 1 }>(u64::from(nth)) as u32;
+        if let Some(area) = maps::SCRATCH.get_ptr_mut(index) {
+            // SAFETY: a map value, checked not null.
+            let taken = unsafe { &raw mut (*area).taken };
+            if add(taken, 1) == 0 {
+                // SAFETY: as above.
+                unsafe { (*area).index = index };
+                return u64::from(index);
+            }
+            add(taken, u64::MAX);
+        }
+        nth += 1;
+    }
+    u64::from(u32::MAX)
 }
 
 /// One event under construction.

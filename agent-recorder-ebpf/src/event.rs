@@ -27,18 +27,22 @@ pub enum Kind {
     Guard = 5,
     /// The result of a request of io_uring that was announced.
     Uring = 6,
+    /// What a security hook saw of a name that is to be removed.
+    Victim = 7,
     /// Any other file operation.
-    File = 7,
+    File = 8,
     /// An open that made no file.
-    Open = 8,
+    Open = 9,
     /// A socket operation.
-    Network = 9,
+    Network = 10,
     /// A question to a name server.
-    Dns = 10,
+    Dns = 11,
+    /// What a security hook saw of any other file operation.
+    Object = 12,
 }
 
 /// Number of kinds.
-pub const KINDS: usize = 11;
+pub const KINDS: usize = 13;
 
 impl Kind {
     /// All, in order of their numbers.
@@ -50,15 +54,17 @@ impl Kind {
         Self::Delete,
         Self::Guard,
         Self::Uring,
+        Self::Victim,
         Self::File,
         Self::Open,
         Self::Network,
         Self::Dns,
+        Self::Object,
     ];
 
     /// Whether it goes through the priority ring, which a flood of the others cannot fill.
     pub const fn is_priority(self) -> bool {
-        (self as u16) <= (Self::Uring as u16)
+        (self as u16) <= (Self::Victim as u16)
     }
 
     /// Its name in loss records and totals.
@@ -71,10 +77,12 @@ impl Kind {
             Self::Delete => "delete",
             Self::Guard => "guard",
             Self::Uring => "uring",
+            Self::Victim => "victim",
             Self::File => "file",
             Self::Open => "open",
             Self::Network => "network",
             Self::Dns => "dns",
+            Self::Object => "object",
         }
     }
 
@@ -195,6 +203,8 @@ pub struct GuardBody {
     pub window: u64,
     /// Not 0 when the session was condemned, 0 when only told of.
     pub killed: u64,
+    /// Not 0 when the operation over the limit was refused, and is not in `count`.
+    pub denied: u64,
 }
 
 /// File operations, as `FileOp` in record.proto numbers them.
@@ -248,7 +258,9 @@ pub const FILE_SEEN: u16 = 256;
 /// The first path is `/proc/self/fd/N`, followed, and its base is that descriptor's file.
 pub const FILE_DESCRIPTOR: u16 = 512;
 
-/// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files, [`Kind::Uring`].
+/// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files, [`Kind::Uring`];
+/// of [`Kind::Victim`] and [`Kind::Object`], which come before the one of these
+/// that has the operation's result: from the same thread, or with its token.
 ///
 /// Segments: base (walked) and path of the first location, base and path of
 /// the second, then extra bytes (an attribute's name, a link's target, a
@@ -394,7 +406,7 @@ pub struct DnsBody {
 
 pod! {
     Header = 72, SessionBody = 8, ExecBody = 40, ForkBody = 16, ExitBody = 8,
-    GuardBody = 32, FileBody = 72, Address = 120, NetBody = 32, DnsBody = 8,
+    GuardBody = 40, FileBody = 72, Address = 120, NetBody = 32, DnsBody = 8,
 }
 
 /// What could not be done, counted per CPU; user space makes loss records of it.
@@ -409,10 +421,12 @@ pub enum Trouble {
     UringMapFull = 2,
     /// A path was deeper than is walked.
     WalkCut = 3,
+    /// Too many hooks were under way on one CPU: an event was not made.
+    AreasTaken = 4,
 }
 
 /// Number of troubles.
-pub const TROUBLES: usize = 4;
+pub const TROUBLES: usize = 5;
 
 impl Trouble {
     /// All, in order of their numbers.
@@ -421,6 +435,7 @@ impl Trouble {
         Self::SessionMapFull,
         Self::UringMapFull,
         Self::WalkCut,
+        Self::AreasTaken,
     ];
 
     /// Its name in loss records.
@@ -430,6 +445,7 @@ impl Trouble {
             Self::SessionMapFull => "session_map_full",
             Self::UringMapFull => "uring_map_full",
             Self::WalkCut => "walk_cut",
+            Self::AreasTaken => "areas_taken",
         }
     }
 }

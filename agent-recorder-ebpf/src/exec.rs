@@ -1,7 +1,7 @@
 //! exec: what was started, and whether it is an agent.
 
 use agent_recorder_abi::event::{
-    EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_PATH_CUT, ExecBody, Kind, SessionBody,
+    EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_PATH_CUT, ExecBody, Kind, SessionBody, VIA_SYSCALL,
 };
 use agent_recorder_abi::limits::{
     ARGV_BYTES, ENVIRONMENT_ENTRIES, FAILED_EXEC_ARG_BYTES, FAILED_EXEC_ARGS, PATTERN_BYTES,
@@ -13,9 +13,9 @@ use aya_ebpf::helpers::generated::{
     bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
 };
 
-use crate::emit::{Context, POSITION, Scratch, Writer, scratch};
+use crate::call::{Call, NO_ROW, global};
+use crate::emit::{POSITION, Scratch, Writer, with_area};
 use crate::kernel::{Task, bound, offset, read, read_user, walk};
-use crate::syscall::Call;
 use crate::{descriptor, guard, maps, path, task};
 
 /// Where a new program keeps its strings: user addresses in its `mm_struct`.
@@ -27,12 +27,9 @@ struct Strings {
     env_end: u64,
 }
 
-/// A program that was just started.
-struct Program {
-    scratch: *mut Scratch,
-    task: Task,
-    tag: Tag,
-    rule: u32,
+/// A program that was just started, in the scratch area.
+#[derive(Clone, Copy)]
+pub(crate) struct Program {
     strings: Strings,
     /// `mm_struct.exe_file`.
     exe: u64,
@@ -61,18 +58,27 @@ pub(crate) fn succeeded(this: Task, binprm: *const u8) {
             walk::<u64>(binprm, offset!(binprm_filename)),
         )
     };
-    let Some(scratch) = scratch(Context::Process) else {
-        return;
+    let program = Program {
+        strings,
+        exe,
+        filename,
     };
+    with_area(|scratch| looked_at(scratch, this, program));
+}
+
+#[inline(always)]
+fn looked_at(scratch: *mut Scratch, this: Task, program: Program) {
     let existing = task::tag_of(this);
-    let rule = match_rules(scratch, strings, exe, filename, existing.is_some());
+    // SAFETY: a map value.
+    let area = unsafe {
+        (*scratch).program = program;
+        (*scratch).index
+    };
+    let rule = match_rules(area, u32::from(existing.is_some())) as u32;
     // SAFETY: the helper takes nothing.
     let image = unsafe { bpf_ktime_get_boot_ns() };
     let tag = match existing {
-        Some(tag) => Tag {
-            session: tag.session,
-            image,
-        },
+        Some(tag) => Tag::new(tag.session, image),
         None => {
             if rule == 0 {
                 return;
@@ -80,53 +86,50 @@ pub(crate) fn succeeded(this: Task, binprm: *const u8) {
             let Some(session) = task::new_session() else {
                 return;
             };
-            Tag { session, image }
+            Tag::new(session, image)
         }
     };
     if !task::set_tag(this, tag) {
         return;
     }
-    let program = Program {
+    let call = Call {
         scratch,
         task: this,
         tag,
-        rule,
-        strings,
-        exe,
-        filename,
+        row: NO_ROW,
+        result: 0,
+        compat: false,
+        via: VIA_SYSCALL,
     };
+    call.keep();
     if existing.is_none() {
-        emit_session(&program);
+        emit_session(&call, rule);
     }
-    emit_exec(&program);
-    descriptor::closed_by_exec(this, tag);
+    emit_exec(&call, rule);
+    descriptor::closed_by_exec(scratch, this, tag);
     guard::enforce(tag);
 }
 
 #[inline(always)]
-fn emit_session(program: &Program) {
-    let writer = Writer::begin::<SessionBody>(program.scratch);
-    writer.header(Kind::Session, program.tag, program.task);
+fn emit_session(call: &Call, rule: u32) {
+    let writer = Writer::begin::<SessionBody>(call.scratch);
+    writer.header(Kind::Session, call.tag, call.task);
     // SAFETY: `begin` left room for it.
-    unsafe {
-        *writer.body::<SessionBody>() = SessionBody {
-            rule: program.rule,
-            spare: 0,
-        }
-    };
+    unsafe { *writer.body::<SessionBody>() = SessionBody { rule, spare: 0 } };
     writer.submit(Kind::Session, true);
 }
 
-#[inline(never)]
-fn emit_exec(program: &Program) {
-    let Program { exe, strings, .. } = *program;
-    let mut writer = Writer::begin::<ExecBody>(program.scratch);
+global! {
+fn emit_exec(call: &Call, rule: u32) {
+    // SAFETY: a field of a map value.
+    let Program { exe, strings, filename } = unsafe { (*call.scratch).program };
+    let mut writer = Writer::begin::<ExecBody>(call.scratch);
     let body = writer.body::<ExecBody>();
     let exe_path = path::append(&mut writer, path::of_file(exe));
     let filename_len = writer
-        .kernel_string::<USER_PATH_BYTES>(program.filename)
+        .kernel_string::<USER_PATH_BYTES>(filename)
         .unwrap_or(0);
-    let cwd = path::append(&mut writer, path::working_directory(program.task));
+    let cwd = path::append(&mut writer, path::working_directory(call.task));
     let argv_bytes = strings.arg_end.wrapping_sub(strings.arg_start);
     let argv_len = writer.user_bytes::<{ ARGV_BYTES as u64 - 1 }>(strings.arg_start, argv_bytes);
     let inode: u64 = read(exe, offset!(file_inode));
@@ -145,7 +148,7 @@ fn emit_exec(program: &Program) {
         *body = ExecBody {
             error: 0,
             flags,
-            rule: program.rule,
+            rule,
             dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
             ino: read(inode, offset!(inode_ino)),
             argv_bytes,
@@ -155,37 +158,39 @@ fn emit_exec(program: &Program) {
             argv_len,
         };
     }
-    writer.header(Kind::Exec, program.tag, program.task);
-    writer.submit(Kind::Exec, false);
-}
-
-/// execve(2) came back with an error: the arguments are still where the caller has them.
-#[inline(never)]
-pub(crate) fn failed(call: &Call, filename: u64, argv: u64) {
-    let mut writer = Writer::begin::<ExecBody>(call.scratch);
-    let body = writer.body::<ExecBody>();
-    let filename_len = writer.user_string::<USER_PATH_BYTES>(filename).unwrap_or(0);
-    let cwd = path::append(&mut writer, path::working_directory(call.task));
-    let start = writer.position();
-    let cut = append_argv(&mut writer, argv, call.compat);
-    // SAFETY: `begin` left room for it.
-    unsafe {
-        *body = ExecBody {
-            error: call.error(),
-            flags: if cut { EXEC_ARGV_CUT } else { 0 }
-                | if cwd.is_cut() { EXEC_PATH_CUT } else { 0 },
-            rule: 0,
-            dev: 0,
-            ino: 0,
-            argv_bytes: 0,
-            exe_len: 0,
-            filename_len,
-            cwd_len: cwd.len,
-            argv_len: (writer.position() - start) as u16,
-        };
-    }
     writer.header(Kind::Exec, call.tag, call.task);
     writer.submit(Kind::Exec, false);
+}
+}
+
+global! {
+    /// execve(2) came back with an error: the arguments are still where the caller has them.
+    pub(crate) fn exec_failed(call: &Call, filename: u64, argv: u64) {
+        let mut writer = Writer::begin::<ExecBody>(call.scratch);
+        let body = writer.body::<ExecBody>();
+        let filename_len = writer.user_string::<USER_PATH_BYTES>(filename).unwrap_or(0);
+        let cwd = path::append(&mut writer, path::working_directory(call.task));
+        let start = writer.position();
+        let cut = append_argv(&mut writer, argv, call.compat);
+        // SAFETY: `begin` left room for it.
+        unsafe {
+            *body = ExecBody {
+                error: call.error(),
+                flags: if cut { EXEC_ARGV_CUT } else { 0 }
+                    | if cwd.is_cut() { EXEC_PATH_CUT } else { 0 },
+                rule: 0,
+                dev: 0,
+                ino: 0,
+                argv_bytes: 0,
+                exe_len: 0,
+                filename_len,
+                cwd_len: cwd.len,
+                argv_len: (writer.position() - start) as u16,
+            };
+        }
+        writer.header(Kind::Exec, call.tag, call.task);
+        writer.submit(Kind::Exec, false);
+    }
 }
 
 /// Follows the pointers of an argv array. Whether something was left out.
@@ -216,49 +221,64 @@ fn append_argv(writer: &mut Writer, argv: u64, compat: bool) -> bool {
 
 /// The first rule that the new program matches, 0 for none. A program that is
 /// in a session already is not searched for marks of the environment: its
-/// agent left them there.
-#[inline(always)]
-fn match_rules(
-    scratch: *mut Scratch,
-    strings: Strings,
-    exe: u64,
-    filename: u64,
-    in_session: bool,
-) -> u32 {
-    // SAFETY: `scratch` is a map value.
-    let buffer = unsafe { (&raw mut (*scratch).buffer).cast::<u8>() };
-    let mut rule = match_kernel_name(buffer, filename);
+/// agent left them there. A global function (see `call`), as the next ones.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_rules(area: u32, in_session: u32) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    // SAFETY: a field of a map value.
+    let Program {
+        strings,
+        exe,
+        filename,
+    } = unsafe { (*scratch).program };
+    let mut rule = match_kernel_name(scratch, filename);
     if rule == 0 {
-        rule = match_kernel_name(
-            buffer,
-            read(path::of_file(exe).dentry, offset!(dentry_name)),
-        );
+        let name = read(path::of_file(exe).dentry, offset!(dentry_name));
+        rule = match_kernel_name(scratch, name);
     }
     if rule == 0 {
-        rule = match_scripts(buffer, strings);
+        rule = match_scripts(scratch, strings);
     }
-    if rule == 0 && !in_session {
-        rule = match_environment(buffer, strings);
+    if rule == 0 && in_session == 0 {
+        rule = match_environment(scratch, strings);
     }
     rule
+}
+
+/// Names and entries are compared in the area that the event is put together in afterwards.
+#[inline(always)]
+fn buffer_of(scratch: *mut Scratch) -> *mut u8 {
+    // SAFETY: `scratch` is a map value.
+    unsafe { (&raw mut (*scratch).buffer).cast() }
+}
+
+#[inline(always)]
+fn area_of(scratch: *mut Scratch) -> u32 {
+    // SAFETY: as above.
+    unsafe { (*scratch).index }
 }
 
 /// Bytes of a name that are looked at for its last components.
 const NAME_BYTES: u64 = 1024;
 
 #[inline(always)]
-fn match_kernel_name(buffer: *mut u8, name: u64) -> u32 {
+fn match_kernel_name(scratch: *mut Scratch, name: u64) -> u64 {
+    let buffer = buffer_of(scratch);
     // SAFETY: the buffer is far larger.
     let read =
         unsafe { bpf_probe_read_kernel_str(buffer.cast(), NAME_BYTES as u32, name as *const _) };
     if read <= 1 {
         return 0;
     }
-    match_components(buffer, read as u64 - 1, EXECUTABLE)
+    match_components(area_of(scratch), read as u64 - 1, EXECUTABLE)
 }
 
 #[inline(always)]
-fn match_scripts(buffer: *mut u8, strings: Strings) -> u32 {
+fn match_scripts(scratch: *mut Scratch, strings: Strings) -> u64 {
+    let buffer = buffer_of(scratch);
     let mut address = strings.arg_start;
     let mut index = 0;
     while index < SCRIPT_ARGS && address < strings.arg_end {
@@ -270,7 +290,7 @@ fn match_scripts(buffer: *mut u8, strings: Strings) -> u32 {
             return 0;
         }
         if index > 0 {
-            let rule = match_components(buffer, read as u64 - 1, SCRIPT);
+            let rule = match_components(area_of(scratch), read as u64 - 1, SCRIPT);
             if rule != 0 {
                 return rule;
             }
@@ -310,8 +330,13 @@ unsafe extern "C" fn note_slash(index: u64, search: *mut Search) -> i64 {
 }
 
 /// Compares the last component, and for scripts the last two, with the rules.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn match_components(buffer: *mut u8, length: u64, kind: u32) -> u32 {
+extern "C" fn match_components(area: u32, length: u64, kind: u32) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let buffer = buffer_of(scratch);
     let length = bound::<{ NAME_BYTES - 1 }>(length);
     let mut search = Search {
         buffer,
@@ -337,7 +362,7 @@ fn match_components(buffer: *mut u8, length: u64, kind: u32) -> u32 {
 
 /// Looks up the bytes from `from` to `to` as a pattern.
 #[inline(always)]
-fn look_up(buffer: *const u8, from: u64, to: u64, kind: u32) -> u32 {
+fn look_up(buffer: *const u8, from: u64, to: u64, kind: u32) -> u64 {
     let from = bound::<{ NAME_BYTES - 1 }>(from);
     let length = to.wrapping_sub(from);
     if length == 0 || length >= PATTERN_BYTES as u64 {
@@ -358,13 +383,13 @@ fn look_up(buffer: *const u8, from: u64, to: u64, kind: u32) -> u32 {
                 buffer.add(from as usize).cast(),
             );
         }
-        maps::RULES.get(&key).copied().unwrap_or(0)
+        u64::from(maps::RULES.get(&key).copied().unwrap_or(0))
     }
 }
 
 /// What the search of the environment carries from entry to entry.
 struct Environment {
-    buffer: *mut u8,
+    scratch: *mut Scratch,
     address: u64,
     end: u64,
     rule: u64,
@@ -379,7 +404,7 @@ unsafe extern "C" fn match_entry(_index: u64, search: *mut Environment) -> i64 {
         if (*search).address >= (*search).end {
             return 1;
         }
-        let buffer = (*search).buffer;
+        let buffer = buffer_of((*search).scratch);
         let read = bpf_probe_read_user_str(
             buffer.cast(),
             ENTRY_BYTES as u32,
@@ -391,9 +416,9 @@ unsafe extern "C" fn match_entry(_index: u64, search: *mut Environment) -> i64 {
         (*search).address += read as u64;
         let prefix = core::ptr::read_unaligned(buffer.cast::<u64>());
         if read >= 8 && maps::ENVIRONMENT.get(&prefix).is_some() {
-            let rule = match_environment_entry(buffer, read as u64 - 1);
+            let rule = match_environment_entry(area_of((*search).scratch), read as u64 - 1);
             if rule != 0 {
-                (*search).rule = u64::from(rule);
+                (*search).rule = rule;
                 return 1;
             }
         }
@@ -402,8 +427,13 @@ unsafe extern "C" fn match_entry(_index: u64, search: *mut Environment) -> i64 {
 }
 
 /// Compares the whole entry, then its name.
-#[inline(always)]
-fn match_environment_entry(buffer: *mut u8, length: u64) -> u32 {
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_environment_entry(area: u32, length: u64) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let buffer = buffer_of(scratch);
     let whole = look_up(buffer, 0, length, ENVIRONMENT);
     if whole != 0 {
         return whole;
@@ -420,10 +450,10 @@ fn match_environment_entry(buffer: *mut u8, length: u64) -> u32 {
     look_up(buffer, 0, bound::<POSITION>(name), ENVIRONMENT_NAME)
 }
 
-#[inline(never)]
-fn match_environment(buffer: *mut u8, strings: Strings) -> u32 {
+#[inline(always)]
+fn match_environment(scratch: *mut Scratch, strings: Strings) -> u64 {
     let mut search = Environment {
-        buffer,
+        scratch,
         address: strings.env_start,
         end: strings.env_end,
         rule: 0,
@@ -437,5 +467,5 @@ fn match_environment(buffer: *mut u8, strings: Strings) -> u32 {
             0,
         );
     }
-    search.rule as u32
+    search.rule
 }

@@ -10,13 +10,12 @@ use agent_recorder_abi::syscalls::{
     MARK_AT_FOLLOW, MARK_AT_NOFOLLOW, MARK_CREAT, MARK_EXTRA_PATH, MARK_FOLLOWS, MARK_HOW,
     MARK_LENGTH_PAIR, MARK_OWNER16, MARK_REMOVEDIR, NO_ARG, Spec,
 };
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 
+use crate::call::{Call, global};
 use crate::emit::Writer;
-use crate::kernel::{Task, file_of, offset, read, read_user};
+use crate::kernel::{Task, current, file_of, hooks, offset, read, read_user};
 use crate::path::{self, KernelPath, Walked};
-use crate::syscall::Call;
-use crate::{guard, maps};
+use crate::{guard, maps, task};
 
 const AT_FDCWD: i32 = -100;
 const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
@@ -120,6 +119,18 @@ pub(crate) fn append_location(
     location
 }
 
+global! {
+    /// A location in the caller's memory. In `scratch.location` afterwards.
+    fn locate(call: &Call, at: u64, dirfd: i32, address: u64) {
+        let mut writer = Writer::resume(call.scratch, at);
+        let location =
+            append_location(&mut writer, call.task, dirfd, read_user(address), |writer| {
+                writer.user_string::<USER_PATH_BYTES>(address)
+            });
+        call.leave(location, writer.position());
+    }
+}
+
 #[inline(always)]
 fn append_user_location(
     writer: &mut Writer,
@@ -128,9 +139,8 @@ fn append_user_location(
     address: u64,
 ) -> Location {
     let dirfd = dirfd.map_or(AT_FDCWD, |dirfd| dirfd as i32);
-    append_location(writer, call.task, dirfd, read_user(address), |writer| {
-        writer.user_string::<USER_PATH_BYTES>(address)
-    })
+    locate(call, writer.position(), dirfd, address);
+    call.take_location(writer)
 }
 
 /// `/proc/self/fd/`, as two words: the second with what two digits may follow.
@@ -143,11 +153,12 @@ const OWN_DESCRIPTOR_BYTES: u64 = 14;
 const DESCRIPTOR_DIGITS: u64 = 10;
 
 /// The file of the descriptor that a `/proc/self/fd/N` names, 0 for any other
-/// path. C libraries reach so for what they have open by a call that knows
+/// path. A global function (see `call`). C libraries reach so for what they have open by a call that knows
 /// names only (fchmodat(3) with AT_SYMLINK_NOFOLLOW), programs for a file
 /// without a name (open(2), O_TMPFILE): afterwards nobody can tell which it was.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn own_descriptor(call: &Call, address: u64) -> u64 {
+extern "C" fn own_descriptor(address: u64) -> u64 {
     const PREFIX: u64 = (1 << (8 * (OWN_DESCRIPTOR_BYTES - 8))) - 1;
     if read_user::<u64>(address) != OWN_DESCRIPTOR[0]
         || read_user::<u64>(address + 8) & PREFIX != OWN_DESCRIPTOR[1]
@@ -159,7 +170,7 @@ fn own_descriptor(call: &Call, address: u64) -> u64 {
     while index <= DESCRIPTOR_DIGITS {
         let byte: u8 = read_user(address + OWN_DESCRIPTOR_BYTES + index);
         if byte == 0 && index > 0 {
-            return file_of(call.task, number);
+            return file_of(current(), number);
         }
         if !byte.is_ascii_digit() {
             return 0;
@@ -178,7 +189,7 @@ fn append_followed_location(
     dirfd: Option<u64>,
     address: u64,
 ) -> Location {
-    let file = own_descriptor(call, address);
+    let file = own_descriptor(address);
     if file == 0 {
         return append_user_location(writer, call, dirfd, address);
     }
@@ -215,48 +226,49 @@ fn append_working_directory(writer: &mut Writer, task: Task) -> Location {
     )
 }
 
-/// open(2), openat(2), openat2(2), creat(2), open_by_handle_at(2).
-#[inline(never)]
-pub(crate) fn opened(call: &Call) {
-    let spec = spec_of(call);
-    let (flags, mode) = open_arguments(call, spec);
-    if call.result >= 0 {
-        opened_descriptor(call, flags, mode, 0);
-        return;
-    }
-    let mut writer = Writer::begin::<FileBody>(call.scratch);
-    let location = if spec.path == NO_ARG {
-        append_descriptor(&mut writer, call.task, call.argument(spec.dirfd)).0
-    } else {
-        append_user_location(
-            &mut writer,
-            call,
-            call.optional(spec.dirfd),
-            call.argument(spec.path),
-        )
-    };
-    let follows = if flags & O_NOFOLLOW == 0 && flags & O_EXCLUSIVE != O_EXCLUSIVE {
-        FILE_FOLLOWS
-    } else {
-        0
-    };
-    // SAFETY: `begin` left room for it.
-    unsafe {
-        *writer.body::<FileBody>() = FileBody {
-            op: Op::Open as u8,
-            via: call.via,
-            marks: location.marks | follows,
-            error: call.error(),
-            flags,
-            mode: mode_given(flags, mode),
-            base_len: location.base_len,
-            path_len: location.path_len,
-            omitted: location.omitted,
-            ..FileBody::default()
+global! {
+    /// open(2), openat(2), openat2(2), creat(2), open_by_handle_at(2).
+    pub(crate) fn opened(call: &Call) {
+        let spec = call.spec();
+        let (flags, mode) = open_arguments(call, spec);
+        if call.result >= 0 {
+            opened_descriptor(call, flags, mode, 0);
+            return;
+        }
+        let mut writer = Writer::begin::<FileBody>(call.scratch);
+        let location = if spec.path == NO_ARG {
+            append_descriptor(&mut writer, call.task, call.argument(spec.dirfd)).0
+        } else {
+            append_user_location(
+                &mut writer,
+                call,
+                call.optional(spec.dirfd),
+                call.argument(spec.path),
+            )
         };
+        let follows = if flags & O_NOFOLLOW == 0 && flags & O_EXCLUSIVE != O_EXCLUSIVE {
+            FILE_FOLLOWS
+        } else {
+            0
+        };
+        // SAFETY: `begin` left room for it.
+        unsafe {
+            *writer.body::<FileBody>() = FileBody {
+                op: Op::Open as u8,
+                via: call.via,
+                marks: location.marks | follows,
+                error: call.error(),
+                flags,
+                mode: mode_given(flags, mode),
+                base_len: location.base_len,
+                path_len: location.path_len,
+                omitted: location.omitted,
+                ..FileBody::default()
+            };
+        }
+        writer.header(Kind::Open, call.tag, call.task);
+        writer.submit(Kind::Open, false);
     }
-    writer.header(Kind::Open, call.tag, call.task);
-    writer.submit(Kind::Open, false);
 }
 
 /// Without a file to make, the argument is whatever the register holds (open(2)).
@@ -283,55 +295,56 @@ fn open_arguments(call: &Call, spec: Spec) -> (u64, u32) {
     (flags, call.optional(spec.mode).unwrap_or(0) as u32)
 }
 
-/// A new descriptor: its file is what was really opened, whatever the path said.
-#[inline(never)]
-pub(crate) fn opened_descriptor(call: &Call, flags: u64, mode: u32, token: u64) {
-    let file = file_of(call.task, call.result as u64);
-    let inode = inode_of(file);
-    let created = read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0
-        || flags & O_TMPFILE == O_TMPFILE;
-    let reads_only = flags & O_WRITES == 0;
-    let mut writer = Writer::begin::<FileBody>(call.scratch);
-    if reads_only && !created && seen_before(call.tag, call.task, inode) {
-        // An open that was announced must be taken back.
-        if token != 0 {
-            send_result(
-                writer,
-                call,
-                FileBody {
-                    marks: FILE_SEEN,
-                    token,
-                    ..FileBody::default()
-                },
-            );
+global! {
+    /// A new descriptor: its file is what was really opened, whatever the path said.
+    pub(crate) fn opened_descriptor(call: &Call, flags: u64, mode: u32, token: u64) {
+        let file = file_of(call.task, call.result as u64);
+        let inode = inode_of(file);
+        let created = read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0
+            || flags & O_TMPFILE == O_TMPFILE;
+        let reads_only = flags & O_WRITES == 0;
+        let mut writer = Writer::begin::<FileBody>(call.scratch);
+        if reads_only && !created && seen_before(call.tag, call.task, inode) {
+            // An open that was announced must be taken back.
+            if token != 0 {
+                send_result(
+                    writer,
+                    call,
+                    FileBody {
+                        marks: FILE_SEEN,
+                        token,
+                        ..FileBody::default()
+                    },
+                );
+            }
+            return;
         }
-        return;
-    }
-    let walked = path::append(&mut writer, path::of_file(file));
-    let op = if created { Op::Create } else { Op::Open };
-    // SAFETY: `begin` left room for it.
-    unsafe {
-        *writer.body::<FileBody>() = FileBody {
-            op: op as u8,
-            via: call.via,
-            token,
-            marks: FILE_KERNEL_PATH | walked.mark(),
-            flags,
-            mode: mode_given(flags, mode),
-            ino: inode.ino,
-            dev: inode.dev,
-            base_len: walked.len,
-            omitted: walked.omitted,
-            ..FileBody::default()
+        let walked = path::append(&mut writer, path::of_file(file));
+        let op = if created { Op::Create } else { Op::Open };
+        // SAFETY: `begin` left room for it.
+        unsafe {
+            *writer.body::<FileBody>() = FileBody {
+                op: op as u8,
+                via: call.via,
+                token,
+                marks: FILE_KERNEL_PATH | walked.mark(),
+                flags,
+                mode: mode_given(flags, mode),
+                ino: inode.ino,
+                dev: inode.dev,
+                base_len: walked.len,
+                omitted: walked.omitted,
+                ..FileBody::default()
+            };
+        }
+        let kind = match (token, created) {
+            (0, true) => Kind::File,
+            (0, false) => Kind::Open,
+            _ => Kind::Uring,
         };
+        writer.header(kind, call.tag, call.task);
+        writer.submit(kind, false);
     }
-    let kind = match (token, created) {
-        (0, true) => Kind::File,
-        (0, false) => Kind::Open,
-        _ => Kind::Uring,
-    };
-    writer.header(kind, call.tag, call.task);
-    writer.submit(kind, false);
 }
 
 /// The result of an announced operation that needs no path of its own.
@@ -364,99 +377,133 @@ fn seen_before(tag: Tag, task: Task, inode: Inode) -> bool {
     false
 }
 
-/// Every other file operation, as its row of the table describes it.
-#[inline(never)]
-pub(crate) fn operated(call: &Call) {
-    let spec = spec_of(call);
-    let flags = call.optional(spec.flags).unwrap_or(0);
-    let flags = if call.compat {
-        flags & 0xffff_ffff
-    } else {
-        flags
-    };
-    let mut writer = Writer::begin::<FileBody>(call.scratch);
-    let body = writer.body::<FileBody>();
-    let mut inode = Inode::default();
-    let first = if spec.op == Op::Chdir as u8 && call.result >= 0 {
-        append_working_directory(&mut writer, call.task)
-    } else if spec.path == NO_ARG {
-        let (location, file) = append_descriptor(&mut writer, call.task, call.argument(spec.dirfd));
-        if file != 0 {
-            inode = inode_of(file);
-        }
-        location
-    } else if follow_marks(spec, flags) & FILE_FOLLOWS != 0 {
-        append_followed_location(
-            &mut writer,
-            call,
-            call.optional(spec.dirfd),
-            call.argument(spec.path),
-        )
-    } else {
-        append_user_location(
-            &mut writer,
-            call,
-            call.optional(spec.dirfd),
-            call.argument(spec.path),
-        )
-    };
-    let second = if spec.path2 == NO_ARG {
-        Location::default()
-    } else {
-        append_user_location(
-            &mut writer,
-            call,
-            call.optional(spec.dirfd2),
-            call.argument(spec.path2),
-        )
-    };
-    let extra_len = append_extra(&mut writer, call, spec);
-    let op = if spec.marks & MARK_REMOVEDIR != 0 && flags & AT_REMOVEDIR != 0 {
-        Op::Rmdir as u8
-    } else {
-        spec.op
-    };
-    let (uid, gid, owner) = owner_of(call, spec);
-    // SAFETY: `begin` left room for it.
-    unsafe {
-        *body = FileBody {
-            op,
-            via: call.via,
-            marks: first.marks | second.marks | follow_marks(spec, flags) | owner,
-            error: call.error(),
-            flags,
-            ino: inode.ino,
-            length: length_of(call, spec),
-            token: 0,
-            dev: inode.dev,
-            mode: call.optional(spec.mode).unwrap_or(0) as u32,
-            uid,
-            gid,
-            base_len: first.base_len,
-            path_len: first.path_len,
-            omitted: first.omitted,
-            base2_len: second.base_len,
-            path2_len: second.path_len,
-            extra_len,
-            spare: 0,
+global! {
+    /// Every other file operation, as its row of the table describes it.
+    pub(crate) fn operated(call: &Call) {
+        let spec = call.spec();
+        let flags = call.optional(spec.flags).unwrap_or(0);
+        let flags = if call.compat {
+            flags & 0xffff_ffff
+        } else {
+            flags
         };
+        let mut writer = Writer::begin::<FileBody>(call.scratch);
+        let op = if spec.marks & MARK_REMOVEDIR != 0 && flags & AT_REMOVEDIR != 0 {
+            Op::Rmdir as u8
+        } else {
+            spec.op
+        };
+        let (uid, gid, owner) = owner_of(call, spec);
+        // SAFETY: `begin` left room for it.
+        unsafe {
+            *writer.body::<FileBody>() = FileBody {
+                op,
+                via: call.via,
+                marks: follow_marks(spec, flags) | owner,
+                error: call.error(),
+                flags,
+                length: length_of(call, spec),
+                mode: call.optional(spec.mode).unwrap_or(0) as u32,
+                uid,
+                gid,
+                ..FileBody::default()
+            };
+        }
+        call.leave(Location::default(), writer.position());
+        place_first(call);
+        place_rest(call);
+        call.take_location(&mut writer);
+        let succeeded = u32::from(call.result >= 0);
+        send_operation(call, writer.position(), u32::from(op), succeeded);
     }
-    finish(writer, call.task, call.tag, op, call.result >= 0);
 }
 
-/// Sends the event by the kind of its operation, and tells the guard of a delete.
-#[inline(always)]
-pub(crate) fn finish(writer: Writer, task: Task, tag: Tag, op: u8, succeeded: bool) {
-    if op == Op::Delete as u8 || op == Op::Rmdir as u8 {
-        writer.header(Kind::Delete, tag, task);
-        writer.submit(Kind::Delete, false);
-        if succeeded && op == Op::Delete as u8 {
-            // SAFETY: the helper takes nothing.
-            guard::destroyed(task, tag, unsafe { bpf_ktime_get_boot_ns() });
+global! {
+    /// Appends the first location of the event that is put together.
+    fn place_first(call: &Call) {
+        let spec = call.spec();
+        let mut writer = Writer::resume(call.scratch, 0);
+        call.take_location(&mut writer);
+        let body = writer.body::<FileBody>();
+        // SAFETY: the event was begun with this body.
+        let follows = unsafe { (*body).marks } & FILE_FOLLOWS != 0;
+        let first = if spec.op == Op::Chdir as u8 && call.result >= 0 {
+            append_working_directory(&mut writer, call.task)
+        } else if spec.path == NO_ARG {
+            let (location, file) =
+                append_descriptor(&mut writer, call.task, call.argument(spec.dirfd));
+            if file != 0 {
+                let inode = inode_of(file);
+                // SAFETY: as above.
+                unsafe {
+                    (*body).ino = inode.ino;
+                    (*body).dev = inode.dev;
+                }
+            }
+            location
+        } else {
+            let (dirfd, path) = (call.optional(spec.dirfd), call.argument(spec.path));
+            if follows {
+                append_followed_location(&mut writer, call, dirfd, path)
+            } else {
+                append_user_location(&mut writer, call, dirfd, path)
+            }
+        };
+        // SAFETY: as above.
+        unsafe {
+            (*body).marks |= first.marks;
+            (*body).base_len = first.base_len;
+            (*body).path_len = first.path_len;
+            (*body).omitted = first.omitted;
         }
-    } else {
-        writer.header(Kind::File, tag, task);
-        writer.submit(Kind::File, false);
+        call.leave(Location::default(), writer.position());
+    }
+}
+
+global! {
+    /// Appends what follows the first location.
+    fn place_rest(call: &Call) {
+        let spec = call.spec();
+        let mut writer = Writer::resume(call.scratch, 0);
+        call.take_location(&mut writer);
+        let body = writer.body::<FileBody>();
+        if spec.path2 != NO_ARG {
+            let (dirfd, path) = (call.optional(spec.dirfd2), call.argument(spec.path2));
+            let second = append_user_location(&mut writer, call, dirfd, path);
+            // SAFETY: the event was begun with this body.
+            unsafe {
+                (*body).marks |= second.marks;
+                (*body).base2_len = second.base_len;
+                (*body).path2_len = second.path_len;
+            }
+        }
+        let extra_len = append_extra(&mut writer, call, spec);
+        // SAFETY: as above.
+        unsafe { (*body).extra_len = extra_len };
+        call.leave(Location::default(), writer.position());
+    }
+}
+
+global! {
+    /// Sends the event, which ends at `end`, by the kind of its operation, and tells the guard of a delete.
+    pub(crate) fn send_operation(call: &Call, end: u64, op: u32, succeeded: u32) {
+        let writer = Writer::resume(call.scratch, end);
+        if op != Op::Delete as u32 && op != Op::Rmdir as u32 {
+            writer.header(Kind::File, call.tag, call.task);
+            writer.submit(Kind::File, false);
+            return;
+        }
+        writer.header(Kind::Delete, call.tag, call.task);
+        writer.submit(Kind::Delete, false);
+        if succeeded != 0 && op == Op::Delete as u32 {
+            guard::destroyed(call.tag);
+        }
+        if hooks().refuse != 0 && call.tag.counted != 0 {
+            if succeeded == 0 {
+                guard::failed(call.tag);
+            }
+            task::note_counted(call.task, 0);
+        }
     }
 }
 
@@ -524,10 +571,4 @@ fn length_of(call: &Call, spec: Spec) -> u64 {
         return low | (call.argument(spec.length + 1) << 32);
     }
     low
-}
-
-#[inline(always)]
-fn spec_of(call: &Call) -> Spec {
-    // SAFETY: an element of an array map.
-    unsafe { *call.spec }
 }

@@ -4,14 +4,18 @@
 
 use agent_recorder_abi::event::{GuardBody, Kind};
 use agent_recorder_abi::limits::MAX_LIMIT;
-use agent_recorder_abi::state::{GUARD_KILL, Session, Tag};
+use agent_recorder_abi::state::{GUARD_KILL, Session, SessionNumber, Tag};
 use aya_ebpf::helpers::bpf_send_signal;
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 
-use crate::emit::{Context, Writer, add, scratch};
-use crate::kernel::{Task, bound, guard_config};
+use crate::emit::{Writer, add, with_area};
+use crate::kernel::{bound, current, guard_config, hooks};
 use crate::maps;
 
 const SIGKILL: u32 = 9;
+/// Masks an index of `Session::times`.
+const SLOT: u64 = MAX_LIMIT as u64 - 1;
+const _: () = assert!(MAX_LIMIT.is_power_of_two());
 
 /// The session of a tag, `None` where the map was full when it began (then counted as trouble).
 #[inline(always)]
@@ -19,53 +23,150 @@ pub(crate) fn session(tag: Tag) -> Option<*mut Session> {
     maps::SESSIONS.get_ptr_mut(&tag.session)
 }
 
-/// A file is gone: counts it and, at the limit, ends the process that did it
-/// at the exit of this very call, before it runs again.
+/// Whether a file may go: counts it and, over the limit, refuses it and ends
+/// the process. Before the act, so that no thread can come in between.
 #[inline(always)]
-pub(crate) fn destroyed(task: Task, tag: Tag, now: u64) {
+pub(crate) fn admits(tag: Tag) -> bool {
+    admit(tag.session) != 0
+}
+
+/// A global function (see `call`): 0 refuses.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn admit(number: SessionNumber) -> u64 {
     let config = guard_config();
-    let Some(session) = session(tag) else { return };
-    // SAFETY: a map value, checked not null.
-    let count = add(unsafe { &raw mut (*session).destroyed }, 1) + 1;
-    if config.action == 0 {
-        return;
-    }
-    let limit = if config.limit == 0 { 1 } else { config.limit };
-    let oldest = replace_time(session, (count - 1) % limit, count % limit, now);
-    if count < limit || now - oldest > config.window {
-        return;
-    }
-    let kill = config.action == GUARD_KILL;
-    if kill {
-        // SAFETY: as above.
-        unsafe { core::ptr::write_volatile(&raw mut (*session).condemned, now) };
+    let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
+        return 1;
+    };
+    // SAFETY: a map value, checked not null; the helper takes nothing.
+    let (condemned, now) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*session).condemned),
+            bpf_ktime_get_boot_ns(),
+        )
+    };
+    if condemned != 0 {
         kill_current();
+        return 0;
     }
-    if let Some(scratch) = scratch(Context::Process) {
-        let writer = Writer::begin::<GuardBody>(scratch);
-        writer.header(Kind::Guard, tag, task);
-        // SAFETY: `begin` left room for it.
-        unsafe {
-            *writer.body::<GuardBody>() = GuardBody {
-                count,
-                limit,
-                window: config.window,
-                killed: u64::from(kill),
-            };
-        }
-        writer.submit(Kind::Guard, true);
+    // SAFETY: as above.
+    let counter = unsafe { &raw mut (*session).destroyed };
+    let before = add(counter, 1);
+    let limit = if config.limit == 0 { 1 } else { config.limit };
+    let slot = before % limit;
+    if before < limit || now - time_at(session, slot) > config.window {
+        set_time(session, slot, now);
+        return 1;
+    }
+    take_back(counter);
+    condemn(session, now);
+    // Untold, the session dies at its next calls all the same; nobody sweeps for those that make none.
+    tell(
+        number,
+        GuardBody {
+            count: before,
+            limit,
+            window: config.window,
+            killed: 1,
+            denied: 1,
+        },
+    );
+    0
+}
+
+/// A removal that was counted before the act has failed.
+#[inline(always)]
+pub(crate) fn failed(tag: Tag) {
+    if let Some(session) = session(tag) {
+        // SAFETY: a map value, checked not null.
+        take_back(unsafe { &raw mut (*session).destroyed });
     }
 }
 
-/// Stores `now` for this operation, and gives the time of the one `limit - 1` before it.
 #[inline(always)]
-fn replace_time(session: *mut Session, newest: u64, oldest: u64, now: u64) -> u64 {
-    const INDEX: u64 = MAX_LIMIT as u64 - 1;
-    // SAFETY: the masks keep both indices inside the array of a map value.
+fn take_back(counter: *mut u64) {
+    add(counter, u64::MAX);
+}
+
+/// A file is gone: counts it and, at the limit, ends the process that did it
+/// at the exit of this very call, before it runs again.
+#[inline(always)]
+pub(crate) fn destroyed(tag: Tag) {
+    if hooks().refuse == 0 {
+        count_destroyed(tag.session);
+    }
+}
+
+/// A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn count_destroyed(number: SessionNumber) -> u64 {
+    let config = guard_config();
+    let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
+        return 0;
+    };
+    // SAFETY: the helper takes nothing.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: a map value, checked not null.
+    let count = add(unsafe { &raw mut (*session).destroyed }, 1) + 1;
+    if config.action == 0 {
+        return 0;
+    }
+    let limit = if config.limit == 0 { 1 } else { config.limit };
+    set_time(session, (count - 1) % limit, now);
+    if count < limit || now - time_at(session, count % limit) > config.window {
+        return 0;
+    }
+    let kill = config.action == GUARD_KILL;
+    if kill {
+        condemn(session, now);
+    }
+    tell(
+        number,
+        GuardBody {
+            count,
+            limit,
+            window: config.window,
+            killed: u64::from(kill),
+            denied: 0,
+        },
+    );
+    0
+}
+
+#[inline(always)]
+fn condemn(session: *mut Session, now: u64) {
+    // SAFETY: a map value, checked not null.
+    unsafe { core::ptr::write_volatile(&raw mut (*session).condemned, now) };
+    kill_current();
+}
+
+#[inline(always)]
+fn tell(session: SessionNumber, body: GuardBody) {
+    with_area(|scratch| {
+        let writer = Writer::begin::<GuardBody>(scratch);
+        writer.header(Kind::Guard, Tag::new(session, 0), current());
+        // SAFETY: `begin` left room for it.
+        unsafe { *writer.body::<GuardBody>() = body };
+        writer.submit(Kind::Guard, true);
+    });
+}
+
+#[inline(always)]
+fn time_at(session: *mut Session, slot: u64) -> u64 {
+    // SAFETY: as in `set_time`.
+    unsafe {
+        let times = (&raw const (*session).times).cast::<u64>();
+        core::ptr::read_volatile(times.add(bound::<SLOT>(slot) as usize))
+    }
+}
+
+#[inline(always)]
+fn set_time(session: *mut Session, slot: u64, now: u64) {
+    // SAFETY: the mask keeps the index inside the array of a map value.
     unsafe {
         let times = (&raw mut (*session).times).cast::<u64>();
-        core::ptr::write_volatile(times.add(bound::<INDEX>(newest) as usize), now);
-        core::ptr::read_volatile(times.add(bound::<INDEX>(oldest) as usize))
+        core::ptr::write_volatile(times.add(bound::<SLOT>(slot) as usize), now);
     }
 }
 

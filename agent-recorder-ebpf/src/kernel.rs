@@ -22,6 +22,10 @@ static OFFSETS: Offsets = Offsets::UNRESOLVED;
 #[unsafe(no_mangle)]
 static GUARD: agent_recorder_abi::state::GuardConfig = agent_recorder_abi::state::GuardConfig::OFF;
 
+/// Which hooks are in use; set by user space before load.
+#[unsafe(no_mangle)]
+static HOOKS: agent_recorder_abi::state::Hooks = agent_recorder_abi::state::Hooks::NONE;
+
 /// What `file_count` holds for a file with one reference: 1, and 0 since 6.13 (`FILE_REF_ONEREF`).
 #[unsafe(no_mangle)]
 static FILE_ONE_REFERENCE: u64 = 1;
@@ -51,6 +55,13 @@ pub(crate) fn offset_at(at: usize) -> usize {
 pub(crate) fn guard_config() -> agent_recorder_abi::state::GuardConfig {
     // SAFETY: a static of plain integers; volatile for the same reason as above.
     unsafe { ptr::read_volatile(ptr::addr_of!(GUARD)) }
+}
+
+/// Which hooks are in use.
+#[inline(always)]
+pub(crate) fn hooks() -> agent_recorder_abi::state::Hooks {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile(ptr::addr_of!(HOOKS)) }
 }
 
 /// See [`FILE_ONE_REFERENCE`].

@@ -2,8 +2,9 @@
 
 /// Bytes of one path a user handed in, terminator included: PATH_MAX (`include/uapi/linux/limits.h`).
 pub const USER_PATH_BYTES: usize = 4096;
-/// Bytes of one path that is walked in the kernel: as PATH_MAX. A deeper one keeps its tail.
-pub const WALKED_PATH_BYTES: usize = 4096;
+/// Bytes of one path that is walked in the kernel: whatever a call can name
+/// (PATH_MAX), and the component that the walk looks at last. A deeper one keeps its tail.
+pub const WALKED_PATH_BYTES: usize = 4096 + COMPONENT_BYTES;
 /// Directory levels of one walk. 4,096 bytes hold at most 2,048; those beyond
 /// are walked to tell how long the path was.
 pub const WALKED_LEVELS: u32 = 8192;
@@ -38,6 +39,9 @@ pub const XATTR_NAME_BYTES: usize = 256;
 /// event (two walked and two user paths, or an exec's) fits below half of it,
 /// so that the verifier's "offset + length" stays inside.
 pub const SCRATCH_BYTES: usize = 32 * 1024;
+/// Scratch areas of one CPU: so many hooks can be under way there at one time,
+/// each on top of the one before (`with_area`). Two are the usual most.
+pub const AREAS: u32 = 8;
 /// An event may grow to here; what a segment may add beyond fits in the rest.
 pub const EVENT_BYTES: usize = 24 * 1024 - 1;
 

@@ -1,4 +1,4 @@
-//! The kernel programs: entry points only. Each unpacks its arguments and
+//! The kernel programs: entry points only, here those on tracepoints. Each unpacks its arguments and
 //! calls the one function that knows the operation.
 //!
 //! Each doc line holds the prototype that the hook has in the kernel and the
@@ -23,6 +23,8 @@ fn main() {
 #[cfg(target_arch = "bpf")]
 mod arch;
 #[cfg(target_arch = "bpf")]
+mod call;
+#[cfg(target_arch = "bpf")]
 mod descriptor;
 #[cfg(target_arch = "bpf")]
 mod emit;
@@ -33,11 +35,15 @@ mod file;
 #[cfg(target_arch = "bpf")]
 mod guard;
 #[cfg(target_arch = "bpf")]
+mod hooks;
+#[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod net;
+#[cfg(target_arch = "bpf")]
+mod object;
 #[cfg(target_arch = "bpf")]
 mod path;
 #[cfg(target_arch = "bpf")]

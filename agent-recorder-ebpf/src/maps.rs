@@ -2,7 +2,7 @@
 
 use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::limits::{
-    EVENT_BYTES, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES,
+    AREAS, EVENT_BYTES, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES,
     SEEN_FILES, SYSCALL_NUMBERS,
 };
 use agent_recorder_abi::rule::{EnvironmentPrefix, RuleKey};
@@ -41,11 +41,11 @@ pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS a
 pub(crate) static TROUBLE: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(agent_recorder_abi::event::TROUBLES as u32, 0);
 
-/// Where one event is put together: two for each CPU, one for process context
-/// and one for softirq, which can interrupt the first. Not a per-CPU map: the
-/// kernel ends those at 32 KiB a value (`PCPU_MIN_UNIT_SIZE`). User space sets the size.
+/// Where one event is put together: [`AREAS`] for each CPU, see `emit`. Not a
+/// per-CPU map: the kernel ends those at 32 KiB a value
+/// (`PCPU_MIN_UNIT_SIZE`). User space sets the size.
 #[map]
-pub(crate) static SCRATCH: Array<crate::emit::Scratch> = Array::with_max_entries(2, 0);
+pub(crate) static SCRATCH: Array<crate::emit::Scratch> = Array::with_max_entries(AREAS, 0);
 
 /// 64-bit calls from 0, 32-bit ones from [`SYSCALL_NUMBERS`]; user space fills it before anything is attached.
 #[map]
@@ -104,6 +104,10 @@ pub(crate) static LINEAGE: LruHashMap<u32, u32> =
 /// Not 0 in element 0 while user space adopts running agents.
 #[map]
 pub(crate) static ADOPTING: Array<u32> = Array::with_max_entries(1, 0);
+
+/// In element 0, the process that wants to know whether programs of a kind are called; 0 once they were.
+#[map]
+pub(crate) static PROBE: Array<u32> = Array::with_max_entries(1, 0);
 
 /// A definition of task storage, which aya 0.14 has none of: the loader reads
 /// type, key and value from this structure's BTF (libbpf's `.maps` convention).

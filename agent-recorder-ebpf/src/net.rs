@@ -12,10 +12,10 @@ use aya_ebpf::helpers::generated::{
     bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_probe_read_user,
 };
 
-use crate::emit::{Context, Scratch, Writer, add, scratch};
+use crate::call::{Call, global};
+use crate::emit::{Scratch, Writer, add, with_area};
 use crate::kernel::{Task, bound, current, file_of, offset, read, read_user};
 use crate::socket::{self, Open};
-use crate::syscall::Call;
 use crate::{guard, maps, task};
 
 pub(crate) const AF_UNIX: u16 = 1;
@@ -39,6 +39,11 @@ pub(crate) fn is_recorded(family: u16) -> bool {
     family == AF_INET || family == AF_INET6 || family == AF_UNIX
 }
 
+/// The two sides whose addresses an area has room for.
+pub(crate) const LOCAL: u32 = 0;
+/// The other side.
+pub(crate) const PEER: u32 = 1;
+
 /// Makes an address none.
 #[inline(always)]
 pub(crate) fn clear(out: *mut Address) {
@@ -46,106 +51,111 @@ pub(crate) fn clear(out: *mut Address) {
     unsafe { *out = Address::NONE };
 }
 
-/// A socket address in the caller's memory.
-#[inline(always)]
-pub(crate) fn user_address(address: u64, length: u64, out: *mut Address) {
-    clear(out);
-    // SAFETY: room that `Call` gives.
-    let out = unsafe { &mut *out };
-    if address == 0 || length < 2 {
-        return;
-    }
-    let family: u16 = read_user(address);
-    match family {
-        AF_INET => {
-            out.len = 4;
-            out.port = u16::from_be(read_user(address + 2));
-            // SAFETY: 4 of SOCKADDR_BYTES.
-            unsafe {
-                bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 4, (address + 4) as *const _)
-            };
+global! {
+    /// A socket address in the caller's memory.
+    pub(crate) fn user_address(call: &Call, peer: u32, address: u64, length: u64) {
+        let out = call.side(peer);
+        clear(out);
+        // SAFETY: room that `Call` gives.
+        let out = unsafe { &mut *out };
+        if address == 0 || length < 2 {
+            return;
         }
-        AF_INET6 => {
-            out.len = 16;
-            out.port = u16::from_be(read_user(address + 2));
-            // SAFETY: 16 of SOCKADDR_BYTES.
-            unsafe {
-                bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 16, (address + 8) as *const _)
-            };
-        }
-        AF_UNIX => {
-            const MASK: u64 = 127;
-            let length = bound::<MASK>(
-                if length > SOCKADDR_BYTES as u64 {
-                    SOCKADDR_BYTES as u64
-                } else {
-                    length
-                } - 2,
-            );
-            if length <= (SOCKADDR_BYTES - 2) as u64 {
-                out.len = length as u16;
-                // SAFETY: `length` is below SOCKADDR_BYTES.
+        let family: u16 = read_user(address);
+        match family {
+            AF_INET => {
+                out.len = 4;
+                out.port = u16::from_be(read_user(address + 2));
+                // SAFETY: 4 of SOCKADDR_BYTES.
                 unsafe {
-                    bpf_probe_read_user(
-                        out.bytes.as_mut_ptr().cast(),
-                        length as u32,
-                        (address + 2) as *const _,
-                    );
+                    bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 4, (address + 4) as *const _)
+                };
+            }
+            AF_INET6 => {
+                out.len = 16;
+                out.port = u16::from_be(read_user(address + 2));
+                // SAFETY: 16 of SOCKADDR_BYTES.
+                unsafe {
+                    bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 16, (address + 8) as *const _)
+                };
+            }
+            AF_UNIX => {
+                const MASK: u64 = 127;
+                let length = bound::<MASK>(
+                    if length > SOCKADDR_BYTES as u64 {
+                        SOCKADDR_BYTES as u64
+                    } else {
+                        length
+                    } - 2,
+                );
+                if length <= (SOCKADDR_BYTES - 2) as u64 {
+                    out.len = length as u16;
+                    // SAFETY: `length` is below SOCKADDR_BYTES.
+                    unsafe {
+                        bpf_probe_read_user(
+                            out.bytes.as_mut_ptr().cast(),
+                            length as u32,
+                            (address + 2) as *const _,
+                        );
+                    }
                 }
             }
+            _ => return,
         }
-        _ => return,
+        out.family = family;
     }
-    out.family = family;
 }
 
-/// The address that the kernel's socket has on this side, or on the other.
-#[inline(always)]
-pub(crate) fn kernel_address(open: &Open, peer: bool, out: *mut Address) {
-    clear(out);
-    // SAFETY: room that `Call` gives.
-    let out = unsafe { &mut *out };
-    let sock = open.key.sock;
-    match open.family {
-        AF_INET => {
-            let word: u32 = read(
-                sock,
-                if peer {
-                    offset!(sock_daddr)
-                } else {
-                    offset!(sock_saddr)
-                },
-            );
-            // SAFETY: 4 of SOCKADDR_BYTES.
-            unsafe { ptr::write_unaligned(out.bytes.as_mut_ptr().cast(), word) };
-            out.len = 4;
-        }
-        AF_INET6 => {
-            let field = if peer {
-                offset!(sock_daddr6)
-            } else {
-                offset!(sock_saddr6)
-            };
-            // SAFETY: 16 of SOCKADDR_BYTES.
-            unsafe {
-                bpf_probe_read_kernel(
-                    out.bytes.as_mut_ptr().cast(),
-                    16,
-                    (sock + field as u64) as *const _,
+global! {
+    /// The address that the kernel's socket has on this side, or on the other.
+    pub(crate) fn kernel_address(call: &Call, side: u32) {
+        let out = call.side(side);
+        clear(out);
+        // SAFETY: room that `Call` gives.
+        let out = unsafe { &mut *out };
+        let (open, peer) = (call.open(), side == PEER);
+        let sock = open.key.sock;
+        match open.family {
+            AF_INET => {
+                let word: u32 = read(
+                    sock,
+                    if peer {
+                        offset!(sock_daddr)
+                    } else {
+                        offset!(sock_saddr)
+                    },
                 );
+                // SAFETY: 4 of SOCKADDR_BYTES.
+                unsafe { ptr::write_unaligned(out.bytes.as_mut_ptr().cast(), word) };
+                out.len = 4;
             }
-            out.len = 16;
+            AF_INET6 => {
+                let field = if peer {
+                    offset!(sock_daddr6)
+                } else {
+                    offset!(sock_saddr6)
+                };
+                // SAFETY: 16 of SOCKADDR_BYTES.
+                unsafe {
+                    bpf_probe_read_kernel(
+                        out.bytes.as_mut_ptr().cast(),
+                        16,
+                        (sock + field as u64) as *const _,
+                    );
+                }
+                out.len = 16;
+            }
+            AF_UNIX => return unix_address(sock, peer, out),
+            _ => return,
         }
-        AF_UNIX => return unix_address(sock, peer, out),
-        _ => return,
-    }
-    out.port = if peer {
-        u16::from_be(read(sock, offset!(sock_dport)))
-    } else {
-        read(sock, offset!(sock_sport))
-    };
-    if !peer || out.port != 0 {
-        out.family = open.family;
+        out.port = if peer {
+            u16::from_be(read(sock, offset!(sock_dport)))
+        } else {
+            read(sock, offset!(sock_sport))
+        };
+        if !peer || out.port != 0 {
+            out.family = open.family;
+        }
     }
 }
 
@@ -202,35 +212,30 @@ pub(crate) unsafe fn append_address(writer: &mut Writer, address: *const Address
     }
 }
 
-/// What a socket event says beyond its addresses.
-#[derive(Clone, Copy)]
-pub(crate) struct Act {
-    pub(crate) op: NetOp,
-    pub(crate) error: u32,
-}
-
-/// One event of the running task.
-#[inline(never)]
-pub(crate) fn emit(call: &Call, open: &Open, act: Act) {
-    let mut writer = Writer::begin::<NetBody>(call.scratch);
-    // SAFETY: both are addresses; `begin` left room for the body.
-    unsafe {
-        let local_len = append_address(&mut writer, call.local());
-        let peer_len = append_address(&mut writer, call.peer());
-        *writer.body::<NetBody>() = NetBody {
-            op: act.op as u8,
-            via: call.via,
-            family: open.family,
-            socket_kind: open.kind,
-            spare: 0,
-            error: act.error,
-            local_len,
-            peer_len,
-            sent: 0,
-            received: 0,
-        };
+global! {
+    /// One event of the running task, with the addresses and the socket that are in the area.
+    pub(crate) fn emit_act(call: &Call, op: u32, error: u32) {
+        let open = call.open();
+        let mut writer = Writer::begin::<NetBody>(call.scratch);
+        // SAFETY: both are addresses; `begin` left room for the body.
+        unsafe {
+            let local_len = append_address(&mut writer, call.local());
+            let peer_len = append_address(&mut writer, call.peer());
+            *writer.body::<NetBody>() = NetBody {
+                op: op as u8,
+                via: call.via,
+                family: open.family,
+                socket_kind: open.kind,
+                spare: 0,
+                error,
+                local_len,
+                peer_len,
+                sent: 0,
+                received: 0,
+            };
+        }
+        submit(writer, call.tag, call.task);
     }
-    submit(writer, call.tag, call.task);
 }
 
 /// Sends a finished event.
@@ -244,24 +249,29 @@ pub(crate) fn submit(writer: Writer, tag: Tag, task: Task) {
 #[inline(always)]
 pub(crate) fn socket_of(call: &Call, fd: u64) -> Option<Open> {
     let open = socket::of_file(file_of(call.task, u64::from(fd as u32)))?;
-    is_recorded(open.family).then_some(open)
+    if !is_recorded(open.family) {
+        return None;
+    }
+    call.is_about(open);
+    Some(open)
 }
 
-/// connect(2).
-#[inline(never)]
-pub(crate) fn connected(call: &Call) {
-    let fd = call.argument(0);
-    let Some(open) = socket_of(call, fd) else {
-        return;
-    };
-    user_address(call.argument(1), call.argument(2), call.peer());
-    outcome(call, fd, &open);
+global! {
+    /// connect(2).
+    pub(crate) fn connected(call: &Call) {
+        let fd = call.argument(0);
+        let Some(open) = socket_of(call, fd) else {
+            return;
+        };
+        user_address(call, PEER, call.argument(1), call.argument(2));
+        outcome(call, fd, &open);
+    }
 }
 
 /// Tells of a connect now, or when its outcome is known.
 #[inline(always)]
 pub(crate) fn outcome(call: &Call, fd: u64, open: &Open) {
-    kernel_address(open, false, call.local());
+    kernel_address(call, LOCAL);
     let mut error = call.error();
     let begun = call.result == -EINPROGRESS || call.result == -ERESTARTSYS;
     // Asked again about the one that was told of.
@@ -275,7 +285,7 @@ pub(crate) fn outcome(call: &Call, fd: u64, open: &Open) {
         // Over loopback the answer is often there before the call returns.
         let state: u8 = read(open.key.sock, offset!(sock_state));
         if i32::from(state) == TCP_SYN_SENT {
-            socket::remember(call, fd, open, SOCKET_PENDING);
+            socket::remember(call, fd, SOCKET_PENDING);
             let state: u8 = read(open.key.sock, offset!(sock_state));
             if i32::from(state) == TCP_SYN_SENT {
                 return;
@@ -291,7 +301,7 @@ pub(crate) fn outcome(call: &Call, fd: u64, open: &Open) {
         }
     }
     if error == 0 {
-        socket::remember(call, fd, open, SOCKET_CONNECTED);
+        socket::remember(call, fd, SOCKET_CONNECTED);
         // SAFETY: room that `Call` gives.
         if unsafe { (*call.peer()).port } == DNS_PORT && open.kind == SOCK_DGRAM {
             if let Some(session) = guard::session(call.tag) {
@@ -300,14 +310,7 @@ pub(crate) fn outcome(call: &Call, fd: u64, open: &Open) {
             }
         }
     }
-    emit(
-        call,
-        open,
-        Act {
-            op: NetOp::Connect,
-            error,
-        },
-    );
+    emit_act(call, NetOp::Connect as u32, error);
 }
 
 /// Whether a stream's connect was told of. One with AF_UNSPEC undoes it (connect(2)).
@@ -383,11 +386,8 @@ pub(crate) fn state_changed(sock: u64, from: i32, to: i32) {
     if flags & SOCKET_PENDING == 0 {
         return;
     }
-    let Some(scratch) = scratch(Context::Softirq) else {
-        return;
-    };
     let error = outcome_of(sock, to as u8);
-    emit_for_owner(scratch, key, error);
+    with_area(|scratch| emit_for_owner(scratch, key, error));
     if error == 0 {
         mark_connected(key);
     } else {
@@ -434,78 +434,67 @@ fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, error: u32) {
     writer.submit(Kind::Network, false);
 }
 
-/// accept(2), accept4(2): the result is the connection's descriptor.
-#[inline(never)]
-pub(crate) fn accepted(call: &Call) {
-    // Nothing was there to accept: no act.
-    if call.result == -EAGAIN {
-        return;
+global! {
+    /// accept(2), accept4(2): the result is the connection's descriptor.
+    pub(crate) fn accepted(call: &Call) {
+        // Nothing was there to accept: no act.
+        if call.result == -EAGAIN {
+            return;
+        }
+        let fd = if call.result < 0 {
+            call.argument(0)
+        } else {
+            call.result as u64
+        };
+        if socket_of(call, fd).is_none() {
+            return;
+        }
+        kernel_address(call, LOCAL);
+        clear(call.peer());
+        if call.result >= 0 {
+            kernel_address(call, PEER);
+            socket::remember(call, fd, 0);
+        }
+        emit_act(call, NetOp::Accept as u32, call.error());
     }
-    let fd = if call.result < 0 {
-        call.argument(0)
-    } else {
-        call.result as u64
-    };
-    let Some(open) = socket_of(call, fd) else {
-        return;
-    };
-    kernel_address(&open, false, call.local());
-    clear(call.peer());
-    if call.result >= 0 {
-        kernel_address(&open, true, call.peer());
-        socket::remember(call, fd, &open, 0);
-    }
-    emit(
-        call,
-        &open,
-        Act {
-            op: NetOp::Accept,
-            error: call.error(),
-        },
-    );
 }
 
-/// bind(2).
-#[inline(never)]
-pub(crate) fn bound_to(call: &Call) {
-    let fd = call.argument(0);
-    let Some(open) = socket_of(call, fd) else {
-        return;
-    };
-    if call.result >= 0 && open.family != AF_UNIX {
-        kernel_address(&open, false, call.local());
-    } else {
-        user_address(call.argument(1), call.argument(2), call.local());
+global! {
+    /// bind(2).
+    pub(crate) fn bound_to(call: &Call) {
+        let fd = call.argument(0);
+        let Some(open) = socket_of(call, fd) else {
+            return;
+        };
+        if call.result >= 0 && open.family != AF_UNIX {
+            kernel_address(call, LOCAL);
+        } else {
+            user_address(call, LOCAL, call.argument(1), call.argument(2));
+        }
+        announce(call, fd, NetOp::Bind);
     }
-    announce(call, fd, &open, NetOp::Bind);
 }
 
-/// listen(2).
-#[inline(never)]
-pub(crate) fn listening(call: &Call) {
-    let fd = call.argument(0);
-    let Some(open) = socket_of(call, fd) else {
-        return;
-    };
-    kernel_address(&open, false, call.local());
-    announce(call, fd, &open, NetOp::Listen);
+global! {
+    /// listen(2).
+    pub(crate) fn listening(call: &Call) {
+        let fd = call.argument(0);
+        if socket_of(call, fd).is_none() {
+            return;
+        }
+        kernel_address(call, LOCAL);
+        announce(call, fd, NetOp::Listen);
+    }
 }
 
 /// An act that has only this side's address.
 #[inline(always)]
-pub(crate) fn announce(call: &Call, fd: u64, open: &Open, op: NetOp) {
+pub(crate) fn announce(call: &Call, fd: u64, op: NetOp) {
     clear(call.peer());
     if call.result >= 0 {
-        socket::remember(call, fd, open, 0);
+        socket::remember(call, fd, 0);
     }
-    emit(
-        call,
-        open,
-        Act {
-            op,
-            error: call.error(),
-        },
-    );
+    emit_act(call, op as u32, call.error());
 }
 
 /// Bytes that sendmsg took.

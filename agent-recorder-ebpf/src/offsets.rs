@@ -64,6 +64,9 @@ offsets! {
     task_signal: "task_struct" "signal";
     task_exit_code: "task_struct" "exit_code";
     task_loginuid: "task_struct" "loginuid" optional;
+    task_flags: "task_struct" "flags";
+    task_worker: "task_struct" "worker_private|pf_io_worker" optional;
+    worker_work: "io_worker" "cur_work" optional;
     task_status: "task_struct" "thread_info.status" optional;
     signal_live: "signal_struct" "live";
     signal_flags: "signal_struct" "flags";
@@ -88,6 +91,7 @@ offsets! {
     file_private: "file" "private_data";
     file_count: "file" "f_ref|f_count";
     dentry_parent: "dentry" "d_parent";
+    dentry_inode: "dentry" "d_inode";
     dentry_name: "dentry" "d_name.name";
     inode_sb: "inode" "i_sb";
     inode_ino: "inode" "i_ino";
@@ -122,6 +126,7 @@ offsets! {
     kiocb_cmd: "io_kiocb" "cmd";
     kiocb_fd: "io_kiocb" "cqe.fd";
     kiocb_flags: "io_kiocb" "flags";
+    kiocb_work: "io_kiocb" "work";
     kiocb_file: "io_kiocb" "file";
     filename_name: "filename" "name";
     cqe_res: "io_uring_cqe" "res" optional;

@@ -14,6 +14,7 @@ use aya_ebpf::helpers::generated::bpf_loop;
 
 use crate::emit::{POSITION, Scratch, Writer, trouble};
 use crate::kernel::{Task, bound, offset, read, walk};
+use crate::maps;
 
 /// A `struct path`, by value.
 #[derive(Clone, Copy)]
@@ -65,6 +66,14 @@ pub(crate) struct Walked {
     pub(crate) omitted: u32,
 }
 
+impl KernelPath {
+    /// No path.
+    pub(crate) const NONE: Self = Self {
+        mount: 0,
+        dentry: 0,
+    };
+}
+
 impl Walked {
     #[inline(always)]
     pub(crate) fn is_cut(self) -> bool {
@@ -85,40 +94,58 @@ pub(crate) fn append(writer: &mut Writer, path: KernelPath) -> Walked {
     if path.dentry == 0 {
         return Walked::default();
     }
-    let ascent = writer.ascent();
-    // SAFETY: a field of a map value.
-    unsafe {
-        *ascent = Ascent {
-            at: start,
-            end: start + (WALKED_PATH_BYTES - COMPONENT_BYTES) as u64,
-            mount: path.mount,
-            dentry: path.dentry,
-            leaf: path.dentry,
-            root: read(path.mount, offset!(vfsmount_root)),
-            omitted: 0,
-            unfinished: 1,
-        };
-    }
-    climb(writer.scratch());
-    // SAFETY: as above.
-    let (end, omitted) = unsafe {
-        (
-            ptr::read_volatile(&raw const (*ascent).at),
-            ptr::read_volatile(&raw const (*ascent).omitted)
-                | ptr::read_volatile(&raw const (*ascent).unfinished),
-        )
+    // SAFETY: fields of a map value. Pointers that a hook got go through it, for a global function takes none.
+    let area = unsafe {
+        (*writer.ascent()).mount = path.mount;
+        (*writer.ascent()).dentry = path.dentry;
+        (*writer.scratch()).index
     };
-    writer.move_to(bound::<POSITION>(end));
-    if writer.position() == start {
-        writer.byte(0);
-    }
-    if omitted != 0 {
-        trouble(agent_recorder_abi::event::Trouble::WalkCut);
-    }
+    writer.move_to(bound::<POSITION>(append_walk(area, start)));
+    // SAFETY: as above.
+    let omitted = unsafe { ptr::read_volatile(&raw const (*writer.ascent()).omitted) };
     Walked {
         len: (writer.position() - start) as u16,
         omitted: omitted as u32,
     }
+}
+
+/// Walks from the dentry and mount that `Ascent` holds. Where the event ends
+/// then; `Ascent::omitted` holds what had no room. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn append_walk(area: u32, start: u64) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return start;
+    };
+    let mut writer = Writer::resume(scratch, start);
+    let ascent = writer.ascent();
+    // SAFETY: a field of a map value.
+    unsafe {
+        let Ascent { mount, dentry, .. } = *ascent;
+        *ascent = Ascent {
+            at: start,
+            end: start + (WALKED_PATH_BYTES - COMPONENT_BYTES) as u64,
+            mount,
+            dentry,
+            leaf: dentry,
+            root: read(mount, offset!(vfsmount_root)),
+            omitted: 0,
+            unfinished: 1,
+        };
+    }
+    climb(scratch);
+    // SAFETY: as above.
+    unsafe {
+        writer.move_to(ptr::read_volatile(&raw const (*ascent).at));
+        (*ascent).omitted |= ptr::read_volatile(&raw const (*ascent).unfinished);
+        if (*ascent).omitted != 0 {
+            trouble(agent_recorder_abi::event::Trouble::WalkCut);
+        }
+    }
+    if writer.position() == start {
+        writer.byte(0);
+    }
+    writer.position()
 }
 
 /// What the walk carries from level to level. In a map and not on the stack:

@@ -4,16 +4,16 @@ use agent_recorder_abi::event::{Address, DnsBody, Kind, NetOp};
 use agent_recorder_abi::limits::{DNS_BYTES, SENDMMSG_MESSAGES};
 use agent_recorder_abi::state::SeenPeer;
 
+use crate::call::{Call, global};
 use crate::emit::Writer;
 use crate::kernel::read_user;
-use crate::net::{self, AF_UNIX, Act, DNS_PORT, SOCK_DGRAM};
+use crate::net::{self, AF_UNIX, DNS_PORT, SOCK_DGRAM};
 use crate::socket::{self, Open};
-use crate::syscall::Call;
 use crate::{guard, maps};
 
 /// One datagram as a call describes it, in the caller's memory.
 #[derive(Clone, Copy)]
-struct Datagram {
+pub(crate) struct Datagram {
     name: u64,
     name_length: u64,
     payload: u64,
@@ -49,23 +49,24 @@ pub(crate) fn message(call: &Call) {
     sent(call, &datagram);
 }
 
-/// sendmmsg(2): the result says how many were sent.
-#[inline(never)]
-pub(crate) fn messages(call: &Call) {
-    // struct mmsghdr: a struct msghdr and a length.
-    let stride = if call.compat { 32 } else { 64 };
-    let mut index = 0;
-    while index < i64::from(SENDMMSG_MESSAGES) {
-        if index >= call.result && index > 0 {
-            return;
+global! {
+    /// sendmmsg(2): the result says how many were sent.
+    pub(crate) fn messages(call: &Call) {
+        // struct mmsghdr: a struct msghdr and a length.
+        let stride = if call.compat { 32 } else { 64 };
+        let mut index = 0;
+        while index < i64::from(SENDMMSG_MESSAGES) {
+            if index >= call.result && index > 0 {
+                return;
+            }
+            let header = call.argument(1) + (index as u64) * stride;
+            let mut datagram = datagram_of(header, call.compat);
+            datagram.sent = u64::from(read_user::<u32>(
+                header + stride - 8 + if call.compat { 4 } else { 0 },
+            ));
+            sent(call, &datagram);
+            index += 1;
         }
-        let header = call.argument(1) + (index as u64) * stride;
-        let mut datagram = datagram_of(header, call.compat);
-        datagram.sent = u64::from(read_user::<u32>(
-            header + stride - 8 + if call.compat { 4 } else { 0 },
-        ));
-        sent(call, &datagram);
-        index += 1;
     }
 }
 
@@ -144,8 +145,18 @@ fn unaddressed(call: &Call, payload: u64, length: u64) {
 }
 
 /// One datagram was sent, or was not.
-#[inline(never)]
+#[inline(always)]
 fn sent(call: &Call, datagram: &Datagram) {
+    // SAFETY: a field of a map value.
+    unsafe { (*call.scratch).datagram = *datagram };
+    sent_datagram(call);
+}
+
+global! {
+/// The one that is in the area.
+fn sent_datagram(call: &Call) {
+    // SAFETY: a field of a map value.
+    let datagram = unsafe { (*call.scratch).datagram };
     let fd = call.argument(0);
     let Some(open) = net::socket_of(call, fd) else {
         return;
@@ -153,23 +164,24 @@ fn sent(call: &Call, datagram: &Datagram) {
     if open.kind != SOCK_DGRAM {
         return;
     }
-    net::user_address(datagram.name, datagram.name_length, call.peer());
+    net::user_address(call, net::PEER, datagram.name, datagram.name_length);
     // SAFETY: room that `Call` gives.
     if unsafe { (*call.peer()).family } != 0 {
         tell_peer(call, fd, &open, datagram.sent);
     } else {
-        net::kernel_address(&open, true, call.peer());
+        net::kernel_address(call, net::PEER);
     }
     // SAFETY: as above.
     if call.result >= 0 && unsafe { (*call.peer()).port } == DNS_PORT && open.family != AF_UNIX {
-        tell_question(call, datagram);
+        tell_question(call, &datagram);
     }
+}
 }
 
 /// A destination is told of once a socket, but each failure is.
 #[inline(always)]
 fn tell_peer(call: &Call, fd: u64, open: &Open, bytes: u64) {
-    net::kernel_address(open, false, call.local());
+    net::kernel_address(call, net::LOCAL);
     if call.result >= 0 {
         let key = SeenPeer {
             socket: open.key,
@@ -180,13 +192,9 @@ fn tell_peer(call: &Call, fd: u64, open: &Open, bytes: u64) {
             return;
         }
         let _ = maps::PEERS.insert(&key, &1, 0);
-        socket::remember_unconnected(call, fd, open, bytes);
+        socket::remember_unconnected(call, fd, bytes);
     }
-    let act = Act {
-        op: NetOp::Send,
-        error: call.error(),
-    };
-    net::emit(call, open, act);
+    net::emit_act(call, NetOp::Send as u32, call.error());
 }
 
 /// Family, port and length, and the address folded to three words: exact for inet.

@@ -1,13 +1,13 @@
 //! Sockets of sessions: what is known of each, how many bytes went through,
 //! and whether it still lives.
 
-use agent_recorder_abi::event::{Address, NetBody, NetOp, SOCKET_FRESH, SOCKET_PENDING};
+use agent_recorder_abi::event::{NetBody, NetOp, SOCKET_FRESH, SOCKET_PENDING};
 use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 
+use crate::call::{Call, global};
 use crate::emit::{Scratch, Writer};
 use crate::kernel::{Task, current, file_one_reference, files_of, offset, read, walk};
-use crate::syscall::Call;
 use crate::{guard, maps, net};
 
 const S_IFMT: u16 = 0o170_000;
@@ -63,53 +63,56 @@ pub(crate) fn key_of(sock: u64) -> SocketKey {
 
 /// Remembers a socket that was used with success, and its descriptor.
 #[inline(always)]
-pub(crate) fn remember(call: &Call, fd: u64, open: &Open, flags: u32) {
-    remember_as(call, fd, open, flags, true);
+pub(crate) fn remember(call: &Call, fd: u64, flags: u32) {
+    remember_as(call, fd, flags, 1);
 }
 
 /// The same for a socket that has no peer of its own, and whose first
 /// datagram was sent before it was known.
 #[inline(always)]
-pub(crate) fn remember_unconnected(call: &Call, fd: u64, open: &Open, sent: u64) {
+pub(crate) fn remember_unconnected(call: &Call, fd: u64, sent: u64) {
+    let open = call.open();
     if maps::SOCKETS.get_ptr(&open.key).is_some() {
         return;
     }
-    remember_as(call, fd, open, 0, false);
+    remember_as(call, fd, 0, 0);
     if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
         // SAFETY: a map value, checked not null.
         crate::emit::add(unsafe { &raw mut (*known).sent }, sent);
     }
 }
 
-#[inline(never)]
-fn remember_as(call: &Call, fd: u64, open: &Open, flags: u32, connected: bool) {
-    if let Some(session) = guard::session(call.tag) {
-        // SAFETY: a map value, checked not null.
-        unsafe { core::ptr::write_volatile(&raw mut (*session).sockets, 1) };
-    }
-    let descriptor = DescriptorKey {
-        files: files_of(call.task),
-        fd,
-    };
-    // LRU maps: insertion fails only without memory; the close is then not told of.
-    let _ = maps::DESCRIPTORS.insert(&descriptor, &open.key, 0);
-    if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
-        // SAFETY: a map value, checked not null.
-        unsafe {
-            (*known).local = *call.local();
-            if connected && (*call.peer()).family != 0 {
-                (*known).peer = *call.peer();
-            }
-            (*known).flags = flags;
+global! {
+    fn remember_as(call: &Call, fd: u64, flags: u32, connected: u32) {
+        let (open, connected) = (call.open(), connected != 0);
+        if let Some(session) = guard::session(call.tag) {
+            // SAFETY: a map value, checked not null.
+            unsafe { core::ptr::write_volatile(&raw mut (*session).sockets, 1) };
         }
-        return;
+        let descriptor = DescriptorKey {
+            files: files_of(call.task),
+            fd,
+        };
+        // LRU maps: insertion fails only without memory; the close is then not told of.
+        let _ = maps::DESCRIPTORS.insert(&descriptor, &open.key, 0);
+        if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
+            // SAFETY: a map value, checked not null.
+            unsafe {
+                (*known).local = *call.local();
+                if connected && (*call.peer()).family != 0 {
+                    (*known).peer = *call.peer();
+                }
+                (*known).flags = flags;
+            }
+            return;
+        }
+        let fresh = if flags & SOCKET_PENDING != 0 {
+            SOCKET_FRESH
+        } else {
+            0
+        };
+        insert(call, &open, flags | fresh, connected);
     }
-    let fresh = if flags & SOCKET_PENDING != 0 {
-        SOCKET_FRESH
-    } else {
-        0
-    };
-    insert(call, open, flags | fresh, connected);
 }
 
 #[inline(always)]
@@ -132,11 +135,11 @@ fn insert(call: &Call, open: &Open, flags: u32, connected: bool) {
         (*socket).family = open.family;
         (*socket).kind = open.kind;
         (*socket).local = *call.local();
-        (*socket).peer = if connected {
-            *call.peer()
-        } else {
-            Address::NONE
-        };
+        (*socket).peer = *call.peer();
+        if !connected {
+            // Not a choice between two addresses: that would take the stack of both.
+            net::clear(&raw mut (*socket).peer);
+        }
         bpf_get_current_comm((&raw mut (*socket).comm).cast(), 16);
         let _ = maps::SOCKETS.insert(&open.key, &*socket, 0);
     }
@@ -178,10 +181,22 @@ fn has_references(file: u64) -> bool {
 }
 
 /// The end of a known socket, once.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn emit_closed(scratch: *mut Scratch, tag: Tag, key: &SocketKey, via: u8) {
-    let Some(known) = maps::SOCKETS.get_ptr(key) else {
-        return;
+    // SAFETY: a map value.
+    let area = unsafe { (*scratch).index };
+    emit_end(area, key.sock, key.ino, tag.session, u32::from(via));
+}
+
+/// A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn emit_end(area: u32, sock: u64, ino: u64, session: u64, via: u32) -> u64 {
+    let key = SocketKey { sock, ino };
+    let (Some(scratch), Some(known)) =
+        (maps::SCRATCH.get_ptr_mut(area), maps::SOCKETS.get_ptr(&key))
+    else {
+        return 0;
     };
     let mut writer = Writer::begin::<NetBody>(scratch);
     // SAFETY: a map value, checked not null; `begin` left room for the body.
@@ -190,7 +205,7 @@ pub(crate) fn emit_closed(scratch: *mut Scratch, tag: Tag, key: &SocketKey, via:
         let peer_len = net::append_address(&mut writer, &raw const (*known).peer);
         *writer.body::<NetBody>() = NetBody {
             op: NetOp::Close as u8,
-            via,
+            via: via as u8,
             family: (*known).family,
             socket_kind: (*known).kind,
             spare: 0,
@@ -201,6 +216,7 @@ pub(crate) fn emit_closed(scratch: *mut Scratch, tag: Tag, key: &SocketKey, via:
             received: (*known).received,
         };
     }
-    let _ = maps::SOCKETS.remove(key);
-    net::submit(writer, tag, current());
+    let _ = maps::SOCKETS.remove(&key);
+    net::submit(writer, Tag::new(session, 0), current());
+    0
 }

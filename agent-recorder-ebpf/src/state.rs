@@ -20,6 +20,22 @@ pub struct Tag {
     pub session: SessionNumber,
     /// Changes at each exec and differs between processes: "first open by this program".
     pub image: u64,
+    /// The request of io_uring (address of its `io_kiocb`) that this task was last seen to submit, 0 for none.
+    pub request: u64,
+    /// Not 0: the removal that this task is in is counted already.
+    pub counted: u64,
+}
+
+impl Tag {
+    /// Of a task that is in the middle of nothing.
+    pub const fn new(session: SessionNumber, image: u64) -> Self {
+        Self {
+            session,
+            image,
+            request: 0,
+            counted: 0,
+        }
+    }
 }
 
 /// A session, shared by all its processes.
@@ -137,13 +153,15 @@ pub struct UringRequest {
     pub file: u64,
     /// The flags of an open or an unlink.
     pub flags: u64,
+    /// Not 0: the removal is counted already.
+    pub counted: u64,
     /// The address of a connect.
     pub address: crate::event::Address,
 }
 
 pod! {
-    Tag = 16, SeenFile = 32, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
-    Socket = 320, UringRequest = 152,
+    Tag = 32, SeenFile = 32, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
+    Socket = 320, UringRequest = 160,
 }
 const _: () = assert!(core::mem::size_of::<Session>() == 32 + 8 * MAX_LIMIT);
 // SAFETY: repr(C), eight-byte integers only; the size assertion above shows there is no padding.
@@ -170,9 +188,24 @@ impl GuardConfig {
     };
 }
 
+/// Which hooks are in use beside the tracepoints, frozen before load.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// Not 0: security hooks see each object before it is acted on.
+    pub see: u64,
+    /// Not 0: they refuse what would go over the guard's limit.
+    pub refuse: u64,
+}
+
+impl Hooks {
+    /// Tracepoints only.
+    pub const NONE: Self = Self { see: 0, refuse: 0 };
+}
+
 /// [`GuardConfig::action`]: the session is told of and goes on.
 pub const GUARD_ALERT: u64 = 1;
 /// [`GuardConfig::action`]: the session dies.
 pub const GUARD_KILL: u64 = 2;
 
-pod! { GuardConfig = 24 }
+pod! { GuardConfig = 24, Hooks = 16 }

@@ -6,87 +6,24 @@
 //! kernel, so their pages are present. One hook instead of two also halves
 //! what every other process pays.
 
-use agent_recorder_abi::event::{Address, VIA_SYSCALL};
+use agent_recorder_abi::event::VIA_SYSCALL;
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
-use agent_recorder_abi::state::Tag;
 use agent_recorder_abi::syscalls::{
     HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CLOSE_RANGE, HANDLE_CONNECT, HANDLE_DUP,
     HANDLE_EXEC, HANDLE_FILE, HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN, HANDLE_SENDMMSG,
-    HANDLE_SENDMSG, HANDLE_SENDTO, HANDLE_SOCKETCALL, HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL,
-    NO_ARG, Spec,
+    HANDLE_SENDMSG, HANDLE_SENDTO, HANDLE_SOCKETCALL, HANDLE_URING_ENTER, HANDLE_WRITE,
+    HANDLE_WRITEV, MARK_FCNTL,
 };
 
 use crate::arch::{self, Registers};
-use crate::emit::{Context, Scratch, scratch};
-use crate::kernel::{Task, current, is_compat, read_user};
+use crate::call::Call;
+use crate::emit::with_area;
+use crate::kernel::{current, hooks, is_compat, read_user};
 use crate::{descriptor, exec, file, guard, maps, net, send, task};
 
 /// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
 /// with EINTR, and is recorded when it does come back (include/linux/errno.h).
 const RESTARTS: core::ops::RangeInclusive<i64> = -516..=-512;
-
-/// What a handler gets.
-#[derive(Clone, Copy)]
-pub(crate) struct Call {
-    pub(crate) scratch: *mut Scratch,
-    pub(crate) task: Task,
-    pub(crate) tag: Tag,
-    pub(crate) spec: *const Spec,
-    pub(crate) result: i64,
-    pub(crate) compat: bool,
-    /// How the call was made, as events name it.
-    pub(crate) via: u8,
-}
-
-impl Call {
-    /// Room for this side's address.
-    #[inline(always)]
-    pub(crate) fn local(&self) -> *mut Address {
-        // SAFETY: a field of a map value.
-        unsafe { &raw mut (*self.scratch).local }
-    }
-
-    /// Room for the other side's.
-    #[inline(always)]
-    pub(crate) fn peer(&self) -> *mut Address {
-        // SAFETY: as above.
-        unsafe { &raw mut (*self.scratch).peer }
-    }
-
-    /// An argument by its number.
-    #[inline(always)]
-    pub(crate) fn argument(&self, index: u8) -> u64 {
-        let index = crate::kernel::bound::<7>(u64::from(index));
-        // SAFETY: the mask keeps the index inside the eight elements.
-        unsafe {
-            core::ptr::read_volatile(
-                (&raw const (*self.scratch).arguments)
-                    .cast::<u64>()
-                    .add(index as usize),
-            )
-        }
-    }
-
-    /// An argument that the table may not have.
-    #[inline(always)]
-    pub(crate) fn optional(&self, index: u8) -> Option<u64> {
-        if index == NO_ARG {
-            None
-        } else {
-            Some(self.argument(index))
-        }
-    }
-
-    /// The result as an errno, 0 for success.
-    #[inline(always)]
-    pub(crate) fn error(&self) -> u32 {
-        if self.result < 0 {
-            (-self.result) as u32
-        } else {
-            0
-        }
-    }
-}
 
 /// A system call ends.
 #[inline(always)]
@@ -98,11 +35,12 @@ pub(crate) fn finished(regs: *const Registers, result: i64) {
     if number >= SYSCALL_NUMBERS {
         return;
     }
-    let Some(spec) = maps::SYSCALLS.get_ptr(if compat {
+    let row = if compat {
         number + SYSCALL_NUMBERS
     } else {
         number
-    }) else {
+    };
+    let Some(spec) = maps::SYSCALLS.get_ptr(row) else {
         return;
     };
     // SAFETY: an element of an array map.
@@ -113,21 +51,21 @@ pub(crate) fn finished(regs: *const Registers, result: i64) {
     let Some(tag) = task::tag_of(task) else {
         return;
     };
-    let Some(scratch) = scratch(Context::Process) else {
-        return;
-    };
-    // SAFETY: `regs` is the hook's argument, the area has eight elements.
-    unsafe { arch::arguments(regs, compat, (&raw mut (*scratch).arguments).cast()) };
-    let call = Call {
-        scratch,
-        task,
-        tag,
-        spec,
-        result,
-        compat,
-        via: VIA_SYSCALL,
-    };
-    dispatch(&call, handle);
+    with_area(|scratch| {
+        // SAFETY: `regs` is the hook's argument, the area has eight elements.
+        unsafe { arch::arguments(regs, compat, (&raw mut (*scratch).arguments).cast()) };
+        let call = Call {
+            scratch,
+            task,
+            tag,
+            row,
+            result,
+            compat,
+            via: VIA_SYSCALL,
+        };
+        call.keep();
+        dispatch(&call, handle);
+    });
     guard::enforce(tag);
 }
 
@@ -152,21 +90,18 @@ fn dispatch(call: &Call, handle: u8) {
         HANDLE_SENDMSG => send::message(call),
         HANDLE_SENDMMSG => send::messages(call),
         HANDLE_SOCKETCALL => socketcall(call),
+        HANDLE_URING_ENTER if hooks().see != 0 => task::note_request(call.task, 0),
         _ => {}
     }
 }
 
 /// An exec that succeeded was recorded before it ran.
-#[inline(never)]
+#[inline(always)]
 fn exec_failed(call: &Call) {
-    if call.result >= 0 {
-        return;
+    if call.result < 0 {
+        let path = call.spec().path;
+        exec::exec_failed(call, call.argument(path), call.argument(path + 1));
     }
-    // SAFETY: an element of an array map.
-    let path = unsafe { (*call.spec).path };
-    let filename = call.argument(path);
-    let argv = call.argument(path + 1);
-    exec::failed(call, filename, argv);
 }
 
 /// F_DUPFD and F_DUPFD_CLOEXEC (fcntl(2)).
@@ -174,9 +109,7 @@ const DUPLICATES: [u64; 2] = [0, 1030];
 
 #[inline(always)]
 fn duplicated(call: &Call) {
-    // SAFETY: an element of an array map.
-    let marks = unsafe { (*call.spec).marks };
-    if marks & MARK_FCNTL != 0 {
+    if call.spec().marks & MARK_FCNTL != 0 {
         let command = call.argument(1);
         if command != DUPLICATES[0] && command != DUPLICATES[1] {
             return;
@@ -186,7 +119,7 @@ fn duplicated(call: &Call) {
 }
 
 /// socketcall(2): the second argument points to the real arguments, 32 bits each.
-#[inline(never)]
+#[inline(always)]
 fn socketcall(call: &Call) {
     let which = call.argument(0);
     let array = call.argument(1);

@@ -42,6 +42,8 @@ pub const HANDLE_WRITEV: u8 = 15;
 
 /// close_range(2).
 pub const HANDLE_CLOSE_RANGE: u8 = 16;
+/// io_uring_enter(2): what it submitted is over or somebody else's.
+pub const HANDLE_URING_ENTER: u8 = 17;
 
 /// No such argument.
 pub const NO_ARG: u8 = 0xff;
@@ -126,7 +128,8 @@ impl Spec {
         spare: 0,
     };
 
-    const fn handle(handle: u8) -> Self {
+    /// Of a call that takes nothing from the table but who looks at it.
+    pub const fn handle(handle: u8) -> Self {
         Self {
             handle,
             ..Self::NONE
@@ -344,6 +347,7 @@ pub const X86_64: &[(u32, Spec)] = &[
     (307, Spec::handle(HANDLE_SENDMMSG)),
     (316, RENAMEAT2),
     (322, Spec::handle(HANDLE_EXEC).at(0, 1)),
+    (426, Spec::handle(HANDLE_URING_ENTER)),
     (429, MOVE_MOUNT),
     (436, Spec::handle(HANDLE_CLOSE_RANGE)),
     (437, OPENAT2),
@@ -415,6 +419,7 @@ pub const IA32: &[(u32, Spec)] = &[
     (364, Spec::handle(HANDLE_ACCEPT)),
     (369, Spec::handle(HANDLE_SENDTO)),
     (370, Spec::handle(HANDLE_SENDMSG)),
+    (426, Spec::handle(HANDLE_URING_ENTER)),
     (429, MOVE_MOUNT),
     (436, Spec::handle(HANDLE_CLOSE_RANGE)),
     (437, OPENAT2),

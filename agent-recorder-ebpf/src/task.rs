@@ -5,7 +5,7 @@ use agent_recorder_abi::state::{SessionNumber, Tag};
 use aya_ebpf::bindings::BPF_LOCAL_STORAGE_GET_F_CREATE;
 use aya_ebpf::helpers::generated::bpf_task_storage_get;
 
-use crate::emit::{Context, Writer, add, scratch, trouble};
+use crate::emit::{Scratch, Writer, add, trouble, with_area};
 use crate::kernel::{Task, current, offset, walk};
 use crate::{descriptor, guard, maps};
 
@@ -15,22 +15,42 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 /// The task's tag; `None` for whoever is in no session, which is most of the machine.
 #[inline(always)]
 pub(crate) fn tag_of(task: Task) -> Option<Tag> {
+    // SAFETY: not null, and storage holds a Tag.
+    let tag = unsafe { *stored(task)? };
+    (tag.session != 0).then_some(tag)
+}
+
+/// The task's own tag, to change.
+#[inline(always)]
+fn stored(task: Task) -> Option<*mut Tag> {
     // SAFETY: map and task are of the types that the helper takes; no value is given, none is made.
-    let tag = unsafe {
+    let stored = unsafe {
         bpf_task_storage_get(
             maps::TAGS.as_ptr(),
             task.cast_mut().cast(),
             core::ptr::null_mut(),
             0,
         )
+    };
+    (!stored.is_null()).then_some(stored.cast())
+}
+
+/// Notes which request of io_uring the task submits; 0 for none.
+#[inline(always)]
+pub(crate) fn note_request(task: Task, request: u64) {
+    if let Some(tag) = stored(task) {
+        // SAFETY: not null, and storage holds a Tag.
+        unsafe { (*tag).request = request };
     }
-    .cast::<Tag>();
-    if tag.is_null() {
-        return None;
+}
+
+/// Notes whether the removal that the task is in is counted.
+#[inline(always)]
+pub(crate) fn note_counted(task: Task, counted: u64) {
+    if let Some(tag) = stored(task) {
+        // SAFETY: as above.
+        unsafe { (*tag).counted = counted };
     }
-    // SAFETY: not null, and storage holds a Tag.
-    let tag = unsafe { *tag };
-    (tag.session != 0).then_some(tag)
 }
 
 /// Tags a task. False when the kernel had no memory for it: then it is counted, and runs unrecorded.
@@ -88,30 +108,30 @@ pub(crate) fn created(child: Task) {
         return;
     };
     if child_group == parent_group {
-        set_tag(child, tag);
+        set_tag(child, Tag::new(tag.session, tag.image));
         return;
     }
     // SAFETY: `child` is typed; it leads its own group.
     let start: u64 = unsafe { walk(child, offset!(task_start)) };
-    if !set_tag(
-        child,
-        Tag {
-            session: tag.session,
-            image: start,
-        },
-    ) {
+    if !set_tag(child, Tag::new(tag.session, start)) {
         return;
     }
-    descriptor::inherited(parent, child, tag);
-    emit_fork(parent, child, tag, child_group, start);
+    with_area(|scratch| {
+        descriptor::inherited(scratch, parent, child, tag);
+        emit_fork(scratch, parent, child, tag, child_group, start);
+    });
     guard::enforce(tag);
 }
 
 #[inline(always)]
-fn emit_fork(parent: Task, child: Task, tag: Tag, child_pid: u32, start: u64) {
-    let Some(scratch) = scratch(Context::Process) else {
-        return;
-    };
+fn emit_fork(
+    scratch: *mut Scratch,
+    parent: Task,
+    child: Task,
+    tag: Tag,
+    child_pid: u32,
+    start: u64,
+) {
     let writer = Writer::begin::<ForkBody>(scratch);
     writer.header(Kind::Fork, tag, parent);
     // SAFETY: `child` is typed; `begin` left room for the body.
@@ -154,13 +174,12 @@ pub(crate) fn exiting(task: Task) {
     if live != 0 {
         return;
     }
-    descriptor::closed_by_exit(task, tag);
-    let Some(scratch) = scratch(Context::Process) else {
-        return;
-    };
-    let writer = Writer::begin::<ExitBody>(scratch);
-    writer.header(Kind::Exit, tag, task);
-    // SAFETY: `begin` left room for it.
-    unsafe { *writer.body::<ExitBody>() = ExitBody { status, spare: 0 } };
-    writer.submit(Kind::Exit, false);
+    with_area(|scratch| {
+        descriptor::closed_by_exit(scratch, task, tag);
+        let writer = Writer::begin::<ExitBody>(scratch);
+        writer.header(Kind::Exit, tag, task);
+        // SAFETY: `begin` left room for it.
+        unsafe { *writer.body::<ExitBody>() = ExitBody { status, spare: 0 } };
+        writer.submit(Kind::Exit, false);
+    });
 }

@@ -10,10 +10,10 @@ use agent_recorder_abi::offsets::ABSENT;
 use agent_recorder_abi::state::Tag;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 
-use crate::emit::{Context, Scratch, Writer, scratch, trouble};
+use crate::call::{Call, NO_ROW, global};
+use crate::emit::{Scratch, Writer, trouble, with_area};
 use crate::file::{self, Location};
-use crate::kernel::{Task, current, file_of, offset, read};
-use crate::syscall::Call;
+use crate::kernel::{Task, current, file_of, hooks, offset, read};
 use crate::{descriptor, guard, maps, net, path, socket, task};
 
 /// `enum io_uring_op` (include/uapi/linux/io_uring.h): part of the ABI.
@@ -107,16 +107,26 @@ pub(crate) fn submitted(address: u64) {
     let Some(tag) = task::tag_of(task) else {
         return;
     };
-    let Some(scratch) = scratch(Context::Process) else {
-        return;
-    };
-    begin(scratch, task, &tag, &request);
+    with_area(|scratch| {
+        // A global function takes no pointers: through the area it is a number.
+        // SAFETY: a field of a map value.
+        let request = unsafe {
+            core::ptr::write_volatile(&raw mut (*scratch).end, address);
+            Request {
+                address: core::ptr::read_volatile(&raw const (*scratch).end),
+                ..request
+            }
+        };
+        begin(scratch, task, tag, request);
+    });
+    if hooks().see != 0 {
+        task::note_request(task, address);
+    }
     guard::enforce(tag);
 }
 
-#[inline(never)]
-fn begin(scratch: *mut Scratch, task: Task, tag: &Tag, request: &Request) {
-    let (tag, request) = (*tag, *request);
+#[inline(always)]
+fn begin(scratch: *mut Scratch, task: Task, tag: Tag, request: Request) {
     // One CPU submits one request at a time: time and CPU name it.
     // SAFETY: the helpers take nothing.
     let token =
@@ -125,7 +135,7 @@ fn begin(scratch: *mut Scratch, task: Task, tag: &Tag, request: &Request) {
         scratch,
         task,
         tag,
-        spec: core::ptr::null(),
+        row: NO_ROW,
         result: 0,
         compat: false,
         via: VIA_URING,
@@ -144,199 +154,201 @@ fn begin(scratch: *mut Scratch, task: Task, tag: &Tag, request: &Request) {
         | opcode::FTRUNCATE => true,
         _ => return,
     };
-    remember(&call, &request, token);
+    call.keep();
+    remember(&call, request.address, request.opcode, token);
     if is_file {
-        announce(&call, &request, token);
+        announce(&call, request.address, request.opcode, token);
     }
 }
 
-/// Keeps what the completion will need. The value is put together in the scratch area: it is too large for the stack.
-#[inline(never)]
-fn remember(call: &Call, request: &Request, token: u64) {
-    let request = *request;
-    // SAFETY: a field of a map value.
-    let kept = unsafe { &raw mut (*call.scratch).request };
-    net::clear(call.peer());
-    if request.opcode == opcode::CONNECT {
-        let address = request.field(offset!(io_connect_addr));
-        let length = request.field::<u32>(offset!(io_connect_len));
-        net::user_address(address, u64::from(length), call.peer());
-    }
-    let fd = if request.opcode == opcode::CLOSE {
-        request.field::<i32>(offset!(io_close_fd))
-    } else {
-        read(request.address, offset!(kiocb_fd))
-    };
-    // SAFETY: as above.
-    unsafe {
-        (*kept).token = token;
-        (*kept).opcode = request.opcode;
-        (*kept).fd = fd;
-        (*kept).file = request.file(call.task);
-        (*kept).flags = match request.opcode {
-            opcode::OPENAT | opcode::OPENAT2 => request.open_flags(),
-            opcode::UNLINKAT => u64::from(request.field::<u32>(offset!(io_unlink_flags))),
-            _ => 0,
+global! {
+    /// Keeps what the completion will need. The value is put together in the scratch area: it is too large for the stack.
+    fn remember(call: &Call, address: u64, opcode: u32, token: u64) {
+        let request = Request { address, opcode };
+        // SAFETY: a field of a map value.
+        let kept = unsafe { &raw mut (*call.scratch).request };
+        net::clear(call.peer());
+        if request.opcode == opcode::CONNECT {
+            let address = request.field(offset!(io_connect_addr));
+            let length = request.field::<u32>(offset!(io_connect_len));
+            net::user_address(call, net::PEER, address, u64::from(length));
+        }
+        let fd = if request.opcode == opcode::CLOSE {
+            request.field::<i32>(offset!(io_close_fd))
+        } else {
+            read(request.address, offset!(kiocb_fd))
         };
-        (*kept).address = *call.peer();
-        if maps::URING.insert(&request.address, &*kept, 0).is_err() {
-            trouble(Trouble::UringMapFull);
+        // SAFETY: as above.
+        unsafe {
+            (*kept).token = token;
+            (*kept).opcode = request.opcode;
+            (*kept).fd = fd;
+            (*kept).file = request.file(call.task);
+            (*kept).flags = match request.opcode {
+                opcode::OPENAT | opcode::OPENAT2 => request.open_flags(),
+                opcode::UNLINKAT => u64::from(request.field::<u32>(offset!(io_unlink_flags))),
+                _ => 0,
+            };
+            (*kept).counted = 0;
+            (*kept).address = *call.peer();
+            if maps::URING.insert(&request.address, &*kept, 0).is_err() {
+                trouble(Trouble::UringMapFull);
+            }
         }
     }
 }
 
-/// What a file request asks for, before it runs.
-#[inline(never)]
-fn announce(call: &Call, request: &Request, token: u64) {
-    let request = *request;
-    let mut writer = Writer::begin::<FileBody>(call.scratch);
-    let body = writer.body::<FileBody>();
-    let mut asked = FileBody {
-        via: VIA_URING,
-        marks: FILE_PENDING,
-        token,
-        ..FileBody::default()
-    };
-    let mut second = Location::default();
-    let mut extra_len = 0;
-    let first = match request.opcode {
-        opcode::UNLINKAT => {
-            asked.flags = u64::from(request.field::<u32>(offset!(io_unlink_flags)));
-            let is_rmdir = asked.flags as u32 & AT_REMOVEDIR != 0;
-            asked.op = if is_rmdir { Op::Rmdir } else { Op::Delete } as u8;
-            location(
-                &mut writer,
-                call,
-                request.field(offset!(io_unlink_dfd)),
-                request.name(offset!(io_unlink_name)),
-            )
-        }
-        opcode::RENAMEAT => {
-            asked.op = Op::Rename as u8;
-            asked.flags = u64::from(request.field::<u32>(offset!(io_rename_flags)));
-            let first = location(
-                &mut writer,
-                call,
-                request.field(offset!(io_rename_old_dfd)),
-                request.name(offset!(io_rename_old)),
-            );
-            second = location(
-                &mut writer,
-                call,
-                request.field(offset!(io_rename_new_dfd)),
-                request.name(offset!(io_rename_new)),
-            );
-            first
-        }
-        opcode::LINKAT => {
-            asked.op = Op::Link as u8;
-            asked.flags = u64::from(request.field::<u32>(offset!(io_link_flags)));
-            let first = location(
-                &mut writer,
-                call,
-                request.field(offset!(io_link_old_dfd)),
-                request.name(offset!(io_link_old)),
-            );
-            second = location(
-                &mut writer,
-                call,
-                request.field(offset!(io_link_new_dfd)),
-                request.name(offset!(io_link_new)),
-            );
-            first
-        }
-        opcode::SYMLINKAT => {
-            asked.op = Op::Symlink as u8;
-            let first = location(
-                &mut writer,
-                call,
-                request.field(offset!(io_link_new_dfd)),
-                request.name(offset!(io_link_new)),
-            );
-            extra_len = writer
-                .kernel_string::<USER_PATH_BYTES>(request.name(offset!(io_link_old)))
-                .unwrap_or(0);
-            first
-        }
-        opcode::MKDIRAT => {
-            asked.op = Op::Mkdir as u8;
-            asked.mode = u32::from(request.field::<u16>(offset!(io_mkdir_mode)));
-            location(
-                &mut writer,
-                call,
-                request.field(offset!(io_mkdir_dfd)),
-                request.name(offset!(io_mkdir_name)),
-            )
-        }
-        opcode::OPENAT | opcode::OPENAT2 => {
-            asked.op = Op::Open as u8;
-            asked.flags = request.open_flags();
-            asked.mode = request.field::<u64>(offset!(io_open_mode)) as u32;
-            location(
-                &mut writer,
-                call,
-                request.field(offset!(io_open_dfd)),
-                request.name(offset!(io_open_name)),
-            )
-        }
-        opcode::FTRUNCATE => {
-            asked.op = Op::Truncate as u8;
-            asked.length = request.field(offset!(io_ftrunc_len));
-            own_file(&mut writer, call, request)
-        }
-        _ => {
-            asked.op = Op::Xattr as u8;
-            let first = if request.opcode == opcode::SETXATTR {
+global! {
+    /// What a file request asks for, before it runs.
+    fn announce(call: &Call, address: u64, opcode: u32, token: u64) {
+        let request = Request { address, opcode };
+        let mut writer = Writer::begin::<FileBody>(call.scratch);
+        let body = writer.body::<FileBody>();
+        let mut asked = FileBody {
+            via: VIA_URING,
+            marks: FILE_PENDING,
+            token,
+            ..FileBody::default()
+        };
+        let mut second = Location::default();
+        let mut extra_len = 0;
+        let first = match request.opcode {
+            opcode::UNLINKAT => {
+                asked.flags = u64::from(request.field::<u32>(offset!(io_unlink_flags)));
+                let is_rmdir = asked.flags as u32 & AT_REMOVEDIR != 0;
+                asked.op = if is_rmdir { Op::Rmdir } else { Op::Delete } as u8;
                 location(
                     &mut writer,
                     call,
-                    AT_FDCWD,
-                    request.name(offset!(io_xattr_name)),
+                    request.field(offset!(io_unlink_dfd)),
+                    request.name(offset!(io_unlink_name)),
                 )
-            } else {
+            }
+            opcode::RENAMEAT => {
+                asked.op = Op::Rename as u8;
+                asked.flags = u64::from(request.field::<u32>(offset!(io_rename_flags)));
+                let first = location(
+                    &mut writer,
+                    call,
+                    request.field(offset!(io_rename_old_dfd)),
+                    request.name(offset!(io_rename_old)),
+                );
+                second = location(
+                    &mut writer,
+                    call,
+                    request.field(offset!(io_rename_new_dfd)),
+                    request.name(offset!(io_rename_new)),
+                );
+                first
+            }
+            opcode::LINKAT => {
+                asked.op = Op::Link as u8;
+                asked.flags = u64::from(request.field::<u32>(offset!(io_link_flags)));
+                let first = location(
+                    &mut writer,
+                    call,
+                    request.field(offset!(io_link_old_dfd)),
+                    request.name(offset!(io_link_old)),
+                );
+                second = location(
+                    &mut writer,
+                    call,
+                    request.field(offset!(io_link_new_dfd)),
+                    request.name(offset!(io_link_new)),
+                );
+                first
+            }
+            opcode::SYMLINKAT => {
+                asked.op = Op::Symlink as u8;
+                let first = location(
+                    &mut writer,
+                    call,
+                    request.field(offset!(io_link_new_dfd)),
+                    request.name(offset!(io_link_new)),
+                );
+                extra_len = writer
+                    .kernel_string::<USER_PATH_BYTES>(request.name(offset!(io_link_old)))
+                    .unwrap_or(0);
+                first
+            }
+            opcode::MKDIRAT => {
+                asked.op = Op::Mkdir as u8;
+                asked.mode = u32::from(request.field::<u16>(offset!(io_mkdir_mode)));
+                location(
+                    &mut writer,
+                    call,
+                    request.field(offset!(io_mkdir_dfd)),
+                    request.name(offset!(io_mkdir_name)),
+                )
+            }
+            opcode::OPENAT | opcode::OPENAT2 => {
+                asked.op = Op::Open as u8;
+                asked.flags = request.open_flags();
+                asked.mode = request.field::<u64>(offset!(io_open_mode)) as u32;
+                location(
+                    &mut writer,
+                    call,
+                    request.field(offset!(io_open_dfd)),
+                    request.name(offset!(io_open_name)),
+                )
+            }
+            opcode::FTRUNCATE => {
+                asked.op = Op::Truncate as u8;
+                asked.length = request.field(offset!(io_ftrunc_len));
                 own_file(&mut writer, call, request)
-            };
-            let name = request.field(offset!(io_xattr_kname));
-            extra_len = writer.kernel_string::<XATTR_NAME_BYTES>(name).unwrap_or(0);
-            first
+            }
+            _ => {
+                asked.op = Op::Xattr as u8;
+                let first = if request.opcode == opcode::SETXATTR {
+                    location(
+                        &mut writer,
+                        call,
+                        AT_FDCWD,
+                        request.name(offset!(io_xattr_name)),
+                    )
+                } else {
+                    own_file(&mut writer, call, request)
+                };
+                let name = request.field(offset!(io_xattr_kname));
+                extra_len = writer.kernel_string::<XATTR_NAME_BYTES>(name).unwrap_or(0);
+                first
+            }
+        };
+        asked.marks |= first.marks | second.marks;
+        asked.base_len = first.base_len;
+        asked.path_len = first.path_len;
+        asked.omitted = first.omitted;
+        asked.base2_len = second.base_len;
+        asked.path2_len = second.path_len;
+        asked.extra_len = extra_len;
+        let skips = read::<u64>(request.address, offset!(kiocb_flags)) & SKIPS_COMPLETION != 0;
+        if skips {
+            // No completion will come when it succeeds: what was asked for is what is known.
+            asked.marks &= !FILE_PENDING;
         }
-    };
-    asked.marks |= first.marks | second.marks;
-    asked.base_len = first.base_len;
-    asked.path_len = first.path_len;
-    asked.omitted = first.omitted;
-    asked.base2_len = second.base_len;
-    asked.path2_len = second.path_len;
-    asked.extra_len = extra_len;
-    let skips = read::<u64>(request.address, offset!(kiocb_flags)) & SKIPS_COMPLETION != 0;
-    if skips {
-        // No completion will come when it succeeds: what was asked for is what is known.
-        asked.marks &= !FILE_PENDING;
+        let op = asked.op;
+        // SAFETY: `begin` left room for it.
+        unsafe { *body = asked };
+        file::send_operation(call, writer.position(), u32::from(op), u32::from(skips));
     }
-    let op = asked.op;
-    // SAFETY: `begin` left room for it.
-    unsafe { *body = asked };
-    file::finish(writer, call.task, call.tag, op, skips);
 }
 
-#[inline(never)]
-fn location_at(call: &Call, at: u64, dirfd: i32, name: u64) -> u64 {
-    let mut writer = Writer::resume(call.scratch, at);
-    let location = file::append_location(&mut writer, call.task, dirfd, read(name, 0), |writer| {
-        writer.kernel_string::<USER_PATH_BYTES>(name)
-    });
-    // SAFETY: a field of a map value.
-    unsafe { (*call.scratch).location = location };
-    writer.position()
+global! {
+    /// The kernel's own copy of a path. In `scratch.location` afterwards.
+    fn locate_name(call: &Call, at: u64, dirfd: i32, name: u64) {
+        let mut writer = Writer::resume(call.scratch, at);
+        let location =
+            file::append_location(&mut writer, call.task, dirfd, read(name, 0), |writer| {
+                writer.kernel_string::<USER_PATH_BYTES>(name)
+            });
+        call.leave(location, writer.position());
+    }
 }
 
-/// One location with the kernel's own copy of the name. A function of its own for the verifier.
 #[inline(always)]
 fn location(writer: &mut Writer, call: &Call, dirfd: i32, name: u64) -> Location {
-    let end = location_at(call, writer.position(), dirfd, name);
-    writer.move_to(end);
-    // SAFETY: a field of a map value.
-    unsafe { (*call.scratch).location }
+    locate_name(call, writer.position(), dirfd, name);
+    call.take_location(writer)
 }
 
 #[inline(always)]
@@ -359,96 +371,97 @@ pub(crate) fn completed(address: u64, result: i32) {
     let Some(kept) = maps::URING.get_ptr(&address) else {
         return;
     };
-    let Some(scratch) = scratch(Context::Process) else {
-        return;
-    };
-    // SAFETY: both are map values, checked not null.
-    unsafe {
-        (*scratch).request = *kept;
-        (*scratch).peer = (*kept).address;
-    }
-    let _ = maps::URING.remove(&address);
-    let call = Call {
-        scratch,
-        task,
-        tag,
-        spec: core::ptr::null(),
-        result: i64::from(result),
-        compat: false,
-        via: VIA_URING,
-    };
-    finish(&call);
+    with_area(|scratch| {
+        // SAFETY: both are map values, checked not null.
+        unsafe {
+            (*scratch).request = *kept;
+            (*scratch).peer = (*kept).address;
+        }
+        let _ = maps::URING.remove(&address);
+        let call = Call {
+            scratch,
+            task,
+            tag,
+            row: NO_ROW,
+            result: i64::from(result),
+            compat: false,
+            via: VIA_URING,
+        };
+        call.keep();
+        finish(&call);
+    });
     guard::enforce(tag);
 }
 
-#[inline(never)]
-fn finish(call: &Call) {
-    // SAFETY: fields of a map value, and `arguments` has eight elements.
-    let (opcode, token, fd, file, flags) = unsafe {
-        let kept = &raw const (*call.scratch).request;
-        let fd = u64::from((*kept).fd as u32);
-        (&raw mut (*call.scratch).arguments).cast::<u64>().write(fd);
-        (
-            (*kept).opcode,
-            (*kept).token,
-            fd,
-            (*kept).file,
-            (*kept).flags,
-        )
-    };
-    match opcode {
-        opcode::ACCEPT => net::accepted(call),
-        opcode::CLOSE => descriptor::closed(call),
-        opcode::CONNECT | opcode::BIND | opcode::LISTEN => finish_socket(call, opcode, fd, file),
-        opcode::OPENAT | opcode::OPENAT2 if call.result >= 0 => {
-            file::opened_descriptor(call, flags, 0, token);
-        }
-        _ => finish_file(call, opcode, token),
-    }
-}
-
-#[inline(never)]
-fn finish_socket(call: &Call, opcode: u32, fd: u64, file: u64) {
-    let Some(open) = socket::of_file(file) else {
-        return;
-    };
-    if !net::is_recorded(open.family) {
-        return;
-    }
-    if opcode == opcode::CONNECT {
-        net::outcome(call, fd, &open);
-        return;
-    }
-    net::kernel_address(&open, false, call.local());
-    let op = if opcode == opcode::BIND {
-        NetOp::Bind
-    } else {
-        NetOp::Listen
-    };
-    net::announce(call, fd, &open, op);
-}
-
-#[inline(never)]
-fn finish_file(call: &Call, opcode: u32, token: u64) {
-    let writer = Writer::begin::<FileBody>(call.scratch);
-    // What was removed is known from the announcement; user space tells directory from file there.
-    let body = FileBody {
-        via: VIA_URING,
-        error: call.error(),
-        token,
-        ..FileBody::default()
-    };
-    file::send_result(writer, call, body);
-    if opcode == opcode::UNLINKAT && call.result >= 0 {
-        // SAFETY: fields of a map value; the helper takes nothing.
-        let (is_rmdir, now) = unsafe {
+global! {
+    fn finish(call: &Call) {
+        // SAFETY: fields of a map value, and `arguments` has eight elements.
+        let (opcode, token, fd, file, flags) = unsafe {
+            let kept = &raw const (*call.scratch).request;
+            let fd = u64::from((*kept).fd as u32);
+            (&raw mut (*call.scratch).arguments).cast::<u64>().write(fd);
             (
-                (*call.scratch).request.flags as u32 & AT_REMOVEDIR != 0,
-                bpf_ktime_get_boot_ns(),
+                (*kept).opcode,
+                (*kept).token,
+                fd,
+                (*kept).file,
+                (*kept).flags,
             )
         };
-        if !is_rmdir {
-            guard::destroyed(call.task, call.tag, now);
+        match opcode {
+            opcode::ACCEPT => net::accepted(call),
+            opcode::CLOSE => descriptor::closed(call),
+            opcode::CONNECT | opcode::BIND | opcode::LISTEN => finish_socket(call, opcode, fd, file),
+            opcode::OPENAT | opcode::OPENAT2 if call.result >= 0 => {
+                file::opened_descriptor(call, flags, 0, token);
+            }
+            _ => finish_file(call, opcode, token),
+        }
+    }
+}
+
+global! {
+    fn finish_socket(call: &Call, opcode: u32, fd: u64, file: u64) {
+        let Some(open) = socket::of_file(file) else {
+            return;
+        };
+        if !net::is_recorded(open.family) {
+            return;
+        }
+        call.is_about(open);
+        if opcode == opcode::CONNECT {
+            net::outcome(call, fd, &open);
+            return;
+        }
+        net::kernel_address(call, net::LOCAL);
+        let op = if opcode == opcode::BIND {
+            NetOp::Bind
+        } else {
+            NetOp::Listen
+        };
+        net::announce(call, fd, op);
+    }
+}
+
+global! {
+    fn finish_file(call: &Call, opcode: u32, token: u64) {
+        let writer = Writer::begin::<FileBody>(call.scratch);
+        // What was removed is known from the announcement; user space tells directory from file there.
+        let body = FileBody {
+            via: VIA_URING,
+            error: call.error(),
+            token,
+            ..FileBody::default()
+        };
+        file::send_result(writer, call, body);
+        if opcode == opcode::UNLINKAT && call.result >= 0 {
+            // SAFETY: a field of a map value.
+            if unsafe { (*call.scratch).request.flags } as u32 & AT_REMOVEDIR == 0 {
+                guard::destroyed(call.tag);
+            }
+        // SAFETY: as above.
+        } else if unsafe { (*call.scratch).request.counted } != 0 {
+            guard::failed(call.tag);
         }
     }
 }

@@ -79,14 +79,22 @@ fn a_kernel_without_btf_is_named_as_such() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_profile_that_cannot_be_had_is_bad_input() -> anyhow::Result<()> {
+fn a_profile_that_the_kernel_refuses_is_not_replaced_by_another() -> anyhow::Result<()> {
     let recorder = Recorder::new()?;
-    let output = recorder
-        .command("run")?
-        .args(["--profile", "lsm", "--", "true"])
-        .output()?;
-    let said = complaint(&output, 2)?;
-    assert!(said.contains("--profile"), "{said}");
+    for profile in ["lsm", "fentry"] {
+        let output = recorder
+            .command("run")?
+            .args(["--profile", profile, "--", "true"])
+            .output()?;
+        if output.status.success() {
+            let records = recorder.replay()?;
+            let used = records.iter().find_map(|record| record.get("sessionStart"));
+            assert_eq!(used.map(|start| &start["profile"]), Some(&profile.into()));
+        } else {
+            let said = complaint(&output, 1)?;
+            assert!(said.contains(&format!("profile {profile}")), "{said}");
+        }
+    }
     Ok(())
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn everything() -> Result<()> {
         Toolchain::ready,
     )?;
     steps.run("what the tests run (for test, bench)", for_tests)?;
-    steps.run("what guests need (for vm, test)", for_guests)?;
+    steps.run("what guests need (for vm)", for_guests)?;
     say("everything is there");
     Ok(())
 }

@@ -12,7 +12,6 @@ use crate::leftovers::Snapshot;
 use crate::setup;
 use crate::step::{self, Steps, say};
 use crate::toolchain::Toolchain;
-use crate::vm;
 use crate::workspace;
 
 /// Runs all phases and prints their table.
@@ -21,7 +20,7 @@ use crate::workspace;
 ///
 /// What the tests need cannot be installed or does not compile.
 pub(crate) fn command(filter: Option<&str>) -> Result<ExitCode> {
-    let mut steps = Steps::new(if filter.is_some() { 8 } else { 11 });
+    let mut steps = Steps::new(if filter.is_some() { 8 } else { 10 });
     let run = phases(&mut steps, filter);
     say("phases");
     eprintln!("{}", steps.table());
@@ -71,9 +70,6 @@ fn phases(steps: &mut Steps, filter: Option<&str>) -> Result<()> {
     steps.check("end-to-end tests, as root", || {
         cargo_test(&["--test", "*"], filter, true)
     });
-    if filter.is_empty() {
-        steps.check("other kernels", vm::all_kernels);
-    }
     steps.check("nothing left behind", || before.expect_nothing_new());
     Ok(())
 }

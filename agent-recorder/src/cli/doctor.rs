@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::setup::Setting;
 use super::{Common, Error};
-use crate::kernel::{CAPABILITIES, Facts, Kernel};
+use crate::kernel::{self, CAPABILITIES, Facts, Kernel, Profile};
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -78,20 +78,24 @@ impl Check {
 struct Report {
     kernel: String,
     /// The profile that `auto` comes to; absent where nothing can be recorded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    profile: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
+    profile: Option<Profile>,
     checks: Vec<Check>,
 }
 
 /// 0 when recording works, 1 when it does not.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let facts = Facts::gather();
-    let programs = try_programs(&Setting::load(common)?);
-    let works = programs.state == State::Ok;
+    let tried = Setting::load(common)?.recorder().kernel;
+    let tried = Kernel::load(&tried).and_then(|(mut kernel, _rings)| {
+        kernel.attach()?;
+        Ok(kernel)
+    });
+    let works = tried.is_ok();
     let report = Report {
         kernel: facts.release.clone(),
-        profile: works.then_some("tracepoint"),
-        checks: checks(&facts, programs),
+        profile: tried.as_ref().ok().map(Kernel::profile),
+        checks: checks(&facts, &tried),
     };
     match args.format {
         Format::Text => print!("{report}"),
@@ -104,18 +108,71 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     })
 }
 
-fn try_programs(setting: &Setting) -> Check {
-    let tried =
-        Kernel::load(&setting.recorder().kernel).and_then(|(mut kernel, _rings)| kernel.attach());
+fn as_text<S: serde::Serializer>(profile: &Option<Profile>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&profile.as_ref().map_or(String::new(), ToString::to_string))
+}
+
+fn programs(tried: &Result<Kernel, kernel::Error>) -> Check {
     let name = "kernel programs";
     match tried {
-        Ok(()) => Check::new(name, State::Ok, "all load and attach", ""),
+        Ok(kernel) if kernel.absent().is_empty() => {
+            Check::new(name, State::Ok, "all load and attach", "")
+        }
+        Ok(kernel) => Check::new(
+            name,
+            State::Missing,
+            format!("this kernel has no hook for {}", kernel.absent().join(", ")),
+            "what they count is not recorded; a kernel from 6.3 has the hooks",
+        ),
         Err(error) => Check::new(
             name,
             State::Missing,
             // A verifier's log has thousands of lines; its last ones say why.
             last_lines(&error.to_string()),
             "put right what is missing below; if nothing is, report this output",
+        ),
+    }
+}
+
+/// Why the more wanted profiles are not in use.
+fn passed_over(tried: &Result<Kernel, kernel::Error>) -> Vec<Check> {
+    let Ok(kernel) = tried else {
+        return Vec::new();
+    };
+    kernel
+        .passed_over()
+        .iter()
+        .map(|(profile, why)| {
+            let (name, gain) = match profile {
+                Profile::Lsm => (
+                    "profile lsm",
+                    "with it the guard refuses what goes over its limit, and paths are the kernel's own: allow BPF LSM programs, see below",
+                ),
+                _ => (
+                    "profile fentry",
+                    "with it paths are the kernel's own: allow programs on trampolines, see below",
+                ),
+            };
+            Check::new(name, State::Missing, last_lines(&why.to_string()), gain)
+        })
+        .collect()
+}
+
+/// Whether the guard refuses, or kills afterwards.
+fn refusing(tried: &Result<Kernel, kernel::Error>) -> Check {
+    let name = "refusing";
+    match tried {
+        Ok(kernel) if kernel.profile().refuses() => Check::new(
+            name,
+            State::Ok,
+            "the operation over the guard's limit is refused, and its session ended",
+            "",
+        ),
+        _ => Check::new(
+            name,
+            State::Missing,
+            "the guard ends a session at the exit of the call that meets its limit, but refuses none",
+            "it takes the profile lsm",
         ),
     }
 }
@@ -128,21 +185,18 @@ fn last_lines(text: &str) -> String {
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join(" / ")
 }
 
-fn checks(facts: &Facts, programs: Check) -> Vec<Check> {
-    vec![
-        programs,
+fn checks(facts: &Facts, tried: &Result<Kernel, kernel::Error>) -> Vec<Check> {
+    let mut checks = vec![programs(tried)];
+    checks.extend(passed_over(tried));
+    checks.extend([
         btf(facts),
         capabilities(facts),
         lockdown(facts),
         lsm(facts),
         fentry(facts),
-        Check::new(
-            "refusing",
-            State::Missing,
-            "this version has the tracepoint profile only: it records, and kills at the exit of a call, but refuses none",
-            "the guard stops a session at its limit all the same",
-        ),
-    ]
+        refusing(tried),
+    ]);
+    checks
 }
 
 fn btf(facts: &Facts) -> Check {
@@ -187,10 +241,10 @@ fn lockdown(facts: &Facts) -> Check {
     }
 }
 
-/// Whether a later version could decide in BPF LSM programs here.
+/// Whether BPF LSM programs can decide here.
 fn lsm(facts: &Facts) -> Check {
     let name = "BPF LSM";
-    let gain = "an operation could be refused before it happens";
+    let gain = "an operation can be refused before it happens";
     if facts.option("BPF_LSM") == Some("") {
         return Check::new(
             name,
@@ -228,7 +282,7 @@ fn fentry(facts: &Facts) -> Check {
         );
     }
     match facts.option("DYNAMIC_FTRACE_WITH_DIRECT_CALLS") {
-        Some("y") => Check::new(name, State::Ok, "built in; not tried", ""),
+        Some("y") => Check::new(name, State::Ok, "built in", ""),
         Some(_) => Check::new(
             name,
             State::Missing,

@@ -68,11 +68,6 @@ impl Setting {
         if let Some(profile) = common.profile {
             config.recorder.profile = profile;
         }
-        if let Profile::Lsm | Profile::Fentry = config.recorder.profile {
-            return Err(Error::Usage(
-                "the profiles lsm and fentry are not in this version: use --profile tracepoint or auto".to_owned(),
-            ));
-        }
         let rules = RuleSet::from_config(&config)?;
         Ok(Self { config, rules })
     }
@@ -133,6 +128,12 @@ impl Setting {
         let window = u64::try_from(guard.window.as_nanos()).unwrap_or(u64::MAX);
         recorder::Setup {
             kernel: kernel::Options {
+                profiles: match self.config.recorder.profile {
+                    Profile::Auto => kernel::Profile::ALL.to_vec(),
+                    Profile::Lsm => vec![kernel::Profile::Lsm],
+                    Profile::Fentry => vec![kernel::Profile::Fentry],
+                    Profile::Tracepoint => vec![kernel::Profile::Tracepoint],
+                },
                 priority_ring_bytes: self.config.kernel.priority_ring_bytes,
                 bulk_ring_bytes: self.config.kernel.bulk_ring_bytes,
                 guard: GuardConfig {

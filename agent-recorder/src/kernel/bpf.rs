@@ -1,4 +1,5 @@
-//! The few bpf(2) commands that aya 0.14 has no call for: task storage, by pidfd.
+//! The few bpf(2) commands that aya 0.14 has no call for: task storage by
+//! pidfd, and how often a program was skipped.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -74,5 +75,45 @@ pub(super) fn clear_task_tag(map: BorrowedFd<'_>, task: BorrowedFd<'_>) -> io::R
     match element(DELETE, map, task, std::ptr::null_mut()) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         result => result,
+    }
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD`.
+const INFO: libc::c_long = 15;
+
+/// `union bpf_attr` for it.
+#[repr(C)]
+struct InfoAttributes {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+/// `struct bpf_prog_info` up to `recursion_misses` (5.12), in 64-bit words.
+const INFO_WORDS: usize = 27;
+const RECURSION_MISSES: usize = 26;
+
+/// How often the kernel skipped a program because it was under way on that CPU
+/// already, in a task that was preempted in it. 0 from kernels that do not count.
+pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut info = [0u64; INFO_WORDS];
+    let mut attributes = InfoAttributes {
+        fd: program.as_raw_fd().cast_unsigned(),
+        length: size_of_val(&info) as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    // SAFETY: the attributes live through the call, and `info` has the length that they say.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            INFO,
+            &raw mut attributes,
+            size_of::<InfoAttributes>(),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(info[RECURSION_MISSES])
     }
 }

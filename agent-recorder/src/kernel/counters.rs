@@ -11,6 +11,10 @@ pub struct Counters {
     pub lost: [u64; KINDS],
     /// What could not be done, by [`Trouble`].
     pub troubles: [u64; TROUBLES],
+    /// How often the kernel skipped a program that another task was preempted
+    /// in: acts of sessions, or of anybody else. Only where tracepoints can be
+    /// preempted (Linux 7) is that more than 0.
+    pub skipped: u64,
 }
 
 impl Counters {

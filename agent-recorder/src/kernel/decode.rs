@@ -47,6 +47,8 @@ pub enum Body<'a> {
     File(FileEvent<'a>),
     /// The result of an announced one.
     Uring(FileEvent<'a>),
+    /// What a security hook saw of one whose result comes later.
+    Object(FileEvent<'a>),
     /// A socket operation.
     Network(NetworkEvent),
     /// A question.
@@ -106,6 +108,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Error> {
         Kind::Guard => Body::Guard(input.value("body")?),
         Kind::Delete | Kind::File | Kind::Open => Body::File(file(&mut input)?),
         Kind::Uring => Body::Uring(file(&mut input)?),
+        Kind::Victim | Kind::Object => Body::Object(file(&mut input)?),
         Kind::Network => {
             let body: NetBody = input.value("body")?;
             let local = input.address(body.local_len)?;

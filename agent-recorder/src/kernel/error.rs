@@ -54,6 +54,22 @@ pub enum Error {
         /// The kernel's or aya's words.
         message: String,
     },
+    /// EPERM for programs of one profile.
+    #[error(
+        "the kernel refuses programs of the profile {profile}: they take root, and a kernel that is not locked down and was built with them; `agent-recorder doctor` says which"
+    )]
+    ProfileRefused {
+        /// Which.
+        profile: super::Profile,
+    },
+    /// They load and attach, and are never called.
+    #[error(
+        "the kernel takes the programs of the profile {profile} and never calls them: bpf is not among its active security modules (lsm=)"
+    )]
+    NeverCalled {
+        /// Which.
+        profile: super::Profile,
+    },
     /// A map is not as this binary knows it.
     #[error("cannot use the kernel map `{map}`: {message}")]
     Map {
@@ -86,4 +102,62 @@ pub enum Error {
         /// Bytes of the event.
         length: usize,
     },
+}
+
+pub(super) fn missing(name: &'static str) -> Error {
+    Error::Map {
+        map: name,
+        message: "the object lacks it".to_owned(),
+    }
+}
+
+pub(super) fn map_error(map: &'static str, error: &dyn std::error::Error) -> Error {
+    Error::Map {
+        map,
+        message: chain(error),
+    }
+}
+
+pub(super) fn program_error(
+    what: &'static str,
+    program: &'static str,
+    error: &dyn std::error::Error,
+) -> Error {
+    Error::Program {
+        what,
+        program,
+        message: chain(error),
+    }
+}
+
+/// EPERM anywhere among the causes: the remedy is a right, not another kernel.
+pub(super) fn refused(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let system = error.downcast_ref::<std::io::Error>();
+        if system.and_then(std::io::Error::raw_os_error) == Some(libc::EPERM) {
+            return Some(Error::NoPermission);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// An error and its causes on one line; a verifier's log keeps its last lines only.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    const KEPT: usize = 2000;
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    let from = text.len().saturating_sub(KEPT);
+    let from = (from..=text.len())
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(0);
+    text[from..].to_owned()
 }

@@ -1,17 +1,20 @@
-//! Loads, configures and attaches the kernel programs of the tracepoint
-//! profile, and holds them: dropping [`Kernel`] takes them out again.
+//! Loads and configures the kernel programs and their maps, and holds them:
+//! dropping [`Kernel`] takes them out again.
+//!
+//! Not here: which programs make a profile, and whether it works (`hooks`).
 
 use std::path::Path;
 
 use agent_recorder_abi::event::{KINDS, TROUBLES};
-use agent_recorder_abi::limits::{MAX_LIMIT, SYSCALL_NUMBERS};
+use agent_recorder_abi::limits::{AREAS, MAX_LIMIT, SYSCALL_NUMBERS};
 use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, RuleKey};
-use agent_recorder_abi::state::{GuardConfig, Session, SessionNumber};
+use agent_recorder_abi::state::{GUARD_KILL, GuardConfig, Session, SessionNumber};
 use agent_recorder_abi::syscalls::{IA32, Spec, X86_64};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf, EbpfLoader};
 
+use super::error::{chain, map_error, missing, refused};
+use super::hooks::{self, Profile};
 use super::offsets::{self, Resolved};
 use super::{Counters, Error, Rings, Tags};
 
@@ -30,21 +33,9 @@ pub struct Options {
     pub guard: GuardConfig,
     /// Agent rules and their numbers, from 1.
     pub rules: Vec<(RuleKey, u32)>,
+    /// Profiles to try, the most wanted first.
+    pub profiles: Vec<Profile>,
 }
-
-/// The programs of the tracepoint profile: name and tracepoint.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("task_newtask", "task_newtask"),
-    ("sched_process_exec", "sched_process_exec"),
-    ("sched_process_exit", "sched_process_exit"),
-    ("inet_sock_set_state", "inet_sock_set_state"),
-    ("sock_send_length", "sock_send_length"),
-    ("sock_recv_length", "sock_recv_length"),
-    ("io_uring_submit_req", "io_uring_submit_req"),
-    ("sys_exit", "sys_exit"),
-];
-const COMPLETE: &str = "io_uring_complete";
-const COMPLETE_BY_VALUE: &str = "io_uring_complete_by_value";
 
 /// A session's state as 64-bit words, which aya knows how to store.
 type SessionWords = [u64; size_of::<Session>() / 8];
@@ -53,6 +44,9 @@ const _: () = assert!(size_of::<SessionWords>() == size_of::<Session>());
 /// The loaded programs and their maps.
 pub struct Kernel {
     bpf: Ebpf,
+    profile: Profile,
+    passed_over: Vec<(Profile, Error)>,
+    absent: Vec<&'static str>,
     produced: PerCpuArray<MapData, u64>,
     lost: PerCpuArray<MapData, u64>,
     trouble: PerCpuArray<MapData, u64>,
@@ -69,11 +63,13 @@ impl std::fmt::Debug for Kernel {
 }
 
 impl Kernel {
-    /// Loads everything and attaches nothing: tags can be set and rings be read before the first event.
+    /// Loads everything of the first profile that works, and attaches nothing:
+    /// tags can be set and rings be read before the first event.
     ///
     /// # Errors
     ///
-    /// No object in this binary, no BTF, no permission, or a kernel that refuses a program.
+    /// No object in this binary, no BTF, no permission, or a kernel that
+    /// refuses every profile that was named: the last one's reason.
     pub fn load(options: &Options) -> Result<(Self, Rings), Error> {
         if OBJECT.is_empty() {
             return Err(Error::NoObject);
@@ -81,8 +77,29 @@ impl Kernel {
         let path = Path::new(offsets::VMLINUX);
         let btf = read_btf(path)?;
         let resolved = offsets::resolve(path, &btf)?;
-        let mut bpf = load_object(options, &btf, &resolved)?;
-        load_programs(&mut bpf, &btf, &resolved)?;
+        let mut passed_over = Vec::new();
+        for &profile in &options.profiles {
+            match Self::load_profile(options, profile, &btf, &resolved) {
+                Ok((mut kernel, rings)) => {
+                    kernel.passed_over = passed_over;
+                    return Ok((kernel, rings));
+                }
+                Err(error) => passed_over.push((profile, error)),
+            }
+        }
+        let last = passed_over.pop().map(|(_, error)| error);
+        Err(last.unwrap_or_else(|| Error::Object("no profile was named".to_owned())))
+    }
+
+    fn load_profile(
+        options: &Options,
+        profile: Profile,
+        btf: &Btf,
+        resolved: &Resolved,
+    ) -> Result<(Self, Rings), Error> {
+        let mut bpf = load_object(options, profile, btf, resolved)?;
+        hooks::probe(&mut bpf, btf, profile)?;
+        hooks::load(&mut bpf, btf, resolved, profile)?;
         fill_tables(&mut bpf, options)?;
         let rings = Rings::new(
             take(&mut bpf, "PRIORITY", RingBuf::try_from)?,
@@ -99,7 +116,10 @@ impl Kernel {
             adopting: take(&mut bpf, "ADOPTING", Array::try_from)?,
             lineage: take(&mut bpf, "LINEAGE", HashMap::try_from)?,
             tags: Tags::new(tags),
+            absent: hooks::absent(&bpf),
             bpf,
+            profile,
+            passed_over: Vec::new(),
         };
         Ok((kernel, rings))
     }
@@ -110,19 +130,22 @@ impl Kernel {
     ///
     /// The kernel refuses one.
     pub fn attach(&mut self) -> Result<(), Error> {
-        let names = PROGRAMS
-            .iter()
-            .map(|(name, _)| *name)
-            .chain([COMPLETE, COMPLETE_BY_VALUE]);
-        for name in names {
-            let program = tracepoint(&mut self.bpf, name)?;
-            if program.fd().is_ok() {
-                program
-                    .attach()
-                    .map_err(|error| program_error("attach", name, &error))?;
-            }
-        }
-        Ok(())
+        hooks::attach(&mut self.bpf, self.profile)
+    }
+
+    /// The profile in use.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Programs whose tracepoint this kernel lacks: what they would record is not recorded.
+    pub fn absent(&self) -> &[&'static str] {
+        &self.absent
+    }
+
+    /// Profiles that were more wanted, and why they are not in use.
+    pub fn passed_over(&self) -> &[(Profile, Error)] {
+        &self.passed_over
     }
 
     /// The tags.
@@ -142,6 +165,7 @@ impl Kernel {
             counters.lost[kind] = sum(&self.lost, "LOST", kind)?;
             counters.produced[kind] = sum(&self.produced, "PRODUCED", kind)?;
         }
+        counters.skipped = hooks::skipped(&self.bpf)?;
         for trouble in 0..TROUBLES {
             counters.troubles[trouble] = sum(&self.trouble, "TROUBLE", trouble)?;
         }
@@ -234,7 +258,12 @@ fn read_btf(path: &Path) -> Result<Btf, Error> {
     })
 }
 
-fn load_object(options: &Options, btf: &Btf, resolved: &Resolved) -> Result<Ebpf, Error> {
+fn load_object(
+    options: &Options,
+    profile: Profile,
+    btf: &Btf,
+    resolved: &Resolved,
+) -> Result<Ebpf, Error> {
     let GuardConfig {
         action,
         limit,
@@ -246,38 +275,22 @@ fn load_object(options: &Options, btf: &Btf, resolved: &Resolved) -> Result<Ebpf
     })?;
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX / 2);
     let guard = [action, limit.min(MAX_LIMIT as u64), window];
+    let hooks = [
+        u64::from(profile.sees()),
+        u64::from(profile.refuses() && action == GUARD_KILL),
+    ];
     EbpfLoader::new()
         .btf(Some(btf))
         .allow_unsupported_maps()
         .override_global("OFFSETS", resolved.values.as_slice(), true)
         .override_global("GUARD", guard.as_slice(), true)
+        .override_global("HOOKS", hooks.as_slice(), true)
         .override_global("FILE_ONE_REFERENCE", &resolved.file_one_reference, true)
-        .map_max_entries("SCRATCH", 2 * cpus)
+        .map_max_entries("SCRATCH", AREAS.saturating_mul(cpus))
         .map_max_entries("PRIORITY", options.priority_ring_bytes)
         .map_max_entries("BULK", options.bulk_ring_bytes)
         .load(OBJECT)
         .map_err(|error| refused(&error).unwrap_or_else(|| Error::Object(chain(&error))))
-}
-
-fn load_programs(bpf: &mut Ebpf, btf: &Btf, resolved: &Resolved) -> Result<(), Error> {
-    let complete = if resolved.completion_by_pointer {
-        COMPLETE
-    } else {
-        COMPLETE_BY_VALUE
-    };
-    for &(name, hook) in PROGRAMS.iter().chain(&[(complete, COMPLETE)]) {
-        tracepoint(bpf, name)?.load(hook, btf).map_err(|error| {
-            refused(&error).unwrap_or_else(|| program_error("load", name, &error))
-        })?;
-    }
-    Ok(())
-}
-
-fn tracepoint<'a>(bpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut BtfTracePoint, Error> {
-    bpf.program_mut(name)
-        .ok_or_else(|| Error::Object(format!("it lacks the program `{name}`")))?
-        .try_into()
-        .map_err(|error| program_error("load", name, &error))
 }
 
 fn fill_tables(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
@@ -347,62 +360,4 @@ fn sum(map: &PerCpuArray<MapData, u64>, name: &'static str, index: usize) -> Res
         .get(&index, 0)
         .map_err(|error| map_error(name, &error))?;
     Ok(values.iter().sum())
-}
-
-fn missing(name: &'static str) -> Error {
-    Error::Map {
-        map: name,
-        message: "the object lacks it".to_owned(),
-    }
-}
-
-fn map_error(map: &'static str, error: &dyn std::error::Error) -> Error {
-    Error::Map {
-        map,
-        message: chain(error),
-    }
-}
-
-fn program_error(
-    what: &'static str,
-    program: &'static str,
-    error: &dyn std::error::Error,
-) -> Error {
-    Error::Program {
-        what,
-        program,
-        message: chain(error),
-    }
-}
-
-/// EPERM anywhere among the causes: the remedy is a right, not another kernel.
-fn refused(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let system = error.downcast_ref::<std::io::Error>();
-        if system.and_then(std::io::Error::raw_os_error) == Some(libc::EPERM) {
-            return Some(Error::NoPermission);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-/// An error and its causes on one line; a verifier's log keeps its last lines only.
-fn chain(error: &dyn std::error::Error) -> String {
-    const KEPT: usize = 2000;
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    let from = text.len().saturating_sub(KEPT);
-    let from = (from..=text.len())
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap_or(0);
-    text[from..].to_owned()
 }

@@ -47,10 +47,7 @@ impl Recorder {
                 };
                 new += 1;
                 members.insert(pid, number);
-                let tag = Tag {
-                    session: number,
-                    image: session::boot_ns(),
-                };
+                let tag = Tag::new(number, session::boot_ns());
                 if self.kernel.tags().set_process(pid, tag).is_ok() {
                     self.tracker.join(number, pid);
                 } else {

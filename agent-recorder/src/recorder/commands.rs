@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rustix::process::Signal;
 use tokio::sync::oneshot;
 
-use super::{Error, PROFILE, Recorder};
+use super::{Error, Recorder};
 use crate::control::{Act, Request};
 use crate::guard;
 use crate::record::{SessionId, proto};
@@ -142,7 +142,7 @@ impl Recorder {
     fn status(&self) -> proto::StatusResponse {
         proto::StatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            profile: PROFILE.to_owned(),
+            profile: self.kernel.profile().to_string(),
             stream_id: self.spool.stream_id().to_bytes(),
             last_seq: self.spool.last_seq().0,
             acknowledged_seq: 0,

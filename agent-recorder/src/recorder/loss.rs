@@ -21,7 +21,10 @@ pub(super) struct LossLedger {
 impl LossLedger {
     /// All that was told of.
     pub(super) fn total(&self) -> u64 {
-        self.told.lost.iter().sum::<u64>() + self.told_damaged + self.told_pending
+        self.told.lost.iter().sum::<u64>()
+            + self.told.skipped
+            + self.told_damaged
+            + self.told_pending
     }
 
     /// A loss record's content for each stage that lost something since the last call.
@@ -45,6 +48,11 @@ impl LossLedger {
                 )
             });
         losses.extend(loss("map_full", troubles));
+        // An upper bound: whose act it was, the kernel does not say.
+        losses.extend(loss(
+            "preempted",
+            [("hook", now.skipped.saturating_sub(self.told.skipped))],
+        ));
         losses.extend(loss(
             "decode",
             [("damaged", self.damaged - self.told_damaged)],

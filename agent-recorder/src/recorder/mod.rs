@@ -44,8 +44,6 @@ pub struct Setup {
     pub spool: PathBuf,
 }
 
-/// The profile that is in use; the only one so far.
-const PROFILE: &str = "tracepoint";
 /// The guard's one policy so far, as enforcement records name it.
 const POLICY: &str = "bulk-delete";
 /// Records are durable this long after they were made, at the latest.
@@ -81,11 +79,12 @@ impl Recorder {
         let spool = Spool::open(&setup.spool, spool::Options::default())?;
         let (mut kernel, rings) = Kernel::load(&setup.kernel)?;
         kernel.attach()?;
+        let profile = kernel.profile().to_string();
         let mut recorder = Self {
             kernel,
             rings,
             batch: Batch::default(),
-            tracker: Tracker::new(setup.rules, PROFILE),
+            tracker: Tracker::new(setup.rules, &profile),
             spool,
             loss: LossLedger::default(),
             delivered: [0; KINDS],
@@ -94,7 +93,19 @@ impl Recorder {
             unsynced: false,
             waiters: Vec::new(),
         };
-        recorder.tell("recorder_start", PROFILE)?;
+        recorder.tell("recorder_start", &profile)?;
+        let passed_over: Vec<_> = recorder
+            .kernel
+            .passed_over()
+            .iter()
+            .map(|(profile, why)| format!("{profile}: {why}"))
+            .collect();
+        for why in passed_over {
+            recorder.tell("profile_passed_over", &why)?;
+        }
+        for program in recorder.kernel.absent().to_vec() {
+            recorder.tell("hook_absent", program)?;
+        }
         Ok(recorder)
     }
 
@@ -144,13 +155,9 @@ impl Recorder {
             authority: authority::of_process(pid),
         };
         let id = self.tracker.begin_session(begin);
-        self.kernel.tags().set_process(
-            pid,
-            Tag {
-                session: number,
-                image: session::boot_ns(),
-            },
-        )?;
+        self.kernel
+            .tags()
+            .set_process(pid, Tag::new(number, session::boot_ns()))?;
         Ok(id)
     }
 
@@ -272,7 +279,9 @@ impl Recorder {
             .map(|session| session.sample.iter().cloned().collect());
         let enforcement = proto::Enforcement {
             policy: POLICY.to_owned(),
-            action: if kill {
+            action: if body.denied != 0 {
+                proto::Action::Deny
+            } else if kill {
                 proto::Action::Kill
             } else {
                 proto::Action::Alert
@@ -285,7 +294,7 @@ impl Recorder {
             killed: killed.pids.into_iter().collect(),
             survivors: u32::try_from(killed.survivors.len()).unwrap_or(u32::MAX),
             latency_ns: latency,
-            operation_may_have_completed: kill,
+            operation_may_have_completed: kill && body.denied == 0,
         };
         let record = self.tracker.enforcement(header, enforcement);
         self.store([record])?;

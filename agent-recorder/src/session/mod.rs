@@ -11,6 +11,7 @@ mod path;
 mod pending;
 mod process;
 mod registry;
+mod sights;
 mod track;
 mod translate;
 

@@ -12,6 +12,7 @@ use super::path::{Resolver, Whose};
 use super::pending::Pending;
 use super::process::{self, Processes};
 use super::registry::{Registry, SAMPLE_PATHS, Session, Totals};
+use super::sights::Sights;
 use super::translate::{self, View};
 use crate::kernel::{Body, Event, FileEvent};
 use crate::record::{ProcessKey, SessionId, proto};
@@ -93,6 +94,7 @@ pub struct Tracker {
     processes: Processes,
     resolver: Resolver,
     pending: Pending,
+    sights: Sights,
     /// Sessions of which no event has come yet.
     unstarted: HashMap<SessionNumber, proto::SessionStart>,
     /// By rule number, from 1.
@@ -119,6 +121,7 @@ impl Tracker {
             processes: Processes::default(),
             resolver: Resolver::default(),
             pending: Pending::default(),
+            sights: Sights::default(),
             unstarted: HashMap::new(),
             rules,
             clock: Clock::now(),
@@ -308,6 +311,7 @@ impl Tracker {
                     self.pending_lost += 1;
                 }
             }
+            Body::Object(object) => self.sights.seen(header, object),
             Body::File(file) => self.file(header, file, records),
             Body::Uring(result) => self.completed(header, result, records),
             Body::Network(network) => {
@@ -430,7 +434,9 @@ impl Tracker {
                 used_unix_ns: self.clock.unix_ns(header.time),
             },
         };
-        let file = translate::file(event, &mut view);
+        let sight = self.sights.take(header, &event.body);
+        let seen = sight.as_ref().map(|sight| sight.applied_to(event));
+        let file = translate::file(seen.as_ref().unwrap_or(event), &mut view);
         if file.error == 0 {
             self.note_effect(header.session, key, &file);
         }
@@ -488,6 +494,7 @@ impl Tracker {
 
     /// What was announced and whose result never came is recorded with what is known: it was asked for.
     fn give_up_pending(&mut self, session: SessionNumber, records: &mut Vec<proto::Record>) {
+        self.sights.abandon(session);
         for announced in self.pending.abandon(session) {
             let body = FileBody {
                 error: libc::EINPROGRESS.cast_unsigned(),

@@ -33,6 +33,10 @@ struct Stimulus {
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args_os().skip(1);
+    // With no arguments at all, or only an empty name: see `empty_argv`.
+    if std::env::args_os().all(|name| name.is_empty()) {
+        return Ok(());
+    }
     let first = arguments.next().context("stim_processes DIRECTORY")?;
     match first.to_str() {
         Some("exit") => std::process::exit(7),
@@ -364,21 +368,22 @@ impl Stimulus {
         self.detached()
     }
 
-    /// The kernel makes one empty argument of none (execve(2), 5.18).
+    /// The kernel makes one empty argument of none since 5.18 (execve(2)).
     fn empty_argv(&mut self) -> anyhow::Result<()> {
-        let file = c"/bin/true";
+        let file = CString::new(self.program.as_os_str().as_bytes())?;
+        let argv: &[OsString] = if kernel_is_at_least(5, 18) {
+            &["".into()]
+        } else {
+            &[]
+        };
         let none: [*const libc::c_char; 1] = [std::ptr::null()];
         let work = || {
             // SAFETY: both end as execv(3) wants them to.
             unsafe { libc::execv(file.as_ptr(), none.as_ptr()) };
             NOT_EXECED
         };
-        let exe = std::fs::canonicalize("/bin/true")?;
-        self.child(
-            work,
-            |this, who| this.became(who, &exe, &["".into()]),
-            (0, 0),
-        )
+        let exe = self.program.clone();
+        self.child(work, |this, who| this.became(who, &exe, argv), (0, 0))
     }
 
     /// clone3(2) with CLONE_PARENT: the parent's child, not this process's.
@@ -496,4 +501,13 @@ impl Stimulus {
         }
         Ok(())
     }
+}
+
+fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy().into_owned();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse().ok());
+    (numbers.next(), numbers.next()) >= (Some(major), Some(minor))
 }

@@ -10,10 +10,12 @@ use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
-use agent_recorder_tests::stimulus::{Argument, Outcome, Script, Who, c_path, named, sockaddr_in};
+use agent_recorder_tests::stimulus::{
+    Argument, Outcome, Script, Who, c_path, named, sockaddr_in, syscall,
+};
 use anyhow::Context as _;
 use io_uring::squeue::{Entry, Flags};
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, Probe, opcode, types};
 use serde_json::{Value, json};
 
 const CWD: types::Fd = types::Fd(libc::AT_FDCWD);
@@ -23,6 +25,8 @@ struct Stimulus {
     root: PathBuf,
     ring: IoUring,
     flags: Flags,
+    /// What this kernel's io_uring can do.
+    probe: Probe,
     script: Script,
 }
 
@@ -34,9 +38,13 @@ fn main() -> anyhow::Result<()> {
     if mode == "poll" {
         builder.setup_sqpoll(1000);
     }
+    let ring = builder.build(ENTRIES)?;
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe)?;
     let mut stimulus = Stimulus {
         root,
-        ring: builder.build(ENTRIES)?,
+        ring,
+        probe,
         flags: if mode == "workers" {
             Flags::ASYNC
         } else {
@@ -113,7 +121,10 @@ impl Stimulus {
 
     fn files(&mut self) -> anyhow::Result<()> {
         let opened = self.create("by_openat")?;
-        if let Ok(fd) = opened {
+        // Since 6.9.
+        if let Ok(fd) = opened
+            && self.probe.is_supported(opcode::Ftruncate::CODE)
+        {
             let cut =
                 self.ask(opcode::Ftruncate::new(types::Fd(i32::try_from(fd)?), 77).build())?;
             self.file("TRUNCATE", "by_openat", json!({"length": 77}), cut);
@@ -240,15 +251,28 @@ impl Stimulus {
         let fd = types::Fd(listener.as_raw_fd());
         let any = sockaddr_in(SocketAddrV4::new([127, 0, 0, 1].into(), 0));
         let size = size_of::<libc::sockaddr_in>() as u32;
-        let bound = self.ask(opcode::Bind::new(fd, any.as_ptr().cast(), size).build())?;
+        // Both since 6.11; before, by system calls of their own.
+        let by_ring = self.probe.is_supported(opcode::Bind::CODE)
+            && self.probe.is_supported(opcode::Listen::CODE);
+        let via = if by_ring { "IO_URING" } else { "SYSCALL" };
+        let bound = if by_ring {
+            self.ask(opcode::Bind::new(fd, any.as_ptr().cast(), size).build())?
+        } else {
+            let arguments = [fd.0.into(), any.as_ptr() as i64, size.into(), 0, 0, 0];
+            syscall(libc::SYS_bind, arguments)
+        };
         let listener = TcpListener::from(listener);
         let SocketAddr::V4(address) = listener.local_addr()? else {
             anyhow::bail!("not an IPv4 address");
         };
         let here = address.to_string();
-        self.network("BIND", json!({"local": here}), bound);
-        let listening = self.ask(opcode::Listen::new(fd, 8).build())?;
-        self.network("LISTEN", json!({"local": here}), listening);
+        self.network("BIND", json!({"local": here, "via": via}), bound);
+        let listening = if by_ring {
+            self.ask(opcode::Listen::new(fd, 8).build())?
+        } else {
+            syscall(libc::SYS_listen, [fd.0.into(), 8, 0, 0, 0, 0])
+        };
+        self.network("LISTEN", json!({"local": here, "via": via}), listening);
         let client = tcp_socket()?;
         let to = sockaddr_in(address);
         let entry = opcode::Connect::new(types::Fd(client.as_raw_fd()), to.as_ptr().cast(), size);

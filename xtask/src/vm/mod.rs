@@ -73,16 +73,6 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// The suite on every kernel, where the BPF object is built.
-///
-/// # Errors
-///
-/// As [`command`].
-pub(crate) fn all_kernels() -> Result<()> {
-    ready()?;
-    matrix::run(&matrix::rows(None), &Image::build(SUITE)?, ROW_LIMIT)
-}
-
 fn ready() -> Result<()> {
     ensure!(
         cfg!(target_arch = "x86_64"),

@@ -1,0 +1,182 @@
+//! Entry points on security hooks, each twice: as a BPF LSM program, and as
+//! one on the kernel function that calls the hook (`security_…`), where it
+//! observes (fentry) or decides too (fmod_ret: user space loads it so).
+//!
+//! Both have the same arguments in the same places, and call the same function.
+
+use agent_recorder_abi::event::Op;
+use aya_ebpf::macros::{fentry, fexit, lsm};
+use aya_ebpf::programs::{FEntryContext, FExitContext, LsmContext};
+
+use crate::kernel::{offset, read};
+use crate::object::{self, within};
+use crate::{maps, net, path};
+
+/// recv(2).
+const MSG_PEEK: i32 = 2;
+
+/// Defines both programs of a hook. The kernel's prototype, and the oldest
+/// kernel that has it so, go into the doc line; 5.7 is the first with BPF LSM.
+macro_rules! hook {
+    ($(#[$doc:meta])* $name:ident, $hook:literal, $of_function:ident, $function:literal, ($($arg:ident: $position:literal),*) $body:expr) => {
+        $(#[$doc])*
+        #[lsm(hook = $hook)]
+        fn $name(ctx: LsmContext) -> i32 {
+            $(let $arg = ctx.arg($position);)*
+            $body
+        }
+
+        $(#[$doc])*
+        #[fentry(function = $function)]
+        fn $of_function(ctx: FEntryContext) -> i32 {
+            $(let $arg = ctx.arg($position);)*
+            $body
+        }
+    };
+}
+
+/// An observer's answer: it has no objection.
+#[inline(always)]
+fn observed(_: ()) -> i32 {
+    0
+}
+
+hook! {
+    /// `int path_unlink(const struct path *dir, struct dentry *dentry)`, 5.7.
+    path_unlink, "path_unlink", security_path_unlink, "security_path_unlink",
+    (directory: 0, name: 1) object::removing(Op::Delete, within(directory, name))
+}
+
+hook! {
+    /// `int path_rmdir(const struct path *dir, struct dentry *dentry)`, 5.7.
+    path_rmdir, "path_rmdir", security_path_rmdir, "security_path_rmdir",
+    (directory: 0, name: 1) object::removing(Op::Rmdir, within(directory, name))
+}
+
+hook! {
+    /// `int path_mkdir(const struct path *dir, struct dentry *dentry, umode_t mode)`, 5.7.
+    path_mkdir, "path_mkdir", security_path_mkdir, "security_path_mkdir",
+    (directory: 0, name: 1) observed(object::one(Op::Mkdir, within(directory, name)))
+}
+
+hook! {
+    /// `int path_mknod(const struct path *dir, struct dentry *dentry, umode_t mode, unsigned int dev)`, 5.7.
+    path_mknod, "path_mknod", security_path_mknod, "security_path_mknod",
+    (directory: 0, name: 1, mode: 2) observed(object::making(directory, name, mode))
+}
+
+hook! {
+    /// `int path_symlink(const struct path *dir, struct dentry *dentry, const char *old_name)`, 5.7.
+    path_symlink, "path_symlink", security_path_symlink, "security_path_symlink",
+    (directory: 0, name: 1) observed(object::one(Op::Symlink, within(directory, name)))
+}
+
+hook! {
+    /// `int path_link(struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry)`, 5.7.
+    ///
+    /// A hard link stays on one mount.
+    path_link, "path_link", security_path_link, "security_path_link",
+    (old: 0, directory: 1, name: 2)
+        observed(object::two(Op::Link, within(directory, old), within(directory, name)))
+}
+
+hook! {
+    /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)`, 5.19.
+    ///
+    /// Before, without `flags`, and for RENAME_EXCHANGE called twice, the other way round first.
+    path_rename, "path_rename", security_path_rename, "security_path_rename",
+    (old_directory: 0, old: 1, new_directory: 2, new: 3)
+        observed(object::two(Op::Rename, within(old_directory, old), within(new_directory, new)))
+}
+
+hook! {
+    /// `int path_chmod(const struct path *path, umode_t mode)`, 5.7.
+    path_chmod, "path_chmod", security_path_chmod, "security_path_chmod",
+    (object: 0) observed(object::one(Op::Chmod, path::at(object)))
+}
+
+hook! {
+    /// `int path_chown(const struct path *path, kuid_t uid, kgid_t gid)`, 5.7.
+    path_chown, "path_chown", security_path_chown, "security_path_chown",
+    (object: 0) observed(object::one(Op::Chown, path::at(object)))
+}
+
+hook! {
+    /// `int path_truncate(const struct path *path)`, 5.7.
+    path_truncate, "path_truncate", security_path_truncate, "security_path_truncate",
+    (object: 0) observed(object::one(Op::Truncate, path::at(object)))
+}
+
+hook! {
+    /// `int sb_mount(const char *dev_name, const struct path *path, const char *type, unsigned long flags, void *data)`, 5.7.
+    sb_mount, "sb_mount", security_sb_mount, "security_sb_mount",
+    (at: 1) observed(object::one(Op::Mount, path::at(at)))
+}
+
+hook! {
+    /// `int sb_umount(struct vfsmount *mnt, int flags)`, 5.7.
+    sb_umount, "sb_umount", security_sb_umount, "security_sb_umount",
+    (mount: 0) observed(object::one(Op::Umount, object::root_of(mount)))
+}
+
+hook! {
+    /// `int move_mount(const struct path *from_path, const struct path *to_path)`, 5.7.
+    move_mount, "move_mount", security_move_mount, "security_move_mount",
+    (to: 1) observed(object::one(Op::Mount, path::at(to)))
+}
+
+/// `int sock_sendmsg(struct socket *sock, struct msghdr *msg)`, 5.5.
+///
+/// Instead of the tracepoint sock_send_length, which is there since 6.3.
+#[fexit(function = "sock_sendmsg")]
+fn sock_sendmsg(ctx: FExitContext) -> i32 {
+    net::sent(sock_of(ctx.arg(0)), ctx.arg(2));
+    0
+}
+
+/// `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)`, 5.5.
+///
+/// Instead of sock_recv_length.
+#[fexit(function = "sock_recvmsg")]
+fn sock_recvmsg(ctx: FExitContext) -> i32 {
+    if ctx.arg::<i32>(2) & MSG_PEEK == 0 {
+        net::received(sock_of(ctx.arg(0)), ctx.arg(3));
+    }
+    0
+}
+
+#[inline(always)]
+fn sock_of(socket: u64) -> u64 {
+    read(socket, offset!(socket_sk))
+}
+
+/// `int socket_create(int family, int type, int protocol, int kern)`, 5.7.
+///
+/// Of no session: tells user space that programs of this kind are called at
+/// all. On a kernel without `bpf` in its lsm list they attach and never are.
+#[lsm(hook = "socket_create")]
+fn probe_lsm(_ctx: LsmContext) -> i32 {
+    answer_probe();
+    0
+}
+
+/// The same for programs on functions.
+#[fentry(function = "security_socket_create")]
+fn probe_fentry(_ctx: FEntryContext) -> i32 {
+    answer_probe();
+    0
+}
+
+#[inline(always)]
+fn answer_probe() {
+    let Some(asking) = maps::PROBE.get_ptr_mut(0) else {
+        return;
+    };
+    let group = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: a map value, checked not null. Whoever asks waits for it.
+    unsafe {
+        if core::ptr::read_volatile(asking) == group {
+            core::ptr::write_volatile(asking, 0);
+        }
+    }
+}

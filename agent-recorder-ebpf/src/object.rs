@@ -1,0 +1,185 @@
+//! What the security hooks see: the object itself, with its mount, before it is acted on.
+//!
+//! The result comes later, at the exit of the call or with the completion of
+//! the request, as in every profile; user space joins the two. So io_uring
+//! and 32-bit callers need nothing of their own here. What fails before the
+//! hook (no such file, a name too long) has no object to see.
+
+use agent_recorder_abi::event::{FILE_KERNEL_PATH, FileBody, Kind, Op, VIA_SYSCALL, VIA_URING};
+use agent_recorder_abi::offsets::ABSENT;
+use agent_recorder_abi::state::Tag;
+
+use crate::emit::{Scratch, Writer, with_area};
+use crate::kernel::{Task, current, hooks, offset, read, walk};
+use crate::path::{self, KernelPath};
+use crate::{guard, maps, task};
+
+const EPERM: i32 = 1;
+/// `PF_IO_WORKER` (include/linux/sched.h, 5.10).
+const PF_IO_WORKER: u32 = 0x10;
+/// Kinds of files in a mode (inode(7)).
+const S_IFMT: u32 = 0o170_000;
+const S_IFREG: u32 = 0o100_000;
+
+/// A name in the directory that a `struct path` at this address holds.
+#[inline(always)]
+pub(crate) fn within(directory: u64, dentry: u64) -> KernelPath {
+    KernelPath {
+        mount: read(directory, offset!(path_mnt)),
+        dentry,
+    }
+}
+
+/// A mount's own root.
+#[inline(always)]
+pub(crate) fn root_of(mount: u64) -> KernelPath {
+    KernelPath {
+        mount,
+        dentry: read(mount, offset!(vfsmount_root)),
+    }
+}
+
+/// mknod(2). An open that makes a file passes the same hook, and tells of it itself.
+#[inline(always)]
+pub(crate) fn making(directory: u64, dentry: u64, mode: u32) {
+    if mode & S_IFMT != 0 && mode & S_IFMT != S_IFREG {
+        one(Op::Create, within(directory, dentry));
+    }
+}
+
+/// An operation on one object.
+#[inline(always)]
+pub(crate) fn one(op: Op, object: KernelPath) {
+    two(op, object, KernelPath::NONE);
+}
+
+/// An operation on two.
+#[inline(always)]
+pub(crate) fn two(op: Op, first: KernelPath, second: KernelPath) {
+    if let Some(doer) = Doer::current() {
+        doer.sees(&Sight { op, first, second });
+    }
+}
+
+/// A name is to be removed: 0, or an error that refuses it.
+#[inline(always)]
+pub(crate) fn removing(op: Op, victim: KernelPath) -> i32 {
+    let Some(doer) = Doer::current() else {
+        return 0;
+    };
+    doer.sees(&Sight {
+        op,
+        first: victim,
+        second: KernelPath::NONE,
+    });
+    if hooks().refuse == 0 || op as u8 != Op::Delete as u8 {
+        return 0;
+    }
+    if !guard::admits(doer.tag) {
+        return -EPERM;
+    }
+    doer.note_counted();
+    0
+}
+
+/// What is about to be acted on.
+#[derive(Clone, Copy)]
+struct Sight {
+    op: Op,
+    first: KernelPath,
+    second: KernelPath,
+}
+
+/// Who acts.
+#[derive(Clone, Copy)]
+struct Doer {
+    task: Task,
+    tag: Tag,
+    /// The request of io_uring in which it acts, 0 for a system call of its own.
+    request: u64,
+}
+
+impl Doer {
+    /// The running task, if it is in a session.
+    #[inline(always)]
+    fn current() -> Option<Self> {
+        if hooks().see == 0 {
+            return None;
+        }
+        let task = current();
+        let tag = task::tag_of(task)?;
+        Some(Self {
+            task,
+            tag,
+            request: request_of(task, tag),
+        })
+    }
+
+    #[inline(always)]
+    fn sees(&self, sight: &Sight) {
+        with_area(|area| report(area, self, sight));
+    }
+
+    /// The exit of the operation must know, for it may fail after all.
+    #[inline(always)]
+    fn note_counted(&self) {
+        if self.request == 0 {
+            task::note_counted(self.task, 1);
+        } else if let Some(kept) = maps::URING.get_ptr_mut(&self.request) {
+            // SAFETY: a map value, checked not null.
+            unsafe { (*kept).counted = 1 };
+        }
+    }
+}
+
+/// A worker of io_uring says which request it works on; a submitter was seen to submit it.
+#[inline(always)]
+fn request_of(task: Task, tag: Tag) -> u64 {
+    let (worker_at, work_at) = (offset!(task_worker), offset!(worker_work));
+    // SAFETY: `task` is typed.
+    let is_worker = unsafe { walk::<u32>(task, offset!(task_flags)) } & PF_IO_WORKER != 0;
+    if !is_worker || worker_at == ABSENT as usize || work_at == ABSENT as usize {
+        return tag.request;
+    }
+    // SAFETY: as above.
+    let work: u64 = read(unsafe { walk(task, worker_at) }, work_at);
+    if work == 0 {
+        0
+    } else {
+        work - offset!(kiocb_work) as u64
+    }
+}
+
+#[inline(never)]
+fn report(area: *mut Scratch, doer: &Doer, sight: &Sight) {
+    let (doer, sight) = (*doer, *sight);
+    let mut writer = Writer::begin::<FileBody>(area);
+    let inode: u64 = read(sight.first.dentry, offset!(dentry_inode));
+    let token = maps::URING
+        .get_ptr(&doer.request)
+        // SAFETY: a map value, checked not null.
+        .map_or(0, |kept| unsafe { (*kept).token });
+    let first = path::append(&mut writer, sight.first);
+    let second = path::append(&mut writer, sight.second);
+    // SAFETY: `begin` left room for it.
+    unsafe {
+        *writer.body::<FileBody>() = FileBody {
+            op: sight.op as u8,
+            via: if token == 0 { VIA_SYSCALL } else { VIA_URING },
+            marks: FILE_KERNEL_PATH | first.mark(),
+            token,
+            ino: read(inode, offset!(inode_ino)),
+            dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
+            base_len: first.len,
+            omitted: first.omitted,
+            base2_len: second.len,
+            ..FileBody::default()
+        };
+    }
+    let kind = match sight.op {
+        Op::Delete | Op::Rmdir => Kind::Victim,
+        _ => Kind::Object,
+    };
+    writer.header(kind, doer.tag, doer.task);
+    writer.submit(kind, false);
+}

@@ -1,0 +1,334 @@
+//! The profiles: which programs each takes, whether the kernel calls them, and
+//! loading and attaching them.
+
+use std::fmt;
+use std::net::UdpSocket;
+use std::os::fd::AsFd as _;
+
+use aya::maps::Array;
+use aya::programs::{BtfTracePoint, FEntry, FExit, Lsm, Program};
+use aya::{Btf, Ebpf};
+use aya_obj::btf::BtfKind;
+
+use super::Error;
+use super::bpf::recursion_misses;
+use super::error::{map_error, missing, program_error, refused};
+use super::offsets::Resolved;
+
+/// A set of hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// BPF LSM programs see the objects and refuse.
+    Lsm,
+    /// Programs on the kernel functions that call the hooks see them.
+    Fentry,
+    /// System calls at their exit: sees what the caller handed in.
+    Tracepoint,
+}
+
+impl Profile {
+    /// The strongest first.
+    pub const ALL: [Self; 3] = [Self::Lsm, Self::Fentry, Self::Tracepoint];
+
+    /// Whether objects are seen before they are acted on.
+    pub(super) fn sees(self) -> bool {
+        self != Self::Tracepoint
+    }
+
+    /// Whether the guard can refuse.
+    pub fn refuses(self) -> bool {
+        self == Self::Lsm
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Lsm => "lsm",
+            Self::Fentry => "fentry",
+            Self::Tracepoint => "tracepoint",
+        })
+    }
+}
+
+/// A program and the tracepoints that it can sit on, newest kernel first.
+struct Tracepoint {
+    program: &'static str,
+    hooks: &'static [&'static str],
+}
+
+/// A program on a function's exit, for kernels that lack a tracepoint.
+struct Replacement {
+    /// The tracepoint's program.
+    of: &'static str,
+    /// The function, and the program that is named after it.
+    function: &'static str,
+}
+
+/// The two are there since 6.3.
+const REPLACEMENTS: &[Replacement] = &[
+    Replacement {
+        of: "sock_send_length",
+        function: "sock_sendmsg",
+    },
+    Replacement {
+        of: "sock_recv_length",
+        function: "sock_recvmsg",
+    },
+];
+
+const fn tracepoint(program: &'static str, hooks: &'static [&'static str]) -> Tracepoint {
+    Tracepoint { program, hooks }
+}
+
+/// What every profile has.
+const TRACEPOINTS: &[Tracepoint] = &[
+    tracepoint("task_newtask", &["task_newtask"]),
+    tracepoint("sched_process_exec", &["sched_process_exec"]),
+    tracepoint("sched_process_exit", &["sched_process_exit"]),
+    tracepoint("inet_sock_set_state", &["inet_sock_set_state"]),
+    tracepoint("sock_send_length", &["sock_send_length"]),
+    tracepoint("sock_recv_length", &["sock_recv_length"]),
+    // Renamed in 6.4.
+    tracepoint(
+        "io_uring_submit_req",
+        &["io_uring_submit_req", "io_uring_submit_sqe"],
+    ),
+    tracepoint("sys_exit", &["sys_exit"]),
+];
+const COMPLETE: Tracepoint = tracepoint("io_uring_complete", &["io_uring_complete"]);
+const COMPLETE_BY_VALUE: Tracepoint =
+    tracepoint("io_uring_complete_by_value", &["io_uring_complete"]);
+
+/// Security hooks. A BPF LSM program is named after its hook, one on the
+/// function that calls the hook after that function, `security_…`.
+const SECURITY_HOOKS: &[(&str, &str)] = &[
+    ("path_unlink", "security_path_unlink"),
+    ("path_rmdir", "security_path_rmdir"),
+    ("path_mkdir", "security_path_mkdir"),
+    ("path_mknod", "security_path_mknod"),
+    ("path_symlink", "security_path_symlink"),
+    ("path_link", "security_path_link"),
+    ("path_rename", "security_path_rename"),
+    ("path_chmod", "security_path_chmod"),
+    ("path_chown", "security_path_chown"),
+    ("path_truncate", "security_path_truncate"),
+    ("sb_mount", "security_sb_mount"),
+    ("sb_umount", "security_sb_umount"),
+    ("move_mount", "security_move_mount"),
+];
+/// The hook of the probe: whoever makes a socket passes it.
+const PROBED_HOOK: &str = "socket_create";
+const PROBED_FUNCTION: &str = "security_socket_create";
+
+/// Whether the kernel really calls programs of this kind. On one without
+/// `bpf` in its lsm list, LSM programs load and attach, and are never called.
+///
+/// # Errors
+///
+/// It refuses them, or does not call them.
+pub(super) fn probe(bpf: &mut Ebpf, btf: &Btf, profile: Profile) -> Result<(), Error> {
+    match call_probe(bpf, btf, profile) {
+        Err(Error::NoPermission) => Err(Error::ProfileRefused { profile }),
+        result => result,
+    }
+}
+
+fn call_probe(bpf: &mut Ebpf, btf: &Btf, profile: Profile) -> Result<(), Error> {
+    let name = match profile {
+        Profile::Lsm => {
+            let probe: &mut Lsm = program(bpf, "probe_lsm")?;
+            load_one("probe_lsm", probe.load(PROBED_HOOK, btf))?;
+            attach_one("probe_lsm", probe.attach())?;
+            "probe_lsm"
+        }
+        Profile::Fentry => {
+            let probe: &mut FEntry = program(bpf, "probe_fentry")?;
+            load_one("probe_fentry", probe.load(PROBED_FUNCTION, btf))?;
+            attach_one("probe_fentry", probe.attach())?;
+            "probe_fentry"
+        }
+        Profile::Tracepoint => return Ok(()),
+    };
+    let called = is_probe_called(bpf);
+    unload(bpf, name)?;
+    if called? {
+        Ok(())
+    } else {
+        Err(Error::NeverCalled { profile })
+    }
+}
+
+fn is_probe_called(bpf: &mut Ebpf) -> Result<bool, Error> {
+    let map = bpf.map_mut("PROBE").ok_or_else(|| missing("PROBE"))?;
+    let mut asking: Array<_, u32> =
+        Array::try_from(map).map_err(|error| map_error("PROBE", &error))?;
+    asking
+        .set(0, std::process::id(), 0)
+        .map_err(|error| map_error("PROBE", &error))?;
+    // The descriptor is closed at once: making it is what is looked for.
+    drop(UdpSocket::bind("127.0.0.1:0"));
+    let left = asking
+        .get(&0, 0)
+        .map_err(|error| map_error("PROBE", &error))?;
+    Ok(left == 0)
+}
+
+fn unload(bpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+    let unloaded = match bpf.program_mut(name) {
+        Some(Program::Lsm(program)) => program.unload(),
+        Some(Program::FEntry(program)) => program.unload(),
+        _ => Ok(()),
+    };
+    unloaded.map_err(|error| program_error("unload", name, &error))
+}
+
+/// Loads every program of a profile.
+///
+/// # Errors
+///
+/// The kernel refuses one.
+pub(super) fn load(
+    bpf: &mut Ebpf,
+    btf: &Btf,
+    resolved: &Resolved,
+    profile: Profile,
+) -> Result<(), Error> {
+    let complete = if resolved.completion_by_pointer {
+        &COMPLETE
+    } else {
+        &COMPLETE_BY_VALUE
+    };
+    for Tracepoint {
+        program: name,
+        hooks,
+    } in TRACEPOINTS.iter().chain([complete])
+    {
+        let Some(hook) = hooks.iter().find(|hook| has_tracepoint(btf, hook)) else {
+            replace(bpf, btf, name)?;
+            continue;
+        };
+        let program: &mut BtfTracePoint = program(bpf, name)?;
+        load_one(name, program.load(hook, btf))?;
+    }
+    for &(hook, function) in SECURITY_HOOKS {
+        match profile {
+            Profile::Lsm => load_one(hook, program::<Lsm>(bpf, hook)?.load(hook, btf))?,
+            Profile::Fentry => {
+                load_one(
+                    function,
+                    program::<FEntry>(bpf, function)?.load(function, btf),
+                )?;
+            }
+            Profile::Tracepoint => {}
+        }
+    }
+    Ok(())
+}
+
+/// Attaches every program that was loaded.
+///
+/// # Errors
+///
+/// The kernel refuses one.
+pub(super) fn attach(bpf: &mut Ebpf, profile: Profile) -> Result<(), Error> {
+    for &(hook, function) in SECURITY_HOOKS {
+        match profile {
+            Profile::Lsm => attach_one(hook, program::<Lsm>(bpf, hook)?.attach())?,
+            Profile::Fentry => attach_one(function, program::<FEntry>(bpf, function)?.attach())?,
+            Profile::Tracepoint => {}
+        }
+    }
+    for Replacement { function, .. } in REPLACEMENTS {
+        let program: &mut FExit = program(bpf, function)?;
+        if program.fd().is_ok() {
+            attach_one(function, program.attach())?;
+        }
+    }
+    let completions = [COMPLETE, COMPLETE_BY_VALUE];
+    for Tracepoint { program: name, .. } in TRACEPOINTS.iter().chain(&completions) {
+        let program: &mut BtfTracePoint = program(bpf, name)?;
+        if program.fd().is_ok() {
+            attach_one(name, program.attach())?;
+        }
+    }
+    Ok(())
+}
+
+/// Loads what takes the place of a tracepoint's program, where there is
+/// something and the kernel takes it; `absent` tells of the others.
+fn replace(bpf: &mut Ebpf, btf: &Btf, absent: &str) -> Result<(), Error> {
+    for Replacement { of, function } in REPLACEMENTS {
+        if *of == absent {
+            let program: &mut FExit = program(bpf, function)?;
+            // A kernel without trampolines refuses it, whatever it is.
+            let _ = program.load(function, btf);
+        }
+    }
+    Ok(())
+}
+
+/// How often the kernel skipped one of the programs, in all.
+///
+/// # Errors
+///
+/// bpf(2) refuses to tell.
+pub(super) fn skipped(bpf: &Ebpf) -> Result<u64, Error> {
+    bpf.programs()
+        .filter_map(|(_, program)| program.fd().ok())
+        .map(|fd| recursion_misses(fd.as_fd()))
+        .sum::<std::io::Result<u64>>()
+        .map_err(|source| Error::System {
+            what: "asking how often programs were skipped",
+            source,
+        })
+}
+
+/// Programs whose tracepoint this kernel lacks, and that nothing replaces.
+pub(super) fn absent(bpf: &Ebpf) -> Vec<&'static str> {
+    let is_loaded = |name: &str| {
+        bpf.program(name)
+            .is_some_and(|program| program.fd().is_ok())
+    };
+    TRACEPOINTS
+        .iter()
+        .map(|tracepoint| tracepoint.program)
+        .filter(|program| {
+            let replacement = REPLACEMENTS.iter().find(|known| known.of == *program);
+            !is_loaded(program) && !replacement.is_some_and(|by| is_loaded(by.function))
+        })
+        .collect()
+}
+
+fn has_tracepoint(btf: &Btf, hook: &str) -> bool {
+    let name = format!("btf_trace_{hook}");
+    btf.id_by_type_name_kind(&name, BtfKind::Typedef).is_ok()
+}
+
+fn program<'a, T>(bpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
+where
+    &'a mut T: TryFrom<&'a mut Program, Error = aya::programs::ProgramError>,
+{
+    bpf.program_mut(name)
+        .ok_or_else(|| Error::Object(format!("it lacks the program `{name}`")))?
+        .try_into()
+        .map_err(|error| program_error("load", name, &error))
+}
+
+fn load_one(
+    name: &'static str,
+    result: Result<(), aya::programs::ProgramError>,
+) -> Result<(), Error> {
+    result.map_err(|error| refused(&error).unwrap_or_else(|| program_error("load", name, &error)))
+}
+
+fn attach_one<L>(
+    name: &'static str,
+    result: Result<L, aya::programs::ProgramError>,
+) -> Result<(), Error> {
+    // The link is the program's: it comes off with it.
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) => Err(program_error("attach", name, &error)),
+    }
+}

@@ -1,0 +1,177 @@
+//! What security hooks saw of operations whose results have not come yet.
+//!
+//! The object, its path and its inode are the kernel's own; the operation's
+//! event, which follows from the same thread or with the same token, says how
+//! it was asked for and how it ended. An operation that never reached its
+//! object has no sight, and keeps the path that its caller gave.
+
+use std::collections::HashMap;
+
+use agent_recorder_abi::event::{
+    FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_WALK_CUT, FileBody,
+    Header,
+};
+use agent_recorder_abi::state::SessionNumber;
+
+use super::process;
+use crate::kernel::FileEvent;
+use crate::record::ProcessKey;
+
+/// Threads, or requests, with a sight at one time; beyond, paths stay as their callers gave them.
+const MAX_SIGHTS: usize = 16_384;
+/// Sights of one operation: rename(2) with RENAME_EXCHANGE had two before 5.19, and each can be done over (ESTALE).
+const MAX_OF_ONE: usize = 4;
+
+/// What a mark of the caller's path means nothing to.
+const OF_CALLERS_PATH: u16 =
+    FILE_DESCRIPTOR | FILE_FOLLOWS | FILE_PATH_CUT | FILE_PATH_UNREADABLE | FILE_WALK_CUT;
+
+/// Whose operation it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Doing {
+    /// A thread's own: it does one thing at a time.
+    Thread(ProcessKey, u32),
+    /// A request of io_uring, by its token.
+    Request(u64),
+}
+
+/// An object that a hook saw.
+#[derive(Clone, Debug)]
+pub(super) struct Sight {
+    session: SessionNumber,
+    body: FileBody,
+    base: Vec<u8>,
+    base2: Vec<u8>,
+}
+
+/// Sights that wait for their results.
+#[derive(Debug, Default)]
+pub(super) struct Sights {
+    waiting: HashMap<Doing, Vec<Sight>>,
+}
+
+impl Sights {
+    /// Keeps one.
+    pub(super) fn seen(&mut self, header: &Header, event: &FileEvent<'_>) {
+        let doing = doing(header, &event.body);
+        if self.waiting.len() >= MAX_SIGHTS && !self.waiting.contains_key(&doing) {
+            return;
+        }
+        let of_one = self.waiting.entry(doing).or_default();
+        if of_one.len() == MAX_OF_ONE {
+            of_one.remove(0);
+        }
+        of_one.push(Sight {
+            session: header.session,
+            body: event.body,
+            base: event.base.to_vec(),
+            base2: event.base2.to_vec(),
+        });
+    }
+
+    /// What was seen of the operation that this event ends: the last sight of
+    /// its kind. The thread's others were of no recorded operation.
+    pub(super) fn take(&mut self, header: &Header, ended: &FileBody) -> Option<Sight> {
+        let sights = self.waiting.remove(&doing(header, ended))?;
+        sights
+            .into_iter()
+            .rev()
+            .find(|sight| sight.body.op == ended.op)
+    }
+
+    /// Forgets what a session leaves without a result.
+    pub(super) fn abandon(&mut self, session: SessionNumber) {
+        self.waiting.retain(|_, sights| {
+            sights.retain(|sight| sight.session != session);
+            !sights.is_empty()
+        });
+    }
+}
+
+fn doing(header: &Header, body: &FileBody) -> Doing {
+    if body.token == 0 {
+        Doing::Thread(process::key_of(header), header.tid)
+    } else {
+        Doing::Request(body.token)
+    }
+}
+
+impl Sight {
+    /// The event with the object in the place of the caller's path.
+    pub(super) fn applied_to<'a>(&'a self, event: &FileEvent<'a>) -> FileEvent<'a> {
+        let mut body = event.body;
+        body.marks = body.marks & !OF_CALLERS_PATH | self.body.marks;
+        body.dev = self.body.dev;
+        body.ino = self.body.ino;
+        body.omitted = self.body.omitted;
+        let has_second = !self.base2.is_empty();
+        FileEvent {
+            body,
+            base: &self.base,
+            path: b"",
+            base2: if has_second { &self.base2 } else { event.base2 },
+            path2: if has_second { b"" } else { event.path2 },
+            extra: event.extra,
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use agent_recorder_abi::event::Op;
+
+    fn event<'a>(op: Op, base: &'a [u8], path: &'a [u8]) -> FileEvent<'a> {
+        FileEvent {
+            body: FileBody {
+                op: op as u8,
+                ..FileBody::default()
+            },
+            base,
+            path,
+            base2: b"",
+            path2: b"",
+            extra: b"",
+        }
+    }
+
+    fn thread(tid: u32) -> Header {
+        Header {
+            pid: 7,
+            tid,
+            ..Header::default()
+        }
+    }
+
+    #[test]
+    fn the_object_takes_the_place_of_the_callers_path() {
+        let mut sights = Sights::default();
+        sights.seen(&thread(7), &event(Op::Delete, b"real\0tmp\0", b""));
+        let asked = event(Op::Delete, b"tmp\0", b"lure");
+        let sight = sights.take(&thread(7), &asked.body).unwrap();
+        let known = sight.applied_to(&asked);
+        assert_eq!((known.base, known.path), (&b"real\0tmp\0"[..], &b""[..]));
+    }
+
+    #[test]
+    fn another_threads_object_and_another_operations_are_not_taken() {
+        let mut sights = Sights::default();
+        sights.seen(&thread(8), &event(Op::Delete, b"other\0", b""));
+        sights.seen(&thread(7), &event(Op::Mkdir, b"before\0", b""));
+        let asked = event(Op::Delete, b"tmp\0", b"mine");
+        assert!(sights.take(&thread(7), &asked.body).is_none());
+        assert!(sights.take(&thread(8), &asked.body).is_some());
+    }
+
+    #[test]
+    fn the_last_of_several_looks_counts() {
+        let mut sights = Sights::default();
+        for name in [&b"first\0"[..], b"second\0"] {
+            sights.seen(&thread(7), &event(Op::Rename, name, b""));
+        }
+        let asked = event(Op::Rename, b"", b"x");
+        let sight = sights.take(&thread(7), &asked.body).unwrap();
+        assert_eq!(sight.base, b"second\0");
+    }
+}
