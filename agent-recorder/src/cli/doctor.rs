@@ -4,6 +4,7 @@
 //! What can be tried is tried: the kernel programs are loaded and attached,
 //! and taken out again.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -81,6 +82,8 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
     profile: Option<Profile>,
     checks: Vec<Check>,
+    /// Instructions that the verifier went through for each program.
+    verified: BTreeMap<String, u32>,
 }
 
 /// 0 when recording works, 1 when it does not.
@@ -96,6 +99,10 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
         kernel: facts.release.clone(),
         profile: tried.as_ref().ok().map(Kernel::profile),
         checks: checks(&facts, &tried),
+        verified: tried
+            .as_ref()
+            .map(|kernel| kernel.verified().into_iter().collect())
+            .unwrap_or_default(),
     };
     match args.format {
         Format::Text => print!("{report}"),

@@ -268,6 +268,20 @@ fn replace(bpf: &mut Ebpf, btf: &Btf, absent: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Instructions that the verifier went through for each loaded program, by
+/// name; nothing from kernels before 5.16, which do not say.
+pub(super) fn verified(bpf: &Ebpf) -> Vec<(String, u32)> {
+    let mut verified: Vec<_> = bpf
+        .programs()
+        .filter_map(|(name, program)| {
+            let info = program.info().ok()?;
+            Some((name.to_owned(), info.verified_instruction_count()?))
+        })
+        .collect();
+    verified.sort();
+    verified
+}
+
 /// How often the kernel skipped one of the programs, in all.
 ///
 /// # Errors

@@ -143,6 +143,11 @@ impl Kernel {
         &self.absent
     }
 
+    /// Instructions that the verifier went through for each program, by name.
+    pub fn verified(&self) -> Vec<(String, u32)> {
+        hooks::verified(&self.bpf)
+    }
+
     /// Profiles that were more wanted, and why they are not in use.
     pub fn passed_over(&self) -> &[(Profile, Error)] {
         &self.passed_over

@@ -16,6 +16,8 @@ pub(super) const SUITE: &[&str] = &[
     "network_operations",
     "uring_operations",
     "long_paths",
+    "path_truth",
+    "verifier_cost",
     "bulk_delete",
 ];
 

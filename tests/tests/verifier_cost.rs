@@ -1,0 +1,53 @@
+//! What the kernel's verifier goes through for each program does not grow unseen.
+//!
+//! `tests/verifier_cost.tsv` holds what it was: kernel, profile, program,
+//! instructions. A kernel that is not in it is not compared; with
+//! AGENT_RECORDER_VERIFIER_COST=print its lines are printed instead.
+
+use std::collections::BTreeMap;
+
+use agent_recorder_tests::recorder::Recorder;
+use anyhow::Context as _;
+use serde_json::Value;
+
+const TABLE: &str = include_str!("verifier_cost.tsv");
+const VARIABLE: &str = "AGENT_RECORDER_VERIFIER_COST";
+/// In percent: a compiler's point release moves some.
+const GROWTH: u64 = 20;
+
+#[test]
+fn no_program_costs_the_verifier_a_fifth_more_than_it_did() -> anyhow::Result<()> {
+    let output = Recorder::new()?
+        .command("doctor")?
+        .args(["--format", "json"])
+        .output()?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let release = report["kernel"].as_str().context("no kernel")?;
+    let profile = report["profile"].as_str().context("no profile")?;
+    let kernel = major_and_minor(release);
+    let now: BTreeMap<String, u64> = serde_json::from_value(report["verified"].clone())?;
+    assert!(!now.is_empty());
+    if std::env::var_os(VARIABLE).is_some() {
+        for (program, instructions) in &now {
+            println!("{kernel}\t{profile}\t{program}\t{instructions}");
+        }
+        return Ok(());
+    }
+    let grown: Vec<String> = TABLE
+        .lines()
+        .filter_map(|line| line.strip_prefix(&format!("{kernel}\t{profile}\t")))
+        .filter_map(|line| line.split_once('\t'))
+        .filter_map(|(program, before)| {
+            let (before, now) = (before.parse::<u64>().ok()?, *now.get(program)?);
+            (now * 100 > before * (100 + GROWTH)).then(|| format!("{program}: {before} → {now}"))
+        })
+        .collect();
+    assert!(grown.is_empty(), "{grown:#?}");
+    Ok(())
+}
+
+fn major_and_minor(release: &str) -> String {
+    let mut parts = release.split(['.', '-']);
+    let (major, minor) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    format!("{major}.{minor}")
+}
