@@ -125,18 +125,12 @@ hook! {
     (to: 1) observed(object::one(Op::Mount, path::at(to)))
 }
 
-/// `int sock_sendmsg(struct socket *sock, struct msghdr *msg)`, 5.5.
-///
-/// Instead of the tracepoint sock_send_length, which is there since 6.3.
-#[fexit(function = "sock_sendmsg")]
-fn sock_sendmsg(ctx: FExitContext) -> i32 {
-    net::sent(sock_of(ctx.arg(0)), ctx.arg(2));
-    0
-}
-
 /// `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)`, 5.5.
 ///
-/// Instead of sock_recv_length.
+/// Instead of the tracepoint sock_recv_length, which is there since 6.3. The
+/// other direction has no such function: sock_sendmsg() is inlined where it
+/// matters, and on 6.1 programs on the exits of what it calls
+/// (unix_stream_sendmsg() and its kin) locked a CPU up.
 #[fexit(function = "sock_recvmsg")]
 fn sock_recvmsg(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(2) & MSG_PEEK == 0 {

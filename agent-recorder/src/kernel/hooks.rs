@@ -65,17 +65,10 @@ struct Replacement {
     function: &'static str,
 }
 
-/// The two are there since 6.3.
-const REPLACEMENTS: &[Replacement] = &[
-    Replacement {
-        of: "sock_send_length",
-        function: "sock_sendmsg",
-    },
-    Replacement {
-        of: "sock_recv_length",
-        function: "sock_recvmsg",
-    },
-];
+const REPLACEMENTS: &[Replacement] = &[Replacement {
+    of: "sock_recv_length",
+    function: "sock_recvmsg",
+}];
 
 const fn tracepoint(program: &'static str, hooks: &'static [&'static str]) -> Tracepoint {
     Tracepoint { program, hooks }
@@ -258,12 +251,11 @@ pub(super) fn attach(bpf: &mut Ebpf, profile: Profile) -> Result<(), Error> {
 /// Loads what takes the place of a tracepoint's program, where there is
 /// something and the kernel takes it; `absent` tells of the others.
 fn replace(bpf: &mut Ebpf, btf: &Btf, absent: &str) -> Result<(), Error> {
-    for Replacement { of, function } in REPLACEMENTS {
-        if *of == absent {
-            let program: &mut FExit = program(bpf, function)?;
-            // A kernel without trampolines refuses it, whatever it is.
-            let _ = program.load(function, btf);
-        }
+    let replacements = REPLACEMENTS.iter().filter(|known| known.of == absent);
+    for Replacement { function, .. } in replacements {
+        let program: &mut FExit = program(bpf, function)?;
+        // A kernel without trampolines refuses it, whatever it is.
+        let _ = program.load(function, btf);
     }
     Ok(())
 }
