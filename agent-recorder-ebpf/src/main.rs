@@ -116,7 +116,7 @@ mod programs {
         0
     }
 
-    /// `void io_uring_submit_req(struct io_kiocb *req)`, 6.0.
+    /// `void io_uring_submit_req(struct io_kiocb *req)`, 6.12; on 6.1 it is called io_uring_submit_sqe.
     #[btf_tracepoint(function = "io_uring_submit_req")]
     fn io_uring_submit_req(ctx: BtfTracePointContext) -> i32 {
         uring::submitted(ctx.arg(0));

@@ -89,8 +89,8 @@ fn everyone_who_was_killed_is_named() -> anyhow::Result<()> {
         .flatten()
         .filter_map(Value::as_u64)
         .collect();
-    // rm and sleep; the shell can come to its own end first.
-    assert!(died.len() >= 2, "{died:?}");
+    // The shell, sleep and rm.
+    assert_eq!(died.len(), 3, "{died:?}");
     assert_eq!(named, died);
     Ok(())
 }

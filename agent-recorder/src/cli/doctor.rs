@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::setup::Setting;
-use super::{Common, Error};
+use super::{Common, Error, Format};
 use crate::kernel::{self, CAPABILITIES, Facts, Kernel, Profile};
 
 /// Arguments of `doctor`.
@@ -20,14 +20,6 @@ pub struct Args {
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// One line a point, and remedies below
-    Text,
-    /// One JSON object
-    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -160,9 +152,17 @@ fn passed_over(tried: &Result<Kernel, kernel::Error>) -> Vec<Check> {
                     "with it paths are the kernel's own: allow programs on trampolines, see below",
                 ),
             };
-            Check::new(name, State::Missing, last_lines(&why.to_string()), gain)
+            Check::new(name, State::Missing, refusal(why), gain)
         })
         .collect()
+}
+
+/// Why a profile is not in use, without the advice to ask us.
+fn refusal(why: &kernel::Error) -> String {
+    match why {
+        kernel::Error::ProfileRefused { .. } => "the kernel refuses its programs".to_owned(),
+        other => last_lines(&other.to_string()),
+    }
 }
 
 /// Whether the guard refuses, or kills afterwards.

@@ -54,6 +54,15 @@ pub struct Common {
     pub profile: Option<Profile>,
 }
 
+/// How a command shows what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For a person to read.
+    Text,
+    /// JSON, one object a line.
+    Json,
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {

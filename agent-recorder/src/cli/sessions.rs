@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Common, Error};
+use super::{Common, Error, Format};
 use crate::control::{Act, Client, socket_path};
 use crate::record::{SessionId, proto};
 use crate::replay::escaped;
@@ -15,15 +15,6 @@ pub struct Args {
     /// How to show them.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-/// How to show them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// A table.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Arguments of the commands on one session.

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use super::setup::StoreArgs;
-use super::{Common, Error, LOSS};
+use super::{Common, Error, Format, LOSS};
 use crate::replay::{Act, Acts, act_line, to_json};
 
 /// Arguments of `who`.
@@ -20,14 +20,6 @@ pub struct Args {
     format: Format,
     #[command(flatten)]
     store: StoreArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// One line an act
-    Text,
-    /// One JSON object a line, as `replay` has them
-    Json,
 }
 
 /// 0; 3 when records are missing in what was searched.

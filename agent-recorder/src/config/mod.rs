@@ -64,9 +64,9 @@ pub enum Profile {
     /// The strongest that this kernel allows.
     #[default]
     Auto,
-    /// BPF LSM decides.
+    /// BPF LSM programs decide before the act.
     Lsm,
-    /// fmod_ret decides.
+    /// Programs on the functions that call the security hooks decide (fmod_ret).
     Fentry,
     /// Tracepoints record, and kill at the exit of a call.
     Tracepoint,

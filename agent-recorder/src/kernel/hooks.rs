@@ -82,7 +82,7 @@ const TRACEPOINTS: &[Tracepoint] = &[
     tracepoint("inet_sock_set_state", &["inet_sock_set_state"]),
     tracepoint("sock_send_length", &["sock_send_length"]),
     tracepoint("sock_recv_length", &["sock_recv_length"]),
-    // Renamed in 6.4.
+    // The second is its name on 6.1, the first that on 6.12.
     tracepoint(
         "io_uring_submit_req",
         &["io_uring_submit_req", "io_uring_submit_sqe"],
@@ -296,8 +296,15 @@ pub(super) fn absent(bpf: &Ebpf) -> Vec<&'static str> {
         bpf.program(name)
             .is_some_and(|program| program.fd().is_ok())
     };
+    // One of the two takes the completions.
+    let complete = if is_loaded(COMPLETE_BY_VALUE.program) {
+        COMPLETE_BY_VALUE
+    } else {
+        COMPLETE
+    };
     TRACEPOINTS
         .iter()
+        .chain([&complete])
         .map(|tracepoint| tracepoint.program)
         .filter(|program| {
             let replacement = REPLACEMENTS.iter().find(|known| known.of == *program);

@@ -50,6 +50,9 @@ const POLICY: &str = "bulk-delete";
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 /// Wait for events that were too young for the last batch.
 const SETTLE: Duration = Duration::from_millis(3);
+/// What still comes is carried for as long before a recorder stops: agents that
+/// go on without a daemon never cease to make events.
+const FINISH_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait without an event, so that counters are looked at.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -194,7 +197,14 @@ impl Recorder {
     ///
     /// As for [`Recorder::step`].
     pub fn finish(&mut self) -> Result<(), Error> {
-        while self.carry(true)? {}
+        // Until nothing came: what a batch brings the guard to end makes events of its own.
+        let begun = Instant::now();
+        while begun.elapsed() < FINISH_WITHIN {
+            self.carry(true)?;
+            if self.batch.is_empty() {
+                break;
+            }
+        }
         self.tell_losses()?;
         let running: Vec<_> = self
             .tracker
