@@ -16,6 +16,7 @@ use aya_ebpf::helpers::generated::{
 use crate::call::{Call, NO_ROW, global};
 use crate::emit::{POSITION, Scratch, Writer, with_area};
 use crate::kernel::{Task, bound, offset, read, read_user, walk};
+use crate::once::{Copy, Event, is_ours, mark_of};
 use crate::{descriptor, guard, maps, path, task};
 
 /// Where a new program keeps its strings: user addresses in its `mm_struct`.
@@ -39,7 +40,10 @@ pub(crate) struct Program {
 
 /// A program was started: `task` runs it next.
 #[inline(always)]
-pub(crate) fn succeeded(this: Task, binprm: *const u8) {
+pub(crate) fn succeeded(copy: Copy, this: Task, binprm: *const u8) {
+    if !is_ours(copy, this, Event::Exec) {
+        return;
+    }
     // SAFETY: both are arguments of the hook, typed.
     let (strings, exe, filename) = unsafe {
         let mm: *const u8 = walk(this, offset!(task_mm));
@@ -63,11 +67,11 @@ pub(crate) fn succeeded(this: Task, binprm: *const u8) {
         exe,
         filename,
     };
-    with_area(|scratch| looked_at(scratch, this, program));
+    with_area(|scratch| looked_at(scratch, copy, this, program));
 }
 
 #[inline(always)]
-fn looked_at(scratch: *mut Scratch, this: Task, program: Program) {
+fn looked_at(scratch: *mut Scratch, copy: Copy, this: Task, program: Program) {
     let existing = task::tag_of(this);
     // SAFETY: a map value.
     let area = unsafe {
@@ -78,7 +82,11 @@ fn looked_at(scratch: *mut Scratch, this: Task, program: Program) {
     // SAFETY: the helper takes nothing.
     let image = unsafe { bpf_ktime_get_boot_ns() };
     let tag = match existing {
-        Some(tag) => Tag::new(tag.session, image),
+        // A mark of `once` stays.
+        Some(tag) => Tag {
+            handled: tag.handled,
+            ..Tag::new(tag.session, image)
+        },
         None => {
             if rule == 0 {
                 return;
@@ -86,7 +94,10 @@ fn looked_at(scratch: *mut Scratch, this: Task, program: Program) {
             let Some(session) = task::new_session() else {
                 return;
             };
-            Tag::new(session, image)
+            Tag {
+                handled: mark_of(copy, Event::Exec),
+                ..Tag::new(session, image)
+            }
         }
     };
     if !task::set_tag(this, tag) {

@@ -7,6 +7,7 @@ use aya_ebpf::helpers::generated::bpf_task_storage_get;
 
 use crate::emit::{Scratch, Writer, add, trouble, with_area};
 use crate::kernel::{Task, current, offset, walk};
+use crate::once::{Copy, Event, is_ours};
 use crate::{descriptor, guard, maps};
 
 /// `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h): the group's exit code counts, not the leader's.
@@ -51,6 +52,13 @@ pub(crate) fn note_counted(task: Task, counted: u64) {
         // SAFETY: as above.
         unsafe { (*tag).counted = counted };
     }
+}
+
+/// Where the task's handled events are noted; `None` for a task without a tag.
+#[inline(always)]
+pub(crate) fn handled(task: Task) -> Option<*mut u64> {
+    // SAFETY: not null, and storage holds a Tag.
+    stored(task).map(|tag| unsafe { &raw mut (*tag).handled })
 }
 
 /// Tags a task. False when the kernel had no memory for it: then it is counted, and runs unrecorded.
@@ -107,6 +115,10 @@ pub(crate) fn created(child: Task) {
         remember_lineage(child_group, parent_group);
         return;
     };
+    // By the first copy of this program.
+    if tag_of(child).is_some() {
+        return;
+    }
     if child_group == parent_group {
         set_tag(child, Tag::new(tag.session, tag.image));
         return;
@@ -158,8 +170,11 @@ fn remember_lineage(child: u32, parent: u32) {
 
 /// A task ends. Only the last of its group ends the process.
 #[inline(always)]
-pub(crate) fn exiting(task: Task) {
+pub(crate) fn exiting(copy: Copy, task: Task) {
     let Some(tag) = tag_of(task) else { return };
+    if !is_ours(copy, task, Event::Exit) {
+        return;
+    }
     // SAFETY: `task` and what is loaded from it are typed.
     let (live, status) = unsafe {
         let signal: *const u8 = walk(task, offset!(task_signal));
