@@ -71,14 +71,28 @@ pub(crate) struct Scratch {
 /// tracepoints of Linux 7). Where all areas are taken, the event is counted as not made.
 #[inline(always)]
 pub(crate) fn with_area(work: impl FnOnce(*mut Scratch)) {
-    match maps::SCRATCH.get_ptr_mut(take_area() as u32) {
-        Some(area) => {
-            work(area);
-            // SAFETY: a map value, checked not null.
-            add(unsafe { &raw mut (*area).taken }, u64::MAX);
-        }
-        None => trouble(Trouble::AreasTaken),
+    if let Some(area) = take() {
+        work(area);
+        release(area);
     }
+}
+
+/// As `with_area` takes it: for what must not become a function of its own,
+/// with a stack frame of its own, as a closure does that is used twice.
+#[inline(always)]
+pub(crate) fn take() -> Option<*mut Scratch> {
+    let area = maps::SCRATCH.get_ptr_mut(take_area() as u32);
+    if area.is_none() {
+        trouble(Trouble::AreasTaken);
+    }
+    area
+}
+
+/// Gives an area back.
+#[inline(always)]
+pub(crate) fn release(area: *mut Scratch) {
+    // SAFETY: a map value, checked not null.
+    add(unsafe { &raw mut (*area).taken }, u64::MAX);
 }
 
 /// Takes a free area of this CPU: its number, or one that no area has. A

@@ -15,7 +15,7 @@ use aya_ebpf::helpers::generated::{
 
 use crate::call::{Call, NO_ROW, global};
 use crate::emit::{POSITION, Scratch, Writer, with_area};
-use crate::kernel::{Task, bound, offset, read, read_user, walk};
+use crate::kernel::{Task, bound, current, offset, read, read_user, walk};
 use crate::once::{Copy, Event, is_ours, mark_of};
 use crate::{descriptor, guard, maps, path, task};
 
@@ -67,17 +67,30 @@ pub(crate) fn succeeded(copy: Copy, this: Task, binprm: *const u8) {
         exe,
         filename,
     };
-    with_area(|scratch| looked_at(scratch, copy, this, program));
+    with_area(|scratch| {
+        // SAFETY: a map value.
+        let area = unsafe {
+            (*scratch).program = program;
+            (*scratch).index
+        };
+        look_at(area, mark_of(copy, Event::Exec));
+    });
+}
+
+/// Looks at the program that the running task has become. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look_at(area: u32, mark: u32) -> u64 {
+    if let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) {
+        looked_at(scratch, area, mark);
+    }
+    0
 }
 
 #[inline(always)]
-fn looked_at(scratch: *mut Scratch, copy: Copy, this: Task, program: Program) {
+fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) {
+    let this = current();
     let existing = task::tag_of(this);
-    // SAFETY: a map value.
-    let area = unsafe {
-        (*scratch).program = program;
-        (*scratch).index
-    };
     let rule = match_rules(area, u32::from(existing.is_some())) as u32;
     // SAFETY: the helper takes nothing.
     let image = unsafe { bpf_ktime_get_boot_ns() };
@@ -95,7 +108,7 @@ fn looked_at(scratch: *mut Scratch, copy: Copy, this: Task, program: Program) {
                 return;
             };
             Tag {
-                handled: mark_of(copy, Event::Exec),
+                handled: mark,
                 ..Tag::new(session, image)
             }
         }

@@ -128,10 +128,8 @@ hook! {
 
 /// `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)`, 5.5.
 ///
-/// Instead of the tracepoint sock_recv_length, which is there since 6.3. The
-/// other direction has no such function: sock_sendmsg() is inlined where it
-/// matters, and on 6.1 programs on the exits of what it calls
-/// (unix_stream_sendmsg() and its kin) locked a CPU up.
+/// Instead of the tracepoint sock_recv_length, which is there since 6.3. For the
+/// other direction see `send`: sock_sendmsg() is inlined where it matters.
 #[fexit(function = "sock_recvmsg")]
 fn sock_recvmsg(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(2) & MSG_PEEK == 0 {

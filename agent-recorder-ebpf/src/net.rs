@@ -507,6 +507,15 @@ pub(crate) fn sent(copy: Copy, sock: u64, length: i32) {
     }
 }
 
+/// The same where the call that sent them tells of them.
+#[inline(always)]
+pub(crate) fn add_sent(key: &SocketKey, bytes: u64) {
+    if let Some(known) = maps::SOCKETS.get_ptr_mut(key) {
+        // SAFETY: as above.
+        add(unsafe { &raw mut (*known).sent }, bytes);
+    }
+}
+
 /// Bytes that recvmsg gave.
 #[inline(always)]
 pub(crate) fn received(copy: Copy, sock: u64, length: i32) {

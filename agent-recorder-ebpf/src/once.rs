@@ -43,7 +43,7 @@ pub(crate) fn is_ours(copy: Copy, task: Task, event: Event) -> bool {
     let Some(handled) = task::handled(task) else {
         return true;
     };
-    let bit = event as u64;
+    let bit = event as u32;
     // SAFETY: in the task's storage. Only programs on this task's own acts come here, one after the other.
     unsafe {
         if copy == Copy::First {
@@ -58,9 +58,9 @@ pub(crate) fn is_ours(copy: Copy, task: Task, event: Event) -> bool {
 
 /// The mark that a copy leaves on a task that it tags in the middle of an event.
 #[inline(always)]
-pub(crate) fn mark_of(copy: Copy, event: Event) -> u64 {
+pub(crate) fn mark_of(copy: Copy, event: Event) -> u32 {
     match copy {
-        Copy::First => event as u64,
+        Copy::First => event as u32,
         Copy::Second => 0,
     }
 }

@@ -1,4 +1,5 @@
 //! Datagrams: to whom, once a peer, and the questions that go to name servers.
+//! And what calls sent, on kernels that do not tell of it themselves.
 
 use agent_recorder_abi::event::{Address, DnsBody, Kind, NetOp};
 use agent_recorder_abi::limits::{DNS_BYTES, SENDMMSG_MESSAGES};
@@ -6,7 +7,7 @@ use agent_recorder_abi::state::SeenPeer;
 
 use crate::call::{Call, global};
 use crate::emit::Writer;
-use crate::kernel::read_user;
+use crate::kernel::{file_of, hooks, read_user};
 use crate::net::{self, AF_UNIX, DNS_PORT, SOCK_DGRAM};
 use crate::socket::{self, Open};
 use crate::{guard, maps};
@@ -107,6 +108,7 @@ fn first_buffer(vector: u64, compat: bool) -> (u64, u64) {
 /// write(2) and its kin on a connected socket: only a question to a name server matters.
 #[inline(always)]
 pub(crate) fn plain(call: &Call, payload: u8) {
+    transferred(call, 0);
     if call.result > 0 && asks_name_servers(call) {
         unaddressed(call, call.argument(payload), call.argument(payload + 1));
     }
@@ -115,6 +117,7 @@ pub(crate) fn plain(call: &Call, payload: u8) {
 /// writev(2).
 #[inline(always)]
 pub(crate) fn vector(call: &Call) {
+    transferred(call, 0);
     if call.result > 0 && asks_name_servers(call) {
         let (payload, length) = first_buffer(call.argument(1), call.compat);
         unaddressed(call, payload, length);
@@ -144,9 +147,35 @@ fn unaddressed(call: &Call, payload: u64, length: u64) {
     );
 }
 
+/// Whatever a call put into the descriptor of one of its arguments.
+#[inline(always)]
+pub(crate) fn transferred(call: &Call, descriptor: u8) {
+    count(call, call.argument(descriptor), call.result as u64);
+}
+
+/// Adds to what a socket sent, where no tracepoint does (before 6.3).
+#[inline(always)]
+fn count(call: &Call, fd: u64, bytes: u64) {
+    if hooks().count != 0 {
+        count_sent(call, fd, bytes);
+    }
+}
+
+global! {
+    fn count_sent(call: &Call, fd: u64, bytes: u64) {
+        if call.result <= 0 || !socket::are_used(call.tag) {
+            return;
+        }
+        if let Some(open) = socket::of_file(file_of(call.task, u64::from(fd as u32))) {
+            net::add_sent(&open.key, bytes);
+        }
+    }
+}
+
 /// One datagram was sent, or was not.
 #[inline(always)]
 fn sent(call: &Call, datagram: &Datagram) {
+    count(call, call.argument(0), datagram.sent);
     // SAFETY: a field of a map value.
     unsafe { (*call.scratch).datagram = *datagram };
     sent_datagram(call);
@@ -155,8 +184,6 @@ fn sent(call: &Call, datagram: &Datagram) {
 global! {
 /// The one that is in the area.
 fn sent_datagram(call: &Call) {
-    // SAFETY: a field of a map value.
-    let datagram = unsafe { (*call.scratch).datagram };
     let fd = call.argument(0);
     let Some(open) = net::socket_of(call, fd) else {
         return;
@@ -164,16 +191,21 @@ fn sent_datagram(call: &Call) {
     if open.kind != SOCK_DGRAM {
         return;
     }
-    net::user_address(call, net::PEER, datagram.name, datagram.name_length);
+    // SAFETY: fields of a map value.
+    let (name, name_length, bytes) = unsafe {
+        let datagram = &raw const (*call.scratch).datagram;
+        ((*datagram).name, (*datagram).name_length, (*datagram).sent)
+    };
+    net::user_address(call, net::PEER, name, name_length);
     // SAFETY: room that `Call` gives.
     if unsafe { (*call.peer()).family } != 0 {
-        tell_peer(call, fd, &open, datagram.sent);
+        tell_peer(call, fd, &open, bytes);
     } else {
         net::kernel_address(call, net::PEER);
     }
     // SAFETY: as above.
     if call.result >= 0 && unsafe { (*call.peer()).port } == DNS_PORT && open.family != AF_UNIX {
-        tell_question(call, &datagram);
+        tell_question(call);
     }
 }
 }
@@ -213,13 +245,17 @@ fn fold(peer: *const Address) -> [u64; 4] {
 }
 
 #[inline(always)]
-fn tell_question(call: &Call, datagram: &Datagram) {
+fn tell_question(call: &Call) {
+    // SAFETY: fields of a map value.
+    let (payload, length) = unsafe {
+        let datagram = &raw const (*call.scratch).datagram;
+        ((*datagram).payload, (*datagram).length)
+    };
     let mut writer = Writer::begin::<DnsBody>(call.scratch);
     // SAFETY: an address; `begin` left room for the body.
     unsafe {
         let server_len = net::append_address(&mut writer, call.peer());
-        let payload_len =
-            writer.user_bytes::<{ DNS_BYTES as u64 - 1 }>(datagram.payload, datagram.length);
+        let payload_len = writer.user_bytes::<{ DNS_BYTES as u64 - 1 }>(payload, length);
         *writer.body::<DnsBody>() = DnsBody {
             server_len,
             payload_len,

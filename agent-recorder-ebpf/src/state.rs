@@ -23,9 +23,9 @@ pub struct Tag {
     /// The request of io_uring (address of its `io_kiocb`) that this task was last seen to submit, 0 for none.
     pub request: u64,
     /// Not 0: the removal that this task is in is counted already.
-    pub counted: u64,
+    pub counted: u32,
     /// The task's events that the first copy of a program has handled, a bit a kind, until the second has seen it.
-    pub handled: u64,
+    pub handled: u32,
 }
 
 impl Tag {
@@ -163,7 +163,7 @@ pub struct UringRequest {
 }
 
 pod! {
-    Tag = 40, SeenFile = 32, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
+    Tag = 32, SeenFile = 32, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
     Socket = 320, UringRequest = 160,
 }
 const _: () = assert!(core::mem::size_of::<Session>() == 32 + 8 * MAX_LIMIT);
@@ -201,6 +201,8 @@ pub struct Hooks {
     pub refuse: u64,
     /// Not 0: programs on tracepoints are attached twice.
     pub twice: u64,
+    /// Not 0: what calls return tells what they sent, for no tracepoint does.
+    pub count: u64,
 }
 
 impl Hooks {
@@ -209,6 +211,7 @@ impl Hooks {
         see: 0,
         refuse: 0,
         twice: 0,
+        count: 0,
     };
 }
 
@@ -217,4 +220,4 @@ pub const GUARD_ALERT: u64 = 1;
 /// [`GuardConfig::action`]: the session dies.
 pub const GUARD_KILL: u64 = 2;
 
-pod! { GuardConfig = 24, Hooks = 24 }
+pod! { GuardConfig = 24, Hooks = 32 }

@@ -10,17 +10,16 @@ use agent_recorder_abi::event::VIA_SYSCALL;
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::syscalls::{
     HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CLOSE_RANGE, HANDLE_CONNECT, HANDLE_DUP,
-    HANDLE_EXEC, HANDLE_FILE, HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN, HANDLE_SENDMMSG,
-    HANDLE_SENDMSG, HANDLE_SENDTO, HANDLE_SOCKETCALL, HANDLE_URING_ENTER, HANDLE_WRITE,
-    HANDLE_WRITEV, MARK_FCNTL,
+    HANDLE_EXEC, HANDLE_FILE, HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN, HANDLE_SENDFILE,
+    HANDLE_SENDMMSG, HANDLE_SENDMSG, HANDLE_SENDTO, HANDLE_SOCKETCALL, HANDLE_SPLICE,
+    HANDLE_URING_ENTER, HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL,
 };
 
 use crate::arch::{self, Registers};
 use crate::call::Call;
-use crate::emit::with_area;
 use crate::kernel::{current, hooks, is_compat, read_user};
 use crate::once::{Copy, Event, is_ours};
-use crate::{descriptor, exec, file, guard, maps, net, send, task};
+use crate::{descriptor, emit, exec, file, guard, maps, net, send, task};
 
 /// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
 /// with EINTR, and is recorded when it does come back (include/linux/errno.h).
@@ -55,21 +54,23 @@ pub(crate) fn finished(copy: Copy, regs: *const Registers, result: i64) {
     if !is_ours(copy, task, Event::Call) {
         return;
     }
-    with_area(|scratch| {
-        // SAFETY: `regs` is the hook's argument, the area has eight elements.
-        unsafe { arch::arguments(regs, compat, (&raw mut (*scratch).arguments).cast()) };
-        let call = Call {
-            scratch,
-            task,
-            tag,
-            row,
-            result,
-            compat,
-            via: VIA_SYSCALL,
-        };
-        call.keep();
-        dispatch(&call, handle);
-    });
+    let Some(scratch) = emit::take() else {
+        return;
+    };
+    // SAFETY: `regs` is the hook's argument, the area has eight elements.
+    unsafe { arch::arguments(regs, compat, (&raw mut (*scratch).arguments).cast()) };
+    let call = Call {
+        scratch,
+        task,
+        tag,
+        row,
+        result,
+        compat,
+        via: VIA_SYSCALL,
+    };
+    call.keep();
+    dispatch(&call, handle);
+    emit::release(scratch);
     guard::enforce(tag);
 }
 
@@ -94,6 +95,8 @@ fn dispatch(call: &Call, handle: u8) {
         HANDLE_SENDMSG => send::message(call),
         HANDLE_SENDMMSG => send::messages(call),
         HANDLE_SOCKETCALL => socketcall(call),
+        HANDLE_SENDFILE => send::transferred(call, 0),
+        HANDLE_SPLICE => send::transferred(call, 2),
         HANDLE_URING_ENTER if hooks().see != 0 => task::note_request(call.task, 0),
         _ => {}
     }

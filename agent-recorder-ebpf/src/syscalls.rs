@@ -44,6 +44,10 @@ pub const HANDLE_WRITEV: u8 = 15;
 pub const HANDLE_CLOSE_RANGE: u8 = 16;
 /// io_uring_enter(2): what it submitted is over or somebody else's.
 pub const HANDLE_URING_ENTER: u8 = 17;
+/// What is put into the descriptor of the first argument, perhaps a socket: sendfile(2), pwritev2(2).
+pub const HANDLE_SENDFILE: u8 = 18;
+/// The same of the third: splice(2).
+pub const HANDLE_SPLICE: u8 = 19;
 
 /// No such argument.
 pub const NO_ARG: u8 = 0xff;
@@ -299,6 +303,7 @@ pub const X86_64: &[(u32, Spec)] = &[
     (20, Spec::handle(HANDLE_WRITEV)),
     (32, Spec::handle(HANDLE_DUP)),
     (33, Spec::handle(HANDLE_DUP)),
+    (40, Spec::handle(HANDLE_SENDFILE)),
     (42, Spec::handle(HANDLE_CONNECT)),
     (43, Spec::handle(HANDLE_ACCEPT)),
     (44, Spec::handle(HANDLE_SENDTO)),
@@ -341,12 +346,14 @@ pub const X86_64: &[(u32, Spec)] = &[
     (265, LINKAT),
     (266, SYMLINKAT),
     (268, FCHMODAT),
+    (275, Spec::handle(HANDLE_SPLICE)),
     (288, Spec::handle(HANDLE_ACCEPT)),
     (292, Spec::handle(HANDLE_DUP)),
     (304, OPEN_BY_HANDLE),
     (307, Spec::handle(HANDLE_SENDMMSG)),
     (316, RENAMEAT2),
     (322, Spec::handle(HANDLE_EXEC).at(0, 1)),
+    (328, Spec::handle(HANDLE_SENDFILE)),
     (426, Spec::handle(HANDLE_URING_ENTER)),
     (429, MOVE_MOUNT),
     (436, Spec::handle(HANDLE_CLOSE_RANGE)),
@@ -387,6 +394,7 @@ pub const IA32: &[(u32, Spec)] = &[
     (133, FCHDIR),
     (146, Spec::handle(HANDLE_WRITEV)),
     (182, CHOWN.marks(MARK_OWNER16)),
+    (187, Spec::handle(HANDLE_SENDFILE)),
     (193, TRUNCATE.marks(MARK_LENGTH_PAIR)),
     (194, FTRUNCATE.marks(MARK_LENGTH_PAIR)),
     (198, LCHOWN),
@@ -399,6 +407,7 @@ pub const IA32: &[(u32, Spec)] = &[
     (235, REMOVEXATTR),
     (236, LREMOVEXATTR),
     (237, FREMOVEXATTR),
+    (239, Spec::handle(HANDLE_SENDFILE)),
     (295, OPENAT),
     (296, MKDIRAT),
     (297, MKNODAT),
@@ -408,6 +417,7 @@ pub const IA32: &[(u32, Spec)] = &[
     (303, LINKAT),
     (304, SYMLINKAT),
     (306, FCHMODAT),
+    (313, Spec::handle(HANDLE_SPLICE)),
     (330, Spec::handle(HANDLE_DUP)),
     (342, OPEN_BY_HANDLE),
     (345, Spec::handle(HANDLE_SENDMMSG)),
@@ -419,6 +429,7 @@ pub const IA32: &[(u32, Spec)] = &[
     (364, Spec::handle(HANDLE_ACCEPT)),
     (369, Spec::handle(HANDLE_SENDTO)),
     (370, Spec::handle(HANDLE_SENDMSG)),
+    (379, Spec::handle(HANDLE_SENDFILE)),
     (426, Spec::handle(HANDLE_URING_ENTER)),
     (429, MOVE_MOUNT),
     (436, Spec::handle(HANDLE_CLOSE_RANGE)),

@@ -47,7 +47,7 @@ pub(crate) fn note_request(task: Task, request: u64) {
 
 /// Notes whether the removal that the task is in is counted.
 #[inline(always)]
-pub(crate) fn note_counted(task: Task, counted: u64) {
+pub(crate) fn note_counted(task: Task, counted: u32) {
     if let Some(tag) = stored(task) {
         // SAFETY: as above.
         unsafe { (*tag).counted = counted };
@@ -56,7 +56,7 @@ pub(crate) fn note_counted(task: Task, counted: u64) {
 
 /// Where the task's handled events are noted; `None` for a task without a tag.
 #[inline(always)]
-pub(crate) fn handled(task: Task) -> Option<*mut u64> {
+pub(crate) fn handled(task: Task) -> Option<*mut u32> {
     // SAFETY: not null, and storage holds a Tag.
     stored(task).map(|tag| unsafe { &raw mut (*tag).handled })
 }

@@ -34,6 +34,8 @@ mod opcode {
     pub(super) const FTRUNCATE: u32 = 55;
     pub(super) const BIND: u32 = 56;
     pub(super) const LISTEN: u32 = 57;
+    /// Those that can put bytes into a socket: writev, write_fixed, sendmsg, write, send, send_zc, sendmsg_zc.
+    pub(super) const SENDING: [u32; 7] = [2, 5, 9, 23, 26, 47, 48];
 }
 
 const AT_FDCWD: i32 = -100;
@@ -365,6 +367,18 @@ fn own_file(writer: &mut Writer, call: &Call, request: Request) -> Location {
     Location::of(walked, agent_recorder_abi::event::FILE_KERNEL_PATH)
 }
 
+/// Adds to what a socket sent, where no tracepoint does.
+#[inline(always)]
+fn count_sent(address: u64, bytes: i32) {
+    let opcode = u32::from(read::<u8>(address, offset!(kiocb_opcode)));
+    if !opcode::SENDING.contains(&opcode) {
+        return;
+    }
+    if let Some(open) = socket::of_file(read(address, offset!(kiocb_file))) {
+        net::add_sent(&open.key, bytes as u64);
+    }
+}
+
 /// A request has its result: in the submitter, or in one of its workers.
 #[inline(always)]
 pub(crate) fn completed(address: u64, result: i32) {
@@ -372,6 +386,9 @@ pub(crate) fn completed(address: u64, result: i32) {
     let Some(tag) = task::tag_of(task) else {
         return;
     };
+    if hooks().count != 0 && result > 0 {
+        count_sent(address, result);
+    }
     let Some(kept) = maps::URING.get_ptr(&address) else {
         return;
     };

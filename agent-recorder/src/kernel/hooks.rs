@@ -114,6 +114,7 @@ const TRACEPOINTS: &[Tracepoint] = &[
     ),
     tracepoint(["sys_exit", "sys_exit_2"], &["sys_exit"]),
 ];
+const SENT: &str = "sock_send_length";
 /// Instead of `sys_exit` and its second copy, where tracefs shows the event.
 const EXIT_BY_PERF: &str = "sys_exit_perf";
 const EXIT_EVENT: (&str, &str) = ("raw_syscalls", "sys_exit");
@@ -348,6 +349,12 @@ pub(super) fn skipped(bpf: &Ebpf) -> Result<u64, Error> {
         })
 }
 
+/// Whether the kernel tells itself what sockets send (6.3); otherwise what
+/// calls return tells it.
+pub(super) fn sends_are_traced(btf: &Btf) -> bool {
+    has_tracepoint(btf, SENT)
+}
+
 /// Programs whose tracepoint this kernel lacks, and that nothing replaces.
 pub(super) fn absent(bpf: &Ebpf) -> Vec<&'static str> {
     let is_loaded = |name: &str| {
@@ -364,6 +371,7 @@ pub(super) fn absent(bpf: &Ebpf) -> Vec<&'static str> {
         .iter()
         .chain([&complete])
         .map(|tracepoint| tracepoint.program)
+        .filter(|&program| program != SENT)
         .filter(|program| {
             let replacement = match *program {
                 "sys_exit" => Some(EXIT_BY_PERF),

@@ -298,6 +298,7 @@ fn load_object(options: &Options, profile: Profile, source: &Source<'_>) -> Resu
         u64::from(profile.sees()),
         u64::from(profile.refuses() && action == GUARD_KILL),
         u64::from(source.twice),
+        u64::from(!hooks::sends_are_traced(source.btf)),
     ];
     let resolved = source.resolved;
     EbpfLoader::new()

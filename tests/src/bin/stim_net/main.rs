@@ -2,6 +2,7 @@
 //! the directory it is given, and says exactly what it did.
 
 mod compat;
+mod transfers;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -44,6 +45,7 @@ fn main() -> anyhow::Result<()> {
     }
     stimulus.refused()?;
     stimulus.unix()?;
+    stimulus.transfers()?;
     stimulus.descriptors()?;
     stimulus.questions()?;
     for entry in [Entry::Socketcall, Entry::Direct] {
