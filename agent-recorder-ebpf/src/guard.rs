@@ -88,11 +88,15 @@ fn take_back(counter: *mut u64) {
     add(counter, u64::MAX);
 }
 
-/// A file is gone: counts it and, at the limit, ends the process that did it
-/// at the exit of this very call, before it runs again.
+/// A file is gone: unless it was counted before the act, counts it and, at the
+/// limit, ends the process that did it at the exit of this very call, before it
+/// runs again.
+///
+/// Where the guard refuses, that is for what passed it: a program on a function
+/// is skipped on a CPU on which a task was preempted in it (`recursion_misses`).
 #[inline(always)]
-pub(crate) fn destroyed(tag: Tag) {
-    if hooks().refuse == 0 {
+pub(crate) fn destroyed(tag: Tag, counted: u64) {
+    if hooks().refuse == 0 || counted == 0 {
         count_destroyed(tag.session);
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! Both have the same arguments in the same places, and call the same function.
 
+use core::ffi::c_void;
+
 use agent_recorder_abi::event::Op;
 use aya_ebpf::macros::{btf_tracepoint, fentry, fexit, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmContext};
@@ -27,9 +29,13 @@ macro_rules! hook {
             $body
         }
 
+        // By hand: what aya's macro makes returns 0, whatever its body does,
+        // and here the result decides where user space loads it so.
         $(#[$doc])*
-        #[fentry(function = $function)]
-        fn $of_function(ctx: FEntryContext) -> i32 {
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = concat!("fentry/", $function))]
+        extern "C" fn $of_function(ctx: *mut c_void) -> i32 {
+            let ctx = FEntryContext::new(ctx);
             $(let $arg = ctx.arg($position);)*
             $body
         }

@@ -476,9 +476,13 @@ global! {
         };
         file::send_result(writer, call, body);
         if opcode == opcode::UNLINKAT && call.result >= 0 {
-            // SAFETY: a field of a map value.
-            if unsafe { (*call.scratch).request.flags } as u32 & AT_REMOVEDIR == 0 {
-                guard::destroyed(call.tag);
+            // SAFETY: fields of a map value.
+            let (flags, counted) = unsafe {
+                let request = &raw const (*call.scratch).request;
+                ((*request).flags, (*request).counted)
+            };
+            if flags as u32 & AT_REMOVEDIR == 0 {
+                guard::destroyed(call.tag, counted);
             }
         // SAFETY: as above.
         } else if unsafe { (*call.scratch).request.counted } != 0 {

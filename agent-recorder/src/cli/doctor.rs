@@ -73,6 +73,8 @@ struct Report {
     /// The profile that `auto` comes to; absent where nothing can be recorded.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
     profile: Option<Profile>,
+    /// Whether the guard refuses what goes over its limit.
+    refuses: bool,
     checks: Vec<Check>,
     /// Instructions that the verifier went through for each program.
     verified: BTreeMap<String, u32>,
@@ -90,6 +92,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let report = Report {
         kernel: facts.release.clone(),
         profile: tried.as_ref().ok().map(Kernel::profile),
+        refuses: tried.as_ref().is_ok_and(Kernel::refuses),
         checks: checks(&facts, &tried),
         verified: tried
             .as_ref()
@@ -149,7 +152,7 @@ fn passed_over(tried: &Result<Kernel, kernel::Error>) -> Vec<Check> {
                 ),
                 _ => (
                     "profile fentry",
-                    "with it paths are the kernel's own: allow programs on trampolines, see below",
+                    "with it paths are the kernel's own, and the guard refuses what goes over its limit: allow programs on trampolines, see below",
                 ),
             };
             Check::new(name, State::Missing, refusal(why), gain)
@@ -169,19 +172,29 @@ fn refusal(why: &kernel::Error) -> String {
 fn refusing(tried: &Result<Kernel, kernel::Error>) -> Check {
     let name = "refusing";
     match tried {
-        Ok(kernel) if kernel.profile().refuses() => Check::new(
+        Ok(kernel) if kernel.refuses() => Check::new(
             name,
             State::Ok,
             "the operation over the guard's limit is refused, and its session ended",
             "",
         ),
-        _ => Check::new(
+        Ok(kernel) => Check::new(
             name,
             State::Missing,
-            "the guard ends a session at the exit of the call that meets its limit, but refuses none",
-            "it takes the profile lsm",
+            format!("{AFTERWARDS}{}", because(kernel)),
+            "it takes the profile lsm, or fentry on a kernel that takes fmod_ret programs",
         ),
+        Err(_) => Check::new(name, State::Missing, "nothing is guarded", ""),
     }
+}
+
+const AFTERWARDS: &str =
+    "the guard ends a session at the exit of the call that meets its limit, but refuses none";
+
+fn because(kernel: &Kernel) -> String {
+    kernel
+        .not_refusing()
+        .map_or(String::new(), |why| format!(": {}", refusal(why)))
 }
 
 /// Lines of an error that are shown.

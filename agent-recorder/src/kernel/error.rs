@@ -54,6 +54,14 @@ pub enum Error {
         /// The kernel's or aya's words.
         message: String,
     },
+    /// No program that decides in this profile.
+    #[error("the kernel does not take `{function}` as a program that refuses: {message}")]
+    CannotRefuse {
+        /// The function that it is on.
+        function: &'static str,
+        /// The kernel's words.
+        message: String,
+    },
     /// EPERM for programs of one profile.
     #[error(
         "the kernel refuses programs of the profile {profile}: they take root, and a kernel that is not locked down and was built with them; `agent-recorder doctor` says which"
@@ -143,9 +151,8 @@ pub(super) fn refused(error: &(dyn std::error::Error + 'static)) -> Option<Error
     None
 }
 
-/// An error and its causes on one line; a verifier's log keeps its last lines only.
+/// An error and its causes on one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    const KEPT: usize = 2000;
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -155,6 +162,13 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
+    ending(&text)
+}
+
+/// The last lines of a verifier's log say why; it can have thousands.
+pub(super) fn ending(text: &str) -> String {
+    const KEPT: usize = 2000;
+    let text = text.trim_end();
     let from = text.len().saturating_sub(KEPT);
     let from = (from..=text.len())
         .find(|&at| text.is_char_boundary(at))

@@ -14,14 +14,16 @@ use aya_obj::btf::BtfKind;
 use super::Error;
 use super::bpf::recursion_misses;
 use super::error::{map_error, missing, program_error, refused};
-use super::offsets::Resolved;
+use super::load::Source;
+use super::modify_return::Deciders;
 
 /// A set of hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
     /// BPF LSM programs see the objects and refuse.
     Lsm,
-    /// Programs on the kernel functions that call the hooks see them.
+    /// Programs on the kernel functions that call the hooks see them, and
+    /// refuse where the kernel takes fmod_ret programs.
     Fentry,
     /// System calls at their exit: sees what the caller handed in.
     Tracepoint,
@@ -36,9 +38,9 @@ impl Profile {
         self != Self::Tracepoint
     }
 
-    /// Whether the guard can refuse.
-    pub fn refuses(self) -> bool {
-        self == Self::Lsm
+    /// Whether the guard can refuse, if the kernel takes what it takes.
+    pub(super) fn can_refuse(self) -> bool {
+        self.sees()
     }
 }
 
@@ -144,6 +146,9 @@ const SECURITY_HOOKS: &[(&str, &str)] = &[
     ("sb_umount", "security_sb_umount"),
     ("move_mount", "security_move_mount"),
 ];
+/// Those whose program decides. In the profile fentry they are not for aya to load.
+const DECIDING: &[&str] = &["security_path_unlink", "security_path_rmdir"];
+
 /// The hook of the probe: whoever makes a socket passes it.
 const PROBED_HOOK: &str = "socket_create";
 const PROBED_FUNCTION: &str = "security_socket_create";
@@ -211,18 +216,32 @@ pub(super) fn unload(bpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
     unloaded.map_err(|error| program_error("unload", name, &error))
 }
 
-/// Loads every program of a profile.
+/// The functions on which a profile decides by fmod_ret programs.
+pub(super) fn deciding(profile: Profile, refuses: bool) -> &'static [&'static str] {
+    if refuses && profile == Profile::Fentry {
+        DECIDING
+    } else {
+        &[]
+    }
+}
+
+/// Loads every program of a profile but those that are `deciding`.
 ///
 /// # Errors
 ///
 /// The kernel refuses one.
 pub(super) fn load(
     bpf: &mut Ebpf,
-    btf: &Btf,
-    resolved: &Resolved,
+    source: &Source<'_>,
     profile: Profile,
-    twice: bool,
+    deciding: &[&str],
 ) -> Result<(), Error> {
+    let Source {
+        btf,
+        resolved,
+        twice,
+        ..
+    } = *source;
     let complete = if resolved.completion_by_pointer {
         &COMPLETE
     } else {
@@ -250,6 +269,7 @@ pub(super) fn load(
     for &(hook, function) in SECURITY_HOOKS {
         match profile {
             Profile::Lsm => load_one(hook, program::<Lsm>(bpf, hook)?.load(hook, btf))?,
+            Profile::Fentry if deciding.contains(&function) => {}
             Profile::Fentry => {
                 load_one(
                     function,
@@ -271,7 +291,12 @@ pub(super) fn attach(bpf: &mut Ebpf, profile: Profile) -> Result<(), Error> {
     for &(hook, function) in SECURITY_HOOKS {
         match profile {
             Profile::Lsm => attach_one(hook, program::<Lsm>(bpf, hook)?.attach())?,
-            Profile::Fentry => attach_one(function, program::<FEntry>(bpf, function)?.attach())?,
+            Profile::Fentry => {
+                let program: &mut FEntry = program(bpf, function)?;
+                if program.fd().is_ok() {
+                    attach_one(function, program.attach())?;
+                }
+            }
             Profile::Tracepoint => {}
         }
     }
@@ -311,13 +336,14 @@ fn replace(bpf: &mut Ebpf, btf: &Btf, absent: &str) -> Result<(), Error> {
 
 /// Instructions that the verifier went through for each loaded program, by
 /// name; nothing from kernels before 5.16, which do not say.
-pub(super) fn verified(bpf: &Ebpf) -> Vec<(String, u32)> {
+pub(super) fn verified(bpf: &Ebpf, deciders: &Deciders) -> Vec<(String, u32)> {
     let mut verified: Vec<_> = bpf
         .programs()
         .filter_map(|(name, program)| {
             let info = program.info().ok()?;
             Some((name.to_owned(), info.verified_instruction_count()?))
         })
+        .chain(deciders.verified())
         .collect();
     verified.sort();
     verified
@@ -329,7 +355,7 @@ pub(super) fn verified(bpf: &Ebpf) -> Vec<(String, u32)> {
 /// # Errors
 ///
 /// bpf(2) refuses to tell.
-pub(super) fn skipped(bpf: &Ebpf) -> Result<u64, Error> {
+pub(super) fn skipped(bpf: &Ebpf, deciders: &Deciders) -> Result<u64, Error> {
     let is_stood_in_for = |name: &str| {
         tracepoints().any(|tracepoint| {
             tracepoint.program == name
@@ -342,6 +368,7 @@ pub(super) fn skipped(bpf: &Ebpf) -> Result<u64, Error> {
         .filter(|(name, _)| !is_stood_in_for(name))
         .filter_map(|(_, program)| program.fd().ok())
         .map(|fd| recursion_misses(fd.as_fd()))
+        .chain([deciders.skipped()])
         .sum::<std::io::Result<u64>>()
         .map_err(|source| Error::System {
             what: "asking how often programs were skipped",

@@ -15,6 +15,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::error::{chain, map_error, missing, refused};
 use super::hooks::{self, Profile};
+use super::modify_return::Deciders;
 use super::offsets::{self, Resolved};
 use super::preempt::{self, Linked};
 use super::{Counters, Error, Rings, Tags};
@@ -45,8 +46,10 @@ const _: () = assert!(size_of::<SessionWords>() == size_of::<Session>());
 /// The loaded programs and their maps.
 pub struct Kernel {
     bpf: Ebpf,
+    deciders: Deciders,
     profile: Profile,
     passed_over: Vec<(Profile, Error)>,
+    not_refusing: Option<Error>,
     absent: Vec<&'static str>,
     produced: PerCpuArray<MapData, u64>,
     lost: PerCpuArray<MapData, u64>,
@@ -84,7 +87,7 @@ impl Kernel {
             resolved: &resolved,
             twice: false,
         };
-        let mut bpf = load_object(options, Profile::Tracepoint, &source)?;
+        let mut bpf = load_object(options, Profile::Tracepoint, false, &source)?;
         source.twice = source.linked.tracepoints_are_preemptible(&mut bpf, &btf)?;
         drop(bpf);
         let mut passed_over = Vec::new();
@@ -101,15 +104,35 @@ impl Kernel {
         Err(last.unwrap_or_else(|| Error::Object("no profile was named".to_owned())))
     }
 
+    /// With its guard refusing, where the kernel takes that.
     fn load_profile(
         options: &Options,
         profile: Profile,
         source: &Source<'_>,
     ) -> Result<(Self, Rings), Error> {
-        let Source { btf, resolved, .. } = *source;
-        let mut bpf = load_object(options, profile, source)?;
+        let refuses = profile.can_refuse();
+        match Self::load_programs(options, profile, refuses, source) {
+            Err(why @ Error::CannotRefuse { .. }) => {
+                let (mut kernel, rings) = Self::load_programs(options, profile, false, source)?;
+                kernel.not_refusing = Some(why);
+                Ok((kernel, rings))
+            }
+            result => result,
+        }
+    }
+
+    fn load_programs(
+        options: &Options,
+        profile: Profile,
+        refuses: bool,
+        source: &Source<'_>,
+    ) -> Result<(Self, Rings), Error> {
+        let btf = source.btf;
+        let mut bpf = load_object(options, profile, refuses, source)?;
         hooks::probe(&mut bpf, btf, profile)?;
-        hooks::load(&mut bpf, btf, resolved, profile, source.twice)?;
+        let deciding = hooks::deciding(profile, refuses);
+        let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, deciding)?;
+        hooks::load(&mut bpf, source, profile, deciding)?;
         fill_tables(&mut bpf, options)?;
         let rings = Rings::new(
             take(&mut bpf, "PRIORITY", RingBuf::try_from)?,
@@ -128,8 +151,10 @@ impl Kernel {
             tags: Tags::new(tags),
             absent: hooks::absent(&bpf),
             bpf,
+            deciders,
             profile,
             passed_over: Vec::new(),
+            not_refusing: None,
         };
         Ok((kernel, rings))
     }
@@ -140,12 +165,24 @@ impl Kernel {
     ///
     /// The kernel refuses one.
     pub fn attach(&mut self) -> Result<(), Error> {
+        self.deciders.attach()?;
         hooks::attach(&mut self.bpf, self.profile)
     }
 
     /// The profile in use.
     pub fn profile(&self) -> Profile {
         self.profile
+    }
+
+    /// Whether the guard refuses what goes over its limit. Where it does not,
+    /// it ends the session at the exit of the call that meets it.
+    pub fn refuses(&self) -> bool {
+        self.profile.can_refuse() && self.not_refusing.is_none()
+    }
+
+    /// Why the guard does not refuse in a profile in which it could.
+    pub fn not_refusing(&self) -> Option<&Error> {
+        self.not_refusing.as_ref()
     }
 
     /// Programs whose tracepoint this kernel lacks: what they would record is not recorded.
@@ -155,7 +192,7 @@ impl Kernel {
 
     /// Instructions that the verifier went through for each program, by name.
     pub fn verified(&self) -> Vec<(String, u32)> {
-        hooks::verified(&self.bpf)
+        hooks::verified(&self.bpf, &self.deciders)
     }
 
     /// Profiles that were more wanted, and why they are not in use.
@@ -180,7 +217,7 @@ impl Kernel {
             counters.lost[kind] = sum(&self.lost, "LOST", kind)?;
             counters.produced[kind] = sum(&self.produced, "PRODUCED", kind)?;
         }
-        counters.skipped = hooks::skipped(&self.bpf)?;
+        counters.skipped = hooks::skipped(&self.bpf, &self.deciders)?;
         for trouble in 0..TROUBLES {
             counters.troubles[trouble] = sum(&self.trouble, "TROUBLE", trouble)?;
         }
@@ -274,15 +311,20 @@ fn read_btf(path: &Path) -> Result<Btf, Error> {
 }
 
 /// What the programs are made of for this kernel.
-struct Source<'a> {
-    linked: Linked,
-    btf: &'a Btf,
-    resolved: &'a Resolved,
+pub(super) struct Source<'a> {
+    pub(super) linked: Linked,
+    pub(super) btf: &'a Btf,
+    pub(super) resolved: &'a Resolved,
     /// Whether programs on tracepoints are attached twice.
-    twice: bool,
+    pub(super) twice: bool,
 }
 
-fn load_object(options: &Options, profile: Profile, source: &Source<'_>) -> Result<Ebpf, Error> {
+fn load_object(
+    options: &Options,
+    profile: Profile,
+    refuses: bool,
+    source: &Source<'_>,
+) -> Result<Ebpf, Error> {
     let GuardConfig {
         action,
         limit,
@@ -296,7 +338,7 @@ fn load_object(options: &Options, profile: Profile, source: &Source<'_>) -> Resu
     let guard = [action, limit.min(MAX_LIMIT as u64), window];
     let hooks = [
         u64::from(profile.sees()),
-        u64::from(profile.refuses() && action == GUARD_KILL),
+        u64::from(refuses && action == GUARD_KILL),
         u64::from(source.twice),
         u64::from(!hooks::sends_are_traced(source.btf)),
     ];

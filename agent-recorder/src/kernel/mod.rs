@@ -9,6 +9,7 @@ mod decode;
 mod error;
 mod hooks;
 mod load;
+mod modify_return;
 mod offsets;
 mod preempt;
 mod probe;

@@ -106,6 +106,9 @@ impl Recorder {
         for why in passed_over {
             recorder.tell("profile_passed_over", &why)?;
         }
+        if let Some(why) = recorder.kernel.not_refusing().map(ToString::to_string) {
+            recorder.tell("guard_not_refusing", &why)?;
+        }
         for program in recorder.kernel.absent().to_vec() {
             recorder.tell("hook_absent", program)?;
         }

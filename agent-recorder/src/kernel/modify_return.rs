@@ -1,0 +1,185 @@
+//! Programs that decide on the kernel functions that call security hooks, for
+//! kernels whose lsm list lacks `bpf`: fmod_ret programs. What one returns, if
+//! it is not 0, is what the function returns, and its body does not run.
+//!
+//! aya 0.14 knows no such programs. To the compiler one is an fentry program:
+//! same arguments, same context; only bpf(2) is told another attach type. So
+//! the object is read a second time, bound to the maps that aya has made of
+//! it, and each such program handed to bpf(2) here.
+//!
+//! The kernel takes them on every function named `security_…`
+//! (check_attach_modify_return() in kernel/bpf/verifier.c, 5.7).
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+
+use aya::maps::Map;
+use aya::{Btf, Ebpf};
+use aya_obj::Object;
+use aya_obj::btf::BtfKind;
+
+use super::Error;
+use super::bpf::{self, ModifyReturn, Verified};
+use super::error::{chain, ending};
+
+/// One that the kernel has taken.
+struct Decider {
+    function: &'static str,
+    program: OwnedFd,
+    /// Closing it takes the program off its function.
+    link: Option<OwnedFd>,
+}
+
+/// Those of a profile; dropping takes them out.
+#[derive(Default)]
+pub(super) struct Deciders(Vec<Decider>);
+
+impl Deciders {
+    /// Loads the object's programs that are named after these functions, and
+    /// tries whether they can be attached.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CannotRefuse`]: the kernel takes no such programs.
+    pub(super) fn load(
+        object: &[u8],
+        bpf: &Ebpf,
+        kernel_types: &Btf,
+        functions: &[&'static str],
+    ) -> Result<Self, Error> {
+        if functions.is_empty() {
+            return Ok(Self::default());
+        }
+        let (object, types) = bound(object, bpf, kernel_types)?;
+        let mut deciders = Vec::new();
+        for &function in functions {
+            let program = load_one(&object, &types, kernel_types, function)?;
+            // Off again at once: an error must come before anybody relies on it.
+            drop(attach_one(function, &program)?);
+            deciders.push(Decider {
+                function,
+                program,
+                link: None,
+            });
+        }
+        Ok(Self(deciders))
+    }
+
+    /// From now on they decide.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses one.
+    pub(super) fn attach(&mut self) -> Result<(), Error> {
+        for decider in &mut self.0 {
+            decider.link = Some(attach_one(decider.function, &decider.program)?);
+        }
+        Ok(())
+    }
+
+    /// Instructions that the verifier went through for each.
+    pub(super) fn verified(&self) -> impl Iterator<Item = (String, u32)> {
+        self.0.iter().filter_map(|decider| {
+            let count = bpf::verified_instructions(decider.program.as_fd()).ok()??;
+            Some((decider.function.to_owned(), count))
+        })
+    }
+
+    /// How often the kernel skipped one of them, in all.
+    ///
+    /// # Errors
+    ///
+    /// bpf(2) refuses to tell.
+    pub(super) fn skipped(&self) -> io::Result<u64> {
+        self.0
+            .iter()
+            .map(|decider| bpf::recursion_misses(decider.program.as_fd()))
+            .sum()
+    }
+}
+
+/// The object with its calls resolved and its maps bound, as aya does it, and
+/// its type information in the kernel.
+fn bound(object: &[u8], bpf: &Ebpf, kernel_types: &Btf) -> Result<(Object, OwnedFd), Error> {
+    let unusable = |error: &dyn std::error::Error| Error::Object(chain(error));
+    let mut object = Object::parse(object).map_err(|error| unusable(&error))?;
+    let no_types = || Error::Object("it or the kernel has no type information".to_owned());
+    let features = aya::features().btf().ok_or_else(no_types)?;
+    let types = object
+        .fixup_and_sanitize_btf(features)
+        .map_err(|error| unusable(&error))?
+        .ok_or_else(no_types)?
+        .to_bytes();
+    let types = bpf::load_types(&types).map_err(|source| Error::System {
+        what: "loading the programs' type information",
+        source,
+    })?;
+    object
+        .relocate_btf(kernel_types)
+        .map_err(|error| unusable(&error))?;
+    let text: HashSet<usize> = object.functions.keys().map(|key| key.0).collect();
+    let definitions = std::mem::take(&mut object.maps);
+    let maps = definitions
+        .iter()
+        .filter_map(|(name, map)| Some((name.as_str(), descriptor(bpf.map(name)?)?, map)));
+    object
+        .relocate_maps(maps, &text)
+        .map_err(|error| unusable(&error))?;
+    object
+        .relocate_calls(&text)
+        .map_err(|error| unusable(&error))?;
+    object.sanitize_functions(aya::features());
+    Ok((object, types))
+}
+
+/// Of the kinds of maps that the object has.
+fn descriptor(map: &Map) -> Option<RawFd> {
+    match map {
+        Map::Array(map)
+        | Map::HashMap(map)
+        | Map::LruHashMap(map)
+        | Map::PerCpuArray(map)
+        | Map::RingBuf(map)
+        | Map::Unsupported(map) => Some(map.fd().as_fd().as_raw_fd()),
+        _ => None,
+    }
+}
+
+fn load_one(
+    object: &Object,
+    types: &OwnedFd,
+    kernel_types: &Btf,
+    function: &'static str,
+) -> Result<OwnedFd, Error> {
+    let lacking = || Error::Object(format!("it lacks the program `{function}`"));
+    let program = object.programs.get(function).ok_or_else(lacking)?;
+    let body = object
+        .functions
+        .get(&program.function_key())
+        .ok_or_else(lacking)?;
+    let attach_to = kernel_types
+        .id_by_type_name_kind(function, BtfKind::Func)
+        .map_err(|error| cannot(function, chain(&error)))?;
+    let program = ModifyReturn {
+        name: function,
+        license: &program.license,
+        body,
+        types: types.as_fd(),
+        attach_to,
+    };
+    match program.load() {
+        Verified::Program(program) => Ok(program),
+        Verified::Refused { source, log } => {
+            Err(cannot(function, ending(&format!("{source}: {log}"))))
+        }
+    }
+}
+
+fn attach_one(function: &'static str, program: &OwnedFd) -> Result<OwnedFd, Error> {
+    bpf::attach_tracing(program.as_fd()).map_err(|error| cannot(function, error.to_string()))
+}
+
+fn cannot(function: &'static str, message: String) -> Error {
+    Error::CannotRefuse { function, message }
+}
