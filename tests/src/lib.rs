@@ -6,6 +6,7 @@ pub mod beside;
 pub mod child;
 pub mod compare;
 pub mod daemon;
+pub mod file_systems;
 pub mod model;
 pub mod programs;
 pub mod recorder;

@@ -7,13 +7,16 @@
 //! procfs gave, where it leads; of a bind mount or an overlay, the name under
 //! it and not the one that the same file has elsewhere.
 //!
-//! `stim_ways DIRECTORY` leaves its mounts to the end of its own mount namespace.
+//! The device is that of the file system, as proc_pid_mountinfo(5) has it: on
+//! btrfs, each subvolume shows one of its own in stat(2).
+//!
+//! `stim_ways DIRECTORY` leaves its mounts to the end of its own mount
+//! namespace; `stim_ways DIRECTORY plain` goes no other way than the path's.
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use agent_recorder_tests::stimulus::{Script, Who, outcome};
@@ -37,6 +40,11 @@ fn main() -> anyhow::Result<()> {
         root: root.into(),
         script: Script::default(),
     };
+    if std::env::args_os().nth(2).is_some() {
+        let directory = ways.directory("plain")?;
+        ways.remove(&directory, &directory)?;
+        return Ok(ways.script.tell()?);
+    }
     ways.by_procfs()?;
     ways.in_a_chroot()?;
     ways.own_namespace()?;
@@ -47,13 +55,31 @@ fn main() -> anyhow::Result<()> {
     Ok(ways.script.tell()?)
 }
 
-/// `st_dev` and `st_ino`.
+/// The file system's device, and `st_ino`.
 type Identity = (u64, u64);
 
 fn identity(path: &Path) -> anyhow::Result<Identity> {
     let held = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
     let about = rustix::fs::fstat(&held)?;
-    Ok((about.st_dev, about.st_ino))
+    Ok((device_of(&held)?, about.st_ino))
+}
+
+/// Of the file system that is mounted where the file is.
+fn device_of(held: &impl AsFd) -> anyhow::Result<u64> {
+    let number = held.as_fd().as_raw_fd();
+    let about = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
+    let mut lines = about.lines();
+    let mount = lines.find_map(|line| line.strip_prefix("mnt_id:"));
+    let mount = mount.context("a descriptor without a mount")?.trim();
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    // The mount's number, its parent's, and MAJOR:MINOR.
+    let device = mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        (words.next() == Some(mount)).then(|| words.nth(1))?
+    });
+    let device = device.context("a mount that is not listed")?;
+    let (major, minor) = device.split_once(':').context("a device without a colon")?;
+    Ok(libc::makedev(major.parse()?, minor.parse()?))
 }
 
 impl Ways {
@@ -160,12 +186,13 @@ impl Ways {
 
     /// One file of the upper layer, one of the lower, and one that was copied up.
     fn overlaid(&mut self) -> anyhow::Result<()> {
-        // One file system for all layers, where inodes keep the numbers of the layers'.
         let layers = self.directory("layers")?;
         mount_tmpfs(&layers)?;
         for layer in ["lower", "upper", "work", "merged"] {
             self.directory(&format!("layers/{layer}"))?;
         }
+        // Layers of two file systems have numbers of inodes in common.
+        mount_tmpfs(&layers.join("lower"))?;
         for name in ["lower0", "lower1"] {
             fs::write(layers.join("lower").join(name), "x")?;
         }
@@ -195,6 +222,8 @@ impl Ways {
     fn under_a_pivoted_root(&mut self) -> anyhow::Result<()> {
         let root = self.directory("container")?;
         mount_tmpfs(&root)?;
+        let procfs = self.directory("container/proc")?;
+        rustix::mount::mount_bind("/proc", &procfs)?;
         std::env::set_current_dir(&root)?;
         match rustix::process::pivot_root(".", ".") {
             // Nothing pivots from the root that an initramfs is unpacked to (pivot_root(2)).
@@ -216,10 +245,10 @@ impl Ways {
     fn remove_one_at(&mut self, directory: &str) -> anyhow::Result<()> {
         let file = Path::new(directory).join("file");
         fs::write(&file, "")?;
-        let victim = fs::symlink_metadata(&file)?;
+        let victim = identity(&file)?;
         let held = fs::File::open(directory)?;
         rustix::fs::unlinkat(&held, "file", AtFlags::empty())?;
-        self.removed(Who::running(), &file, (victim.dev(), victim.ino()))
+        self.removed(Who::running(), &file, victim)
     }
 }
 

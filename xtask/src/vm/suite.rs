@@ -16,6 +16,7 @@ pub(super) const SUITE: &[&str] = &[
     "network_operations",
     "uring_operations",
     "long_paths",
+    "file_systems",
     "path_truth",
     "verifier_cost",
     "bulk_delete",
