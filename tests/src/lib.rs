@@ -8,6 +8,7 @@ pub mod compare;
 pub mod daemon;
 pub mod file_systems;
 pub mod model;
+pub mod normal;
 pub mod programs;
 pub mod recorder;
 pub mod stimulus;
