@@ -64,7 +64,8 @@ mod programs {
 
     use crate::{exec, net, syscall, task, uring};
 
-    /// `void task_newtask(struct task_struct *task, u64 clone_flags)`, 5.5 (`unsigned long` before 6.18).
+    /// `void task_newtask(struct task_struct *task, u64 clone_flags)`, 6.18.
+    /// `void task_newtask(struct task_struct *task, unsigned long clone_flags)`, 5.5 to 6.17.
     ///
     /// At the end of copy_process(): the child has its pid and has not run,
     /// and workers of io_uring, which sched_process_fork does not show, pass here too.
@@ -81,7 +82,7 @@ mod programs {
         0
     }
 
-    /// `void sched_process_exit(struct task_struct *p)`, 5.5; one more argument since 6.16.
+    /// `void sched_process_exit(struct task_struct *p, …)`, 5.5; one more argument since 6.16.
     #[btf_tracepoint(function = "sched_process_exit")]
     fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         task::exiting(ctx.arg(0));

@@ -18,6 +18,7 @@ pub(super) const SUITE: &[&str] = &[
     "long_paths",
     "file_systems",
     "path_truth",
+    "prototypes",
     "same_records",
     "verifier_cost",
     "bulk_delete",
