@@ -4,7 +4,8 @@
 //! A line is "`int NAME(TYPE ARGUMENT, …)`, OLDEST." or "…, OLDEST to LAST.":
 //! the kernels that have it so. Where a later one has another, that is a line
 //! of its own; a last argument `…` stands for any that follow. `void` is a
-//! tracepoint, `int` a function: the hook's own, or the one that calls it.
+//! tracepoint, `int` a function: the hook's own and the one that calls it,
+//! `security_NAME`, unless that has a line of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -199,6 +200,10 @@ fn running() -> anyhow::Result<Version> {
 fn the_prototypes_that_programs_state_are_the_running_kernels() -> anyhow::Result<()> {
     let version = running()?;
     let stated = stated();
+    let apart = |name: &str| {
+        let mut here = stated.iter().filter(|it| it.holds_on(version));
+        here.any(|it| it.name == name)
+    };
     let here: Vec<_> = stated.iter().filter(|it| it.holds_on(version)).collect();
     ensure!(!here.is_empty());
     let wanted = here.iter().flat_map(|it| it.in_kernel());
@@ -208,6 +213,7 @@ fn the_prototypes_that_programs_state_are_the_running_kernels() -> anyhow::Resul
         let found: Vec<_> = stated
             .in_kernel()
             .into_iter()
+            .filter(|(name, _)| *name == stated.name || !apart(name))
             .filter_map(|(name, skipped)| Some((kernel.arguments(&name)?.split_off(skipped), name)))
             .collect();
         if found.is_empty() {
