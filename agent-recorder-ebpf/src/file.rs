@@ -496,7 +496,7 @@ global! {
         writer.header(Kind::Delete, call.tag, call.task);
         writer.submit(Kind::Delete, false);
         if succeeded != 0 && op == Op::Delete as u32 {
-            guard::destroyed(call.tag, call.tag.counted);
+            guard::destroyed(call.tag, call.tag.counted != 0);
         }
         if hooks().refuse != 0 && call.tag.counted != 0 {
             if succeeded == 0 {

@@ -95,8 +95,8 @@ fn take_back(counter: *mut u64) {
 /// Where the guard refuses, that is for what passed it: a program on a function
 /// is skipped on a CPU on which a task was preempted in it (`recursion_misses`).
 #[inline(always)]
-pub(crate) fn destroyed(tag: Tag, counted: u64) {
-    if hooks().refuse == 0 || counted == 0 {
+pub(crate) fn destroyed(tag: Tag, counted: bool) {
+    if hooks().refuse == 0 || !counted {
         count_destroyed(tag.session);
     }
 }

@@ -89,8 +89,10 @@ hook! {
 
 hook! {
     /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)`, 5.19.
+    /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry)`, 5.7 to 5.18.
+    /// `int security_path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)`, 5.7 to 5.18.
     ///
-    /// Before, without `flags`, and for RENAME_EXCHANGE called twice, the other way round first.
+    /// Without `flags`, the hook is called twice for RENAME_EXCHANGE, the other way round first.
     path_rename, "path_rename", security_path_rename, "security_path_rename",
     (old_directory: 0, old: 1, new_directory: 2, new: 3)
         observed(object::two(Op::Rename, within(old_directory, old), within(new_directory, new)))

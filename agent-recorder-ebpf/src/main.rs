@@ -91,7 +91,8 @@ mod programs {
     }
 
     both! {
-        /// `void task_newtask(struct task_struct *task, u64 clone_flags)`, 5.5 (`unsigned long` before 6.18).
+        /// `void task_newtask(struct task_struct *task, u64 clone_flags)`, 6.18.
+        /// `void task_newtask(struct task_struct *task, unsigned long clone_flags)`, 5.5 to 6.17.
         ///
         /// At the end of copy_process(): the child has its pid and has not run,
         /// and workers of io_uring, which sched_process_fork does not show, pass here too.
@@ -106,7 +107,7 @@ mod programs {
     }
 
     both! {
-        /// `void sched_process_exit(struct task_struct *p)`, 5.5; one more argument since 6.16.
+        /// `void sched_process_exit(struct task_struct *p, …)`, 5.5; one more argument since 6.16.
         sched_process_exit, sched_process_exit_2, "sched_process_exit",
         |ctx, copy| task::exiting(copy, ctx.arg(0))
     }

@@ -482,7 +482,7 @@ global! {
                 ((*request).flags, (*request).counted)
             };
             if flags as u32 & AT_REMOVEDIR == 0 {
-                guard::destroyed(call.tag, counted);
+                guard::destroyed(call.tag, counted != 0);
             }
         // SAFETY: as above.
         } else if unsafe { (*call.scratch).request.counted } != 0 {

@@ -115,6 +115,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command for what it prints on stdout; its stderr is in the error.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
+    String::from_utf8(output_bytes(command)?)
+        .with_context(|| format!("read what `{}` printed", shown(command)))
+}
+
+/// As [`output`], of a command that does not print text.
+pub(crate) fn output_bytes(command: &mut Command) -> Result<Vec<u8>> {
     let Output {
         status,
         stdout,
@@ -131,7 +137,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
             stderr.trim()
         );
     }
-    String::from_utf8(stdout).with_context(|| format!("read what `{}` printed", shown(command)))
+    Ok(stdout)
 }
 
 /// The command as a person would type it, without its environment.

@@ -125,6 +125,25 @@ pub(crate) const FOR_GUESTS: &[Need] = &[
         "vm and test: the guest's shell and tools",
     ),
     need(
+        "xz-utils",
+        Sign::Program("xz"),
+        "vm and test: the modules of the guests' kernels",
+    ),
+    need(
+        "e2fsprogs",
+        Sign::Succeeds(&["sh", "-c", "PATH=$PATH:/usr/sbin:/sbin command -v mke2fs"]),
+        "vm and test: an ext4 in the guests",
+    ),
+    need(
+        "btrfs-progs",
+        Sign::Succeeds(&[
+            "sh",
+            "-c",
+            "PATH=$PATH:/usr/sbin:/sbin command -v mkfs.btrfs",
+        ]),
+        "vm and test: a btrfs in the guests",
+    ),
+    need(
         "debian-archive-keyring",
         Sign::File(KEYS),
         "vm and test: the keys of Debian's kernels",

@@ -23,6 +23,8 @@ pub(super) struct Process {
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     known: HashMap<ProcessKey, Process>,
+    /// Those that no event has come of, by what is known of them: their pids.
+    expected: HashMap<u32, Process>,
     /// cgroup v2 id → path, filled as ids turn up.
     cgroups: HashMap<u64, Arc<[u8]>>,
 }
@@ -41,7 +43,16 @@ pub(super) fn key_of(header: &Header) -> ProcessKey {
 impl Processes {
     /// What is known; reads /proc for a process that was never told of.
     pub(super) fn get(&mut self, key: ProcessKey) -> &mut Process {
-        self.known.entry(key).or_insert_with(|| read_proc(key.pid))
+        self.known.entry(key).or_insert_with(|| {
+            let expected = self.expected.remove(&key.pid);
+            expected.unwrap_or_else(|| read_proc(key.pid))
+        })
+    }
+
+    /// Reads of /proc now what a session's first process is: when its first
+    /// event comes, it can have another root already.
+    pub(super) fn expect(&mut self, pid: u32) {
+        self.expected.insert(pid, read_proc(pid));
     }
 
     /// A child begins as its parent is.
@@ -53,6 +64,7 @@ impl Processes {
     /// Forgets a process.
     pub(super) fn ended(&mut self, key: ProcessKey) {
         self.known.remove(&key);
+        self.expected.remove(&key.pid);
     }
 
     /// The record's form.

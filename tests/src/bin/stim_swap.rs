@@ -1,7 +1,10 @@
 //! Removes files by a path that another thread changes all the while: what is
 //! gone afterwards is the truth, whatever the path said when anybody looked.
 //!
-//! `stim_swap DIRECTORY ROUNDS` works on `a/file` and `b/file` there.
+//! `stim_swap DIRECTORY ROUNDS` works on `a/file` and `b/file` there, by a path
+//! in its memory that one of its threads rewrites. `stim_swap DIRECTORY ROUNDS
+//! LINK` names the file through a symbolic link that leads to `a` or `b`, and
+//! that somebody else changes.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +15,7 @@ use agent_recorder_tests::stimulus::{Script, outcome};
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-const USAGE: &str = "stim_swap DIRECTORY ROUNDS";
+const USAGE: &str = "stim_swap DIRECTORY ROUNDS [LINK]";
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args_os().skip(1);
@@ -22,28 +25,34 @@ fn main() -> anyhow::Result<()> {
     for directory in ["a", "b"] {
         std::fs::create_dir(root.join(directory))?;
     }
-    let path: Vec<AtomicU8> = root
-        .join("a/file")
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .chain(b"\0")
-        .map(|&byte| AtomicU8::new(byte))
-        .collect();
+    let script = match arguments.next() {
+        Some(link) => remove(&root, &bytes_of(&root.join(link).join("file")), rounds)?,
+        None => remove_by_changing_bytes(&root, rounds)?,
+    };
+    Ok(script.tell()?)
+}
+
+/// A path that can be changed while the kernel reads it.
+fn bytes_of(path: &Path) -> Vec<AtomicU8> {
+    let bytes = path.as_os_str().as_bytes().iter().chain(b"\0");
+    bytes.map(|&byte| AtomicU8::new(byte)).collect()
+}
+
+fn remove_by_changing_bytes(root: &Path, rounds: usize) -> anyhow::Result<Script> {
+    let path = bytes_of(&root.join("a/file"));
     let letter = &path[root.as_os_str().len() + 1];
     let done = AtomicBool::new(false);
-    let script = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 letter.store(b'a', Ordering::Relaxed);
                 letter.store(b'b', Ordering::Relaxed);
             }
         });
-        let script = remove(&root, &path, rounds);
+        let script = remove(root, &path, rounds);
         done.store(true, Ordering::Relaxed);
         script
-    })?;
-    Ok(script.tell()?)
+    })
 }
 
 fn remove(root: &Path, path: &[AtomicU8], rounds: usize) -> anyhow::Result<Script> {

@@ -6,13 +6,23 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::NamedTempFile;
 
 use super::archive::Archive;
+use super::kernels::Fetched;
 use crate::workspace;
 use crate::{build, step};
+
+/// File systems that are made here, for a guest cannot, and what makes each of
+/// an empty file. Small, and compressed they are next to nothing.
+const FILE_SYSTEMS: [(&str, u64, &[&str]); 2] = [
+    ("ext4", 16 << 20, &["mke2fs", "-q", "-F", "-t", "ext4"]),
+    // Data and metadata in one: otherwise it takes more than 100 MiB.
+    ("btrfs", 32 << 20, &["mkfs.btrfs", "-q", "--mixed"]),
+];
 
 const INIT: &str = include_str!("init.sh");
 /// Statically linked, a program needs nothing else of the image.
@@ -22,7 +32,7 @@ const PROFILE: &str = "guest";
 /// Where the image has the integration tests.
 pub(super) const TESTS: &str = "/tests";
 
-/// The two archives that all guests share.
+/// The archives that all guests share.
 pub(super) struct Image {
     base: PathBuf,
     binaries: PathBuf,
@@ -41,16 +51,20 @@ impl Image {
         })
     }
 
-    /// One file of all that a guest needs to run a shell script, or to give a shell.
+    /// One file of all that a guest with this kernel needs to run a shell script, or to give a shell.
     ///
     /// # Errors
     ///
     /// It cannot be written.
-    pub(super) fn with_command(&self, script: Option<&[u8]>) -> Result<NamedTempFile> {
+    pub(super) fn with_command(
+        &self,
+        kernel: &Fetched,
+        script: Option<&[u8]>,
+    ) -> Result<NamedTempFile> {
         // Among what `cargo clean` removes, should we be killed before we can.
         let mut file = NamedTempFile::new_in(workspace::target("vm"))
             .context("make a file for the guest's memory")?;
-        for part in [&self.base, &self.binaries] {
+        for part in [&self.base, &self.binaries, &kernel.modules] {
             let bytes = fs::read(part).with_context(|| format!("read {}", part.display()))?;
             file.write_all(&bytes)?;
         }
@@ -98,7 +112,29 @@ fn base() -> Result<Vec<u8>> {
     archive.file(Path::new("/etc/group"), b"root:x:0:\n");
     archive.file(Path::new("/etc/hosts"), b"127.0.0.1 localhost\n");
     archive.program(Path::new("/init"), INIT.as_bytes());
+    for (name, bytes, maker) in FILE_SYSTEMS {
+        let image = file_system(name, bytes, maker)
+            .with_context(|| format!("make an image of {name}: run `cargo xtask setup`"))?;
+        archive.file(&Path::new("/images").join(format!("{name}.gz")), &image);
+    }
     Ok(archive.finish())
+}
+
+/// Made once: each has an identity of its own.
+fn file_system(name: &str, bytes: u64, maker: &[&str]) -> Result<Vec<u8>> {
+    let kept = workspace::target("vm").join(format!("{name}.gz"));
+    if !kept.exists() {
+        let image = NamedTempFile::new_in(workspace::target("vm"))?;
+        image.as_file().set_len(bytes)?;
+        // Where programs of administrators are not on PATH, they are here.
+        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+        let mut command = Command::new("env");
+        command.arg(format!("PATH={path}")).args(maker);
+        step::output(command.arg(image.path()))?;
+        let compressed = step::output_bytes(Command::new("gzip").arg("-9c").arg(image.path()))?;
+        build::write_if_changed(&kept, &compressed)?;
+    }
+    fs::read(&kept).with_context(|| format!("read {}", kept.display()))
 }
 
 /// A program that cargo built, with the name of its target.

@@ -19,6 +19,11 @@ mount -t securityfs securityfs /sys/kernel/security
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
+for module in /modules/*.ko; do
+    [ -e $module ] && insmod $module
+done
+gunzip /images/*.gz
+export AGENT_RECORDER_IMAGES=/images
 export TMPDIR=/scratch AGENT_RECORDER_BIN=/bin/agent-recorder
 
 if [ -e /command ]; then

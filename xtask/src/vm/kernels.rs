@@ -12,6 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::modules;
 use crate::step::{self, say};
 use crate::workspace;
 
@@ -38,6 +39,17 @@ struct Line {
     suite: Option<&'static str>,
     security: Option<&'static str>,
     prefix: &'static str,
+    /// The same of the package that has the modules, where that is another.
+    modules: Option<&'static str>,
+}
+
+/// A kernel that is here.
+#[derive(Clone, Debug)]
+pub(super) struct Fetched {
+    /// Its image.
+    pub image: PathBuf,
+    /// An archive of modules, for its memory.
+    pub modules: PathBuf,
 }
 
 /// The keys of all of Debian's suites, which `tools` sees to.
@@ -61,44 +73,51 @@ impl Kernel {
                 suite: Some("bullseye"),
                 security: Some("bullseye-security"),
                 prefix: "linux-image-5.10.0-",
+                modules: None,
             },
             Self::Bookworm => Line {
                 number: "6.1",
                 suite: Some("bookworm"),
                 security: Some("bookworm-security"),
                 prefix: "linux-image-6.1.0-",
+                modules: None,
             },
             Self::Trixie => Line {
                 number: "6.12",
                 suite: None,
                 security: Some("bookworm-security"),
                 prefix: "linux-image-6.12.",
+                modules: None,
             },
             Self::Sid => Line {
                 number: "7",
                 suite: Some("sid"),
                 security: None,
                 prefix: "linux-binary-7.",
+                modules: Some("linux-modules-7."),
             },
         }
     }
 
-    /// The kernel's image; fetched unless that was done before.
+    /// The kernel with its modules; fetched unless that was done before.
     ///
     /// # Errors
     ///
     /// It is not on the mirror, or cannot be fetched or unpacked.
-    pub(crate) fn image(self) -> Result<PathBuf> {
+    pub(super) fn fetched(self) -> Result<Fetched> {
         let folder = workspace::target("vm/kernels").join(self.number());
-        let image = folder.join("vmlinuz");
-        if !image.exists() {
-            self.fetch(&folder, &image)
+        let kernel = Fetched {
+            image: folder.join("vmlinuz"),
+            modules: folder.join("modules.cpio"),
+        };
+        if !kernel.image.exists() || !kernel.modules.exists() {
+            self.fetch(&folder, &kernel)
                 .with_context(|| format!("fetch Debian's kernel {}", self.number()))?;
         }
-        Ok(image)
+        Ok(kernel)
     }
 
-    fn fetch(self, folder: &Path, image: &Path) -> Result<()> {
+    fn fetch(self, folder: &Path, kernel: &Fetched) -> Result<()> {
         let apt = Apt::new(folder)?;
         fs::write(apt.sources(), self.sources(&Mirrors::of_this_machine()?))
             .with_context(|| format!("write {}", apt.sources().display()))?;
@@ -115,19 +134,19 @@ impl Kernel {
                 line.prefix
             )
         })?;
-        say(&format!("fetching {package}"));
         let unpacked = tempfile::tempdir_in(folder).context("make a folder to unpack in")?;
-        step::output(
-            apt.command("apt-get")
-                .current_dir(unpacked.path())
-                .args(["download", "-q", package]),
-        )?;
-        let archive = only_with_extension(unpacked.path(), "deb")?;
-        let root = unpacked.path().join("root");
-        step::output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&root))?;
-        let found = find_image(&root)?
+        apt.unpack(package, unpacked.path())?;
+        if let Some(prefix) = line.modules {
+            let modules = package.replacen(line.prefix, prefix, 1);
+            apt.unpack(&modules, unpacked.path())?;
+        }
+        let modules = modules::archive(unpacked.path())?;
+        fs::write(&kernel.modules, modules)
+            .with_context(|| format!("write {}", kernel.modules.display()))?;
+        let found = find_image(unpacked.path())?
             .with_context(|| format!("{package} holds no file that is named vmlinuz"))?;
-        fs::rename(&found, image).with_context(|| format!("keep {}", image.display()))
+        fs::rename(&found, &kernel.image)
+            .with_context(|| format!("keep {}", kernel.image.display()))
     }
 
     fn sources(self, mirrors: &Mirrors) -> String {
@@ -203,6 +222,20 @@ impl Apt {
 
     fn sources(&self) -> PathBuf {
         self.folder.join("sources.list")
+    }
+
+    /// Fetches a package and unpacks what it holds into a folder.
+    fn unpack(&self, package: &str, root: &Path) -> Result<()> {
+        say(&format!("fetching {package}"));
+        let fetched = tempfile::tempdir_in(&self.folder).context("make a folder to fetch to")?;
+        step::output(
+            self.command("apt-get")
+                .current_dir(fetched.path())
+                .args(["download", "-q", package]),
+        )?;
+        let archive = only_with_extension(fetched.path(), "deb")?;
+        step::output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(root))?;
+        Ok(())
     }
 
     fn command(&self, program: impl AsRef<OsStr>) -> Command {

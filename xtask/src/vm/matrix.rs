@@ -2,7 +2,7 @@
 //! are, running them side by side, and the table. One row is one boot.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::image::Image;
-use super::kernels::Kernel;
+use super::kernels::{Fetched, Kernel};
 use super::qemu::Machine;
 use super::suite::{self, Tally};
 use crate::step::say;
@@ -73,7 +73,7 @@ pub(super) fn run(rows: &[Row], image: &Image, limit: Duration) -> Result<()> {
     let kernels = fetched(rows);
     let outcomes = side_by_side(rows, |row| {
         let begun = Instant::now();
-        let (tally, failure) = match kernel_image(&kernels, row.kernel) {
+        let (tally, failure) = match of_number(&kernels, row.kernel) {
             Ok(kernel) => of_row(row, kernel, image, limit),
             Err(error) => (Tally::default(), Some(format!("{error:#}"))),
         };
@@ -116,21 +116,21 @@ fn tell_omitted(rows: &[Row]) {
 }
 
 /// The kernels of the rows, one after the other: a mirror has one wire.
-fn fetched(rows: &[Row]) -> Vec<(Kernel, Result<PathBuf>)> {
+fn fetched(rows: &[Row]) -> Vec<(Kernel, Result<Fetched>)> {
     Kernel::ALL
         .into_iter()
         .filter(|kernel| rows.iter().any(|row| row.kernel == *kernel))
-        .map(|kernel| (kernel, kernel.image()))
+        .map(|kernel| (kernel, kernel.fetched()))
         .collect()
 }
 
-fn kernel_image(kernels: &[(Kernel, Result<PathBuf>)], wanted: Kernel) -> Result<&Path> {
-    let (_, image) = kernels
+fn of_number(kernels: &[(Kernel, Result<Fetched>)], wanted: Kernel) -> Result<&Fetched> {
+    let (_, fetched) = kernels
         .iter()
         .find(|(kernel, _)| *kernel == wanted)
         .context("it was not asked for")?;
-    match image {
-        Ok(path) => Ok(path),
+    match fetched {
+        Ok(kernel) => Ok(kernel),
         Err(error) => anyhow::bail!("{error:#}"),
     }
 }
@@ -168,7 +168,7 @@ fn side_by_side(rows: &[Row], run: impl Fn(Row) -> Outcome + Sync) -> Vec<Outcom
 }
 
 /// The suite in one guest: its tally, and why it failed if it did.
-fn of_row(row: Row, kernel: &Path, image: &Image, limit: Duration) -> (Tally, Option<String>) {
+fn of_row(row: Row, kernel: &Fetched, image: &Image, limit: Duration) -> (Tally, Option<String>) {
     let mut output = Vec::new();
     let status = boot(row, kernel, image, limit, &mut output);
     let text = String::from_utf8_lossy(&output);
@@ -190,15 +190,15 @@ fn of_row(row: Row, kernel: &Path, image: &Image, limit: Duration) -> (Tally, Op
 
 fn boot(
     row: Row,
-    kernel: &Path,
+    kernel: &Fetched,
     image: &Image,
     limit: Duration,
     output: &mut Vec<u8>,
 ) -> Result<u8> {
     let script = suite::script(row.kernel, row.profile);
-    let initramfs = image.with_command(Some(script.as_bytes()))?;
+    let initramfs = image.with_command(kernel, Some(script.as_bytes()))?;
     let machine = Machine {
-        kernel,
+        kernel: &kernel.image,
         initramfs: initramfs.path(),
         cmdline: row.cmdline,
     };

@@ -6,6 +6,7 @@ mod archive;
 mod image;
 mod kernels;
 mod matrix;
+mod modules;
 mod qemu;
 mod suite;
 
@@ -82,11 +83,11 @@ fn ready() -> Result<()> {
 }
 
 fn boot(kernel: Kernel, args: &Args, image: &Image) -> Result<ExitCode> {
-    let kernel = kernel.image()?;
+    let kernel = kernel.fetched()?;
     let script = (!args.command.is_empty()).then(|| image::script(&args.command));
-    let initramfs = image.with_command(script.as_deref())?;
+    let initramfs = image.with_command(&kernel, script.as_deref())?;
     let machine = Machine {
-        kernel: &kernel,
+        kernel: &kernel.image,
         initramfs: initramfs.path(),
         cmdline: &args.cmdline,
     };

@@ -16,7 +16,10 @@ pub(super) const SUITE: &[&str] = &[
     "network_operations",
     "uring_operations",
     "long_paths",
+    "file_systems",
     "path_truth",
+    "prototypes",
+    "same_records",
     "verifier_cost",
     "bulk_delete",
 ];

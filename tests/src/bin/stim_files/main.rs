@@ -5,6 +5,7 @@
 //! compat` through the 32-bit one.
 
 mod calls;
+mod names;
 mod places;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,10 @@ fn main() -> anyhow::Result<()> {
     stimulus.lengths();
     stimulus.deletes();
     stimulus.odd_names();
+    stimulus.unnamed()?;
+    stimulus.two_names();
+    stimulus.exchanged();
+    stimulus.beneath();
     if Abi::current() == Abi::Compat {
         stimulus.compat_only();
     }
