@@ -19,6 +19,7 @@ use crate::file::Location;
 use crate::kernel::{Task, bound, offset, walk};
 use crate::maps;
 use crate::path::Ascent;
+use crate::primitives::add_here;
 use crate::send::Datagram;
 use crate::socket::Open;
 
@@ -50,6 +51,10 @@ pub(crate) struct Scratch {
     pub(crate) socket: Socket,
     /// A walk up a path.
     pub(crate) ascent: Ascent,
+    /// A walk over descriptors.
+    pub(crate) walk: crate::descriptor::Walk,
+    /// What is searched for in the strings of a program.
+    pub(crate) search: crate::exec::Search,
     /// A request of io_uring.
     pub(crate) request: UringRequest,
     /// A location that was just appended, and where the event ends since.
@@ -96,7 +101,7 @@ extern "C" fn take_area() -> u64 {
         if let Some(area) = maps::SCRATCH.get_ptr_mut(index) {
             // SAFETY: a map value, checked not null.
             let taken = unsafe { &raw mut (*area).taken };
-            if add(taken, 1) == 0 {
+            if add_here(taken, 1) == 0 {
                 // SAFETY: as above.
                 unsafe { (*area).index = index };
                 return u64::from(index);
@@ -333,13 +338,13 @@ pub(crate) fn trouble(trouble: Trouble) {
     count(&maps::TROUBLE, trouble as u32);
 }
 
-/// Atomic addition; what stood there before. AcqRel: LLVM 22 answers Relaxed with the addend (llvm#210280).
+/// Atomic addition, for whoever does not ask what stood there before.
 #[inline(always)]
-pub(crate) fn add(value: *mut u64, addend: u64) -> u64 {
+pub(crate) fn add(value: *mut u64, addend: u64) {
     // SAFETY: `value` is in a map value that was checked not null.
     unsafe {
-        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::AcqRel }>(
+        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(
             value, addend,
-        )
+        );
     }
 }

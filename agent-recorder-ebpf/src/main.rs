@@ -47,6 +47,10 @@ mod object;
 #[cfg(target_arch = "bpf")]
 mod path;
 #[cfg(target_arch = "bpf")]
+#[cfg_attr(feature = "old-kernel", path = "primitives/old.rs")]
+#[cfg_attr(not(feature = "old-kernel"), path = "primitives/present.rs")]
+mod primitives;
+#[cfg(target_arch = "bpf")]
 mod send;
 #[cfg(target_arch = "bpf")]
 mod socket;
@@ -77,7 +81,7 @@ mod programs {
     /// `void sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, 5.5.
     #[btf_tracepoint(function = "sched_process_exec")]
     fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-        exec::succeeded(ctx.arg(0), ctx.arg(2));
+        exec::succeeded(ctx.arg(0), ctx.arg(1), ctx.arg(2));
         0
     }
 

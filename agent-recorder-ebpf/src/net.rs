@@ -15,6 +15,7 @@ use aya_ebpf::helpers::generated::{
 use crate::call::{Call, global};
 use crate::emit::{Scratch, Writer, add, with_area};
 use crate::kernel::{Task, bound, current, file_of, offset, read, read_user};
+use crate::primitives::claim;
 use crate::socket::{self, Open};
 use crate::{guard, maps, task};
 
@@ -349,13 +350,8 @@ fn take_flags(key: SocketKey) -> u32 {
     let Some(known) = maps::SOCKETS.get_ptr_mut(&key) else {
         return 0;
     };
-    // SAFETY: a map value, checked not null. The two sides that ask are ordered by the exchange.
-    unsafe {
-        core::intrinsics::atomic_xchg::<u32, { core::intrinsics::AtomicOrdering::AcqRel }>(
-            &raw mut (*known).flags,
-            0,
-        )
-    }
+    // SAFETY: a map value, checked not null.
+    claim(&key, unsafe { &raw mut (*known).flags })
 }
 
 /// The hook runs under the socket's lock: a connect(2) that asks again comes after it.
