@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 
 use crate::emit::{Scratch, Writer, trouble, with_area};
 use crate::kernel::{Task, current, offset, walk};
-use crate::primitives::{add_here, drop_tag, put_tag, tag_on};
+use crate::primitives::{add_here, drop_stale_tag, drop_tag, put_tag, tag_on};
 use crate::{descriptor, guard, maps};
 
 /// `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h): the group's exit code counts, not the leader's.
@@ -80,6 +80,7 @@ pub(crate) fn created(child: Task) {
         )
     };
     let Some(tag) = tag_of(parent) else {
+        drop_stale_tag(child);
         remember_lineage(child_group, parent_group);
         return;
     };

@@ -108,6 +108,25 @@ pub(crate) fn drop_tag(task: Task, is_last: bool) {
     }
 }
 
+/// A task was made outside sessions, perhaps with the id of one whose tag
+/// stayed: an exec that killed the other threads and failed then leaves its
+/// thread's.
+#[inline(always)]
+pub(crate) fn drop_stale_tag(task: Task) {
+    // SAFETY: a task, and a map value, checked not null.
+    unsafe {
+        let thread: u32 = walk(task, offset!(task_pid));
+        let Some(tagged) = TAGS.get_ptr(&thread) else {
+            return;
+        };
+        let start = (*tagged).start;
+        // One of 0 was just set by user space, which saw the task before we did.
+        if start != 0 && start != walk::<u64>(task, offset!(task_start)) {
+            let _ = TAGS.remove(&thread);
+        }
+    }
+}
+
 /// A thread took its leader's pid over (de_thread(), fs/exec.c).
 #[inline(always)]
 pub(crate) fn drop_tag_of(old_pid: u32, task: Task) {

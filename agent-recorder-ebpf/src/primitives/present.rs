@@ -102,6 +102,10 @@ pub(crate) fn put_tag(task: Task, mut tag: Tag) -> bool {
 #[inline(always)]
 pub(crate) fn drop_tag(_task: Task, _is_last: bool) {}
 
+/// A task was made outside sessions: it has no storage.
+#[inline(always)]
+pub(crate) fn drop_stale_tag(_task: Task) {}
+
 /// A thread took its leader's pid over, and brought its storage along.
 #[inline(always)]
 pub(crate) fn drop_tag_of(_old_pid: u32, _task: Task) {}

@@ -57,6 +57,41 @@ struct Tracepoint {
     hooks: &'static [&'static str],
 }
 
+/// A hook that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// The program's name.
+    pub program: &'static str,
+    /// What is not recorded without it.
+    pub lost: &'static str,
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.program, self.lost)
+    }
+}
+
+impl Absent {
+    fn of(program: &'static str) -> Self {
+        let lost = match program {
+            "sock_send_length" => "bytes that sockets sent are not counted (Linux 6.3 counts)",
+            "sock_recv_length" => "bytes that sockets received are not counted (Linux 6.3 counts)",
+            "io_uring_submit_req" => {
+                "what is done through io_uring is not recorded (Linux 6.0 tells)"
+            }
+            "io_uring_complete" | "io_uring_complete_by_value" => {
+                "results of io_uring are not recorded (Linux 6.0 tells)"
+            }
+            "path_chown" | "security_path_chown" => {
+                "the path of a chown is the caller's, not the kernel's own (Linux 6.1 has it)"
+            }
+            _ => "what it would see is not recorded",
+        };
+        Self { program, lost }
+    }
+}
+
 /// A program on a function's exit, for kernels that lack a tracepoint.
 struct Replacement {
     /// The tracepoint's program.
@@ -110,6 +145,10 @@ const SECURITY_HOOKS: &[(&str, &str)] = &[
     ("sb_umount", "security_sb_umount"),
     ("move_mount", "security_move_mount"),
 ];
+/// Hooks that are passed structures by value: before 6.1 no program goes there.
+const BY_VALUE: [&str; 1] = ["path_chown"];
+/// What the programs of io_uring are called by.
+const URING: &str = "io_uring_";
 /// The hook of the probe: whoever makes a socket passes it.
 const PROBED_HOOK: &str = "socket_create";
 const PROBED_FUNCTION: &str = "security_socket_create";
@@ -197,7 +236,11 @@ pub(super) fn load(
         hooks,
     } in TRACEPOINTS.iter().chain([complete])
     {
-        let Some(hook) = hooks.iter().find(|hook| has_tracepoint(btf, hook)) else {
+        let is_told = resolved.uring || !name.starts_with(URING);
+        let hook = hooks
+            .iter()
+            .find(|hook| is_told && has_tracepoint(btf, hook));
+        let Some(hook) = hook else {
             replace(bpf, btf, name)?;
             continue;
         };
@@ -205,15 +248,17 @@ pub(super) fn load(
         load_one(name, program.load(hook, btf))?;
     }
     for &(hook, function) in SECURITY_HOOKS {
-        match profile {
-            Profile::Lsm => load_one(hook, program::<Lsm>(bpf, hook)?.load(hook, btf))?,
-            Profile::Fentry => {
-                load_one(
-                    function,
-                    program::<FEntry>(bpf, function)?.load(function, btf),
-                )?;
-            }
-            Profile::Tracepoint => {}
+        let result = match profile {
+            Profile::Lsm => load_one(hook, program::<Lsm>(bpf, hook)?.load(hook, btf)),
+            Profile::Fentry => load_one(
+                function,
+                program::<FEntry>(bpf, function)?.load(function, btf),
+            ),
+            Profile::Tracepoint => Ok(()),
+        };
+        match result {
+            Err(Error::Program { .. }) if BY_VALUE.contains(&hook) => {}
+            result => result?,
         }
     }
     Ok(())
@@ -225,7 +270,11 @@ pub(super) fn load(
 ///
 /// The kernel refuses one.
 pub(super) fn attach(bpf: &mut Ebpf, profile: Profile) -> Result<(), Error> {
-    for &(hook, function) in SECURITY_HOOKS {
+    let loaded: Vec<_> = SECURITY_HOOKS
+        .iter()
+        .filter(|hook| is_loaded(bpf, named(hook, profile)))
+        .collect();
+    for &&(hook, function) in &loaded {
         match profile {
             Profile::Lsm => attach_one(hook, program::<Lsm>(bpf, hook)?.attach())?,
             Profile::Fentry => attach_one(function, program::<FEntry>(bpf, function)?.attach())?,
@@ -290,27 +339,44 @@ pub(super) fn skipped(bpf: &Ebpf) -> Result<u64, Error> {
         })
 }
 
-/// Programs whose tracepoint this kernel lacks, and that nothing replaces.
-pub(super) fn absent(bpf: &Ebpf) -> Vec<&'static str> {
-    let is_loaded = |name: &str| {
-        bpf.program(name)
-            .is_some_and(|program| program.fd().is_ok())
-    };
+/// Hooks that this kernel lacks, and that nothing replaces.
+pub(super) fn absent(bpf: &Ebpf, profile: Profile) -> Vec<Absent> {
     // One of the two takes the completions.
-    let complete = if is_loaded(COMPLETE_BY_VALUE.program) {
+    let complete = if is_loaded(bpf, COMPLETE_BY_VALUE.program) {
         COMPLETE_BY_VALUE
     } else {
         COMPLETE
     };
-    TRACEPOINTS
+    let tracepoints = TRACEPOINTS
         .iter()
         .chain([&complete])
         .map(|tracepoint| tracepoint.program)
         .filter(|program| {
             let replacement = REPLACEMENTS.iter().find(|known| known.of == *program);
-            !is_loaded(program) && !replacement.is_some_and(|by| is_loaded(by.function))
-        })
+            !replacement.is_some_and(|by| is_loaded(bpf, by.function))
+        });
+    let hooks = SECURITY_HOOKS
+        .iter()
+        .filter(|_| profile.sees())
+        .map(|hook| named(hook, profile));
+    tracepoints
+        .chain(hooks)
+        .filter(|program| !is_loaded(bpf, program))
+        .map(Absent::of)
         .collect()
+}
+
+fn is_loaded(bpf: &Ebpf, name: &str) -> bool {
+    bpf.program(name)
+        .is_some_and(|program| program.fd().is_ok())
+}
+
+/// The name of a security hook's program in a profile.
+fn named(&(hook, function): &(&'static str, &'static str), profile: Profile) -> &'static str {
+    match profile {
+        Profile::Lsm => hook,
+        Profile::Fentry | Profile::Tracepoint => function,
+    }
 }
 
 fn has_tracepoint(btf: &Btf, hook: &str) -> bool {

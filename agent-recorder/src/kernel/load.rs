@@ -14,13 +14,16 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::error::{chain, map_error, missing, refused};
-use super::hooks::{self, Profile};
+use super::hooks::{self, Absent, Profile};
 use super::offsets::{self, Resolved};
 use super::{Counters, Error, Rings, Tags};
 
 /// The object, built by `cargo xtask build`; aligned, for it is parsed in place.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder.bpf.o"));
+/// The same programs on what kernels without bpf_loop have.
+static OLD_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder-old.bpf.o"));
 
 /// What is decided before load.
 #[derive(Clone, Debug)]
@@ -46,7 +49,8 @@ pub struct Kernel {
     bpf: Ebpf,
     profile: Profile,
     passed_over: Vec<(Profile, Error)>,
-    absent: Vec<&'static str>,
+    absent: Vec<Absent>,
+    is_old: bool,
     produced: PerCpuArray<MapData, u64>,
     lost: PerCpuArray<MapData, u64>,
     trouble: PerCpuArray<MapData, u64>,
@@ -71,7 +75,7 @@ impl Kernel {
     /// No object in this binary, no BTF, no permission, or a kernel that
     /// refuses every profile that was named: the last one's reason.
     pub fn load(options: &Options) -> Result<(Self, Rings), Error> {
-        if OBJECT.is_empty() {
+        if OBJECT.is_empty() || OLD_OBJECT.is_empty() {
             return Err(Error::NoObject);
         }
         let path = Path::new(offsets::VMLINUX);
@@ -97,6 +101,9 @@ impl Kernel {
         btf: &Btf,
         resolved: &Resolved,
     ) -> Result<(Self, Rings), Error> {
+        if profile.sees() && !resolved.has_helpers && resolved.preempts_trampolines {
+            return Err(Error::Preempted { profile });
+        }
         let mut bpf = load_object(options, profile, btf, resolved)?;
         hooks::probe(&mut bpf, btf, profile)?;
         hooks::load(&mut bpf, btf, resolved, profile)?;
@@ -105,8 +112,10 @@ impl Kernel {
             take(&mut bpf, "PRIORITY", RingBuf::try_from)?,
             take(&mut bpf, "BULK", RingBuf::try_from)?,
         )?;
-        let Some(Map::Unsupported(tags)) = bpf.take_map("TAGS") else {
-            return Err(missing("TAGS"));
+        let tags = match bpf.take_map("TAGS") {
+            Some(Map::Unsupported(map)) => Tags::on_tasks(map),
+            Some(Map::HashMap(map)) => Tags::by_thread(map),
+            _ => return Err(missing("TAGS")),
         };
         let kernel = Self {
             produced: take(&mut bpf, "PRODUCED", PerCpuArray::try_from)?,
@@ -115,8 +124,9 @@ impl Kernel {
             sessions: take(&mut bpf, "SESSIONS", HashMap::try_from)?,
             adopting: take(&mut bpf, "ADOPTING", Array::try_from)?,
             lineage: take(&mut bpf, "LINEAGE", HashMap::try_from)?,
-            tags: Tags::new(tags),
-            absent: hooks::absent(&bpf),
+            tags,
+            absent: hooks::absent(&bpf, profile),
+            is_old: !resolved.has_helpers,
             bpf,
             profile,
             passed_over: Vec::new(),
@@ -138,9 +148,14 @@ impl Kernel {
         self.profile
     }
 
-    /// Programs whose tracepoint this kernel lacks: what they would record is not recorded.
-    pub fn absent(&self) -> &[&'static str] {
+    /// Hooks that this kernel lacks, and what is therefore not recorded.
+    pub fn absent(&self) -> &[Absent] {
         &self.absent
+    }
+
+    /// Whether the programs are those for kernels without bpf_loop (before 5.17).
+    pub fn is_old(&self) -> bool {
+        self.is_old
     }
 
     /// Instructions that the verifier went through for each program, by name.
@@ -294,7 +309,11 @@ fn load_object(
         .map_max_entries("SCRATCH", AREAS.saturating_mul(cpus))
         .map_max_entries("PRIORITY", options.priority_ring_bytes)
         .map_max_entries("BULK", options.bulk_ring_bytes)
-        .load(OBJECT)
+        .load(if resolved.has_helpers {
+            OBJECT
+        } else {
+            OLD_OBJECT
+        })
         .map_err(|error| refused(&error).unwrap_or_else(|| Error::Object(chain(&error))))
 }
 

@@ -106,8 +106,8 @@ impl Recorder {
         for why in passed_over {
             recorder.tell("profile_passed_over", &why)?;
         }
-        for program in recorder.kernel.absent().to_vec() {
-            recorder.tell("hook_absent", program)?;
+        for absent in recorder.kernel.absent().to_vec() {
+            recorder.tell("hook_absent", &absent.to_string())?;
         }
         Ok(recorder)
     }
