@@ -16,6 +16,7 @@ use aya_ebpf::helpers::generated::{
 use crate::call::{Call, NO_ROW, global};
 use crate::emit::{POSITION, Scratch, Writer, with_area};
 use crate::kernel::{Task, bound, offset, read, read_user, walk};
+use crate::once::{Copy, Event, is_ours, mark_of};
 use crate::primitives::{drop_tag_of, repeated};
 use crate::{descriptor, guard, maps, path, task};
 
@@ -40,7 +41,10 @@ pub(crate) struct Program {
 
 /// A program was started: `task` runs it next.
 #[inline(always)]
-pub(crate) fn succeeded(this: Task, old_pid: u32, binprm: *const u8) {
+pub(crate) fn succeeded(copy: Copy, this: Task, old_pid: u32, binprm: *const u8) {
+    if !is_ours(copy, this, Event::Exec) {
+        return;
+    }
     drop_tag_of(old_pid, this);
     // SAFETY: both are arguments of the hook, typed.
     let (strings, exe, filename) = unsafe {
@@ -65,11 +69,11 @@ pub(crate) fn succeeded(this: Task, old_pid: u32, binprm: *const u8) {
         exe,
         filename,
     };
-    with_area(|scratch| looked_at(scratch, this, program));
+    with_area(|scratch| looked_at(scratch, copy, this, program));
 }
 
 #[inline(always)]
-fn looked_at(scratch: *mut Scratch, this: Task, program: Program) {
+fn looked_at(scratch: *mut Scratch, copy: Copy, this: Task, program: Program) {
     let existing = task::tag_of(this);
     // SAFETY: a map value.
     let area = unsafe {
@@ -80,7 +84,11 @@ fn looked_at(scratch: *mut Scratch, this: Task, program: Program) {
     // SAFETY: the helper takes nothing.
     let image = unsafe { bpf_ktime_get_boot_ns() };
     let tag = match existing {
-        Some(tag) => Tag::new(tag.session, image),
+        // A mark of `once` stays.
+        Some(tag) => Tag {
+            handled: tag.handled,
+            ..Tag::new(tag.session, image)
+        },
         None => {
             if rule == 0 {
                 return;
@@ -88,7 +96,10 @@ fn looked_at(scratch: *mut Scratch, this: Task, program: Program) {
             let Some(session) = task::new_session() else {
                 return;
             };
-            Tag::new(session, image)
+            Tag {
+                handled: mark_of(copy, Event::Exec),
+                ..Tag::new(session, image)
+            }
         }
     };
     if !task::set_tag(this, tag) {

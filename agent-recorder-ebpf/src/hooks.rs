@@ -5,11 +5,12 @@
 //! Both have the same arguments in the same places, and call the same function.
 
 use agent_recorder_abi::event::Op;
-use aya_ebpf::macros::{fentry, fexit, lsm};
-use aya_ebpf::programs::{FEntryContext, FExitContext, LsmContext};
+use aya_ebpf::macros::{btf_tracepoint, fentry, fexit, lsm};
+use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmContext};
 
 use crate::kernel::{offset, read};
 use crate::object::{self, within};
+use crate::once::{self, Copy};
 use crate::{maps, net, path};
 
 /// recv(2).
@@ -134,7 +135,7 @@ hook! {
 #[fexit(function = "sock_recvmsg")]
 fn sock_recvmsg(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(2) & MSG_PEEK == 0 {
-        net::received(sock_of(ctx.arg(0)), ctx.arg(3));
+        net::received(Copy::First, sock_of(ctx.arg(0)), ctx.arg(3));
     }
     0
 }
@@ -154,6 +155,20 @@ fn probe_lsm(_ctx: LsmContext) -> i32 {
     0
 }
 
+/// `void sys_exit(struct pt_regs *regs, long ret)`, 5.5.
+///
+/// Of no session: tells user space whether programs on tracepoints can be preempted.
+#[btf_tracepoint(function = "sys_exit")]
+fn probe_preemption(_ctx: BtfTracePointContext) -> i32 {
+    if answer_probe()
+        && let Some(count) = maps::PROBE.get_ptr_mut(1)
+    {
+        // SAFETY: a map value, checked not null.
+        unsafe { core::ptr::write_volatile(count, once::preempt_count()) };
+    }
+    0
+}
+
 /// The same for programs on functions.
 #[fentry(function = "security_socket_create")]
 fn probe_fentry(_ctx: FEntryContext) -> i32 {
@@ -161,16 +176,19 @@ fn probe_fentry(_ctx: FEntryContext) -> i32 {
     0
 }
 
+/// Whether it is the one who asks.
 #[inline(always)]
-fn answer_probe() {
+fn answer_probe() -> bool {
     let Some(asking) = maps::PROBE.get_ptr_mut(0) else {
-        return;
+        return false;
     };
     let group = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: a map value, checked not null. Whoever asks waits for it.
     unsafe {
-        if core::ptr::read_volatile(asking) == group {
+        let answered = core::ptr::read_volatile(asking) == group;
+        if answered {
             core::ptr::write_volatile(asking, 0);
         }
+        answered
     }
 }

@@ -45,6 +45,8 @@ mod net;
 #[cfg(target_arch = "bpf")]
 mod object;
 #[cfg(target_arch = "bpf")]
+mod once;
+#[cfg(target_arch = "bpf")]
 mod path;
 #[cfg(target_arch = "bpf")]
 #[cfg_attr(feature = "old-kernel", path = "primitives/old.rs")]
@@ -63,82 +65,111 @@ mod uring;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::macros::btf_tracepoint;
-    use aya_ebpf::programs::BtfTracePointContext;
+    use aya_ebpf::helpers::generated::bpf_task_pt_regs;
+    use aya_ebpf::macros::{btf_tracepoint, tracepoint};
+    use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 
+    use crate::kernel::{current, offset};
+    use crate::once::Copy;
     use crate::{exec, net, syscall, task, uring};
 
-    /// `void task_newtask(struct task_struct *task, u64 clone_flags)`, 5.5 (`unsigned long` before 6.18).
+    /// Defines both copies of a program (see `once`).
+    macro_rules! both {
+        ($(#[$doc:meta])* $name:ident, $again:ident, $hook:literal, |$ctx:ident, $copy:ident| $body:expr) => {
+            $(#[$doc])*
+            #[btf_tracepoint(function = $hook)]
+            fn $name($ctx: BtfTracePointContext) -> i32 {
+                let $copy = Copy::First;
+                $body;
+                0
+            }
+
+            $(#[$doc])*
+            #[btf_tracepoint(function = $hook)]
+            fn $again($ctx: BtfTracePointContext) -> i32 {
+                let $copy = Copy::Second;
+                $body;
+                0
+            }
+        };
+    }
+
+    both! {
+        /// `void task_newtask(struct task_struct *task, u64 clone_flags)`, 5.5 (`unsigned long` before 6.18).
+        ///
+        /// At the end of copy_process(): the child has its pid and has not run,
+        /// and workers of io_uring, which sched_process_fork does not show, pass here too.
+        task_newtask, task_newtask_2, "task_newtask",
+        |ctx, _copy| task::created(ctx.arg(0))
+    }
+
+    both! {
+        /// `void sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, 5.5.
+        sched_process_exec, sched_process_exec_2, "sched_process_exec",
+        |ctx, copy| exec::succeeded(copy, ctx.arg(0), ctx.arg(1), ctx.arg(2))
+    }
+
+    both! {
+        /// `void sched_process_exit(struct task_struct *p)`, 5.5; one more argument since 6.16.
+        sched_process_exit, sched_process_exit_2, "sched_process_exit",
+        |ctx, copy| task::exiting(copy, ctx.arg(0))
+    }
+
+    both! {
+        /// `void sys_exit(struct pt_regs *regs, long ret)`, 5.5.
+        sys_exit, sys_exit_2, "sys_exit",
+        |ctx, copy| syscall::finished(copy, ctx.arg(0), ctx.arg(1))
+    }
+
+    /// `raw_syscalls:sys_exit`, 5.5: instead of the two above where those can be preempted.
     ///
-    /// At the end of copy_process(): the child has its pid and has not run,
-    /// and workers of io_uring, which sched_process_fork does not show, pass here too.
-    #[btf_tracepoint(function = "task_newtask")]
-    fn task_newtask(ctx: BtfTracePointContext) -> i32 {
-        task::created(ctx.arg(0));
+    /// A program on a perf event never is. It costs each call in the system more.
+    #[tracepoint]
+    fn sys_exit_perf(ctx: TracePointContext) -> u32 {
+        // SAFETY: the field is there when the event is.
+        let result = unsafe { ctx.read_at::<i64>(offset!(exit_result)) };
+        if let Ok(result) = result {
+            // SAFETY: the helper takes a task whose type the verifier knows.
+            let regs = unsafe { bpf_task_pt_regs(current().cast_mut().cast()) };
+            syscall::finished(Copy::First, regs as *const _, result);
+        }
         0
     }
 
-    /// `void sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, 5.5.
-    #[btf_tracepoint(function = "sched_process_exec")]
-    fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-        exec::succeeded(ctx.arg(0), ctx.arg(1), ctx.arg(2));
-        0
+    both! {
+        /// `void inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, 5.5.
+        inet_sock_set_state, inet_sock_set_state_2, "inet_sock_set_state",
+        |ctx, _copy| net::state_changed(ctx.arg(0), ctx.arg(1), ctx.arg(2))
     }
 
-    /// `void sched_process_exit(struct task_struct *p)`, 5.5; one more argument since 6.16.
-    #[btf_tracepoint(function = "sched_process_exit")]
-    fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-        task::exiting(ctx.arg(0));
-        0
+    both! {
+        /// `void sock_send_length(struct sock *sk, int ret, int flags)`, 6.3.
+        sock_send_length, sock_send_length_2, "sock_send_length",
+        |ctx, copy| net::sent(copy, ctx.arg(0), ctx.arg(1))
     }
 
-    /// `void sys_exit(struct pt_regs *regs, long ret)`, 5.5.
-    #[btf_tracepoint(function = "sys_exit")]
-    fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-        syscall::finished(ctx.arg(0), ctx.arg(1));
-        0
+    both! {
+        /// `void sock_recv_length(struct sock *sk, int ret, int flags)`, 6.3; `ret` is 0 for MSG_PEEK.
+        sock_recv_length, sock_recv_length_2, "sock_recv_length",
+        |ctx, copy| net::received(copy, ctx.arg(0), ctx.arg(1))
     }
 
-    /// `void inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, 5.5.
-    #[btf_tracepoint(function = "inet_sock_set_state")]
-    fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-        net::state_changed(ctx.arg(0), ctx.arg(1), ctx.arg(2));
-        0
+    both! {
+        /// `void io_uring_submit_req(struct io_kiocb *req)`, 6.12; on 6.1 it is called io_uring_submit_sqe.
+        io_uring_submit_req, io_uring_submit_req_2, "io_uring_submit_req",
+        |ctx, copy| uring::submitted(copy, ctx.arg(0))
     }
 
-    /// `void sock_send_length(struct sock *sk, int ret, int flags)`, 6.3.
-    #[btf_tracepoint(function = "sock_send_length")]
-    fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-        net::sent(ctx.arg(0), ctx.arg(1));
-        0
+    both! {
+        /// `void io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`, 6.15.
+        io_uring_complete, io_uring_complete_2, "io_uring_complete",
+        |ctx, _copy| uring::completed(ctx.arg(1), uring::result_of(ctx.arg(2)))
     }
 
-    /// `void sock_recv_length(struct sock *sk, int ret, int flags)`, 6.3; `ret` is 0 for MSG_PEEK.
-    #[btf_tracepoint(function = "sock_recv_length")]
-    fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-        net::received(ctx.arg(0), ctx.arg(1));
-        0
-    }
-
-    /// `void io_uring_submit_req(struct io_kiocb *req)`, 6.12; on 6.1 it is called io_uring_submit_sqe.
-    #[btf_tracepoint(function = "io_uring_submit_req")]
-    fn io_uring_submit_req(ctx: BtfTracePointContext) -> i32 {
-        uring::submitted(ctx.arg(0));
-        0
-    }
-
-    /// `void io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`, 6.15.
-    #[btf_tracepoint(function = "io_uring_complete")]
-    fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
-        uring::completed(ctx.arg(1), uring::result_of(ctx.arg(2)));
-        0
-    }
-
-    /// `void io_uring_complete(void *ctx, void *req, u64 user_data, int res, …)`, 6.0 to 6.14.
-    #[btf_tracepoint(function = "io_uring_complete")]
-    fn io_uring_complete_by_value(ctx: BtfTracePointContext) -> i32 {
-        uring::completed(ctx.arg(1), ctx.arg::<i32>(3));
-        0
+    both! {
+        /// `void io_uring_complete(void *ctx, void *req, u64 user_data, int res, …)`, 6.0 to 6.14.
+        io_uring_complete_by_value, io_uring_complete_by_value_2, "io_uring_complete",
+        |ctx, _copy| uring::completed(ctx.arg(1), ctx.arg::<i32>(3))
     }
 }
 

@@ -104,6 +104,7 @@ pub(crate) static LINEAGE: LruHashMap<u32, u32> =
 #[map]
 pub(crate) static ADOPTING: Array<u32> = Array::with_max_entries(1, 0);
 
-/// In element 0, the process that wants to know whether programs of a kind are called; 0 once they were.
+/// In element 0, the process that wants to know whether programs of a kind are
+/// called; 0 once they were. In element 1, how deep preemption was off then.
 #[map]
-pub(crate) static PROBE: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static PROBE: Array<u32> = Array::with_max_entries(2, 0);

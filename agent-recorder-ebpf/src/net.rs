@@ -15,6 +15,7 @@ use aya_ebpf::helpers::generated::{
 use crate::call::{Call, global};
 use crate::emit::{Scratch, Writer, add, with_area};
 use crate::kernel::{Task, bound, current, file_of, offset, read, read_user};
+use crate::once::{Copy, Event, is_ours};
 use crate::primitives::claim;
 use crate::socket::{self, Open};
 use crate::{guard, maps, task};
@@ -495,8 +496,8 @@ pub(crate) fn announce(call: &Call, fd: u64, op: NetOp) {
 
 /// Bytes that sendmsg took.
 #[inline(always)]
-pub(crate) fn sent(sock: u64, length: i32) {
-    if let Some(known) = counted(sock, length) {
+pub(crate) fn sent(copy: Copy, sock: u64, length: i32) {
+    if let Some(known) = counted(copy, Event::Sent, sock, length) {
         // SAFETY: a map value, checked not null.
         add(unsafe { &raw mut (*known).sent }, length as u64);
     }
@@ -504,18 +505,27 @@ pub(crate) fn sent(sock: u64, length: i32) {
 
 /// Bytes that recvmsg gave.
 #[inline(always)]
-pub(crate) fn received(sock: u64, length: i32) {
-    if let Some(known) = counted(sock, length) {
+pub(crate) fn received(copy: Copy, sock: u64, length: i32) {
+    if let Some(known) = counted(copy, Event::Received, sock, length) {
         // SAFETY: a map value, checked not null.
         add(unsafe { &raw mut (*known).received }, length as u64);
     }
 }
 
 #[inline(always)]
-fn counted(sock: u64, length: i32) -> Option<*mut agent_recorder_abi::state::Socket> {
+fn counted(
+    copy: Copy,
+    event: Event,
+    sock: u64,
+    length: i32,
+) -> Option<*mut agent_recorder_abi::state::Socket> {
     if length <= 0 {
         return None;
     }
-    task::tag_of(current())?;
+    let task = current();
+    task::tag_of(task)?;
+    if !is_ours(copy, task, event) {
+        return None;
+    }
     maps::SOCKETS.get_ptr_mut(&socket::key_of(sock))
 }

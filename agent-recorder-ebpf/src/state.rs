@@ -24,6 +24,8 @@ pub struct Tag {
     pub request: u64,
     /// Not 0: the removal that this task is in is counted already.
     pub counted: u64,
+    /// The task's events that the first copy of a program has handled, a bit a kind, until the second has seen it.
+    pub handled: u64,
 }
 
 impl Tag {
@@ -34,6 +36,7 @@ impl Tag {
             image,
             request: 0,
             counted: 0,
+            handled: 0,
         }
     }
 }
@@ -170,7 +173,7 @@ pub struct UringRequest {
 }
 
 pod! {
-    Tag = 32, TaggedTask = 40, SeenFile = 32, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
+    Tag = 40, TaggedTask = 48, SeenFile = 32, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
     Socket = 320, UringRequest = 160,
 }
 const _: () = assert!(core::mem::size_of::<Session>() == 32 + 8 * MAX_LIMIT);
@@ -206,11 +209,17 @@ pub struct Hooks {
     pub see: u64,
     /// Not 0: they refuse what would go over the guard's limit.
     pub refuse: u64,
+    /// Not 0: programs on tracepoints are attached twice.
+    pub twice: u64,
 }
 
 impl Hooks {
     /// Tracepoints only.
-    pub const NONE: Self = Self { see: 0, refuse: 0 };
+    pub const NONE: Self = Self {
+        see: 0,
+        refuse: 0,
+        twice: 0,
+    };
 }
 
 /// [`GuardConfig::action`]: the session is told of and goes on.
@@ -218,4 +227,4 @@ pub const GUARD_ALERT: u64 = 1;
 /// [`GuardConfig::action`]: the session dies.
 pub const GUARD_KILL: u64 = 2;
 
-pod! { GuardConfig = 24, Hooks = 16 }
+pod! { GuardConfig = 24, Hooks = 24 }

@@ -19,6 +19,7 @@ use crate::arch::{self, Registers};
 use crate::call::Call;
 use crate::emit::with_area;
 use crate::kernel::{current, hooks, is_compat, read_user};
+use crate::once::{Copy, Event, is_ours};
 use crate::{descriptor, exec, file, guard, maps, net, send, task};
 
 /// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
@@ -27,7 +28,7 @@ const RESTARTS: core::ops::RangeInclusive<i64> = -516..=-512;
 
 /// A system call ends.
 #[inline(always)]
-pub(crate) fn finished(regs: *const Registers, result: i64) {
+pub(crate) fn finished(copy: Copy, regs: *const Registers, result: i64) {
     let task = current();
     let compat = is_compat(task);
     // SAFETY: `regs` is the hook's argument.
@@ -51,6 +52,9 @@ pub(crate) fn finished(regs: *const Registers, result: i64) {
     let Some(tag) = task::tag_of(task) else {
         return;
     };
+    if !is_ours(copy, task, Event::Call) {
+        return;
+    }
     with_area(|scratch| {
         // SAFETY: `regs` is the hook's argument, the area has eight elements.
         unsafe { arch::arguments(regs, compat, (&raw mut (*scratch).arguments).cast()) };

@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 
 use crate::emit::{Scratch, Writer, trouble, with_area};
 use crate::kernel::{Task, current, offset, walk};
+use crate::once::{Copy, Event, is_ours};
 use crate::primitives::{add_here, drop_stale_tag, drop_tag, put_tag, tag_on};
 use crate::{descriptor, guard, maps};
 
@@ -36,6 +37,13 @@ pub(crate) fn note_counted(task: Task, counted: u64) {
         // SAFETY: as above.
         unsafe { (*tag).counted = counted };
     }
+}
+
+/// Where the task's handled events are noted; `None` for a task without a tag.
+#[inline(always)]
+pub(crate) fn handled(task: Task) -> Option<*mut u64> {
+    // SAFETY: not null, and storage holds a Tag.
+    tag_on(task).map(|tag| unsafe { &raw mut (*tag).handled })
 }
 
 /// Tags a task. False when there was no room for it: then it is counted, and runs unrecorded.
@@ -84,6 +92,10 @@ pub(crate) fn created(child: Task) {
         remember_lineage(child_group, parent_group);
         return;
     };
+    // By the first copy of this program.
+    if tag_of(child).is_some() {
+        return;
+    }
     if child_group == parent_group {
         set_tag(child, Tag::new(tag.session, tag.image));
         return;
@@ -135,21 +147,22 @@ fn remember_lineage(child: u32, parent: u32) {
 
 /// A task ends. Only the last of its group ends the process.
 #[inline(always)]
-pub(crate) fn exiting(task: Task) {
+pub(crate) fn exiting(copy: Copy, task: Task) {
     // SAFETY: `task` and what is loaded from it are typed.
     let is_last = unsafe {
         let signal: *const u8 = walk(task, offset!(task_signal));
         walk::<u32>(signal, offset!(signal_live)) == 0
     };
-    if is_last {
-        ended(task);
-    }
+    tell_end(copy, task, is_last);
     drop_tag(task, is_last);
 }
 
 #[inline(always)]
-fn ended(task: Task) {
+fn tell_end(copy: Copy, task: Task, is_last: bool) {
     let Some(tag) = tag_of(task) else { return };
+    if !is_ours(copy, task, Event::Exit) || !is_last {
+        return;
+    }
     // SAFETY: `task` and what is loaded from it are typed.
     let status = unsafe {
         let signal: *const u8 = walk(task, offset!(task_signal));

@@ -14,6 +14,7 @@ use crate::call::{Call, NO_ROW, global};
 use crate::emit::{Scratch, Writer, trouble, with_area};
 use crate::file::{self, Location};
 use crate::kernel::{Task, current, file_of, hooks, offset, read};
+use crate::once::{Copy, Event, is_ours};
 use crate::{descriptor, guard, maps, net, path, socket, task};
 
 /// `enum io_uring_op` (include/uapi/linux/io_uring.h): part of the ABI.
@@ -95,7 +96,7 @@ impl Request {
 
 /// A request was prepared and is about to be issued, by its submitter.
 #[inline(always)]
-pub(crate) fn submitted(address: u64) {
+pub(crate) fn submitted(copy: Copy, address: u64) {
     let request = Request {
         address,
         opcode: u32::from(read::<u8>(address, offset!(kiocb_opcode))),
@@ -107,6 +108,9 @@ pub(crate) fn submitted(address: u64) {
     let Some(tag) = task::tag_of(task) else {
         return;
     };
+    if !is_ours(copy, task, Event::Submission) {
+        return;
+    }
     with_area(|scratch| {
         // A global function takes no pointers: through the area it is a number.
         // SAFETY: a field of a map value.

@@ -12,8 +12,7 @@ pub struct Counters {
     /// What could not be done, by [`Trouble`].
     pub troubles: [u64; TROUBLES],
     /// How often the kernel skipped a program that another task was preempted
-    /// in: acts of sessions, or of anybody else. Only where tracepoints can be
-    /// preempted (Linux 7) is that more than 0.
+    /// in, and its second copy too: acts of sessions, or of anybody else.
     pub skipped: u64,
 }
 

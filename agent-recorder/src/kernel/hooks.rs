@@ -4,9 +4,10 @@
 use std::fmt;
 use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 
 use aya::maps::Array;
-use aya::programs::{BtfTracePoint, FEntry, FExit, Lsm, Program};
+use aya::programs::{BtfTracePoint, FEntry, FExit, Lsm, Program, TracePoint};
 use aya::{Btf, Ebpf};
 use aya_obj::btf::BtfKind;
 
@@ -54,6 +55,8 @@ impl fmt::Display for Profile {
 /// A program and the tracepoints that it can sit on, newest kernel first.
 struct Tracepoint {
     program: &'static str,
+    /// Its second copy.
+    again: &'static str,
     hooks: &'static [&'static str],
 }
 
@@ -105,28 +108,58 @@ const REPLACEMENTS: &[Replacement] = &[Replacement {
     function: "sock_recvmsg",
 }];
 
-const fn tracepoint(program: &'static str, hooks: &'static [&'static str]) -> Tracepoint {
-    Tracepoint { program, hooks }
+const fn tracepoint(
+    [program, again]: [&'static str; 2],
+    hooks: &'static [&'static str],
+) -> Tracepoint {
+    Tracepoint {
+        program,
+        again,
+        hooks,
+    }
 }
 
 /// What every profile has.
 const TRACEPOINTS: &[Tracepoint] = &[
-    tracepoint("task_newtask", &["task_newtask"]),
-    tracepoint("sched_process_exec", &["sched_process_exec"]),
-    tracepoint("sched_process_exit", &["sched_process_exit"]),
-    tracepoint("inet_sock_set_state", &["inet_sock_set_state"]),
-    tracepoint("sock_send_length", &["sock_send_length"]),
-    tracepoint("sock_recv_length", &["sock_recv_length"]),
+    tracepoint(["task_newtask", "task_newtask_2"], &["task_newtask"]),
+    tracepoint(
+        ["sched_process_exec", "sched_process_exec_2"],
+        &["sched_process_exec"],
+    ),
+    tracepoint(
+        ["sched_process_exit", "sched_process_exit_2"],
+        &["sched_process_exit"],
+    ),
+    tracepoint(
+        ["inet_sock_set_state", "inet_sock_set_state_2"],
+        &["inet_sock_set_state"],
+    ),
+    tracepoint(
+        ["sock_send_length", "sock_send_length_2"],
+        &["sock_send_length"],
+    ),
+    tracepoint(
+        ["sock_recv_length", "sock_recv_length_2"],
+        &["sock_recv_length"],
+    ),
     // The second is its name on 6.1, the first that on 6.12.
     tracepoint(
-        "io_uring_submit_req",
+        ["io_uring_submit_req", "io_uring_submit_req_2"],
         &["io_uring_submit_req", "io_uring_submit_sqe"],
     ),
-    tracepoint("sys_exit", &["sys_exit"]),
+    tracepoint(["sys_exit", "sys_exit_2"], &["sys_exit"]),
 ];
-const COMPLETE: Tracepoint = tracepoint("io_uring_complete", &["io_uring_complete"]);
-const COMPLETE_BY_VALUE: Tracepoint =
-    tracepoint("io_uring_complete_by_value", &["io_uring_complete"]);
+/// Instead of `sys_exit` and its second copy, where tracefs shows the event.
+const EXIT_BY_PERF: &str = "sys_exit_perf";
+const EXIT_EVENT: (&str, &str) = ("raw_syscalls", "sys_exit");
+const COMPLETE: Tracepoint = tracepoint(
+    ["io_uring_complete", "io_uring_complete_2"],
+    &["io_uring_complete"],
+);
+const COMPLETE_BY_VALUE: Tracepoint = tracepoint(
+    ["io_uring_complete_by_value", "io_uring_complete_by_value_2"],
+    &["io_uring_complete"],
+);
 
 /// Security hooks. A BPF LSM program is named after its hook, one on the
 /// function that calls the hook after that function, `security_…`.
@@ -206,10 +239,11 @@ fn is_probe_called(bpf: &mut Ebpf) -> Result<bool, Error> {
     Ok(left == 0)
 }
 
-fn unload(bpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+pub(super) fn unload(bpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
     let unloaded = match bpf.program_mut(name) {
         Some(Program::Lsm(program)) => program.unload(),
         Some(Program::FEntry(program)) => program.unload(),
+        Some(Program::BtfTracePoint(program)) => program.unload(),
         _ => Ok(()),
     };
     unloaded.map_err(|error| program_error("unload", name, &error))
@@ -225,27 +259,32 @@ pub(super) fn load(
     btf: &Btf,
     resolved: &Resolved,
     profile: Profile,
+    twice: bool,
 ) -> Result<(), Error> {
     let complete = if resolved.completion_by_pointer {
         &COMPLETE
     } else {
         &COMPLETE_BY_VALUE
     };
-    for Tracepoint {
-        program: name,
-        hooks,
-    } in TRACEPOINTS.iter().chain([complete])
-    {
-        let is_told = resolved.uring || !name.starts_with(URING);
-        let hook = hooks
-            .iter()
-            .find(|hook| is_told && has_tracepoint(btf, hook));
-        let Some(hook) = hook else {
-            replace(bpf, btf, name)?;
+    for tracepoint in TRACEPOINTS.iter().chain([complete]) {
+        let is_told = resolved.uring || !tracepoint.program.starts_with(URING);
+        let mut hooks = tracepoint.hooks.iter();
+        let Some(hook) = hooks.find(|hook| is_told && has_tracepoint(btf, hook)) else {
+            replace(bpf, btf, tracepoint.program)?;
             continue;
         };
-        let program: &mut BtfTracePoint = program(bpf, name)?;
-        load_one(name, program.load(hook, btf))?;
+        if twice && tracepoint.program == "sys_exit" && has_perf_event(EXIT_EVENT) {
+            load_one(
+                EXIT_BY_PERF,
+                program::<TracePoint>(bpf, EXIT_BY_PERF)?.load(),
+            )?;
+            continue;
+        }
+        let copies = [Some(tracepoint.program), twice.then_some(tracepoint.again)];
+        for name in copies.into_iter().flatten() {
+            let program: &mut BtfTracePoint = program(bpf, name)?;
+            load_one(name, program.load(hook, btf))?;
+        }
     }
     for &(hook, function) in SECURITY_HOOKS {
         let result = match profile {
@@ -287,8 +326,14 @@ pub(super) fn attach(bpf: &mut Ebpf, profile: Profile) -> Result<(), Error> {
             attach_one(function, program.attach())?;
         }
     }
-    let completions = [COMPLETE, COMPLETE_BY_VALUE];
-    for Tracepoint { program: name, .. } in TRACEPOINTS.iter().chain(&completions) {
+    let firsts = tracepoints().map(|tracepoint| tracepoint.program);
+    let exits: &mut TracePoint = program(bpf, EXIT_BY_PERF)?;
+    if exits.fd().is_ok() {
+        attach_one(EXIT_BY_PERF, exits.attach(EXIT_EVENT.0, EXIT_EVENT.1))?;
+    }
+    // The kernel calls them in the order in which they come.
+    let seconds = tracepoints().map(|tracepoint| tracepoint.again);
+    for name in firsts.chain(seconds) {
         let program: &mut BtfTracePoint = program(bpf, name)?;
         if program.fd().is_ok() {
             attach_one(name, program.attach())?;
@@ -323,13 +368,23 @@ pub(super) fn verified(bpf: &Ebpf) -> Vec<(String, u32)> {
     verified
 }
 
-/// How often the kernel skipped one of the programs, in all.
+/// How often the kernel skipped one of the programs, in all; where there are
+/// two copies, the second.
 ///
 /// # Errors
 ///
 /// bpf(2) refuses to tell.
 pub(super) fn skipped(bpf: &Ebpf) -> Result<u64, Error> {
+    let is_stood_in_for = |name: &str| {
+        tracepoints().any(|tracepoint| {
+            tracepoint.program == name
+                && bpf
+                    .program(tracepoint.again)
+                    .is_some_and(|again| again.fd().is_ok())
+        })
+    };
     bpf.programs()
+        .filter(|(name, _)| !is_stood_in_for(name))
         .filter_map(|(_, program)| program.fd().ok())
         .map(|fd| recursion_misses(fd.as_fd()))
         .sum::<std::io::Result<u64>>()
@@ -352,8 +407,14 @@ pub(super) fn absent(bpf: &Ebpf, profile: Profile) -> Vec<Absent> {
         .chain([&complete])
         .map(|tracepoint| tracepoint.program)
         .filter(|program| {
-            let replacement = REPLACEMENTS.iter().find(|known| known.of == *program);
-            !replacement.is_some_and(|by| is_loaded(bpf, by.function))
+            let replacement = match *program {
+                "sys_exit" => Some(EXIT_BY_PERF),
+                other => REPLACEMENTS
+                    .iter()
+                    .find(|known| known.of == other)
+                    .map(|known| known.function),
+            };
+            !replacement.is_some_and(|by| is_loaded(bpf, by))
         });
     let hooks = SECURITY_HOOKS
         .iter()
@@ -379,12 +440,28 @@ fn named(&(hook, function): &(&'static str, &'static str), profile: Profile) -> 
     }
 }
 
+/// Those of every kernel.
+fn tracepoints() -> impl Iterator<Item = &'static Tracepoint> {
+    TRACEPOINTS.iter().chain(&[COMPLETE, COMPLETE_BY_VALUE])
+}
+
+/// Where tracefs is mounted (Documentation/trace/ftrace.rst).
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+fn has_perf_event((group, name): (&str, &str)) -> bool {
+    TRACEFS.iter().any(|mounted| {
+        Path::new(mounted)
+            .join(format!("events/{group}/{name}/id"))
+            .exists()
+    })
+}
+
 fn has_tracepoint(btf: &Btf, hook: &str) -> bool {
     let name = format!("btf_trace_{hook}");
     btf.id_by_type_name_kind(&name, BtfKind::Typedef).is_ok()
 }
 
-fn program<'a, T>(bpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
+pub(super) fn program<'a, T>(bpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
 where
     &'a mut T: TryFrom<&'a mut Program, Error = aya::programs::ProgramError>,
 {
@@ -394,14 +471,14 @@ where
         .map_err(|error| program_error("load", name, &error))
 }
 
-fn load_one(
+pub(super) fn load_one(
     name: &'static str,
     result: Result<(), aya::programs::ProgramError>,
 ) -> Result<(), Error> {
     result.map_err(|error| refused(&error).unwrap_or_else(|| program_error("load", name, &error)))
 }
 
-fn attach_one<L>(
+pub(super) fn attach_one<L>(
     name: &'static str,
     result: Result<L, aya::programs::ProgramError>,
 ) -> Result<(), Error> {

@@ -16,6 +16,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use super::error::{chain, map_error, missing, refused};
 use super::hooks::{self, Absent, Profile};
 use super::offsets::{self, Resolved};
+use super::preempt::{self, Linked};
 use super::{Counters, Error, Rings, Tags};
 
 /// The object, built by `cargo xtask build`; aligned, for it is parsed in place.
@@ -81,9 +82,18 @@ impl Kernel {
         let path = Path::new(offsets::VMLINUX);
         let btf = read_btf(path)?;
         let resolved = offsets::resolve(path, &btf)?;
+        let mut source = Source {
+            linked: preempt::link(object_for(&resolved), &btf),
+            btf: &btf,
+            resolved: &resolved,
+            twice: false,
+        };
+        let mut bpf = load_object(options, Profile::Tracepoint, &source)?;
+        source.twice = source.linked.tracepoints_are_preemptible(&mut bpf, &btf)?;
+        drop(bpf);
         let mut passed_over = Vec::new();
         for &profile in &options.profiles {
-            match Self::load_profile(options, profile, &btf, &resolved) {
+            match Self::load_profile(options, profile, &source) {
                 Ok((mut kernel, rings)) => {
                     kernel.passed_over = passed_over;
                     return Ok((kernel, rings));
@@ -98,15 +108,15 @@ impl Kernel {
     fn load_profile(
         options: &Options,
         profile: Profile,
-        btf: &Btf,
-        resolved: &Resolved,
+        source: &Source<'_>,
     ) -> Result<(Self, Rings), Error> {
+        let Source { btf, resolved, .. } = *source;
         if profile.sees() && !resolved.has_helpers && resolved.preempts_trampolines {
             return Err(Error::Preempted { profile });
         }
-        let mut bpf = load_object(options, profile, btf, resolved)?;
+        let mut bpf = load_object(options, profile, source)?;
         hooks::probe(&mut bpf, btf, profile)?;
-        hooks::load(&mut bpf, btf, resolved, profile)?;
+        hooks::load(&mut bpf, btf, resolved, profile, source.twice)?;
         fill_tables(&mut bpf, options)?;
         let rings = Rings::new(
             take(&mut bpf, "PRIORITY", RingBuf::try_from)?,
@@ -278,12 +288,24 @@ fn read_btf(path: &Path) -> Result<Btf, Error> {
     })
 }
 
-fn load_object(
-    options: &Options,
-    profile: Profile,
-    btf: &Btf,
-    resolved: &Resolved,
-) -> Result<Ebpf, Error> {
+fn object_for(resolved: &Resolved) -> &'static [u8] {
+    if resolved.has_helpers {
+        OBJECT
+    } else {
+        OLD_OBJECT
+    }
+}
+
+/// What the programs are made of for this kernel.
+struct Source<'a> {
+    linked: Linked,
+    btf: &'a Btf,
+    resolved: &'a Resolved,
+    /// Whether programs on tracepoints are attached twice.
+    twice: bool,
+}
+
+fn load_object(options: &Options, profile: Profile, source: &Source<'_>) -> Result<Ebpf, Error> {
     let GuardConfig {
         action,
         limit,
@@ -298,9 +320,11 @@ fn load_object(
     let hooks = [
         u64::from(profile.sees()),
         u64::from(profile.refuses() && action == GUARD_KILL),
+        u64::from(source.twice),
     ];
+    let resolved = source.resolved;
     EbpfLoader::new()
-        .btf(Some(btf))
+        .btf(Some(source.btf))
         .allow_unsupported_maps()
         .override_global("OFFSETS", resolved.values.as_slice(), true)
         .override_global("GUARD", guard.as_slice(), true)
@@ -309,11 +333,7 @@ fn load_object(
         .map_max_entries("SCRATCH", AREAS.saturating_mul(cpus))
         .map_max_entries("PRIORITY", options.priority_ring_bytes)
         .map_max_entries("BULK", options.bulk_ring_bytes)
-        .load(if resolved.has_helpers {
-            OBJECT
-        } else {
-            OLD_OBJECT
-        })
+        .load(source.linked.bytes())
         .map_err(|error| refused(&error).unwrap_or_else(|| Error::Object(chain(&error))))
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod hooks;
 mod load;
 mod offsets;
+mod preempt;
 mod probe;
 mod ring;
 mod tags;

@@ -14,6 +14,7 @@ for directory in /dev/shm /scratch; do
     mount -t tmpfs -o mode=1777 tmpfs $directory
 done
 chmod 1777 /tmp
+mount -t tracefs tracefs /sys/kernel/tracing
 mount -t securityfs securityfs /sys/kernel/security
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
