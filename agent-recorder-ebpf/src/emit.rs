@@ -69,29 +69,33 @@ pub(crate) struct Scratch {
     pub(crate) buffer: [u8; SCRATCH_BYTES + SEGMENT_BYTES],
 }
 
-/// Runs `work` with an area of this CPU that nobody else uses meanwhile.
+/// Runs code with an area of this CPU that nobody else uses meanwhile.
 ///
 /// Hooks stay on their CPU, but others can run on top of them: softirq on a
 /// task's, another task's where preemption is on (trampolines, and all
-/// tracepoints of Linux 7). Where all areas are taken, the event is counted as not made.
-#[inline(always)]
-pub(crate) fn with_area(work: impl FnOnce(*mut Scratch)) {
-    match maps::SCRATCH.get_ptr_mut(take_area() as u32) {
-        Some(area) => {
-            work(area);
-            // SAFETY: a map value, checked not null.
-            add(unsafe { &raw mut (*area).taken }, u64::MAX);
+/// tracepoints of Linux 7). Where all areas are taken, the event is counted as
+/// not made. A macro: a closure that several programs use becomes a function
+/// of its own, and the stack of all that call each other ends at 512 bytes.
+macro_rules! with_area {
+    (|$area:ident| $work:expr) => {
+        match $crate::maps::SCRATCH.get_ptr_mut($crate::emit::take_area() as u32) {
+            Some($area) => {
+                $work;
+                // SAFETY: a map value, checked not null.
+                $crate::emit::add(unsafe { &raw mut (*$area).taken }, u64::MAX);
+            }
+            None => $crate::emit::trouble(agent_recorder_abi::event::Trouble::AreasTaken),
         }
-        None => trouble(Trouble::AreasTaken),
-    }
+    };
 }
+pub(crate) use with_area;
 
 /// Takes a free area of this CPU: its number, or one that no area has. A
 /// global function (see `call`), so that the verifier does not follow all that
 /// comes after it once for each area.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn take_area() -> u64 {
+pub(crate) extern "C" fn take_area() -> u64 {
     // SAFETY: the helper takes nothing.
     let first = AREAS * unsafe { bpf_get_smp_processor_id() };
     let mut nth = 0;

@@ -69,7 +69,7 @@ pub(crate) fn succeeded(copy: Copy, this: Task, old_pid: u32, binprm: *const u8)
         exe,
         filename,
     };
-    with_area(|scratch| looked_at(scratch, copy, this, program));
+    with_area!(|scratch| looked_at(scratch, copy, this, program));
 }
 
 #[inline(always)]

@@ -144,7 +144,7 @@ fn condemn(session: *mut Session, now: u64) {
 
 #[inline(always)]
 fn tell(session: SessionNumber, body: GuardBody) {
-    with_area(|scratch| {
+    with_area!(|scratch| {
         let writer = Writer::begin::<GuardBody>(scratch);
         writer.header(Kind::Guard, Tag::new(session, 0), current());
         // SAFETY: `begin` left room for it.

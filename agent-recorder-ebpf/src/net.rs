@@ -384,7 +384,7 @@ pub(crate) fn state_changed(sock: u64, from: i32, to: i32) {
         return;
     }
     let error = outcome_of(sock, to as u8);
-    with_area(|scratch| emit_for_owner(scratch, key, error));
+    with_area!(|scratch| emit_for_owner(scratch, key, error));
     if error == 0 {
         mark_connected(key);
     } else {

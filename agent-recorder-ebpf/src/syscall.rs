@@ -55,7 +55,7 @@ pub(crate) fn finished(copy: Copy, regs: *const Registers, result: i64) {
     if !is_ours(copy, task, Event::Call) {
         return;
     }
-    with_area(|scratch| {
+    with_area!(|scratch| {
         // SAFETY: `regs` is the hook's argument, the area has eight elements.
         unsafe { arch::arguments(regs, compat, (&raw mut (*scratch).arguments).cast()) };
         let call = Call {

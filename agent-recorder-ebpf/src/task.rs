@@ -105,7 +105,7 @@ pub(crate) fn created(child: Task) {
     if !set_tag(child, Tag::new(tag.session, start)) {
         return;
     }
-    with_area(|scratch| {
+    with_area!(|scratch| {
         descriptor::inherited(scratch, parent, child, tag);
         emit_fork(scratch, parent, child, tag, child_group, start);
     });
@@ -173,7 +173,7 @@ fn tell_end(copy: Copy, task: Task, is_last: bool) {
             walk::<u32>(leader, offset!(task_exit_code))
         }
     };
-    with_area(|scratch| {
+    with_area!(|scratch| {
         descriptor::closed_by_exit(scratch, task, tag);
         let writer = Writer::begin::<ExitBody>(scratch);
         writer.header(Kind::Exit, tag, task);
