@@ -1,19 +1,24 @@
 //! Compiles the protocol (protox, so no protoc is needed) and puts the BPF
-//! object where `kernel::load` embeds it.
+//! objects where `kernel::load` embeds them.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::Context as _;
 
-/// Where `cargo xtask build` leaves the object; overridden by this variable.
-const OBJECT_VARIABLE: &str = "AGENT_RECORDER_BPF_OBJECT";
+/// The objects: for kernels of today, and for old ones.
+const OBJECTS: [&str; 2] = ["agent-recorder.bpf.o", "agent-recorder-old.bpf.o"];
+/// The folder where `cargo xtask build` leaves them; overridden by this variable.
+const FOLDER: &str = "target/bpf";
+const FOLDER_VARIABLE: &str = "AGENT_RECORDER_BPF_OBJECTS";
 
 fn main() -> anyhow::Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     compile_protocol(&root.join("proto"))?;
-    place_object(&root, &out)
+    OBJECTS
+        .iter()
+        .try_for_each(|name| place_object(name, &root, &out))
 }
 
 fn compile_protocol(proto: &Path) -> anyhow::Result<()> {
@@ -34,14 +39,12 @@ fn compile_protocol(proto: &Path) -> anyhow::Result<()> {
 
 /// Without an object the crate still builds, for the tests that load none;
 /// `kernel::load` then says how to get it.
-fn place_object(root: &Path, out: &Path) -> anyhow::Result<()> {
-    println!("cargo::rerun-if-env-changed={OBJECT_VARIABLE}");
-    let object = env::var_os(OBJECT_VARIABLE).map_or_else(
-        || root.join("target/bpf/agent-recorder.bpf.o"),
-        PathBuf::from,
-    );
+fn place_object(name: &str, root: &Path, out: &Path) -> anyhow::Result<()> {
+    println!("cargo::rerun-if-env-changed={FOLDER_VARIABLE}");
+    let folder = env::var_os(FOLDER_VARIABLE).map_or_else(|| root.join(FOLDER), PathBuf::from);
+    let object = folder.join(name);
     println!("cargo::rerun-if-changed={}", object.display());
     let bytes = fs::read(&object).unwrap_or_default();
-    let placed = out.join("agent-recorder.bpf.o");
+    let placed = out.join(name);
     fs::write(&placed, bytes).with_context(|| format!("write {}", placed.display()))
 }

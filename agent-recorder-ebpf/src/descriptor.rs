@@ -5,24 +5,25 @@
 use agent_recorder_abi::event::VIA_SYSCALL;
 use agent_recorder_abi::limits::DESCRIPTORS_WALKED;
 use agent_recorder_abi::state::{DescriptorKey, Tag};
-use aya_ebpf::helpers::generated::bpf_loop;
 
 use crate::call::global;
 use crate::emit::Scratch;
 use crate::kernel::{
     Task, current, file_of, file_one_reference, files_of, offset, read, table_size, walk,
 };
+use crate::primitives::repeated;
 use crate::{maps, socket};
 
 /// What a walk over a range of descriptors carries along.
-struct Walk {
-    scratch: *mut Scratch,
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Walk {
     tag: Tag,
     files: u64,
     first: u64,
     /// The descriptor table that gets copies.
     copies: u64,
-    via: u8,
+    via: u64,
 }
 
 global! {
@@ -94,24 +95,22 @@ global! {
         if first >= end {
             return;
         }
-        let mut walk = Walk {
-            scratch: call.scratch,
+        let walk = Walk {
             tag: call.tag,
             files: files_of(call.task),
             first,
             copies: 0,
-            via: call.via,
+            via: u64::from(call.via),
         };
-        each(end - first, settled as *mut core::ffi::c_void, &mut walk);
+        settle(walk.in_area(call.scratch), bounded(end - first));
     }
 }
 
 /// An exec closed what was marked so.
 #[inline(always)]
 pub(crate) fn closed_by_exec(scratch: *mut Scratch, task: Task, tag: Tag) {
-    if let Some(mut walk) = whole_table(scratch, task, tag) {
-        let size = u64::from(table_size(task));
-        each(size, settled as *mut core::ffi::c_void, &mut walk);
+    if let Some(walk) = whole_table(task, tag) {
+        settle(walk.in_area(scratch), bounded(u64::from(table_size(task))));
     }
 }
 
@@ -127,9 +126,8 @@ pub(crate) fn closed_by_exit(scratch: *mut Scratch, task: Task, tag: Tag) {
     if shared {
         return;
     }
-    if let Some(mut walk) = whole_table(scratch, task, tag) {
-        let size = u64::from(table_size(task));
-        each(size, dropped as *mut core::ffi::c_void, &mut walk);
+    if let Some(walk) = whole_table(task, tag) {
+        end_held(walk.in_area(scratch), bounded(u64::from(table_size(task))));
     }
 }
 
@@ -140,51 +138,56 @@ pub(crate) fn inherited(scratch: *mut Scratch, parent: Task, child: Task, tag: T
     if copies == files_of(parent) {
         return;
     }
-    if let Some(mut walk) = whole_table(scratch, parent, tag) {
-        walk.copies = copies;
-        let size = u64::from(table_size(parent));
-        each(size, copied as *mut core::ffi::c_void, &mut walk);
+    if let Some(walk) = whole_table(parent, tag) {
+        copy(
+            Walk { copies, ..walk }.in_area(scratch),
+            bounded(u64::from(table_size(parent))),
+        );
     }
 }
 
 /// `None` when the session has no sockets.
 #[inline(always)]
-fn whole_table(scratch: *mut Scratch, task: Task, tag: Tag) -> Option<Walk> {
+fn whole_table(task: Task, tag: Tag) -> Option<Walk> {
     if !socket::are_used(tag) {
         return None;
     }
     Some(Walk {
-        scratch,
         tag,
         files: files_of(task),
         first: 0,
         copies: 0,
-        via: VIA_SYSCALL,
+        via: u64::from(VIA_SYSCALL),
     })
+}
+
+impl Walk {
+    /// Leaves it in an area, for the rounds to come: that area.
+    #[inline(always)]
+    fn in_area(self, scratch: *mut Scratch) -> *mut Scratch {
+        // SAFETY: a field of a map value.
+        unsafe { (*scratch).walk = self };
+        scratch
+    }
 }
 
 /// Descriptors beyond DESCRIPTORS_WALKED are not looked at: the end of their sockets is not told of.
 #[inline(always)]
-fn each(count: u64, callback: *mut core::ffi::c_void, walk: &mut Walk) {
+fn bounded(count: u64) -> u32 {
     let most = u64::from(DESCRIPTORS_WALKED);
-    let count = if count < most { count } else { most };
-    // SAFETY: the callbacks have the type that bpf_loop calls, and the context outlives the call.
-    unsafe { bpf_loop(count as u32, callback, (&raw mut *walk).cast(), 0) };
+    (if count < most { count } else { most }) as u32
 }
 
-unsafe extern "C" fn settled(index: u64, walk: *mut Walk) -> i64 {
-    // SAFETY: bpf_loop hands on the pointer it was given.
-    let (scratch, tag, files, first, via) = unsafe {
-        (
-            (*walk).scratch,
-            (*walk).tag,
-            (*walk).files,
-            (*walk).first,
-            (*walk).via,
-        )
+repeated! {
+/// Ends the sockets whose descriptors are gone.
+fn settle[settle_one, settle_many](scratch, index) {
+    // SAFETY: a field of a map value.
+    let walk = unsafe { (*scratch).walk };
+    let fd = walk.first + index;
+    let descriptor = DescriptorKey {
+        files: walk.files,
+        fd,
     };
-    let fd = first + index;
-    let descriptor = DescriptorKey { files, fd };
     // SAFETY: the value is copied at once.
     let Some(key) = (unsafe { maps::DESCRIPTORS.get(&descriptor).copied() }) else {
         return 0;
@@ -192,39 +195,51 @@ unsafe extern "C" fn settled(index: u64, walk: *mut Walk) -> i64 {
     if file_of(current(), fd) == 0 {
         let _ = maps::DESCRIPTORS.remove(&descriptor);
         if !socket::is_alive(key) {
-            socket::emit_closed(scratch, tag, &key, via);
+            socket::emit_closed(scratch, walk.tag, &key, walk.via as u8);
         }
     }
     0
 }
+}
 
-unsafe extern "C" fn dropped(index: u64, walk: *mut Walk) -> i64 {
+repeated! {
+/// Ends the sockets that nobody else holds.
+fn end_held[end_held_one, end_held_many](scratch, index) {
     let file = file_of(current(), index);
     let Some(open) = socket::of_file(file) else {
         return 0;
     };
-    // SAFETY: bpf_loop hands on the pointer it was given.
-    let (scratch, tag, files) = unsafe { ((*walk).scratch, (*walk).tag, (*walk).files) };
-    let _ = maps::DESCRIPTORS.remove(&DescriptorKey { files, fd: index });
+    // SAFETY: a field of a map value.
+    let walk = unsafe { (*scratch).walk };
+    let _ = maps::DESCRIPTORS.remove(&DescriptorKey {
+        files: walk.files,
+        fd: index,
+    });
     if read::<u64>(file, offset!(file_count)) == file_one_reference() {
-        socket::emit_closed(scratch, tag, &open.key, VIA_SYSCALL);
+        socket::emit_closed(scratch, walk.tag, &open.key, VIA_SYSCALL);
     }
     0
 }
+}
 
-unsafe extern "C" fn copied(index: u64, walk: *mut Walk) -> i64 {
-    // SAFETY: bpf_loop hands on the pointer it was given.
-    let (files, copies) = unsafe { ((*walk).files, (*walk).copies) };
+repeated! {
+/// Copies a table's descriptors of sockets to another.
+fn copy[copy_one, copy_many](scratch, index) {
+    // SAFETY: a field of a map value.
+    let walk = unsafe { (*scratch).walk };
     // SAFETY: the value is copied at once.
     if let Some(key) = unsafe {
         maps::DESCRIPTORS
-            .get(&DescriptorKey { files, fd: index })
+            .get(&DescriptorKey {
+                files: walk.files,
+                fd: index,
+            })
             .copied()
     } {
         // As in `duplicated`.
         let _ = maps::DESCRIPTORS.insert(
             &DescriptorKey {
-                files: copies,
+                files: walk.copies,
                 fd: index,
             },
             &key,
@@ -232,4 +247,5 @@ unsafe extern "C" fn copied(index: u64, walk: *mut Walk) -> i64 {
         );
     }
     0
+}
 }

@@ -19,6 +19,7 @@ use crate::file::Location;
 use crate::kernel::{Task, bound, offset, walk};
 use crate::maps;
 use crate::path::Ascent;
+use crate::primitives::add_here;
 use crate::send::Datagram;
 use crate::socket::Open;
 
@@ -50,6 +51,10 @@ pub(crate) struct Scratch {
     pub(crate) socket: Socket,
     /// A walk up a path.
     pub(crate) ascent: Ascent,
+    /// A walk over descriptors.
+    pub(crate) walk: crate::descriptor::Walk,
+    /// What is searched for in the strings of a program.
+    pub(crate) search: crate::exec::Search,
     /// A request of io_uring.
     pub(crate) request: UringRequest,
     /// A location that was just appended, and where the event ends since.
@@ -64,43 +69,33 @@ pub(crate) struct Scratch {
     pub(crate) buffer: [u8; SCRATCH_BYTES + SEGMENT_BYTES],
 }
 
-/// Runs `work` with an area of this CPU that nobody else uses meanwhile.
+/// Runs code with an area of this CPU that nobody else uses meanwhile.
 ///
 /// Hooks stay on their CPU, but others can run on top of them: softirq on a
 /// task's, another task's where preemption is on (trampolines, and all
-/// tracepoints of Linux 7). Where all areas are taken, the event is counted as not made.
-#[inline(always)]
-pub(crate) fn with_area(work: impl FnOnce(*mut Scratch)) {
-    if let Some(area) = take() {
-        work(area);
-        release(area);
-    }
+/// tracepoints of Linux 7). Where all areas are taken, the event is counted as
+/// not made. A macro: a closure that several programs use becomes a function
+/// of its own, and the stack of all that call each other ends at 512 bytes.
+macro_rules! with_area {
+    (|$area:ident| $work:expr) => {
+        match $crate::maps::SCRATCH.get_ptr_mut($crate::emit::take_area() as u32) {
+            Some($area) => {
+                $work;
+                // SAFETY: a map value, checked not null.
+                $crate::emit::add(unsafe { &raw mut (*$area).taken }, u64::MAX);
+            }
+            None => $crate::emit::trouble(agent_recorder_abi::event::Trouble::AreasTaken),
+        }
+    };
 }
-
-/// As `with_area` takes it: for what must not become a function of its own,
-/// with a stack frame of its own, as a closure does that is used twice.
-#[inline(always)]
-pub(crate) fn take() -> Option<*mut Scratch> {
-    let area = maps::SCRATCH.get_ptr_mut(take_area() as u32);
-    if area.is_none() {
-        trouble(Trouble::AreasTaken);
-    }
-    area
-}
-
-/// Gives an area back.
-#[inline(always)]
-pub(crate) fn release(area: *mut Scratch) {
-    // SAFETY: a map value, checked not null.
-    add(unsafe { &raw mut (*area).taken }, u64::MAX);
-}
+pub(crate) use with_area;
 
 /// Takes a free area of this CPU: its number, or one that no area has. A
 /// global function (see `call`), so that the verifier does not follow all that
 /// comes after it once for each area.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn take_area() -> u64 {
+pub(crate) extern "C" fn take_area() -> u64 {
     // SAFETY: the helper takes nothing.
     let first = AREAS * unsafe { bpf_get_smp_processor_id() };
     let mut nth = 0;
@@ -110,7 +105,7 @@ extern "C" fn take_area() -> u64 {
         if let Some(area) = maps::SCRATCH.get_ptr_mut(index) {
             // SAFETY: a map value, checked not null.
             let taken = unsafe { &raw mut (*area).taken };
-            if add(taken, 1) == 0 {
+            if add_here(taken, 1) == 0 {
                 // SAFETY: as above.
                 unsafe { (*area).index = index };
                 return u64::from(index);
@@ -347,13 +342,13 @@ pub(crate) fn trouble(trouble: Trouble) {
     count(&maps::TROUBLE, trouble as u32);
 }
 
-/// Atomic addition; what stood there before. AcqRel: LLVM 22 answers Relaxed with the addend (llvm#210280).
+/// Atomic addition, for whoever does not ask what stood there before.
 #[inline(always)]
-pub(crate) fn add(value: *mut u64, addend: u64) -> u64 {
+pub(crate) fn add(value: *mut u64, addend: u64) {
     // SAFETY: `value` is in a map value that was checked not null.
     unsafe {
-        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::AcqRel }>(
+        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(
             value, addend,
-        )
+        );
     }
 }

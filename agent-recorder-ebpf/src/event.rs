@@ -423,10 +423,12 @@ pub enum Trouble {
     WalkCut = 3,
     /// Too many hooks were under way on one CPU: an event was not made.
     AreasTaken = 4,
+    /// Several deletes of a session may have been counted as one (kernels before 5.17).
+    CountContended = 5,
 }
 
 /// Number of troubles.
-pub const TROUBLES: usize = 5;
+pub const TROUBLES: usize = 6;
 
 impl Trouble {
     /// All, in order of their numbers.
@@ -436,6 +438,7 @@ impl Trouble {
         Self::UringMapFull,
         Self::WalkCut,
         Self::AreasTaken,
+        Self::CountContended,
     ];
 
     /// Its name in loss records.
@@ -446,6 +449,7 @@ impl Trouble {
             Self::UringMapFull => "uring_map_full",
             Self::WalkCut => "walk_cut",
             Self::AreasTaken => "areas_taken",
+            Self::CountContended => "count_contended",
         }
     }
 }

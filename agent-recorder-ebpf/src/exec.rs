@@ -10,13 +10,14 @@ use agent_recorder_abi::limits::{
 use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
 use agent_recorder_abi::state::Tag;
 use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
+    bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
 };
 
 use crate::call::{Call, NO_ROW, global};
 use crate::emit::{POSITION, Scratch, Writer, with_area};
 use crate::kernel::{Task, bound, current, offset, read, read_user, walk};
 use crate::once::{Copy, Event, is_ours, mark_of};
+use crate::primitives::{drop_tag_of, repeated};
 use crate::{descriptor, guard, maps, path, task};
 
 /// Where a new program keeps its strings: user addresses in its `mm_struct`.
@@ -40,10 +41,11 @@ pub(crate) struct Program {
 
 /// A program was started: `task` runs it next.
 #[inline(always)]
-pub(crate) fn succeeded(copy: Copy, this: Task, binprm: *const u8) {
+pub(crate) fn succeeded(copy: Copy, this: Task, old_pid: u32, binprm: *const u8) {
     if !is_ours(copy, this, Event::Exec) {
         return;
     }
+    drop_tag_of(old_pid, this);
     // SAFETY: both are arguments of the hook, typed.
     let (strings, exe, filename) = unsafe {
         let mm: *const u8 = walk(this, offset!(task_mm));
@@ -67,7 +69,7 @@ pub(crate) fn succeeded(copy: Copy, this: Task, binprm: *const u8) {
         exe,
         filename,
     };
-    with_area(|scratch| {
+    with_area!(|scratch| {
         // SAFETY: a map value.
         let area = unsafe {
             (*scratch).program = program;
@@ -325,32 +327,50 @@ fn match_scripts(scratch: *mut Scratch, strings: Strings) -> u64 {
     0
 }
 
-/// What the search for the last components carries from byte to byte.
-struct Search {
-    buffer: *const u8,
+/// What a search carries from round to round: for the last components of a
+/// name, byte by byte, or through the environment, entry by entry.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Search {
+    /// Bytes of the name.
     length: u64,
     /// Position after the last slash, and after the one before.
     last: u64,
     before: u64,
+    /// The entry that is looked at next.
+    address: u64,
+    end: u64,
+    rule: u64,
 }
 
-unsafe extern "C" fn note_slash(index: u64, search: *mut Search) -> i64 {
-    // SAFETY: bpf_loop hands on the pointer it was given; the mask keeps the index inside the buffer.
+impl Search {
+    const NONE: Self = Self {
+        length: 0,
+        last: 0,
+        before: 0,
+        address: 0,
+        end: 0,
+        rule: 0,
+    };
+}
+
+repeated! {
+/// Finds the last two slashes.
+fn find_slashes[note_slash, note_slashes](scratch, index) {
+    // SAFETY: a map value; the mask keeps the index inside the buffer.
     unsafe {
-        if index >= (*search).length {
+        let search = &mut (*scratch).search;
+        if index >= search.length {
             return 1;
         }
-        if core::ptr::read_volatile(
-            (*search)
-                .buffer
-                .add(bound::<{ NAME_BYTES - 1 }>(index) as usize),
-        ) == b'/'
-        {
-            (*search).before = (*search).last;
-            (*search).last = index + 1;
+        let at = bound::<{ NAME_BYTES - 1 }>(index) as usize;
+        if core::ptr::read_volatile(buffer_of(scratch).add(at)) == b'/' {
+            search.before = search.last;
+            search.last = index + 1;
         }
     }
     0
+}
 }
 
 /// Compares the last component, and for scripts the last two, with the rules.
@@ -362,21 +382,16 @@ extern "C" fn match_components(area: u32, length: u64, kind: u32) -> u64 {
     };
     let buffer = buffer_of(scratch);
     let length = bound::<{ NAME_BYTES - 1 }>(length);
-    let mut search = Search {
-        buffer,
-        length,
-        last: 0,
-        before: 0,
-    };
-    // SAFETY: the callback has the type that bpf_loop calls, and the context outlives the call.
+    // SAFETY: a field of a map value.
     unsafe {
-        bpf_loop(
-            NAME_BYTES as u32,
-            note_slash as *mut core::ffi::c_void,
-            (&raw mut search).cast(),
-            0,
-        );
+        (*scratch).search = Search {
+            length,
+            ..Search::NONE
+        };
     }
+    find_slashes(scratch, NAME_BYTES as u32);
+    // SAFETY: as above.
+    let search = unsafe { (*scratch).search };
     let rule = look_up(buffer, search.last, length, kind);
     if rule == 0 && kind == SCRIPT && search.last > 0 {
         return look_up(buffer, search.before, length, kind);
@@ -411,43 +426,39 @@ fn look_up(buffer: *const u8, from: u64, to: u64, kind: u32) -> u64 {
     }
 }
 
-/// What the search of the environment carries from entry to entry.
-struct Environment {
-    scratch: *mut Scratch,
-    address: u64,
-    end: u64,
-    rule: u64,
-}
-
 /// Bytes of one entry that are read at once; longer ones are skipped over in steps of this.
 const ENTRY_BYTES: u64 = 4096;
 
-unsafe extern "C" fn match_entry(_index: u64, search: *mut Environment) -> i64 {
-    // SAFETY: bpf_loop hands on the pointer it was given; ENTRY_BYTES are inside the buffer.
+repeated! {
+/// Looks at entry after entry.
+fn match_entries[match_entry, match_some_entries](scratch, _index) {
+    let buffer = buffer_of(scratch);
+    // SAFETY: a map value; ENTRY_BYTES are inside the buffer.
     unsafe {
-        if (*search).address >= (*search).end {
+        let search = &mut (*scratch).search;
+        if search.address >= search.end {
             return 1;
         }
-        let buffer = buffer_of((*search).scratch);
         let read = bpf_probe_read_user_str(
             buffer.cast(),
             ENTRY_BYTES as u32,
-            (*search).address as *const _,
+            search.address as *const _,
         );
         if read <= 0 {
             return 1;
         }
-        (*search).address += read as u64;
+        search.address += read as u64;
         let prefix = core::ptr::read_unaligned(buffer.cast::<u64>());
         if read >= 8 && maps::ENVIRONMENT.get(&prefix).is_some() {
-            let rule = match_environment_entry(area_of((*search).scratch), read as u64 - 1);
+            let rule = match_environment_entry(area_of(scratch), read as u64 - 1);
             if rule != 0 {
-                (*search).rule = rule;
+                search.rule = rule;
                 return 1;
             }
         }
     }
     0
+}
 }
 
 /// Compares the whole entry, then its name.
@@ -476,20 +487,14 @@ extern "C" fn match_environment_entry(area: u32, length: u64) -> u64 {
 
 #[inline(always)]
 fn match_environment(scratch: *mut Scratch, strings: Strings) -> u64 {
-    let mut search = Environment {
-        scratch,
-        address: strings.env_start,
-        end: strings.env_end,
-        rule: 0,
-    };
-    // SAFETY: as for `note_slash`.
+    // SAFETY: fields of a map value.
     unsafe {
-        bpf_loop(
-            ENVIRONMENT_ENTRIES,
-            match_entry as *mut core::ffi::c_void,
-            (&raw mut search).cast(),
-            0,
-        );
+        (*scratch).search = Search {
+            address: strings.env_start,
+            end: strings.env_end,
+            ..Search::NONE
+        };
+        match_entries(scratch, ENVIRONMENT_ENTRIES);
+        (*scratch).search.rule
     }
-    search.rule
 }

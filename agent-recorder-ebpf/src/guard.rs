@@ -11,6 +11,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use crate::emit::{Writer, add, with_area};
 use crate::kernel::{bound, current, guard_config, hooks};
 use crate::maps;
+use crate::primitives::add_shared;
 
 const SIGKILL: u32 = 9;
 /// Masks an index of `Session::times`.
@@ -51,7 +52,7 @@ extern "C" fn admit(number: SessionNumber) -> u64 {
     }
     // SAFETY: as above.
     let counter = unsafe { &raw mut (*session).destroyed };
-    let before = add(counter, 1);
+    let before = add_shared(number, counter, 1);
     let limit = if config.limit == 0 { 1 } else { config.limit };
     let slot = before % limit;
     if before < limit || now - time_at(session, slot) > config.window {
@@ -112,7 +113,7 @@ extern "C" fn count_destroyed(number: SessionNumber) -> u64 {
     // SAFETY: the helper takes nothing.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     // SAFETY: a map value, checked not null.
-    let count = add(unsafe { &raw mut (*session).destroyed }, 1) + 1;
+    let count = add_shared(number, unsafe { &raw mut (*session).destroyed }, 1) + 1;
     if config.action == 0 {
         return 0;
     }
@@ -147,7 +148,7 @@ fn condemn(session: *mut Session, now: u64) {
 
 #[inline(always)]
 fn tell(session: SessionNumber, body: GuardBody) {
-    with_area(|scratch| {
+    with_area!(|scratch| {
         let writer = Writer::begin::<GuardBody>(scratch);
         writer.header(Kind::Guard, Tag::new(session, 0), current());
         // SAFETY: `begin` left room for it.

@@ -10,9 +10,7 @@ use core::ptr;
 
 use agent_recorder_abi::Pod;
 use agent_recorder_abi::offsets::Offsets;
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_probe_read_user,
-};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 
 /// Set by user space before load, frozen then.
 #[unsafe(no_mangle)]
@@ -71,26 +69,7 @@ pub(crate) fn file_one_reference() -> u64 {
     unsafe { ptr::read_volatile(ptr::addr_of!(FILE_ONE_REFERENCE)) }
 }
 
-/// A `struct task_struct` whose type the verifier knows.
-pub(crate) type Task = *const u8;
-
-/// The running task.
-#[inline(always)]
-pub(crate) fn current() -> Task {
-    // SAFETY: the helper takes nothing and always answers.
-    unsafe { bpf_get_current_task_btf() }.cast_const().cast()
-}
-
-/// Loads a field from an object whose type the verifier knows.
-///
-/// # Safety
-///
-/// `object` is such a pointer; the verifier refuses the program otherwise.
-#[inline(always)]
-pub(crate) unsafe fn walk<T: Copy>(object: *const u8, offset: usize) -> T {
-    // SAFETY: checked by the verifier, which also makes a fault read as zero.
-    unsafe { ptr::read_volatile(object.add(offset).cast::<T>()) }
-}
+pub(crate) use crate::primitives::{Task, current, walk};
 
 /// Loads from a kernel address; zero where that fails.
 #[inline(always)]

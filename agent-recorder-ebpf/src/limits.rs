@@ -63,5 +63,12 @@ pub const DESCRIPTORS_WALKED: u32 = 1024;
 /// System call numbers in one table; Linux 7.2 ends below 480.
 pub const SYSCALL_NUMBERS: u32 = 512;
 
+/// Threads of all sessions that can have a tag at one time, on kernels that
+/// keep tags in a map: twice what the kernel lets run by default (`PID_MAX_DEFAULT`).
+pub const MAX_TAGGED: u32 = 65_536;
+/// Tries to be the only one that counts a session's delete, on kernels without
+/// atomic additions that answer: some 100 µs, hundreds of times what one takes.
+pub const LOCK_TRIES: u32 = 1024;
+
 /// Forks that are remembered while running agents are adopted: a second of a busy host.
 pub const LINEAGE_FORKS: u32 = 16_384;

@@ -49,6 +49,10 @@ mod once;
 #[cfg(target_arch = "bpf")]
 mod path;
 #[cfg(target_arch = "bpf")]
+#[cfg_attr(feature = "old-kernel", path = "primitives/old.rs")]
+#[cfg_attr(not(feature = "old-kernel"), path = "primitives/present.rs")]
+mod primitives;
+#[cfg(target_arch = "bpf")]
 mod send;
 #[cfg(target_arch = "bpf")]
 mod socket;
@@ -103,7 +107,7 @@ mod programs {
     both! {
         /// `void sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, 5.5.
         sched_process_exec, sched_process_exec_2, "sched_process_exec",
-        |ctx, copy| exec::succeeded(copy, ctx.arg(0), ctx.arg(2))
+        |ctx, copy| exec::succeeded(copy, ctx.arg(0), ctx.arg(1), ctx.arg(2))
     }
 
     both! {

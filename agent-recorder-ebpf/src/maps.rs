@@ -1,4 +1,4 @@
-//! Every map, with its size and who writes it.
+//! Every map, with its size and who writes it; those of which there are two kinds are in `primitives`.
 
 use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::limits::{
@@ -7,11 +7,10 @@ use agent_recorder_abi::limits::{
 };
 use agent_recorder_abi::rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::state::{
-    DescriptorKey, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey, Tag, UringRequest,
+    DescriptorKey, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey, UringRequest,
 };
 use agent_recorder_abi::syscalls::Spec;
-use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, bpf_map_type};
-use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 
 /// Default sizes of the rings, bytes; user space sets the real ones.
@@ -69,9 +68,9 @@ pub(crate) static SESSIONS: HashMap<SessionNumber, Session> =
 #[map]
 pub(crate) static NEW_SESSION: Array<Session> = Array::with_max_entries(1, 0);
 
-/// The last session number that the kernel gave, in element 0.
+/// How many sessions began on each CPU, in element 0.
 #[map]
-pub(crate) static LAST_SESSION: Array<u64> = Array::with_max_entries(1, 0);
+pub(crate) static BEGUN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Files that a program has opened for reading.
 #[map]
@@ -109,39 +108,3 @@ pub(crate) static ADOPTING: Array<u32> = Array::with_max_entries(1, 0);
 /// called; 0 once they were. In element 1, how deep preemption was off then.
 #[map]
 pub(crate) static PROBE: Array<u32> = Array::with_max_entries(2, 0);
-
-/// A definition of task storage, which aya 0.14 has none of: the loader reads
-/// type, key and value from this structure's BTF (libbpf's `.maps` convention).
-#[repr(C)]
-pub(crate) struct TaskStorage {
-    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as usize],
-    key: *const i32,
-    value: *const Tag,
-    max_entries: *const [i32; 0],
-    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
-}
-
-// SAFETY: the pointers carry types for the loader and are never followed.
-unsafe impl Sync for TaskStorage {}
-
-impl TaskStorage {
-    /// The definition.
-    const fn new() -> Self {
-        Self {
-            r#type: core::ptr::null(),
-            key: core::ptr::null(),
-            value: core::ptr::null(),
-            max_entries: core::ptr::null(),
-            map_flags: core::ptr::null(),
-        }
-    }
-
-    /// What helpers take for this map.
-    pub(crate) fn as_ptr(&self) -> *mut core::ffi::c_void {
-        core::ptr::from_ref(self).cast_mut().cast()
-    }
-}
-
-/// The tags: on the task itself, freed with it.
-#[btf_map]
-pub(crate) static TAGS: TaskStorage = TaskStorage::new();

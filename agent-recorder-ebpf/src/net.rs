@@ -16,6 +16,7 @@ use crate::call::{Call, global};
 use crate::emit::{Scratch, Writer, add, with_area};
 use crate::kernel::{Task, bound, current, file_of, offset, read, read_user};
 use crate::once::{Copy, Event, is_ours};
+use crate::primitives::claim;
 use crate::socket::{self, Open};
 use crate::{guard, maps, task};
 
@@ -350,13 +351,8 @@ fn take_flags(key: SocketKey) -> u32 {
     let Some(known) = maps::SOCKETS.get_ptr_mut(&key) else {
         return 0;
     };
-    // SAFETY: a map value, checked not null. The two sides that ask are ordered by the exchange.
-    unsafe {
-        core::intrinsics::atomic_xchg::<u32, { core::intrinsics::AtomicOrdering::AcqRel }>(
-            &raw mut (*known).flags,
-            0,
-        )
-    }
+    // SAFETY: a map value, checked not null.
+    claim(&key, unsafe { &raw mut (*known).flags })
 }
 
 /// The hook runs under the socket's lock: a connect(2) that asks again comes after it.
@@ -388,7 +384,7 @@ pub(crate) fn state_changed(sock: u64, from: i32, to: i32) {
         return;
     }
     let error = outcome_of(sock, to as u8);
-    with_area(|scratch| emit_for_owner(scratch, key, error));
+    with_area!(|scratch| emit_for_owner(scratch, key, error));
     if error == 0 {
         mark_connected(key);
     } else {

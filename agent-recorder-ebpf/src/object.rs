@@ -117,7 +117,7 @@ impl Doer {
 
     #[inline(always)]
     fn sees(&self, sight: &Sight) {
-        with_area(|area| report(area, self, sight));
+        with_area!(|area| report(area, self, sight));
     }
 
     /// The exit of the operation must know, for it may fail after all.

@@ -123,8 +123,8 @@ offsets! {
     unix_addr_len: "unix_address" "len";
     unix_addr_name: "unix_address" "name";
     kiocb_opcode: "io_kiocb" "opcode";
-    kiocb_cmd: "io_kiocb" "cmd";
-    kiocb_fd: "io_kiocb" "cqe.fd";
+    kiocb_cmd: "io_kiocb" "cmd" optional;
+    kiocb_fd: "io_kiocb" "cqe.fd" optional;
     kiocb_flags: "io_kiocb" "flags";
     kiocb_work: "io_kiocb" "work";
     kiocb_file: "io_kiocb" "file";

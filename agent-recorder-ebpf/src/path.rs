@@ -10,11 +10,10 @@ use core::ptr;
 use agent_recorder_abi::event::FILE_WALK_CUT;
 use agent_recorder_abi::limits::{COMPONENT_BYTES, WALKED_LEVELS, WALKED_PATH_BYTES};
 
-use aya_ebpf::helpers::generated::bpf_loop;
-
-use crate::emit::{POSITION, Scratch, Writer, trouble};
+use crate::emit::{POSITION, Writer, trouble};
 use crate::kernel::{Task, bound, offset, read, walk};
 use crate::maps;
+use crate::primitives::repeated;
 
 /// A `struct path`, by value.
 #[derive(Clone, Copy)]
@@ -133,7 +132,7 @@ extern "C" fn append_walk(area: u32, start: u64) -> u64 {
             unfinished: 1,
         };
     }
-    climb(scratch);
+    climb(scratch, WALKED_LEVELS);
     // SAFETY: as above.
     unsafe {
         writer.move_to(ptr::read_volatile(&raw const (*ascent).at));
@@ -167,24 +166,11 @@ pub(crate) struct Ascent {
     unfinished: u64,
 }
 
-/// bpf_loop and not a loop: the verifier would follow each round of it.
-#[inline(never)]
-fn climb(mut scratch: *mut Scratch) {
-    // SAFETY: the callback has the type that bpf_loop calls, and the context outlives the call.
-    unsafe {
-        bpf_loop(
-            WALKED_LEVELS,
-            climb_level as *mut core::ffi::c_void,
-            (&raw mut scratch).cast(),
-            0,
-        );
-    }
-}
-
-/// One level up; 1 ends the walk.
-unsafe extern "C" fn climb_level(_level: u64, scratch: *mut *mut Scratch) -> i64 {
-    // SAFETY: bpf_loop hands on the pointer it was given, and nobody else uses the area.
-    let (scratch, ascent) = unsafe { (*scratch, &mut (**scratch).ascent) };
+repeated! {
+/// Goes up level by level.
+fn climb[climb_level, climb_levels](scratch, _level) {
+    // SAFETY: a field of a map value.
+    let ascent = unsafe { &mut (*scratch).ascent };
     if ascent.dentry == ascent.root {
         let this = ascent.mount - offset!(mount_mnt) as u64;
         let parent: u64 = read(this, offset!(mount_parent));
@@ -217,4 +203,5 @@ unsafe extern "C" fn climb_level(_level: u64, scratch: *mut *mut Scratch) -> i64
     }
     ascent.dentry = parent;
     0
+}
 }

@@ -9,7 +9,7 @@ use crate::call::{Call, global};
 use crate::emit::Writer;
 use crate::kernel::{file_of, hooks, read_user};
 use crate::net::{self, AF_UNIX, DNS_PORT, SOCK_DGRAM};
-use crate::socket::{self, Open};
+use crate::socket;
 use crate::{guard, maps};
 
 /// One datagram as a call describes it, in the caller's memory.
@@ -199,7 +199,7 @@ fn sent_datagram(call: &Call) {
     net::user_address(call, net::PEER, name, name_length);
     // SAFETY: room that `Call` gives.
     if unsafe { (*call.peer()).family } != 0 {
-        tell_peer(call, fd, &open, bytes);
+        tell_peer(call, fd, bytes);
     } else {
         net::kernel_address(call, net::PEER);
     }
@@ -212,21 +212,35 @@ fn sent_datagram(call: &Call) {
 
 /// A destination is told of once a socket, but each failure is.
 #[inline(always)]
-fn tell_peer(call: &Call, fd: u64, open: &Open, bytes: u64) {
+fn tell_peer(call: &Call, fd: u64, bytes: u64) {
     net::kernel_address(call, net::LOCAL);
     if call.result >= 0 {
-        let key = SeenPeer {
-            socket: open.key,
-            peer: fold(call.peer()),
-        };
-        // SAFETY: the value is not looked at.
-        if unsafe { maps::PEERS.get(&key) }.is_some() {
+        if was_peer_seen(call.area()) != 0 {
             return;
         }
-        let _ = maps::PEERS.insert(&key, &1, 0);
         socket::remember_unconnected(call, fd, bytes);
     }
     net::emit_act(call, NetOp::Send as u32, call.error());
+}
+
+/// Whether the peer that is in the area was told of before; it is from now on.
+/// A global function (see `call`), for the key would take its caller's stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn was_peer_seen(area: u32) -> u64 {
+    let Some(call) = Call::kept(area) else {
+        return 0;
+    };
+    let key = SeenPeer {
+        socket: call.open().key,
+        peer: fold(call.peer()),
+    };
+    // SAFETY: the value is not looked at.
+    if unsafe { maps::PEERS.get(&key) }.is_some() {
+        return 1;
+    }
+    let _ = maps::PEERS.insert(&key, &1, 0);
+    0
 }
 
 /// Family, port and length, and the address folded to three words: exact for inet.

@@ -8,6 +8,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use crate::call::{Call, global};
 use crate::emit::{Scratch, Writer};
 use crate::kernel::{Task, current, file_one_reference, files_of, offset, read, walk};
+use crate::primitives::offer;
 use crate::{guard, maps, net};
 
 const S_IFMT: u16 = 0o170_000;
@@ -85,6 +86,9 @@ pub(crate) fn remember_unconnected(call: &Call, fd: u64, sent: u64) {
 global! {
     fn remember_as(call: &Call, fd: u64, flags: u32, connected: u32) {
         let (open, connected) = (call.open(), connected != 0);
+        if flags & SOCKET_PENDING != 0 {
+            offer(&open.key);
+        }
         if let Some(session) = guard::session(call.tag) {
             // SAFETY: a map value, checked not null.
             unsafe { core::ptr::write_volatile(&raw mut (*session).sockets, 1) };

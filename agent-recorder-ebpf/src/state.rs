@@ -41,6 +41,16 @@ impl Tag {
     }
 }
 
+/// A tag where it is kept by the thread's id (kernels without task storage for the programs).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaggedTask {
+    /// The tag.
+    pub tag: Tag,
+    /// The thread's `start_boottime`, ns: another's tag is none. 0 until the thread is first looked up.
+    pub start: u64,
+}
+
 /// A session, shared by all its processes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +173,7 @@ pub struct UringRequest {
 }
 
 pod! {
-    Tag = 32, SeenFile = 32, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
+    Tag = 32, TaggedTask = 40, SeenFile = 32, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
     Socket = 320, UringRequest = 160,
 }
 const _: () = assert!(core::mem::size_of::<Session>() == 32 + 8 * MAX_LIMIT);

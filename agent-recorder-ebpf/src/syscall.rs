@@ -17,9 +17,10 @@ use agent_recorder_abi::syscalls::{
 
 use crate::arch::{self, Registers};
 use crate::call::Call;
+use crate::emit::with_area;
 use crate::kernel::{current, hooks, is_compat, read_user};
 use crate::once::{Copy, Event, is_ours};
-use crate::{descriptor, emit, exec, file, guard, maps, net, send, task};
+use crate::{descriptor, exec, file, guard, maps, net, send, task};
 
 /// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
 /// with EINTR, and is recorded when it does come back (include/linux/errno.h).
@@ -54,23 +55,21 @@ pub(crate) fn finished(copy: Copy, regs: *const Registers, result: i64) {
     if !is_ours(copy, task, Event::Call) {
         return;
     }
-    let Some(scratch) = emit::take() else {
-        return;
-    };
-    // SAFETY: `regs` is the hook's argument, the area has eight elements.
-    unsafe { arch::arguments(regs, compat, (&raw mut (*scratch).arguments).cast()) };
-    let call = Call {
-        scratch,
-        task,
-        tag,
-        row,
-        result,
-        compat,
-        via: VIA_SYSCALL,
-    };
-    call.keep();
-    dispatch(&call, handle);
-    emit::release(scratch);
+    with_area!(|scratch| {
+        // SAFETY: `regs` is the hook's argument, the area has eight elements.
+        unsafe { arch::arguments(regs, compat, (&raw mut (*scratch).arguments).cast()) };
+        let call = Call {
+            scratch,
+            task,
+            tag,
+            row,
+            result,
+            compat,
+            via: VIA_SYSCALL,
+        };
+        call.keep();
+        dispatch(&call, handle);
+    });
     guard::enforce(tag);
 }
 

@@ -2,12 +2,12 @@
 
 use agent_recorder_abi::event::{ExitBody, ForkBody, Kind, Trouble};
 use agent_recorder_abi::state::{SessionNumber, Tag};
-use aya_ebpf::bindings::BPF_LOCAL_STORAGE_GET_F_CREATE;
-use aya_ebpf::helpers::generated::bpf_task_storage_get;
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 
-use crate::emit::{Scratch, Writer, add, trouble, with_area};
+use crate::emit::{Scratch, Writer, trouble, with_area};
 use crate::kernel::{Task, current, offset, walk};
 use crate::once::{Copy, Event, is_ours};
+use crate::primitives::{add_here, drop_stale_tag, drop_tag, put_tag, tag_on};
 use crate::{descriptor, guard, maps};
 
 /// `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h): the group's exit code counts, not the leader's.
@@ -17,29 +17,14 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 #[inline(always)]
 pub(crate) fn tag_of(task: Task) -> Option<Tag> {
     // SAFETY: not null, and storage holds a Tag.
-    let tag = unsafe { *stored(task)? };
+    let tag = unsafe { *tag_on(task)? };
     (tag.session != 0).then_some(tag)
-}
-
-/// The task's own tag, to change.
-#[inline(always)]
-fn stored(task: Task) -> Option<*mut Tag> {
-    // SAFETY: map and task are of the types that the helper takes; no value is given, none is made.
-    let stored = unsafe {
-        bpf_task_storage_get(
-            maps::TAGS.as_ptr(),
-            task.cast_mut().cast(),
-            core::ptr::null_mut(),
-            0,
-        )
-    };
-    (!stored.is_null()).then_some(stored.cast())
 }
 
 /// Notes which request of io_uring the task submits; 0 for none.
 #[inline(always)]
 pub(crate) fn note_request(task: Task, request: u64) {
-    if let Some(tag) = stored(task) {
+    if let Some(tag) = tag_on(task) {
         // SAFETY: not null, and storage holds a Tag.
         unsafe { (*tag).request = request };
     }
@@ -48,7 +33,7 @@ pub(crate) fn note_request(task: Task, request: u64) {
 /// Notes whether the removal that the task is in is counted.
 #[inline(always)]
 pub(crate) fn note_counted(task: Task, counted: u32) {
-    if let Some(tag) = stored(task) {
+    if let Some(tag) = tag_on(task) {
         // SAFETY: as above.
         unsafe { (*tag).counted = counted };
     }
@@ -58,37 +43,28 @@ pub(crate) fn note_counted(task: Task, counted: u32) {
 #[inline(always)]
 pub(crate) fn handled(task: Task) -> Option<*mut u32> {
     // SAFETY: not null, and storage holds a Tag.
-    stored(task).map(|tag| unsafe { &raw mut (*tag).handled })
+    tag_on(task).map(|tag| unsafe { &raw mut (*tag).handled })
 }
 
-/// Tags a task. False when the kernel had no memory for it: then it is counted, and runs unrecorded.
+/// Tags a task. False when there was no room for it: then it is counted, and runs unrecorded.
 #[inline(always)]
-pub(crate) fn set_tag(task: Task, mut tag: Tag) -> bool {
-    // SAFETY: as in `tag_of`; the initial value is on the stack.
-    let stored = unsafe {
-        bpf_task_storage_get(
-            maps::TAGS.as_ptr(),
-            task.cast_mut().cast(),
-            (&raw mut tag).cast(),
-            u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE),
-        )
-    }
-    .cast::<Tag>();
-    if stored.is_null() {
+pub(crate) fn set_tag(task: Task, tag: Tag) -> bool {
+    let is_put = put_tag(task, tag);
+    if !is_put {
         trouble(Trouble::TagFailed);
-        return false;
     }
-    // It may have been there before: then the initial value was not used.
-    // SAFETY: not null.
-    unsafe { *stored = tag };
-    true
+    is_put
 }
+
+/// Bits of a session's number that count; those above name the CPU it began on.
+const NUMBERED: u64 = 40;
 
 /// Begins a session of the kernel's own numbering. `None` when the counters' map cannot be read.
 #[inline(always)]
 pub(crate) fn new_session() -> Option<SessionNumber> {
-    let last = maps::LAST_SESSION.get_ptr_mut(0)?;
-    let number = add(last, 1) + 1;
+    // SAFETY: the helper takes nothing.
+    let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
+    let number = cpu << NUMBERED | (add_here(maps::BEGUN.get_ptr_mut(0)?, 1) + 1);
     let begin = maps::NEW_SESSION.get_ptr(0)?;
     // SAFETY: `begin` is a map value of the size that SESSIONS holds.
     if maps::SESSIONS
@@ -112,6 +88,7 @@ pub(crate) fn created(child: Task) {
         )
     };
     let Some(tag) = tag_of(parent) else {
+        drop_stale_tag(child);
         remember_lineage(child_group, parent_group);
         return;
     };
@@ -128,7 +105,7 @@ pub(crate) fn created(child: Task) {
     if !set_tag(child, Tag::new(tag.session, start)) {
         return;
     }
-    with_area(|scratch| {
+    with_area!(|scratch| {
         descriptor::inherited(scratch, parent, child, tag);
         emit_fork(scratch, parent, child, tag, child_group, start);
     });
@@ -171,25 +148,32 @@ fn remember_lineage(child: u32, parent: u32) {
 /// A task ends. Only the last of its group ends the process.
 #[inline(always)]
 pub(crate) fn exiting(copy: Copy, task: Task) {
+    // SAFETY: `task` and what is loaded from it are typed.
+    let is_last = unsafe {
+        let signal: *const u8 = walk(task, offset!(task_signal));
+        walk::<u32>(signal, offset!(signal_live)) == 0
+    };
+    tell_end(copy, task, is_last);
+    drop_tag(task, is_last);
+}
+
+#[inline(always)]
+fn tell_end(copy: Copy, task: Task, is_last: bool) {
     let Some(tag) = tag_of(task) else { return };
-    if !is_ours(copy, task, Event::Exit) {
+    if !is_ours(copy, task, Event::Exit) || !is_last {
         return;
     }
     // SAFETY: `task` and what is loaded from it are typed.
-    let (live, status) = unsafe {
+    let status = unsafe {
         let signal: *const u8 = walk(task, offset!(task_signal));
         let leader: Task = walk(task, offset!(task_leader));
-        let status = if walk::<u32>(signal, offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
+        if walk::<u32>(signal, offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
             walk::<u32>(signal, offset!(signal_exit_code))
         } else {
             walk::<u32>(leader, offset!(task_exit_code))
-        };
-        (walk::<u32>(signal, offset!(signal_live)), status)
+        }
     };
-    if live != 0 {
-        return;
-    }
-    with_area(|scratch| {
+    with_area!(|scratch| {
         descriptor::closed_by_exit(scratch, task, tag);
         let writer = Writer::begin::<ExitBody>(scratch);
         writer.header(Kind::Exit, tag, task);

@@ -113,7 +113,7 @@ pub(crate) fn submitted(copy: Copy, address: u64) {
     if !is_ours(copy, task, Event::Submission) {
         return;
     }
-    with_area(|scratch| {
+    with_area!(|scratch| {
         // A global function takes no pointers: through the area it is a number.
         // SAFETY: a field of a map value.
         let request = unsafe {
@@ -392,7 +392,7 @@ pub(crate) fn completed(address: u64, result: i32) {
     let Some(kept) = maps::URING.get_ptr(&address) else {
         return;
     };
-    with_area(|scratch| {
+    with_area!(|scratch| {
         // SAFETY: both are map values, checked not null.
         unsafe {
             (*scratch).request = *kept;

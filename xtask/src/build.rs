@@ -53,13 +53,26 @@ pub(crate) fn recorder(steps: &mut Steps, profile: Profile) -> Result<PathBuf> {
     })
 }
 
-/// Compiles the kernel programs and puts the object where
-/// `agent-recorder/build.rs` takes it from.
+/// The objects: cargo's features, and where `agent-recorder/build.rs` takes it from.
+const OBJECTS: [(&str, &str); 2] = [
+    ("", "bpf/agent-recorder.bpf.o"),
+    ("old-kernel", "bpf/agent-recorder-old.bpf.o"),
+];
+
+/// Compiles the kernel programs, for kernels of today and for old ones, and
+/// puts the objects where `agent-recorder/build.rs` takes them from.
 ///
 /// # Errors
 ///
 /// The programs do not compile, or a file cannot be read or written.
 pub(crate) fn object(toolchain: &Toolchain) -> Result<()> {
+    for (features, place) in OBJECTS {
+        one_object(toolchain, features, &workspace::target(place))?;
+    }
+    Ok(())
+}
+
+fn one_object(toolchain: &Toolchain, features: &str, place: &Path) -> Result<()> {
     let built_in = workspace::target("bpf-build");
     let mut cargo = toolchain.cargo();
     cargo
@@ -71,6 +84,7 @@ pub(crate) fn object(toolchain: &Toolchain) -> Result<()> {
             "--target",
             BPF_TARGET,
         ])
+        .args(["--features", features])
         .args(["-p", PROGRAMS, "--bin", PROGRAMS, "--target-dir"])
         .arg(&built_in)
         .env(
@@ -79,8 +93,7 @@ pub(crate) fn object(toolchain: &Toolchain) -> Result<()> {
         );
     step::run(&mut cargo)?;
     let object = built_in.join(BPF_TARGET).join("release").join(PROGRAMS);
-    let place = workspace::target("bpf/agent-recorder.bpf.o");
-    let news = place_if_changed(&object, &place)?;
+    let news = place_if_changed(&object, place)?;
     say(&format!(
         "{} {}",
         place.display(),

@@ -117,15 +117,25 @@ fn as_text<S: serde::Serializer>(profile: &Option<Profile>, to: S) -> Result<S::
 fn programs(tried: &Result<Kernel, kernel::Error>) -> Check {
     let name = "kernel programs";
     match tried {
-        Ok(kernel) if kernel.absent().is_empty() => {
-            Check::new(name, State::Ok, "all load and attach", "")
-        }
-        Ok(kernel) => Check::new(
+        Ok(kernel) if kernel.absent().is_empty() => Check::new(
             name,
-            State::Missing,
-            format!("this kernel has no hook for {}", kernel.absent().join(", ")),
-            "what they count is not recorded; a kernel from 6.3 has the hooks",
+            State::Ok,
+            format!("all{} load and attach", kind(kernel)),
+            "",
         ),
+        Ok(kernel) => {
+            let absent: Vec<_> = kernel.absent().iter().map(ToString::to_string).collect();
+            Check::new(
+                name,
+                State::Missing,
+                format!(
+                    "those{} load and attach, but for some this kernel has no hook: {}",
+                    kind(kernel),
+                    absent.join("; ")
+                ),
+                "a newer kernel, as said for each",
+            )
+        }
         Err(error) => Check::new(
             name,
             State::Missing,
@@ -133,6 +143,15 @@ fn programs(tried: &Result<Kernel, kernel::Error>) -> Check {
             last_lines(&error.to_string()),
             "put right what is missing below; if nothing is, report this output",
         ),
+    }
+}
+
+/// Which programs they are, where it is not the usual ones.
+fn kind(kernel: &Kernel) -> &'static str {
+    if kernel.is_old() {
+        " for kernels before 5.17"
+    } else {
+        ""
     }
 }
 

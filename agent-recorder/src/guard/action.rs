@@ -79,7 +79,7 @@ fn members(tags: &Tags, session: SessionNumber) -> Vec<(u32, OwnedFd)> {
                 PidfdFlags::empty(),
             )
             .ok()?;
-            let is_member = tags.session_of(process.as_fd()).ok()? == Some(session);
+            let is_member = tags.session_of(pid, process.as_fd()).ok()? == Some(session);
             (is_member && !has_ended(&process)).then_some((pid, process))
         })
         .collect()

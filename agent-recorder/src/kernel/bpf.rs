@@ -1,11 +1,11 @@
-//! The few bpf(2) commands that aya 0.14 has no call for: task storage by
-//! pidfd, what the kernel says of a program, and fmod_ret programs.
+//! The few bpf(2) commands that aya 0.14 has no call for: elements of task
+//! storage (by pidfd), what the kernel says of a program, and fmod_ret programs.
 
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
-use agent_recorder_abi::state::Tag;
+use agent_recorder_abi::Pod;
 use aya_obj::Function;
 use aya_obj::generated::bpf_attach_type::BPF_MODIFY_RETURN;
 use aya_obj::generated::bpf_attr__bindgen_ty_4 as LoadAttributes;
@@ -26,47 +26,45 @@ struct ElementAttributes {
     flags: u64,
 }
 
-fn element(
+fn element<K: Pod, V: Pod>(
     command: libc::c_long,
     map: BorrowedFd<'_>,
-    task: BorrowedFd<'_>,
-    value: *mut Tag,
+    key: K,
+    value: Option<&mut V>,
 ) -> io::Result<()> {
-    let key = task.as_raw_fd();
     let mut attributes = ElementAttributes {
         map_fd: map.as_raw_fd().cast_unsigned(),
         spare: 0,
         key: (&raw const key) as u64,
-        value: value as u64,
+        value: value.map_or(0, |value| (&raw mut *value) as u64),
         flags: 0,
     };
-    // SAFETY: key points to a descriptor and value to a Tag, the sizes that the map was made with.
+    // SAFETY: key and value have the sizes that the map was made with, as the callers see to.
     unsafe { self::command(command, &mut attributes)? };
     Ok(())
 }
 
-/// The task's tag, `None` where it has none.
-pub(super) fn task_tag(map: BorrowedFd<'_>, task: BorrowedFd<'_>) -> io::Result<Option<Tag>> {
-    let mut tag = Tag::default();
-    match element(LOOKUP, map, task, &raw mut tag) {
-        Ok(()) => Ok((tag.session != 0).then_some(tag)),
+/// An element of a map with keys `K` and values `V`, `None` where there is none.
+pub(super) fn look_up<K: Pod, V: Pod + Default>(
+    map: BorrowedFd<'_>,
+    key: K,
+) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    match element(LOOKUP, map, key, Some(&mut value)) {
+        Ok(()) => Ok(Some(value)),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Gives the task a tag.
-pub(super) fn set_task_tag(
-    map: BorrowedFd<'_>,
-    task: BorrowedFd<'_>,
-    mut tag: Tag,
-) -> io::Result<()> {
-    element(UPDATE, map, task, &raw mut tag)
+/// Sets one.
+pub(super) fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: K, mut value: V) -> io::Result<()> {
+    element(UPDATE, map, key, Some(&mut value))
 }
 
-/// Takes it away.
-pub(super) fn clear_task_tag(map: BorrowedFd<'_>, task: BorrowedFd<'_>) -> io::Result<()> {
-    match element(DELETE, map, task, std::ptr::null_mut()) {
+/// Takes one away, if it is there.
+pub(super) fn delete<K: Pod>(map: BorrowedFd<'_>, key: K) -> io::Result<()> {
+    match element::<K, u8>(DELETE, map, key, None) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         result => result,
     }

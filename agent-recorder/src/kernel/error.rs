@@ -78,6 +78,14 @@ pub enum Error {
         /// Which.
         profile: super::Profile,
     },
+    /// What is relied on where an addition has no result does not hold.
+    #[error(
+        "this kernel has no bpf_loop (5.17) but preempts programs on functions (5.11): the profile {profile} takes one that is newer, or older"
+    )]
+    Preempted {
+        /// Which.
+        profile: super::Profile,
+    },
     /// A map is not as this binary knows it.
     #[error("cannot use the kernel map `{map}`: {message}")]
     Map {

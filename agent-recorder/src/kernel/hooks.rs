@@ -62,6 +62,40 @@ struct Tracepoint {
     hooks: &'static [&'static str],
 }
 
+/// A hook that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// The program's name.
+    pub program: &'static str,
+    /// What is not recorded without it.
+    pub lost: &'static str,
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.program, self.lost)
+    }
+}
+
+impl Absent {
+    fn of(program: &'static str) -> Self {
+        let lost = match program {
+            "sock_recv_length" => "bytes that sockets received are not counted (Linux 6.3 counts)",
+            "io_uring_submit_req" => {
+                "what is done through io_uring is not recorded (Linux 6.0 tells)"
+            }
+            "io_uring_complete" | "io_uring_complete_by_value" => {
+                "results of io_uring are not recorded (Linux 6.0 tells)"
+            }
+            "path_chown" | "security_path_chown" => {
+                "the path of a chown is the caller's, not the kernel's own (Linux 6.1 has it)"
+            }
+            _ => "what it would see is not recorded",
+        };
+        Self { program, lost }
+    }
+}
+
 /// A program on a function's exit, for kernels that lack a tracepoint.
 struct Replacement {
     /// The tracepoint's program.
@@ -149,6 +183,10 @@ const SECURITY_HOOKS: &[(&str, &str)] = &[
 /// Those whose program decides. In the profile fentry they are not for aya to load.
 const DECIDING: &[&str] = &["security_path_unlink", "security_path_rmdir"];
 
+/// Hooks that are passed structures by value: before 6.1 no program goes there.
+const BY_VALUE: [&str; 1] = ["path_chown"];
+/// What the programs of io_uring are called by.
+const URING: &str = "io_uring_";
 /// The hook of the probe: whoever makes a socket passes it.
 const PROBED_HOOK: &str = "socket_create";
 const PROBED_FUNCTION: &str = "security_socket_create";
@@ -248,8 +286,9 @@ pub(super) fn load(
         &COMPLETE_BY_VALUE
     };
     for tracepoint in TRACEPOINTS.iter().chain([complete]) {
+        let is_told = resolved.uring || !tracepoint.program.starts_with(URING);
         let mut hooks = tracepoint.hooks.iter();
-        let Some(hook) = hooks.find(|hook| has_tracepoint(btf, hook)) else {
+        let Some(hook) = hooks.find(|hook| is_told && has_tracepoint(btf, hook)) else {
             replace(bpf, btf, tracepoint.program)?;
             continue;
         };
@@ -267,16 +306,18 @@ pub(super) fn load(
         }
     }
     for &(hook, function) in SECURITY_HOOKS {
-        match profile {
-            Profile::Lsm => load_one(hook, program::<Lsm>(bpf, hook)?.load(hook, btf))?,
-            Profile::Fentry if deciding.contains(&function) => {}
-            Profile::Fentry => {
-                load_one(
-                    function,
-                    program::<FEntry>(bpf, function)?.load(function, btf),
-                )?;
-            }
-            Profile::Tracepoint => {}
+        let result = match profile {
+            Profile::Lsm => load_one(hook, program::<Lsm>(bpf, hook)?.load(hook, btf)),
+            Profile::Fentry if deciding.contains(&function) => Ok(()),
+            Profile::Fentry => load_one(
+                function,
+                program::<FEntry>(bpf, function)?.load(function, btf),
+            ),
+            Profile::Tracepoint => Ok(()),
+        };
+        match result {
+            Err(Error::Program { .. }) if BY_VALUE.contains(&hook) => {}
+            result => result?,
         }
     }
     Ok(())
@@ -288,7 +329,11 @@ pub(super) fn load(
 ///
 /// The kernel refuses one.
 pub(super) fn attach(bpf: &mut Ebpf, profile: Profile) -> Result<(), Error> {
-    for &(hook, function) in SECURITY_HOOKS {
+    let loaded: Vec<_> = SECURITY_HOOKS
+        .iter()
+        .filter(|hook| is_loaded(bpf, named(hook, profile)))
+        .collect();
+    for &&(hook, function) in &loaded {
         match profile {
             Profile::Lsm => attach_one(hook, program::<Lsm>(bpf, hook)?.attach())?,
             Profile::Fentry => {
@@ -382,19 +427,15 @@ pub(super) fn sends_are_traced(btf: &Btf) -> bool {
     has_tracepoint(btf, SENT)
 }
 
-/// Programs whose tracepoint this kernel lacks, and that nothing replaces.
-pub(super) fn absent(bpf: &Ebpf) -> Vec<&'static str> {
-    let is_loaded = |name: &str| {
-        bpf.program(name)
-            .is_some_and(|program| program.fd().is_ok())
-    };
+/// Hooks that this kernel lacks, and that nothing replaces.
+pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciding: &[&str]) -> Vec<Absent> {
     // One of the two takes the completions.
-    let complete = if is_loaded(COMPLETE_BY_VALUE.program) {
+    let complete = if is_loaded(bpf, COMPLETE_BY_VALUE.program) {
         COMPLETE_BY_VALUE
     } else {
         COMPLETE
     };
-    TRACEPOINTS
+    let tracepoints = TRACEPOINTS
         .iter()
         .chain([&complete])
         .map(|tracepoint| tracepoint.program)
@@ -407,9 +448,31 @@ pub(super) fn absent(bpf: &Ebpf) -> Vec<&'static str> {
                     .find(|known| known.of == other)
                     .map(|known| known.function),
             };
-            !is_loaded(program) && !replacement.is_some_and(is_loaded)
-        })
+            !replacement.is_some_and(|by| is_loaded(bpf, by))
+        });
+    let hooks = SECURITY_HOOKS
+        .iter()
+        .filter(|_| profile.sees())
+        .map(|hook| named(hook, profile))
+        .filter(|name| !deciding.contains(name));
+    tracepoints
+        .chain(hooks)
+        .filter(|program| !is_loaded(bpf, program))
+        .map(Absent::of)
         .collect()
+}
+
+fn is_loaded(bpf: &Ebpf, name: &str) -> bool {
+    bpf.program(name)
+        .is_some_and(|program| program.fd().is_ok())
+}
+
+/// The name of a security hook's program in a profile.
+fn named(&(hook, function): &(&'static str, &'static str), profile: Profile) -> &'static str {
+    match profile {
+        Profile::Lsm => hook,
+        Profile::Fentry | Profile::Tracepoint => function,
+    }
 }
 
 /// Those of every kernel.

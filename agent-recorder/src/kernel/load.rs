@@ -14,7 +14,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::error::{chain, map_error, missing, refused};
-use super::hooks::{self, Profile};
+use super::hooks::{self, Absent, Profile};
 use super::modify_return::Deciders;
 use super::offsets::{self, Resolved};
 use super::preempt::{self, Linked};
@@ -23,6 +23,9 @@ use super::{Counters, Error, Rings, Tags};
 /// The object, built by `cargo xtask build`; aligned, for it is parsed in place.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder.bpf.o"));
+/// The same programs on what kernels without bpf_loop have.
+static OLD_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder-old.bpf.o"));
 
 /// What is decided before load.
 #[derive(Clone, Debug)]
@@ -50,7 +53,8 @@ pub struct Kernel {
     profile: Profile,
     passed_over: Vec<(Profile, Error)>,
     not_refusing: Option<Error>,
-    absent: Vec<&'static str>,
+    absent: Vec<Absent>,
+    is_old: bool,
     produced: PerCpuArray<MapData, u64>,
     lost: PerCpuArray<MapData, u64>,
     trouble: PerCpuArray<MapData, u64>,
@@ -75,14 +79,14 @@ impl Kernel {
     /// No object in this binary, no BTF, no permission, or a kernel that
     /// refuses every profile that was named: the last one's reason.
     pub fn load(options: &Options) -> Result<(Self, Rings), Error> {
-        if OBJECT.is_empty() {
+        if OBJECT.is_empty() || OLD_OBJECT.is_empty() {
             return Err(Error::NoObject);
         }
         let path = Path::new(offsets::VMLINUX);
         let btf = read_btf(path)?;
         let resolved = offsets::resolve(path, &btf)?;
         let mut source = Source {
-            linked: preempt::link(OBJECT, &btf),
+            linked: preempt::link(object_for(&resolved), &btf),
             btf: &btf,
             resolved: &resolved,
             twice: false,
@@ -127,7 +131,10 @@ impl Kernel {
         refuses: bool,
         source: &Source<'_>,
     ) -> Result<(Self, Rings), Error> {
-        let btf = source.btf;
+        let Source { btf, resolved, .. } = *source;
+        if profile.sees() && !resolved.has_helpers && resolved.preempts_trampolines {
+            return Err(Error::Preempted { profile });
+        }
         let mut bpf = load_object(options, profile, refuses, source)?;
         hooks::probe(&mut bpf, btf, profile)?;
         let deciding = hooks::deciding(profile, refuses);
@@ -138,8 +145,10 @@ impl Kernel {
             take(&mut bpf, "PRIORITY", RingBuf::try_from)?,
             take(&mut bpf, "BULK", RingBuf::try_from)?,
         )?;
-        let Some(Map::Unsupported(tags)) = bpf.take_map("TAGS") else {
-            return Err(missing("TAGS"));
+        let tags = match bpf.take_map("TAGS") {
+            Some(Map::Unsupported(map)) => Tags::on_tasks(map),
+            Some(Map::HashMap(map)) => Tags::by_thread(map),
+            _ => return Err(missing("TAGS")),
         };
         let kernel = Self {
             produced: take(&mut bpf, "PRODUCED", PerCpuArray::try_from)?,
@@ -148,8 +157,9 @@ impl Kernel {
             sessions: take(&mut bpf, "SESSIONS", HashMap::try_from)?,
             adopting: take(&mut bpf, "ADOPTING", Array::try_from)?,
             lineage: take(&mut bpf, "LINEAGE", HashMap::try_from)?,
-            tags: Tags::new(tags),
-            absent: hooks::absent(&bpf),
+            tags,
+            absent: hooks::absent(&bpf, profile, deciding),
+            is_old: !resolved.has_helpers,
             bpf,
             deciders,
             profile,
@@ -185,9 +195,14 @@ impl Kernel {
         self.not_refusing.as_ref()
     }
 
-    /// Programs whose tracepoint this kernel lacks: what they would record is not recorded.
-    pub fn absent(&self) -> &[&'static str] {
+    /// Hooks that this kernel lacks, and what is therefore not recorded.
+    pub fn absent(&self) -> &[Absent] {
         &self.absent
+    }
+
+    /// Whether the programs are those for kernels without bpf_loop (before 5.17).
+    pub fn is_old(&self) -> bool {
+        self.is_old
     }
 
     /// Instructions that the verifier went through for each program, by name.
@@ -308,6 +323,14 @@ fn read_btf(path: &Path) -> Result<Btf, Error> {
         path: path.to_owned(),
         message: error.to_string(),
     })
+}
+
+fn object_for(resolved: &Resolved) -> &'static [u8] {
+    if resolved.has_helpers {
+        OBJECT
+    } else {
+        OLD_OBJECT
+    }
 }
 
 /// What the programs are made of for this kernel.

@@ -19,7 +19,7 @@ mod tags;
 pub use counters::Counters;
 pub use decode::{Body, Event, FileEvent, NetworkEvent, decode};
 pub use error::Error;
-pub use hooks::Profile;
+pub use hooks::{Absent, Profile};
 pub use load::{Kernel, Options};
 pub use probe::{CAPABILITIES, Facts};
 pub use ring::{Batch, Rings};

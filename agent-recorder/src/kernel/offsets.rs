@@ -21,6 +21,12 @@ pub(super) struct Resolved {
     pub(super) file_one_reference: u64,
     /// Whether `io_uring_complete` passes the completion by pointer (6.15).
     pub(super) completion_by_pointer: bool,
+    /// Whether the tracepoints of io_uring pass what is recorded of it (6.0).
+    pub(super) uring: bool,
+    /// Whether the kernel has what the programs of today call (5.17).
+    pub(super) has_helpers: bool,
+    /// Whether programs on trampolines can be preempted (5.11).
+    pub(super) preempts_trampolines: bool,
 }
 
 /// Resolves every field. `btf` is the same file as aya reads it: it finds a
@@ -39,16 +45,29 @@ pub(super) fn resolve(path: &Path, btf: &Btf) -> Result<Resolved, Error> {
         message: error.message().to_owned(),
     })?;
     let kernel = KernelTypes { types, btf };
+    let completion = kernel
+        .parameters_of("btf_trace_io_uring_complete")
+        .map_or(0, |parameters| parameters.len());
     Ok(Resolved {
         values: FIELDS
             .iter()
             .map(|field| kernel.offset(field))
             .collect::<Result<_, _>>()?,
         file_one_reference: u64::from(kernel.member("file", "f_ref").is_none()),
-        completion_by_pointer: kernel.parameters_of("btf_trace_io_uring_complete")
-            == Some(COMPLETE_BY_POINTER),
+        completion_by_pointer: completion == COMPLETE_BY_POINTER,
+        uring: kernel.shows_requests(completion),
+        has_helpers: kernel.has_value("bpf_func_id", "BPF_FUNC_loop"),
+        preempts_trampolines: kernel.member("task_struct", "migration_disabled").is_some(),
     })
 }
+
+/// Fields of a request without which nothing is known of it.
+const REQUEST_FIELDS: [&str; 2] = ["cmd", "cqe.fd"];
+/// Where a request is submitted, by the names of two times.
+const SUBMISSIONS: [&str; 2] = [
+    "btf_trace_io_uring_submit_req",
+    "btf_trace_io_uring_submit_sqe",
+];
 
 /// `void *, struct io_ring_ctx *, void *, struct io_uring_cqe *`.
 const COMPLETE_BY_POINTER: usize = 4;
@@ -99,8 +118,18 @@ impl KernelTypes<'_> {
         }
     }
 
-    /// Parameters of the function that a `typedef void (*name)(…)` points to.
-    fn parameters_of(&self, name: &str) -> Option<usize> {
+    /// Whether an enumeration has a value of this name.
+    fn has_value(&self, enumeration: &str, value: &str) -> bool {
+        let id = self.btf.id_by_type_name_kind(enumeration, BtfKind::Enum);
+        let Some(TypeVariant::Enum(found)) = id.ok().and_then(|id| self.types.from_id(id)) else {
+            return false;
+        };
+        let mut values = found.named_value_list().iter();
+        values.any(|named| named.name == value)
+    }
+
+    /// Types of the parameters of the function that a `typedef void (*name)(…)` points to.
+    fn parameters_of(&self, name: &str) -> Option<Vec<u32>> {
         let id = self.btf.id_by_type_name_kind(name, BtfKind::Typedef).ok()?;
         let TypeVariant::Typedef(typedef) = self.types.from_id(id)? else {
             return None;
@@ -111,6 +140,31 @@ impl KernelTypes<'_> {
         let TypeVariant::FuncProto(function) = self.types.from_id(*pointer.tid())? else {
             return None;
         };
-        Some(function.parameter_list().len())
+        Some(
+            function
+                .parameter_list()
+                .iter()
+                .map(|it| it.tid())
+                .collect(),
+        )
+    }
+
+    /// Whether the tracepoints of io_uring pass the request itself, with what
+    /// is read of it: before 6.0 there are only some numbers of it.
+    fn shows_requests(&self, completion: usize) -> bool {
+        let has_fields = REQUEST_FIELDS
+            .iter()
+            .all(|path| self.member("io_kiocb", path).is_some());
+        let passes_request = SUBMISSIONS.iter().any(|name| {
+            let parameters = self.parameters_of(name).unwrap_or_default();
+            // The first is the tracepoint's own.
+            let pointer = parameters.get(1).and_then(|id| self.types.from_id(*id));
+            let request = self.btf.id_by_type_name_kind("io_kiocb", BtfKind::Struct);
+            match (pointer, request) {
+                (Some(TypeVariant::Ptr(pointer)), Ok(request)) => *pointer.tid() == request,
+                _ => false,
+            }
+        });
+        has_fields && passes_request && completion >= COMPLETE_BY_POINTER
     }
 }

@@ -1,38 +1,65 @@
 //! Tags from user space: putting a task into a session, and asking which one it is in.
 //!
-//! By pidfd: a pid that is used again can never be taken for the old process.
+//! A pid that is used again is never taken for the old process: where tags lie
+//! on tasks, a pidfd names the process; where they lie in a map, see `set_by_thread`.
 
-use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
-use agent_recorder_abi::state::{SessionNumber, Tag};
+use agent_recorder_abi::state::{SessionNumber, Tag, TaggedTask};
 use aya::maps::MapData;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{Error, bpf};
 
-/// The tags of all tasks (BPF task storage).
+/// The tags of all tasks.
 #[derive(Debug)]
 pub struct Tags {
-    map: MapData,
+    kept: Kept,
+}
+
+/// Where the kernel programs keep them.
+#[derive(Debug)]
+enum Kept {
+    /// On the task (BPF task storage), by pidfd.
+    OnTask(MapData),
+    /// In a map, by the thread's id; the programs remove them as threads end.
+    ByThread(MapData),
 }
 
 impl Tags {
-    pub(super) fn new(map: MapData) -> Self {
-        Self { map }
+    pub(super) fn on_tasks(map: MapData) -> Self {
+        Self {
+            kept: Kept::OnTask(map),
+        }
     }
 
-    fn map(&self) -> BorrowedFd<'_> {
-        self.map.fd().as_fd()
+    pub(super) fn by_thread(map: MapData) -> Self {
+        Self {
+            kept: Kept::ByThread(map),
+        }
     }
 
-    /// The session of the process's main thread, `None` for one outside every session.
+    /// The session of the process's main thread, `None` for one outside every
+    /// session. `process` is its pidfd: the answer is that process's if it has
+    /// not ended afterwards.
     ///
     /// # Errors
     ///
     /// The pidfd's process is gone (ESRCH), or bpf(2) refuses.
-    pub fn session_of(&self, process: BorrowedFd<'_>) -> io::Result<Option<SessionNumber>> {
-        Ok(bpf::task_tag(self.map(), process)?.map(|tag| tag.session))
+    pub fn session_of(
+        &self,
+        pid: u32,
+        process: BorrowedFd<'_>,
+    ) -> io::Result<Option<SessionNumber>> {
+        let tag: Option<Tag> = match &self.kept {
+            Kept::OnTask(map) => bpf::look_up(map.fd().as_fd(), process.as_raw_fd())?,
+            Kept::ByThread(map) => {
+                bpf::look_up(map.fd().as_fd(), pid)?.map(|kept: TaggedTask| kept.tag)
+            }
+        };
+        Ok(tag.map(|tag| tag.session).filter(|session| *session != 0))
     }
 
     /// Puts every thread of a process into a session. Threads that are made
@@ -67,29 +94,67 @@ impl Tags {
             else {
                 continue;
             };
-            let Ok(task) = open_thread(pid, tid) else {
-                continue;
+            let set = match &self.kept {
+                Kept::OnTask(map) => set_on_task(map, pid, tid, tag),
+                Kept::ByThread(map) => set_by_thread(map, pid, tid, tag),
             };
-            if bpf::task_tag(self.map(), task.as_fd())
-                .map_err(system("reading a tag"))?
-                .is_none()
-            {
-                bpf::set_task_tag(self.map(), task.as_fd(), tag)
-                    .map_err(system("setting a tag"))?;
-                new += 1;
-            }
+            new += usize::from(set.map_err(system("setting a tag"))?);
         }
         Ok(new)
     }
+}
 
-    /// Takes a process's main thread out of its session.
-    ///
-    /// # Errors
-    ///
-    /// The process is gone, or bpf(2) refuses.
-    pub fn clear(&self, process: BorrowedFd<'_>) -> io::Result<()> {
-        bpf::clear_task_tag(self.map(), process)
+/// Whether the thread had none yet, and has it now.
+fn set_on_task(map: &MapData, pid: u32, tid: u32, tag: Tag) -> io::Result<bool> {
+    let map = map.fd().as_fd();
+    let Ok(task) = open_thread(pid, tid) else {
+        return Ok(false);
+    };
+    let present: Option<Tag> = bpf::look_up(map, task.as_raw_fd())?;
+    if present.is_some_and(|present| present.session != 0) {
+        return Ok(false);
     }
+    bpf::update(map, task.as_raw_fd(), tag)?;
+    Ok(true)
+}
+
+/// The same in the map. The thread's end removes its tag; one that ended
+/// before it was set is seen afterwards, by a descriptor that names this
+/// thread and no later one with its id.
+fn set_by_thread(map: &MapData, pid: u32, tid: u32, tag: Tag) -> io::Result<bool> {
+    let map = map.fd().as_fd();
+    let Ok(thread) = File::open(format!("/proc/{pid}/task/{tid}/stat")) else {
+        return Ok(false);
+    };
+    if is_ending(&thread) || bpf::look_up::<u32, TaggedTask>(map, tid)?.is_some() {
+        return Ok(false);
+    }
+    bpf::update(map, tid, TaggedTask { tag, start: 0 })?;
+    if is_ending(&thread) {
+        bpf::delete(map, tid)?;
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// `PF_EXITING` (include/linux/sched.h): set before the programs see a thread end.
+const PF_EXITING: u32 = 4;
+/// Of `flags` after the name (proc_pid_stat(5)).
+const FLAGS: usize = 6;
+
+/// Whether a thread ends or has ended, by its open `stat`.
+fn is_ending(mut thread: &File) -> bool {
+    let mut stat = Vec::new();
+    // ESRCH once it is gone.
+    if thread.rewind().is_err() || thread.read_to_end(&mut stat).is_err() {
+        return true;
+    }
+    let stat = String::from_utf8_lossy(&stat);
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, after)| after);
+    let flags = after_name.split(' ').nth(FLAGS);
+    flags
+        .and_then(|flags| flags.parse::<u32>().ok())
+        .is_none_or(|flags| flags & PF_EXITING != 0)
 }
 
 /// PIDFD_THREAD (pidfd_open(2), 6.9).

@@ -109,8 +109,8 @@ impl Recorder {
         if let Some(why) = recorder.kernel.not_refusing().map(ToString::to_string) {
             recorder.tell("guard_not_refusing", &why)?;
         }
-        for program in recorder.kernel.absent().to_vec() {
-            recorder.tell("hook_absent", program)?;
+        for absent in recorder.kernel.absent().to_vec() {
+            recorder.tell("hook_absent", &absent.to_string())?;
         }
         Ok(recorder)
     }

@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args_os().skip(1);
     // With no arguments at all, or only an empty name: see `empty_argv`.
     if std::env::args_os().all(|name| name.is_empty()) {
-        return Ok(());
+        std::process::exit(i32::try_from(std::env::args_os().len())?);
     }
     let first = arguments.next().context("stim_processes DIRECTORY")?;
     match first.to_str() {
@@ -94,14 +94,14 @@ fn fork(work: impl FnOnce() -> i32) -> anyhow::Result<u32> {
     Ok(child.unsigned_abs())
 }
 
-fn wait(pid: u32) -> anyhow::Result<()> {
+/// How it ended, as wait(2) has it.
+fn wait(pid: u32) -> anyhow::Result<i32> {
     let pid = i32::try_from(pid)?;
-    // SAFETY: the child is this process's, and the status is not asked for.
-    outcome(i64::from(unsafe {
-        libc::waitpid(pid, std::ptr::null_mut(), 0)
-    }))
-    .map_err(|errno| anyhow::anyhow!("waitpid: {errno}"))?;
-    Ok(())
+    let mut status = 0;
+    // SAFETY: the child is this process's, and the status is an int.
+    outcome(i64::from(unsafe { libc::waitpid(pid, &raw mut status, 0) }))
+        .map_err(|errno| anyhow::anyhow!("waitpid: {errno}"))?;
+    Ok(status)
 }
 
 /// Ends the child when it could not exec.
@@ -368,22 +368,26 @@ impl Stimulus {
         self.detached()
     }
 
-    /// The kernel makes one empty argument of none since 5.18 (execve(2)).
+    /// The kernel makes one empty argument of none since 5.18 (execve(2)), and
+    /// in later releases of older lines: the program ends with how many it got.
     fn empty_argv(&mut self) -> anyhow::Result<()> {
         let file = CString::new(self.program.as_os_str().as_bytes())?;
-        let argv: &[OsString] = if kernel_is_at_least(5, 18) {
-            &["".into()]
-        } else {
-            &[]
-        };
         let none: [*const libc::c_char; 1] = [std::ptr::null()];
         let work = || {
             // SAFETY: both end as execv(3) wants them to.
             unsafe { libc::execv(file.as_ptr(), none.as_ptr()) };
             NOT_EXECED
         };
-        let exe = self.program.clone();
-        self.child(work, |this, who| this.became(who, &exe, argv), (0, 0))
+        let child = fork(work)?;
+        let status = wait(child)?;
+        ensure!(libc::WIFEXITED(status), "it ended with {status:#x}");
+        let arguments = libc::WEXITSTATUS(status);
+        let argv = vec![OsString::new(); usize::try_from(arguments)?];
+        let (who, exe) = (Who::child(child), self.program.clone());
+        self.forked(Who::running(), child);
+        self.became(who, &exe, &argv);
+        self.ended(who, arguments, 0);
+        Ok(())
     }
 
     /// clone3(2) with CLONE_PARENT: the parent's child, not this process's.
@@ -501,13 +505,4 @@ impl Stimulus {
         }
         Ok(())
     }
-}
-
-fn kernel_is_at_least(major: u32, minor: u32) -> bool {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy().into_owned();
-    let mut numbers = release
-        .split(['.', '-'])
-        .map_while(|part| part.parse().ok());
-    (numbers.next(), numbers.next()) >= (Some(major), Some(minor))
 }
