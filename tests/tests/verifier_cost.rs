@@ -26,7 +26,12 @@ fn no_program_costs_the_verifier_a_fifth_more_than_it_did() -> anyhow::Result<()
     let profile = report["profile"].as_str().context("no profile")?;
     let kernel = major_and_minor(release);
     let now: BTreeMap<String, u64> = serde_json::from_value(report["verified"].clone())?;
-    assert!(!now.is_empty());
+    if now.is_empty() {
+        // Since 5.16 `bpf_prog_info` has the number.
+        assert!(release.starts_with("5."), "{report:#}");
+        println!("{release} does not say what its verifier went through");
+        return Ok(());
+    }
     if std::env::var_os(VARIABLE).is_some() {
         for (program, instructions) in &now {
             println!("{kernel}\t{profile}\t{program}\t{instructions}");

@@ -12,6 +12,7 @@ use crate::leftovers::Snapshot;
 use crate::setup;
 use crate::step::{self, Steps, say};
 use crate::toolchain::Toolchain;
+use crate::vm;
 use crate::workspace;
 
 /// Runs all phases and prints their table.
@@ -20,7 +21,7 @@ use crate::workspace;
 ///
 /// What the tests need cannot be installed or does not compile.
 pub(crate) fn command(filter: Option<&str>) -> Result<ExitCode> {
-    let mut steps = Steps::new(if filter.is_some() { 8 } else { 10 });
+    let mut steps = Steps::new(if filter.is_some() { 8 } else { 11 });
     let run = phases(&mut steps, filter);
     say("phases");
     eprintln!("{}", steps.table());
@@ -59,18 +60,21 @@ fn phases(steps: &mut Steps, filter: Option<&str>) -> Result<()> {
     steps.run("binaries and tests, built", || {
         step::run(workspace::cargo().args(["build", "--workspace", "--all-targets"]))
     })?;
-    let filter = filter.as_slice();
+    let only = filter.as_slice();
     steps.check("unit tests", || {
-        cargo_test(&["--lib", "--bins"], filter, false)
+        cargo_test(&["--lib", "--bins"], only, false)
     });
     steps.check("documentation tests", || {
-        cargo_test(&["--doc"], filter, false)
+        cargo_test(&["--doc"], only, false)
     });
     let before = Snapshot::take().context("look at the machine before the end-to-end tests")?;
     steps.check("end-to-end tests, as root", || {
-        cargo_test(&["--test", "*"], filter, true)
+        cargo_test(&["--test", "*"], only, true)
     });
     steps.check("nothing left behind", || before.expect_nothing_new());
+    if filter.is_none() {
+        steps.check("other kernels, in guests", vm::test);
+    }
     Ok(())
 }
 

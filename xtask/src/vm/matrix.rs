@@ -68,13 +68,13 @@ fn of_kernel(kernel: Kernel) -> Vec<Row> {
 /// # Errors
 ///
 /// One of them failed, or did not run.
-pub(super) fn run(rows: &[Row], image: &Image, limit: Duration) -> Result<()> {
+pub(super) fn run(rows: &[Row], tests: &[&str], image: &Image, limit: Duration) -> Result<()> {
     tell_omitted(rows);
     let kernels = fetched(rows);
     let outcomes = side_by_side(rows, |row| {
         let begun = Instant::now();
         let (tally, failure) = match of_number(&kernels, row.kernel) {
-            Ok(kernel) => of_row(row, kernel, image, limit),
+            Ok(kernel) => of_row(row, tests, kernel, image, limit),
             Err(error) => (Tally::default(), Some(format!("{error:#}"))),
         };
         let outcome = Outcome {
@@ -102,6 +102,28 @@ pub(super) fn run(rows: &[Row], image: &Image, limit: Duration) -> Result<()> {
         rows.len(),
         logs().display()
     );
+    Ok(())
+}
+
+/// Prints what each program costs each kernel's verifier, a line a program,
+/// as `tests/tests/verifier_cost.tsv` holds them.
+///
+/// # Errors
+///
+/// A kernel cannot be fetched, or a guest fails.
+pub(super) fn report(rows: &[Row], image: &Image, limit: Duration) -> Result<()> {
+    let kernels = fetched(rows);
+    for row in rows {
+        let kernel = of_number(&kernels, row.kernel)?;
+        let mut output = Vec::new();
+        let script = suite::cost_script(row.profile);
+        let status = boot(*row, &script, kernel, image, limit, &mut output)?;
+        let text = String::from_utf8_lossy(&output);
+        ensure!(status == 0, "the guest ended with {status}: {text}");
+        for line in suite::costs(&text) {
+            println!("{line}");
+        }
+    }
     Ok(())
 }
 
@@ -168,9 +190,16 @@ fn side_by_side(rows: &[Row], run: impl Fn(Row) -> Outcome + Sync) -> Vec<Outcom
 }
 
 /// The suite in one guest: its tally, and why it failed if it did.
-fn of_row(row: Row, kernel: &Fetched, image: &Image, limit: Duration) -> (Tally, Option<String>) {
+fn of_row(
+    row: Row,
+    tests: &[&str],
+    kernel: &Fetched,
+    image: &Image,
+    limit: Duration,
+) -> (Tally, Option<String>) {
     let mut output = Vec::new();
-    let status = boot(row, kernel, image, limit, &mut output);
+    let script = suite::script(row.kernel, row.profile, tests);
+    let status = boot(row, &script, kernel, image, limit, &mut output);
     let text = String::from_utf8_lossy(&output);
     let tally = suite::tally(&text);
     let kept = keep_log(row, &output);
@@ -190,12 +219,12 @@ fn of_row(row: Row, kernel: &Fetched, image: &Image, limit: Duration) -> (Tally,
 
 fn boot(
     row: Row,
+    script: &str,
     kernel: &Fetched,
     image: &Image,
     limit: Duration,
     output: &mut Vec<u8>,
 ) -> Result<u8> {
-    let script = suite::script(row.kernel, row.profile);
     let initramfs = image.with_command(kernel, Some(script.as_bytes()))?;
     let machine = Machine {
         kernel: &kernel.image,

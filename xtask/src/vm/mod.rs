@@ -21,7 +21,7 @@ use self::image::Image;
 pub(crate) use self::kernels::KEYS;
 use self::kernels::Kernel;
 use self::qemu::Machine;
-use self::suite::SUITE;
+use self::suite::{QUICK, SUITE};
 use crate::step::{Steps, say};
 use crate::toolchain::Toolchain;
 use crate::{build, setup};
@@ -33,12 +33,18 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(600);
 /// Which kernel, and what to do on it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The newest of Debian's kernels of this number; with --matrix, only its rows
-    #[arg(required_unless_present = "matrix")]
+    /// The newest of Debian's kernels of this number; with --matrix or --report, only its rows
+    #[arg(required_unless_present_any = ["matrix", "report"])]
     kernel: Option<Kernel>,
     /// Run the test suite on every kernel, in every profile that it allows
     #[arg(long, conflicts_with_all = ["command", "cmdline"])]
     matrix: bool,
+    /// Of the suite, only what `cargo xtask test` runs in guests
+    #[arg(long, requires = "matrix")]
+    quick: bool,
+    /// Print what each program costs the verifier of every kernel
+    #[arg(long, conflicts_with_all = ["command", "cmdline", "matrix"])]
+    report: bool,
     /// What to add to the kernel's command line
     #[arg(
         long,
@@ -55,6 +61,12 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
+impl Args {
+    fn tests(&self) -> &'static [&'static str] {
+        if self.quick { QUICK } else { SUITE }
+    }
+}
+
 /// Builds what the guests hold, and boots.
 ///
 /// # Errors
@@ -66,12 +78,29 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     let toolchain = steps.run("BPF toolchain", Toolchain::ready)?;
     steps.run("BPF object", || build::object(&toolchain))?;
     let image = steps.run("the guest's binaries", || Image::build(SUITE))?;
-    let limit = args.limit.map(Duration::from_secs);
-    steps.run("guest", || match args.kernel {
-        Some(kernel) if !args.matrix => boot(kernel, args, &image),
-        only => matrix::run(&matrix::rows(only), &image, limit.unwrap_or(ROW_LIMIT))
-            .map(|()| ExitCode::SUCCESS),
+    let limit = args.limit.map_or(ROW_LIMIT, Duration::from_secs);
+    steps.run("guest", || {
+        let rows = matrix::rows(args.kernel);
+        match args.kernel {
+            _ if args.matrix => matrix::run(&rows, args.tests(), &image, limit)?,
+            None => matrix::report(&rows, &image, limit)?,
+            Some(_) if args.report => matrix::report(&rows, &image, limit)?,
+            Some(kernel) => return boot(kernel, args, &image),
+        }
+        Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Boots every kernel with the part of the suite that there is always time for;
+/// the kernel programs are built already.
+///
+/// # Errors
+///
+/// As [`command`], and where a row of the matrix fails.
+pub(crate) fn test() -> Result<()> {
+    ready()?;
+    let image = Image::build(QUICK)?;
+    matrix::run(&matrix::rows(None), QUICK, &image, ROW_LIMIT)
 }
 
 fn ready() -> Result<()> {

@@ -24,6 +24,23 @@ pub(super) const SUITE: &[&str] = &[
     "bulk_delete",
 ];
 
+/// Those of them that `cargo xtask test` has time for on every kernel.
+pub(super) const QUICK: &[&str] = &[
+    "file_operations",
+    "process_operations",
+    "network_operations",
+    "uring_operations",
+    "verifier_cost",
+    "prototypes",
+    "bulk_delete",
+];
+
+/// The one that prints what programs cost the verifier.
+const COST: &str = "verifier_cost";
+
+/// Processes of the storm in a guest: emulated, one takes tens of milliseconds.
+const STORM: u32 = 300;
+
 /// What of them does not run, and why.
 struct Omitted {
     test: &'static str,
@@ -84,15 +101,33 @@ impl AddAssign for Tally {
     }
 }
 
-/// The shell script that runs the suite with a profile and tells its tally.
-pub(super) fn script(kernel: Kernel, profile: &str) -> String {
+/// The shell script that prints a line for each program: kernel, profile,
+/// program, instructions that the verifier went through.
+pub(super) fn cost_script(profile: &str) -> String {
+    format!(
+        "export AGENT_RECORDER_PROFILE={profile} AGENT_RECORDER_VERIFIER_COST=print\n\
+        {TESTS}/{COST} --color never --nocapture\n"
+    )
+}
+
+/// Its lines in an output.
+pub(super) fn costs(output: &str) -> impl Iterator<Item = &str> {
+    output
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| line.split('\t').count() == 4)
+}
+
+/// The shell script that runs tests of the suite with a profile and tells their tally.
+pub(super) fn script(kernel: Kernel, profile: &str, tests: &[&str]) -> String {
     let skips: String = omitted(kernel)
         .map(|(test, _)| format!(" --skip {test}"))
         .collect();
     let mut script = format!(
-        "export AGENT_RECORDER_PROFILE={profile} AGENT_RECORDER_TALLY=/tmp/tally\nworst=0\n"
+        "export AGENT_RECORDER_PROFILE={profile} AGENT_RECORDER_TALLY=/tmp/tally\n\
+        export AGENT_RECORDER_STORM={STORM}\nworst=0\n"
     );
-    for test in SUITE {
+    for test in tests {
         // Told after each, so that a later one that hangs takes nothing with it.
         let _ = writeln!(
             script,
@@ -165,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_script_skips_by_name_and_runs_every_test() {
-        let script = script(Kernel::Bookworm, "lsm");
+        let script = script(Kernel::Bookworm, "lsm", SUITE);
         assert!(script.contains("AGENT_RECORDER_PROFILE=lsm"));
         for test in SUITE {
             assert!(script.contains(&format!("/tests/{test} ")), "{script}");
