@@ -1,7 +1,7 @@
-//! The profiles: which programs each takes, whether the kernel calls them, and
-//! loading and attaching them.
+//! Loading and attaching a profile's programs, and whether the kernel calls them.
+//!
+//! Not here: which programs those are (`programs`).
 
-use std::fmt;
 use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -14,179 +14,13 @@ use aya_obj::btf::BtfKind;
 use super::Error;
 use super::bpf::recursion_misses;
 use super::error::{map_error, missing, program_error, refused};
-use super::load::Source;
 use super::modify_return::Deciders;
+use super::programs::{
+    Absent, BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, DECIDING, EXIT_BY_PERF, EXIT_EVENT, Profile,
+    REPLACEMENTS, Replacement, SECURITY_HOOKS, SENT, TRACEPOINTS, URING, named, tracepoints,
+};
+use super::source::Source;
 
-/// A set of hooks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// BPF LSM programs see the objects and refuse.
-    Lsm,
-    /// Programs on the kernel functions that call the hooks see them, and
-    /// refuse where the kernel takes fmod_ret programs.
-    Fentry,
-    /// System calls at their exit: sees what the caller handed in.
-    Tracepoint,
-}
-
-impl Profile {
-    /// The strongest first.
-    pub const ALL: [Self; 3] = [Self::Lsm, Self::Fentry, Self::Tracepoint];
-
-    /// Whether objects are seen before they are acted on.
-    pub(super) fn sees(self) -> bool {
-        self != Self::Tracepoint
-    }
-
-    /// Whether the guard can refuse, if the kernel takes what it takes.
-    pub(super) fn can_refuse(self) -> bool {
-        self.sees()
-    }
-}
-
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Lsm => "lsm",
-            Self::Fentry => "fentry",
-            Self::Tracepoint => "tracepoint",
-        })
-    }
-}
-
-/// A program and the tracepoints that it can sit on, newest kernel first.
-struct Tracepoint {
-    program: &'static str,
-    /// Its second copy.
-    again: &'static str,
-    hooks: &'static [&'static str],
-}
-
-/// A hook that is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Absent {
-    /// The program's name.
-    pub program: &'static str,
-    /// What is not recorded without it.
-    pub lost: &'static str,
-}
-
-impl fmt::Display for Absent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.program, self.lost)
-    }
-}
-
-impl Absent {
-    fn of(program: &'static str) -> Self {
-        let lost = match program {
-            "sock_recv_length" => "bytes that sockets received are not counted (Linux 6.3 counts)",
-            "io_uring_submit_req" => {
-                "what is done through io_uring is not recorded (Linux 6.0 tells)"
-            }
-            "io_uring_complete" | "io_uring_complete_by_value" => {
-                "results of io_uring are not recorded (Linux 6.0 tells)"
-            }
-            "path_chown" | "security_path_chown" => {
-                "the path of a chown is the caller's, not the kernel's own (Linux 6.1 has it)"
-            }
-            _ => "what it would see is not recorded",
-        };
-        Self { program, lost }
-    }
-}
-
-/// A program on a function's exit, for kernels that lack a tracepoint.
-struct Replacement {
-    /// The tracepoint's program.
-    of: &'static str,
-    /// The function, and the program that is named after it.
-    function: &'static str,
-}
-
-const REPLACEMENTS: &[Replacement] = &[Replacement {
-    of: "sock_recv_length",
-    function: "sock_recvmsg",
-}];
-
-const fn tracepoint(
-    [program, again]: [&'static str; 2],
-    hooks: &'static [&'static str],
-) -> Tracepoint {
-    Tracepoint {
-        program,
-        again,
-        hooks,
-    }
-}
-
-/// What every profile has.
-const TRACEPOINTS: &[Tracepoint] = &[
-    tracepoint(["task_newtask", "task_newtask_2"], &["task_newtask"]),
-    tracepoint(
-        ["sched_process_exec", "sched_process_exec_2"],
-        &["sched_process_exec"],
-    ),
-    tracepoint(
-        ["sched_process_exit", "sched_process_exit_2"],
-        &["sched_process_exit"],
-    ),
-    tracepoint(
-        ["inet_sock_set_state", "inet_sock_set_state_2"],
-        &["inet_sock_set_state"],
-    ),
-    tracepoint(
-        ["sock_send_length", "sock_send_length_2"],
-        &["sock_send_length"],
-    ),
-    tracepoint(
-        ["sock_recv_length", "sock_recv_length_2"],
-        &["sock_recv_length"],
-    ),
-    // The second is its name on 6.1, the first that on 6.12.
-    tracepoint(
-        ["io_uring_submit_req", "io_uring_submit_req_2"],
-        &["io_uring_submit_req", "io_uring_submit_sqe"],
-    ),
-    tracepoint(["sys_exit", "sys_exit_2"], &["sys_exit"]),
-];
-const SENT: &str = "sock_send_length";
-/// Instead of `sys_exit` and its second copy, where tracefs shows the event.
-const EXIT_BY_PERF: &str = "sys_exit_perf";
-const EXIT_EVENT: (&str, &str) = ("raw_syscalls", "sys_exit");
-const COMPLETE: Tracepoint = tracepoint(
-    ["io_uring_complete", "io_uring_complete_2"],
-    &["io_uring_complete"],
-);
-const COMPLETE_BY_VALUE: Tracepoint = tracepoint(
-    ["io_uring_complete_by_value", "io_uring_complete_by_value_2"],
-    &["io_uring_complete"],
-);
-
-/// Security hooks. A BPF LSM program is named after its hook, one on the
-/// function that calls the hook after that function, `security_…`.
-const SECURITY_HOOKS: &[(&str, &str)] = &[
-    ("path_unlink", "security_path_unlink"),
-    ("path_rmdir", "security_path_rmdir"),
-    ("path_mkdir", "security_path_mkdir"),
-    ("path_mknod", "security_path_mknod"),
-    ("path_symlink", "security_path_symlink"),
-    ("path_link", "security_path_link"),
-    ("path_rename", "security_path_rename"),
-    ("path_chmod", "security_path_chmod"),
-    ("path_chown", "security_path_chown"),
-    ("path_truncate", "security_path_truncate"),
-    ("sb_mount", "security_sb_mount"),
-    ("sb_umount", "security_sb_umount"),
-    ("move_mount", "security_move_mount"),
-];
-/// Those whose program decides. In the profile fentry they are not for aya to load.
-const DECIDING: &[&str] = &["security_path_unlink", "security_path_rmdir"];
-
-/// Hooks that are passed structures by value: before 6.1 no program goes there.
-const BY_VALUE: [&str; 1] = ["path_chown"];
-/// What the programs of io_uring are called by.
-const URING: &str = "io_uring_";
 /// The hook of the probe: whoever makes a socket passes it.
 const PROBED_HOOK: &str = "socket_create";
 const PROBED_FUNCTION: &str = "security_socket_create";
@@ -465,19 +299,6 @@ pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciding: &[&str]) -> Vec<Abs
 fn is_loaded(bpf: &Ebpf, name: &str) -> bool {
     bpf.program(name)
         .is_some_and(|program| program.fd().is_ok())
-}
-
-/// The name of a security hook's program in a profile.
-fn named(&(hook, function): &(&'static str, &'static str), profile: Profile) -> &'static str {
-    match profile {
-        Profile::Lsm => hook,
-        Profile::Fentry | Profile::Tracepoint => function,
-    }
-}
-
-/// Those of every kernel.
-fn tracepoints() -> impl Iterator<Item = &'static Tracepoint> {
-    TRACEPOINTS.iter().chain(&[COMPLETE, COMPLETE_BY_VALUE])
 }
 
 /// Where tracefs is mounted (Documentation/trace/ftrace.rst).

@@ -14,10 +14,12 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::error::{chain, map_error, missing, refused};
-use super::hooks::{self, Absent, Profile};
+use super::hooks;
 use super::modify_return::Deciders;
 use super::offsets::{self, Resolved};
-use super::preempt::{self, Linked};
+use super::preempt;
+use super::programs::{Absent, Profile};
+use super::source::Source;
 use super::{Counters, Error, Rings, Tags};
 
 /// The object, built by `cargo xtask build`; aligned, for it is parsed in place.
@@ -331,15 +333,6 @@ fn object_for(resolved: &Resolved) -> &'static [u8] {
     } else {
         OLD_OBJECT
     }
-}
-
-/// What the programs are made of for this kernel.
-pub(super) struct Source<'a> {
-    pub(super) linked: Linked,
-    pub(super) btf: &'a Btf,
-    pub(super) resolved: &'a Resolved,
-    /// Whether programs on tracepoints are attached twice.
-    pub(super) twice: bool,
 }
 
 fn load_object(

@@ -13,14 +13,16 @@ mod modify_return;
 mod offsets;
 mod preempt;
 mod probe;
+mod programs;
 mod ring;
+mod source;
 mod tags;
 
 pub use counters::Counters;
 pub use decode::{Body, Event, FileEvent, NetworkEvent, decode};
 pub use error::Error;
-pub use hooks::{Absent, Profile};
 pub use load::{Kernel, Options};
 pub use probe::{CAPABILITIES, Facts};
+pub use programs::{Absent, Profile};
 pub use ring::{Batch, Rings};
 pub use tags::Tags;

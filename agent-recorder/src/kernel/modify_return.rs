@@ -54,9 +54,11 @@ impl Deciders {
         let (object, types) = bound(object, bpf, kernel_types)?;
         let mut deciders = Vec::new();
         for &function in functions {
-            let program = load_one(&object, &types, kernel_types, function)?;
-            // Off again at once: an error must come before anybody relies on it.
-            drop(attach_one(function, &program)?);
+            let load = || load_one(&object, &types, kernel_types, function);
+            // Off again at once: an error must come before anybody relies on
+            // it. And with a program of its own, for 5.10 attaches each only once.
+            drop(attach_one(function, &load()?)?);
+            let program = load()?;
             deciders.push(Decider {
                 function,
                 program,

@@ -1,0 +1,192 @@
+//! Which programs there are, what each sits on, and which a profile takes.
+//!
+//! Not here: loading and attaching them (`hooks`).
+
+use std::fmt;
+
+/// A set of hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// BPF LSM programs see the objects and refuse.
+    Lsm,
+    /// Programs on the kernel functions that call the hooks see them, and
+    /// refuse where the kernel takes fmod_ret programs.
+    Fentry,
+    /// System calls at their exit: sees what the caller handed in.
+    Tracepoint,
+}
+
+impl Profile {
+    /// The strongest first.
+    pub const ALL: [Self; 3] = [Self::Lsm, Self::Fentry, Self::Tracepoint];
+
+    /// Whether objects are seen before they are acted on.
+    pub(super) fn sees(self) -> bool {
+        self != Self::Tracepoint
+    }
+
+    /// Whether the guard can refuse, if the kernel takes what it takes.
+    pub(super) fn can_refuse(self) -> bool {
+        self.sees()
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Lsm => "lsm",
+            Self::Fentry => "fentry",
+            Self::Tracepoint => "tracepoint",
+        })
+    }
+}
+
+/// A program and the tracepoints that it can sit on, newest kernel first.
+pub(super) struct Tracepoint {
+    pub(super) program: &'static str,
+    /// Its second copy.
+    pub(super) again: &'static str,
+    pub(super) hooks: &'static [&'static str],
+}
+
+/// A hook that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// The program's name.
+    pub program: &'static str,
+    /// What is not recorded without it.
+    pub lost: &'static str,
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.program, self.lost)
+    }
+}
+
+impl Absent {
+    pub(super) fn of(program: &'static str) -> Self {
+        let lost = match program {
+            "sock_recv_length" => "bytes that sockets received are not counted (Linux 6.3 counts)",
+            "io_uring_submit_req" => {
+                "what is done through io_uring is not recorded (Linux 6.0 tells)"
+            }
+            "io_uring_complete" | "io_uring_complete_by_value" => {
+                "results of io_uring are not recorded (Linux 6.0 tells)"
+            }
+            "path_chown" | "security_path_chown" => {
+                "the path of a chown is the caller's, not the kernel's own (Linux 6.1 has it)"
+            }
+            _ => "what it would see is not recorded",
+        };
+        Self { program, lost }
+    }
+}
+
+/// A program on a function's exit, for kernels that lack a tracepoint.
+pub(super) struct Replacement {
+    /// The tracepoint's program.
+    pub(super) of: &'static str,
+    /// The function, and the program that is named after it.
+    pub(super) function: &'static str,
+}
+
+pub(super) const REPLACEMENTS: &[Replacement] = &[Replacement {
+    of: "sock_recv_length",
+    function: "sock_recvmsg",
+}];
+
+const fn tracepoint(
+    [program, again]: [&'static str; 2],
+    hooks: &'static [&'static str],
+) -> Tracepoint {
+    Tracepoint {
+        program,
+        again,
+        hooks,
+    }
+}
+
+/// What every profile has.
+pub(super) const TRACEPOINTS: &[Tracepoint] = &[
+    tracepoint(["task_newtask", "task_newtask_2"], &["task_newtask"]),
+    tracepoint(
+        ["sched_process_exec", "sched_process_exec_2"],
+        &["sched_process_exec"],
+    ),
+    tracepoint(
+        ["sched_process_exit", "sched_process_exit_2"],
+        &["sched_process_exit"],
+    ),
+    tracepoint(
+        ["inet_sock_set_state", "inet_sock_set_state_2"],
+        &["inet_sock_set_state"],
+    ),
+    tracepoint(
+        ["sock_send_length", "sock_send_length_2"],
+        &["sock_send_length"],
+    ),
+    tracepoint(
+        ["sock_recv_length", "sock_recv_length_2"],
+        &["sock_recv_length"],
+    ),
+    // The second is its name on 6.1, the first that on 6.12.
+    tracepoint(
+        ["io_uring_submit_req", "io_uring_submit_req_2"],
+        &["io_uring_submit_req", "io_uring_submit_sqe"],
+    ),
+    tracepoint(["sys_exit", "sys_exit_2"], &["sys_exit"]),
+];
+pub(super) const SENT: &str = "sock_send_length";
+/// Instead of `sys_exit` and its second copy, where tracefs shows the event.
+pub(super) const EXIT_BY_PERF: &str = "sys_exit_perf";
+pub(super) const EXIT_EVENT: (&str, &str) = ("raw_syscalls", "sys_exit");
+pub(super) const COMPLETE: Tracepoint = tracepoint(
+    ["io_uring_complete", "io_uring_complete_2"],
+    &["io_uring_complete"],
+);
+pub(super) const COMPLETE_BY_VALUE: Tracepoint = tracepoint(
+    ["io_uring_complete_by_value", "io_uring_complete_by_value_2"],
+    &["io_uring_complete"],
+);
+
+/// Security hooks. A BPF LSM program is named after its hook, one on the
+/// function that calls the hook after that function, `security_…`.
+pub(super) const SECURITY_HOOKS: &[(&str, &str)] = &[
+    ("path_unlink", "security_path_unlink"),
+    ("path_rmdir", "security_path_rmdir"),
+    ("path_mkdir", "security_path_mkdir"),
+    ("path_mknod", "security_path_mknod"),
+    ("path_symlink", "security_path_symlink"),
+    ("path_link", "security_path_link"),
+    ("path_rename", "security_path_rename"),
+    ("path_chmod", "security_path_chmod"),
+    ("path_chown", "security_path_chown"),
+    ("path_truncate", "security_path_truncate"),
+    ("sb_mount", "security_sb_mount"),
+    ("sb_umount", "security_sb_umount"),
+    ("move_mount", "security_move_mount"),
+];
+/// Those whose program decides. In the profile fentry they are not for aya to load.
+pub(super) const DECIDING: &[&str] = &["security_path_unlink", "security_path_rmdir"];
+
+/// Hooks that are passed structures by value: before 6.1 no program goes there.
+pub(super) const BY_VALUE: [&str; 1] = ["path_chown"];
+/// What the programs of io_uring are called by.
+pub(super) const URING: &str = "io_uring_";
+
+/// The name of a security hook's program in a profile.
+pub(super) fn named(
+    &(hook, function): &(&'static str, &'static str),
+    profile: Profile,
+) -> &'static str {
+    match profile {
+        Profile::Lsm => hook,
+        Profile::Fentry | Profile::Tracepoint => function,
+    }
+}
+
+/// Those of every kernel.
+pub(super) fn tracepoints() -> impl Iterator<Item = &'static Tracepoint> {
+    TRACEPOINTS.iter().chain(&[COMPLETE, COMPLETE_BY_VALUE])
+}
