@@ -167,10 +167,14 @@ fn tell_end(copy: Copy, task: Task, is_last: bool) {
     let status = unsafe {
         let signal: *const u8 = walk(task, offset!(task_signal));
         let leader: Task = walk(task, offset!(task_leader));
+        // Both are loaded: of two branches the compiler makes one load from a
+        // chosen pointer, of whose pairs 6.1's verifier also tries those that cannot be.
+        let of_group = walk::<u32>(signal, offset!(signal_exit_code));
+        let of_leader = walk::<u32>(leader, offset!(task_exit_code));
         if walk::<u32>(signal, offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
-            walk::<u32>(signal, offset!(signal_exit_code))
+            of_group
         } else {
-            walk::<u32>(leader, offset!(task_exit_code))
+            of_leader
         }
     };
     with_area!(|scratch| {
