@@ -35,6 +35,14 @@ pub fn files_under(records: &[Value], directory: &str) -> Vec<Value> {
         .collect()
 }
 
+/// Whether the profile sees objects, and not only what a caller says of them.
+pub fn sees_objects(records: &[Value]) -> bool {
+    records.iter().any(|record| {
+        let profile = &record["sessionStart"]["profile"];
+        profile == "lsm" || profile == "fentry"
+    })
+}
+
 /// Records of these kinds, in the shape that stimulus programs say.
 pub fn of_kinds(records: &[Value], kinds: &[&str]) -> Vec<Value> {
     records

@@ -44,9 +44,12 @@ fn remove_by_changing_bytes(root: &Path, rounds: usize) -> anyhow::Result<Script
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                letter.store(b'a', Ordering::Relaxed);
-                letter.store(b'b', Ordering::Relaxed);
+            // One store a round: an emulated CPU is interrupted between rounds only.
+            for turn in [b'a', b'b'].into_iter().cycle() {
+                letter.store(turn, Ordering::Relaxed);
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
             }
         });
         let script = remove(root, &path, rounds);
