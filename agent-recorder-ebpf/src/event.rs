@@ -242,6 +242,8 @@ pub const FILE_KERNEL_PATH: u16 = 1;
 pub const FILE_PENDING: u16 = 2;
 /// A walked path was cut at its root side.
 pub const FILE_WALK_CUT: u16 = 4;
+/// As a walked path's last name, which no name can be: its mount is attached nowhere.
+pub const WALKED_DETACHED: &[u8] = b"/";
 /// The caller's path was cut.
 pub const FILE_PATH_CUT: u16 = 8;
 /// The caller's memory could not be read.

@@ -102,6 +102,8 @@ offsets! {
     mount_parent: "mount" "mnt_parent";
     mount_point: "mount" "mnt_mountpoint";
     mount_mnt: "mount" "mnt";
+    mount_ns: "mount" "mnt_ns";
+    mount_ns_inum: "mnt_namespace" "ns.inum";
     vfsmount_root: "vfsmount" "mnt_root";
     binprm_filename: "linux_binprm" "filename";
     socket_sk: "socket" "sk";

@@ -7,7 +7,7 @@
 
 use core::ptr;
 
-use agent_recorder_abi::event::FILE_WALK_CUT;
+use agent_recorder_abi::event::{FILE_WALK_CUT, WALKED_DETACHED};
 use agent_recorder_abi::limits::{COMPONENT_BYTES, WALKED_LEVELS, WALKED_PATH_BYTES};
 
 use crate::emit::{POSITION, Writer, trouble};
@@ -166,6 +166,22 @@ pub(crate) struct Ascent {
     unfinished: u64,
 }
 
+/// From here on a pointer is an error (`MAX_ERRNO`, include/linux/err.h).
+const FIRST_ERROR: u64 = -4095_i64 as u64;
+/// `MNT_NS_ANON_INO` (include/uapi/linux/nsfs.h, 6.18), before that 0: the
+/// namespace of a mount that was never attached.
+const ANONYMOUS: [u32; 2] = [0, 0xeffffff7];
+
+/// Whether a mount without a parent is in nobody's tree, and not the root of a
+/// namespace: one that was taken off lazily (umount2(2)), or that open_tree(2) made.
+#[inline(always)]
+fn is_detached(mount: u64) -> bool {
+    let namespace: u64 = read(mount, offset!(mount_ns));
+    // The kernel's own mounts hold an error (`MNT_NS_INTERNAL`).
+    namespace < FIRST_ERROR
+        && (namespace == 0 || ANONYMOUS.contains(&read::<u32>(namespace, offset!(mount_ns_inum))))
+}
+
 repeated! {
 /// Goes up level by level.
 fn climb[climb_level, climb_levels](scratch, _level) {
@@ -175,6 +191,12 @@ fn climb[climb_level, climb_levels](scratch, _level) {
         let this = ascent.mount - offset!(mount_mnt) as u64;
         let parent: u64 = read(this, offset!(mount_parent));
         if parent == this || parent == 0 {
+            if is_detached(this) {
+                let mut writer = Writer::resume(scratch, ascent.at);
+                writer.byte(WALKED_DETACHED[0]);
+                writer.byte(0);
+                ascent.at = writer.position();
+            }
             ascent.unfinished = 0;
             return 1;
         }

@@ -7,9 +7,15 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use agent_recorder_abi::event::WALKED_DETACHED;
+
 use super::links::Links;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+/// What the kernel puts before the path in a mount that is attached nowhere
+/// (getcwd(2)): no path from a root begins so.
+const UNREACHABLE: &[u8] = b"(unreachable)";
 
 /// A walked segment (names, leaf first, each ended by a NUL) as a path.
 pub(super) fn from_walk(segment: &[u8]) -> Vec<u8> {
@@ -19,6 +25,10 @@ pub(super) fn from_walk(segment: &[u8]) -> Vec<u8> {
         .rsplit(|&byte| byte == 0)
         .filter(|name| !name.is_empty())
     {
+        if name == WALKED_DETACHED {
+            path.extend_from_slice(UNREACHABLE);
+            continue;
+        }
         path.push(b'/');
         path.extend_from_slice(name);
     }
@@ -275,6 +285,7 @@ mod tests {
         assert_eq!(from_walk(b"passwd\0etc\0"), b"/etc/passwd");
         assert_eq!(from_walk(b"\0"), b"/");
         assert_eq!(from_walk(b"memfd:x\0"), b"/memfd:x");
+        assert_eq!(from_walk(b"file\0/\0"), b"(unreachable)/file");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use agent_recorder_tests::stimulus::{Script, Who, outcome};
 use anyhow::{Context as _, ensure};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags};
 use serde_json::json;
 
 /// Files that go each way.
@@ -51,6 +51,7 @@ fn main() -> anyhow::Result<()> {
     ways.mounted_there_only()?;
     ways.bound()?;
     ways.overlaid()?;
+    ways.attached_nowhere()?;
     ways.under_a_pivoted_root()?;
     Ok(ways.script.tell()?)
 }
@@ -216,6 +217,32 @@ impl Ways {
         self.remove_one(&merged.join("lower0"), &merged.join("lower0"))?;
         fs::write(merged.join("lower1"), "y")?;
         self.remove_one(&merged.join("lower1"), &merged.join("lower1"))
+    }
+
+    /// Through a mount that was never attached, and one that is not any more:
+    /// the file has no path from any root, and is shown as getcwd(2) shows such.
+    fn attached_nowhere(&mut self) -> anyhow::Result<()> {
+        let shown = Path::new("(unreachable)/file");
+        let (cloned, taken) = (self.directory("cloned")?, self.directory("taken")?);
+        mount_tmpfs(&taken)?;
+        let file = cloned.join("file");
+        fs::write(&file, "")?;
+        let victim = identity(&file)?;
+        let tree = rustix::mount::open_tree(
+            rustix::fs::CWD,
+            &cloned,
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )?;
+        rustix::fs::unlinkat(&tree, "file", AtFlags::empty())?;
+        ensure!(!file.exists(), "{file:?} is there still");
+        self.removed(Who::running(), shown, victim)?;
+
+        fs::write(taken.join("file"), "")?;
+        let victim = identity(&taken.join("file"))?;
+        let held = fs::File::open(&taken)?;
+        rustix::mount::unmount(&taken, UnmountFlags::DETACH)?;
+        rustix::fs::unlinkat(&held, "file", AtFlags::empty())?;
+        self.removed(Who::running(), shown, victim)
     }
 
     /// As in a container: the file's path is that in its namespace.
