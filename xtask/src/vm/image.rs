@@ -122,9 +122,11 @@ fn base() -> Result<Vec<u8>> {
 
 /// Made once: each has an identity of its own.
 fn file_system(name: &str, bytes: u64, maker: &[&str]) -> Result<Vec<u8>> {
-    let kept = workspace::target("vm").join(format!("{name}.gz"));
+    let folder = workspace::target("vm");
+    let kept = folder.join(format!("{name}.gz"));
     if !kept.exists() {
-        let image = NamedTempFile::new_in(workspace::target("vm"))?;
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        let image = NamedTempFile::new_in(&folder)?;
         image.as_file().set_len(bytes)?;
         // Where programs of administrators are not on PATH, they are here.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
