@@ -205,6 +205,10 @@ pub struct GuardBody {
     pub killed: u64,
     /// Not 0 when the operation over the limit was refused, and is not in `count`.
     pub denied: u64,
+    /// [`crate::policy::Policy`].
+    pub policy: u32,
+    /// The protected path's counter.
+    pub slot: u32,
 }
 
 /// File operations, as `FileOp` in record.proto numbers them.
@@ -229,6 +233,19 @@ pub enum Op {
     Umount = 14,
     Device = 15,
     Chdir = 16,
+}
+
+impl Op {
+    /// Whether an operation makes, moves or removes names that the guard looks at.
+    pub const fn is_of_names(op: u8) -> bool {
+        op == Self::Delete as u8
+            || op == Self::Rmdir as u8
+            || op == Self::Rename as u8
+            || op == Self::Mkdir as u8
+            || op == Self::Symlink as u8
+            || op == Self::Link as u8
+            || op == Self::Create as u8
+    }
 }
 
 /// Through a system call of its own.
@@ -408,7 +425,7 @@ pub struct DnsBody {
 
 pod! {
     Header = 72, SessionBody = 8, ExecBody = 40, ForkBody = 16, ExitBody = 8,
-    GuardBody = 40, FileBody = 72, Address = 120, NetBody = 32, DnsBody = 8,
+    GuardBody = 48, FileBody = 72, Address = 120, NetBody = 32, DnsBody = 8,
 }
 
 /// What could not be done, counted per CPU; user space makes loss records of it.

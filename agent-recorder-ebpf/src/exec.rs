@@ -4,9 +4,10 @@ use agent_recorder_abi::event::{
     EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_PATH_CUT, ExecBody, Kind, SessionBody, VIA_SYSCALL,
 };
 use agent_recorder_abi::limits::{
-    ARGV_BYTES, ENVIRONMENT_ENTRIES, FAILED_EXEC_ARG_BYTES, FAILED_EXEC_ARGS, PATTERN_BYTES,
-    SCRIPT_ARGS, USER_PATH_BYTES,
+    ARGV_BYTES, ENVIRONMENT_ENTRIES, FAILED_EXEC_ARG_BYTES, FAILED_EXEC_ARGS, NAME_KEY_BYTES,
+    PATTERN_BYTES, SCRIPT_ARGS, USER_PATH_BYTES,
 };
+use agent_recorder_abi::policy::{NAME_VERB, NameKey, PlaceKey};
 use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
 use agent_recorder_abi::state::Tag;
 use aya_ebpf::helpers::generated::{
@@ -18,7 +19,7 @@ use crate::emit::{POSITION, Scratch, Writer, with_area};
 use crate::kernel::{Task, bound, current, offset, read, read_user, walk};
 use crate::once::{Copy, Event, is_ours, mark_of};
 use crate::primitives::{drop_tag_of, repeated};
-use crate::{descriptor, guard, maps, path, task};
+use crate::{cut, descriptor, guard, maps, path, task};
 
 /// Where a new program keeps its strings: user addresses in its `mm_struct`.
 #[derive(Clone, Copy)]
@@ -100,6 +101,7 @@ fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) {
         // A mark of `once` stays.
         Some(tag) => Tag {
             handled: tag.handled,
+            restores: restores(area) as u32,
             ..Tag::new(tag.session, image)
         },
         None => {
@@ -133,6 +135,7 @@ fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) {
     }
     emit_exec(&call, rule);
     descriptor::closed_by_exec(scratch, this, tag);
+    cut::closed_by_exec(scratch, this, tag);
     guard::enforce(tag);
 }
 
@@ -272,6 +275,71 @@ extern "C" fn match_rules(area: u32, in_session: u32) -> u64 {
         rule = match_environment(scratch, strings);
     }
     rule
+}
+
+/// Arguments that are looked at for a program's verb.
+const VERB_ARGS: u32 = 12;
+
+/// Whether what the new program removes is kept elsewhere: one that the policy
+/// knows by its file, in a use that it knows by its first word. A global
+/// function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn restores(area: u32) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    // SAFETY: a field of a map value.
+    let Program { exe, strings, .. } = unsafe { (*scratch).program };
+    let inode: u64 = read(exe, offset!(file_inode));
+    let key = PlaceKey {
+        ino: read(inode, offset!(inode_ino)),
+        dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
+        spare: 0,
+    };
+    if maps::PROGRAMS.get_ptr(&key).is_none() {
+        return 0;
+    }
+    let mut address = strings.arg_start;
+    let mut index = 0;
+    let mut skips = true;
+    while index < VERB_ARGS && address < strings.arg_end {
+        let mut word = NameKey {
+            kind: NAME_VERB,
+            name: [0; NAME_KEY_BYTES],
+        };
+        // SAFETY: the buffers have the sizes that are named.
+        let (read, whole) = unsafe {
+            (
+                bpf_probe_read_user_str(
+                    word.name.as_mut_ptr().cast(),
+                    NAME_KEY_BYTES as u32,
+                    address as *const _,
+                ),
+                bpf_probe_read_user_str(
+                    buffer_of(scratch).cast(),
+                    NAME_BYTES as u32,
+                    address as *const _,
+                ),
+            )
+        };
+        if read <= 0 || whole <= 0 {
+            return 0;
+        }
+        if skips {
+            // The program's own name, or an option's argument.
+            skips = false;
+        } else if word.name[0] == b'-' {
+            // git(1): `-C path` and `-c name=value`.
+            skips = (word.name[1] | 0x20) == b'c' && word.name[2] == 0;
+        } else {
+            // SAFETY: the value is not looked at.
+            return u64::from(unsafe { maps::NAMES.get(&word) }.is_some());
+        }
+        address += whole as u64;
+        index += 1;
+    }
+    0
 }
 
 /// Names and entries are compared in the area that the event is put together in afterwards.

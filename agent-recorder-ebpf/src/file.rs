@@ -13,9 +13,9 @@ use agent_recorder_abi::syscalls::{
 
 use crate::call::{Call, global};
 use crate::emit::Writer;
-use crate::kernel::{Task, current, file_of, hooks, offset, read, read_user};
+use crate::kernel::{Task, current, file_of, offset, read, read_user};
 use crate::path::{self, KernelPath, Walked};
-use crate::{guard, maps, task};
+use crate::{cut, maps, victim};
 
 const AT_FDCWD: i32 = -100;
 const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
@@ -303,6 +303,7 @@ global! {
         let created = read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0
             || flags & O_TMPFILE == O_TMPFILE;
         let reads_only = flags & O_WRITES == 0;
+        cut::opened(call, file, flags, u32::from(created));
         let mut writer = Writer::begin::<FileBody>(call.scratch);
         if reads_only && !created && seen_before(call.tag, call.task, inode) {
             // An open that was announced must be taken back.
@@ -414,7 +415,12 @@ global! {
         place_rest(call);
         call.take_location(&mut writer);
         let succeeded = u32::from(call.result >= 0);
-        send_operation(call, writer.position(), u32::from(op), succeeded);
+        send_operation(call, writer.position(), u32::from(op));
+        if Op::is_of_names(op) {
+            victim::settle(call, victim::of_thread(), u32::from(op), succeeded);
+        } else if succeeded != 0 && op == Op::Truncate as u8 {
+            cut::shortened(call);
+        }
     }
 }
 
@@ -485,8 +491,8 @@ global! {
 }
 
 global! {
-    /// Sends the event, which ends at `end`, by the kind of its operation, and tells the guard of a delete.
-    pub(crate) fn send_operation(call: &Call, end: u64, op: u32, succeeded: u32) {
+    /// Sends the event, which ends at `end`, by the kind of its operation.
+    pub(crate) fn send_operation(call: &Call, end: u64, op: u32) {
         let writer = Writer::resume(call.scratch, end);
         if op != Op::Delete as u32 && op != Op::Rmdir as u32 {
             writer.header(Kind::File, call.tag, call.task);
@@ -495,15 +501,6 @@ global! {
         }
         writer.header(Kind::Delete, call.tag, call.task);
         writer.submit(Kind::Delete, false);
-        if succeeded != 0 && op == Op::Delete as u32 {
-            guard::destroyed(call.tag, call.tag.counted != 0);
-        }
-        if hooks().refuse != 0 && call.tag.counted != 0 {
-            if succeeded == 0 {
-                guard::failed(call.tag);
-            }
-            task::note_counted(call.task, 0);
-        }
     }
 }
 

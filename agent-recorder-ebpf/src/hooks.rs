@@ -63,7 +63,7 @@ hook! {
 hook! {
     /// `int path_mkdir(const struct path *dir, struct dentry *dentry, umode_t mode)`, 5.7.
     path_mkdir, "path_mkdir", security_path_mkdir, "security_path_mkdir",
-    (directory: 0, name: 1) observed(object::one(Op::Mkdir, within(directory, name)))
+    (directory: 0, name: 1) observed(object::made(Op::Mkdir, within(directory, name)))
 }
 
 hook! {
@@ -75,7 +75,7 @@ hook! {
 hook! {
     /// `int path_symlink(const struct path *dir, struct dentry *dentry, const char *old_name)`, 5.7.
     path_symlink, "path_symlink", security_path_symlink, "security_path_symlink",
-    (directory: 0, name: 1) observed(object::one(Op::Symlink, within(directory, name)))
+    (directory: 0, name: 1) observed(object::made(Op::Symlink, within(directory, name)))
 }
 
 hook! {
@@ -84,18 +84,38 @@ hook! {
     /// A hard link stays on one mount.
     path_link, "path_link", security_path_link, "security_path_link",
     (old: 0, directory: 1, name: 2)
-        observed(object::two(Op::Link, within(directory, old), within(directory, name)))
+        object::moving(Op::Link, within(directory, old), within(directory, name), false)
 }
 
+// Before 5.19 the hook is not told the flags, and called twice for
+// RENAME_EXCHANGE: what a rename replaces is not counted there.
+#[cfg(feature = "old-kernel")]
 hook! {
-    /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)`, 5.19.
     /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry)`, 5.7 to 5.18.
     /// `int security_path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)`, 5.7 to 5.18.
-    ///
-    /// Without `flags`, the hook is called twice for RENAME_EXCHANGE, the other way round first.
     path_rename, "path_rename", security_path_rename, "security_path_rename",
     (old_directory: 0, old: 1, new_directory: 2, new: 3)
-        observed(object::two(Op::Rename, within(old_directory, old), within(new_directory, new)))
+        object::moving(Op::Rename, within(old_directory, old), within(new_directory, new), false)
+}
+
+#[cfg(not(feature = "old-kernel"))]
+hook! {
+    /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)`, 5.19.
+    path_rename, "path_rename", security_path_rename, "security_path_rename",
+    (old_directory: 0, old: 1, new_directory: 2, new: 3, flags: 4)
+        object::moving(
+            Op::Rename,
+            within(old_directory, old),
+            within(new_directory, new),
+            replaces(flags),
+        )
+}
+
+/// rename(2): without RENAME_EXCHANGE.
+#[cfg(not(feature = "old-kernel"))]
+#[inline(always)]
+fn replaces(flags: u32) -> bool {
+    flags & 2 == 0
 }
 
 hook! {
@@ -113,7 +133,7 @@ hook! {
 hook! {
     /// `int path_truncate(const struct path *path)`, 5.7.
     path_truncate, "path_truncate", security_path_truncate, "security_path_truncate",
-    (object: 0) observed(object::one(Op::Truncate, path::at(object)))
+    (object: 0) observed(object::cutting(path::at(object)))
 }
 
 hook! {

@@ -18,7 +18,8 @@ static OFFSETS: Offsets = Offsets::UNRESOLVED;
 
 /// The guard's configuration; set by user space before load.
 #[unsafe(no_mangle)]
-static GUARD: agent_recorder_abi::state::GuardConfig = agent_recorder_abi::state::GuardConfig::OFF;
+static GUARD: agent_recorder_abi::policy::GuardConfig =
+    agent_recorder_abi::policy::GuardConfig::OFF;
 
 /// Which hooks are in use; set by user space before load.
 #[unsafe(no_mangle)]
@@ -50,7 +51,7 @@ pub(crate) fn offset_at(at: usize) -> usize {
 
 /// The guard's configuration.
 #[inline(always)]
-pub(crate) fn guard_config() -> agent_recorder_abi::state::GuardConfig {
+pub(crate) fn guard_config() -> agent_recorder_abi::policy::GuardConfig {
     // SAFETY: a static of plain integers; volatile for the same reason as above.
     unsafe { ptr::read_volatile(ptr::addr_of!(GUARD)) }
 }

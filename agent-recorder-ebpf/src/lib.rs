@@ -14,6 +14,7 @@ pub mod event;
 pub mod ksym;
 pub mod limits;
 pub mod offsets;
+pub mod policy;
 pub mod rule;
 pub mod state;
 pub mod syscalls;

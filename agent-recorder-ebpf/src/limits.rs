@@ -49,6 +49,33 @@ pub const EVENT_BYTES: usize = 24 * 1024 - 1;
 pub const MAX_SESSIONS: u32 = 512;
 /// The guard's largest limit: a session keeps one time stamp for each.
 pub const MAX_LIMIT: usize = 1024;
+/// Marks of a session's longer budgets: so many steps a budget is divided into at most.
+pub const MAX_STEPS: usize = 64;
+/// Protected paths with a limit of their own; a session keeps one counter for each.
+pub const MAX_PROTECTED: usize = 32;
+/// Inodes that sessions are known to have made or moved. The oldest fall out,
+/// and count as somebody else's again.
+pub const KNOWN_INODES: u32 = 262_144;
+/// Directories that the policy names, those above protected ones included.
+pub const MAX_PLACES: u32 = 4096;
+/// Names that the policy knows.
+pub const MAX_NAMES: u32 = 512;
+/// Bytes of such a name; with the key's kind, 32.
+pub const NAME_KEY_BYTES: usize = 28;
+/// Bytes of a file's suffix with its dot: `.class` has six.
+pub const SUFFIX_BYTES: usize = 12;
+/// Operations under way in sessions at one time.
+pub const MAX_FORESEEN: u32 = 16_384;
+/// Open files of sessions that were cut, or may be written over, at one time.
+pub const MAX_CUTS: u32 = 16_384;
+/// Files that a session may have emptied and not written again yet: programs
+/// that rewrite a tree at once open as many as they have descriptors (RLIMIT_NOFILE).
+pub const MAX_PENDING_CUTS: u64 = 1024;
+/// So many files that keep their size when they are rewritten weigh as one that is destroyed.
+pub const REWRITES_PER_FILE: u64 = 64;
+/// A rewritten file that keeps less than one part in so many of its length is destroyed.
+pub const KEPT_PART: u64 = 4;
+
 /// Remembered pairs of process image and file, for "first open only". The
 /// oldest fall out, and their next open is recorded once more.
 pub const SEEN_FILES: u32 = 65_536;

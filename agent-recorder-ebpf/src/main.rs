@@ -25,6 +25,8 @@ mod arch;
 #[cfg(target_arch = "bpf")]
 mod call;
 #[cfg(target_arch = "bpf")]
+mod cut;
+#[cfg(target_arch = "bpf")]
 mod descriptor;
 #[cfg(target_arch = "bpf")]
 mod emit;
@@ -36,6 +38,8 @@ mod file;
 mod guard;
 #[cfg(target_arch = "bpf")]
 mod hooks;
+#[cfg(target_arch = "bpf")]
+mod judge;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
@@ -62,6 +66,8 @@ mod syscall;
 mod task;
 #[cfg(target_arch = "bpf")]
 mod uring;
+#[cfg(target_arch = "bpf")]
+mod victim;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
@@ -71,7 +77,7 @@ mod programs {
 
     use crate::kernel::{current, offset};
     use crate::once::Copy;
-    use crate::{exec, net, syscall, task, uring};
+    use crate::{exec, net, syscall, task, uring, victim};
 
     /// Defines both copies of a program (see `once`).
     macro_rules! both {
@@ -171,6 +177,24 @@ mod programs {
         /// `void io_uring_complete(void *ctx, void *req, u64 user_data, int res, …)`, 6.0 to 6.14.
         io_uring_complete_by_value, io_uring_complete_by_value_2, "io_uring_complete",
         |ctx, _copy| uring::completed(ctx.arg(1), ctx.arg::<i32>(3))
+    }
+
+    both! {
+        /// `void inode_set_ctime_to_ts(struct inode *inode, struct timespec64 *ctime)`, 6.13.
+        inode_set_ctime_to_ts, inode_set_ctime_to_ts_2, "inode_set_ctime_to_ts",
+        |ctx, _copy| victim::touched(ctx.arg(0))
+    }
+
+    both! {
+        /// `void ctime_ns_xchg(struct inode *inode, u32 old, u32 new, u32 cur)`, 6.13.
+        ctime_ns_xchg, ctime_ns_xchg_2, "ctime_ns_xchg",
+        |ctx, _copy| victim::touched(ctx.arg(0))
+    }
+
+    both! {
+        /// `void ctime_xchg_skip(struct inode *inode, struct timespec64 *ctime)`, 6.13.
+        ctime_xchg_skip, ctime_xchg_skip_2, "ctime_xchg_skip",
+        |ctx, _copy| victim::touched(ctx.arg(0))
     }
 }
 

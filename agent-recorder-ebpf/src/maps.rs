@@ -2,9 +2,10 @@
 
 use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::limits::{
-    AREAS, EVENT_BYTES, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES,
-    SEEN_FILES, SYSCALL_NUMBERS,
+    AREAS, EVENT_BYTES, KNOWN_INODES, MAX_CUTS, MAX_FORESEEN, MAX_NAMES, MAX_PLACES, MAX_RULES,
+    MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
 };
+use agent_recorder_abi::policy::{Cut, Foreseen, KnownKey, NameKey, Place, PlaceKey};
 use agent_recorder_abi::rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::state::{
     DescriptorKey, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey, UringRequest,
@@ -89,6 +90,31 @@ pub(crate) static DESCRIPTORS: LruHashMap<DescriptorKey, SocketKey> =
 /// Datagram destinations that were told of.
 #[map]
 pub(crate) static PEERS: LruHashMap<SeenPeer, u8> = LruHashMap::with_max_entries(MAX_SOCKETS, 0);
+
+/// What sessions are known to have done to inodes: `KNOWN_…`.
+#[map]
+pub(crate) static KNOWN: LruHashMap<KnownKey, u32> = LruHashMap::with_max_entries(KNOWN_INODES, 0);
+
+/// Directories that the policy names; user space fills it, and again when they change.
+#[map]
+pub(crate) static PLACES: HashMap<PlaceKey, Place> = HashMap::with_max_entries(MAX_PLACES, 0);
+
+/// Names that the policy knows; user space fills it.
+#[map]
+pub(crate) static NAMES: HashMap<NameKey, u32> = HashMap::with_max_entries(MAX_NAMES, 0);
+
+/// Programs that the policy knows, by their file: `PROGRAM_…`; user space fills it.
+#[map]
+pub(crate) static PROGRAMS: HashMap<PlaceKey, u32> = HashMap::with_max_entries(MAX_NAMES, 0);
+
+/// What operations under way are about to destroy, by thread or request of io_uring.
+#[map]
+pub(crate) static FORESEEN: LruHashMap<u64, Foreseen> =
+    LruHashMap::with_max_entries(MAX_FORESEEN, 0);
+
+/// Open files that sessions cut, or may write over.
+#[map]
+pub(crate) static CUTS: LruHashMap<DescriptorKey, Cut> = LruHashMap::with_max_entries(MAX_CUTS, 0);
 
 /// Requests of io_uring under way, by the address of their `io_kiocb`.
 #[map]

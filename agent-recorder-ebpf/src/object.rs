@@ -12,7 +12,7 @@ use agent_recorder_abi::state::Tag;
 use crate::emit::{Scratch, Writer, with_area};
 use crate::kernel::{Task, current, hooks, offset, read, walk};
 use crate::path::{self, KernelPath};
-use crate::{guard, maps, task};
+use crate::{judge, maps, task, victim};
 
 const EPERM: i32 = 1;
 /// `PF_IO_WORKER` (include/linux/sched.h, 5.10).
@@ -43,43 +43,93 @@ pub(crate) fn root_of(mount: u64) -> KernelPath {
 #[inline(always)]
 pub(crate) fn making(directory: u64, dentry: u64, mode: u32) {
     if mode & S_IFMT != 0 && mode & S_IFMT != S_IFREG {
-        one(Op::Create, within(directory, dentry));
+        made(Op::Create, within(directory, dentry));
     }
 }
 
 /// An operation on one object.
 #[inline(always)]
 pub(crate) fn one(op: Op, object: KernelPath) {
-    two(op, object, KernelPath::NONE);
+    if let Some(doer) = Doer::current() {
+        doer.sees(&Sight::of(op, object, KernelPath::NONE));
+    }
 }
 
-/// An operation on two.
+/// Something is to be made.
 #[inline(always)]
-pub(crate) fn two(op: Op, first: KernelPath, second: KernelPath) {
-    if let Some(doer) = Doer::current() {
-        doer.sees(&Sight { op, first, second });
-    }
+pub(crate) fn made(op: Op, object: KernelPath) {
+    let Some(doer) = Doer::current() else { return };
+    let sight = Sight::of(op, object, KernelPath::NONE);
+    with_area!(|area| {
+        report(area, &doer, &sight);
+        victim::foresee_making(judge::area_of(area), doer.key(), object.dentry, op as u32);
+    });
+}
+
+/// Contents are to be cut. An open with O_TRUNC passes here, too, and tells of it itself.
+#[inline(always)]
+pub(crate) fn cutting(object: KernelPath) {
+    let Some(doer) = Doer::current() else { return };
+    let sight = Sight::of(Op::Truncate, object, KernelPath::NONE);
+    with_area!(|area| {
+        report(area, &doer, &sight);
+        let session = doer.tag.session;
+        victim::foresee_cut(judge::area_of(area), session, doer.key(), object.dentry);
+    });
+}
+
+/// A second name is to lead to an object, instead of the first
+/// (`MOVE_REPLACES`) or beside it: 0, or an error that refuses it.
+#[inline(always)]
+pub(crate) fn moving(op: Op, first: KernelPath, second: KernelPath, replaces: bool) -> i32 {
+    let Some(doer) = Doer::current() else {
+        return 0;
+    };
+    let sight = Sight::of(op, first, second);
+    let mut admitted = 1;
+    let operation = if replaces { victim::MOVE_REPLACES } else { 0 }
+        | if doer.tag.restores != 0 {
+            victim::MOVE_RESTORES
+        } else {
+            0
+        };
+    with_area!(|area| {
+        report(area, &doer, &sight);
+        admitted = victim::foresee_move(
+            judge::area_of(area),
+            doer.tag.session,
+            first.dentry,
+            second.dentry,
+            operation,
+        );
+    });
+    answer(admitted)
 }
 
 /// A name is to be removed: 0, or an error that refuses it.
 #[inline(always)]
-pub(crate) fn removing(op: Op, victim: KernelPath) -> i32 {
+pub(crate) fn removing(op: Op, object: KernelPath) -> i32 {
     let Some(doer) = Doer::current() else {
         return 0;
     };
-    doer.sees(&Sight {
-        op,
-        first: victim,
-        second: KernelPath::NONE,
+    let sight = Sight::of(op, object, KernelPath::NONE);
+    let mut admitted = 1;
+    with_area!(|area| {
+        report(area, &doer, &sight);
+        admitted = victim::foresee_removal(
+            judge::area_of(area),
+            doer.tag.session,
+            doer.key(),
+            object.dentry,
+            doer.tag.restores,
+        );
     });
-    if hooks().refuse == 0 || op as u8 != Op::Delete as u8 {
-        return 0;
-    }
-    if !guard::admits(doer.tag) {
-        return -EPERM;
-    }
-    doer.note_counted();
-    0
+    answer(admitted)
+}
+
+#[inline(always)]
+fn answer(admitted: u64) -> i32 {
+    if admitted == 0 { -EPERM } else { 0 }
 }
 
 /// What is about to be acted on.
@@ -88,6 +138,13 @@ struct Sight {
     op: Op,
     first: KernelPath,
     second: KernelPath,
+}
+
+impl Sight {
+    #[inline(always)]
+    fn of(op: Op, first: KernelPath, second: KernelPath) -> Self {
+        Self { op, first, second }
+    }
 }
 
 /// Who acts.
@@ -120,21 +177,20 @@ impl Doer {
         with_area!(|area| report(area, self, sight));
     }
 
-    /// The exit of the operation must know, for it may fail after all.
+    /// Names the operation until its exit.
     #[inline(always)]
-    fn note_counted(&self) {
+    fn key(&self) -> u64 {
         if self.request == 0 {
-            task::note_counted(self.task, 1);
-        } else if let Some(kept) = maps::URING.get_ptr_mut(&self.request) {
-            // SAFETY: a map value, checked not null.
-            unsafe { (*kept).counted = 1 };
+            victim::of_thread()
+        } else {
+            self.request
         }
     }
 }
 
 /// A worker of io_uring says which request it works on; a submitter was seen to submit it.
 #[inline(always)]
-fn request_of(task: Task, tag: Tag) -> u64 {
+pub(crate) fn request_of(task: Task, tag: Tag) -> u64 {
     let (worker_at, work_at) = (offset!(task_worker), offset!(worker_work));
     // SAFETY: `task` is typed.
     let is_worker = unsafe { walk::<u32>(task, offset!(task_flags)) } & PF_IO_WORKER != 0;

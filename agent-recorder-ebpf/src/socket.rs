@@ -180,7 +180,7 @@ pub(crate) fn is_alive(key: SocketKey) -> bool {
 
 /// Counts below one reference are negative (`file_ref_t`, 6.13) or zero.
 #[inline(always)]
-fn has_references(file: u64) -> bool {
+pub(crate) fn has_references(file: u64) -> bool {
     file != 0 && read::<u64>(file, offset!(file_count)) as i64 >= file_one_reference() as i64
 }
 

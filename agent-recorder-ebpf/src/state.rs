@@ -1,6 +1,6 @@
 //! What the programs keep in maps between two events.
 
-use crate::limits::MAX_LIMIT;
+use crate::limits::{MAX_LIMIT, MAX_PROTECTED, MAX_STEPS};
 use crate::pod;
 
 /// The kernel's name of a session, until user space gives it a UUID.
@@ -22,8 +22,8 @@ pub struct Tag {
     pub image: u64,
     /// The request of io_uring (address of its `io_kiocb`) that this task was last seen to submit, 0 for none.
     pub request: u64,
-    /// Not 0: the removal that this task is in is counted already.
-    pub counted: u32,
+    /// Not 0: what this program removes it keeps elsewhere (`policy::PROGRAM_RESTORES`).
+    pub restores: u32,
     /// The task's events that the first copy of a program has handled, a bit a kind, until the second has seen it.
     pub handled: u32,
 }
@@ -35,7 +35,7 @@ impl Tag {
             session,
             image,
             request: 0,
-            counted: 0,
+            restores: 0,
             handled: 0,
         }
     }
@@ -55,16 +55,32 @@ pub struct TaggedTask {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Session {
-    /// Destructive operations so far.
+    /// Files destroyed so far.
     pub destroyed: u64,
-    /// Not 0: every member dies at its next recorded call.
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Files that were rewritten and kept their size.
+    pub rewritten: u64,
+    /// Not 0: every member is struck at its next recorded call.
     pub condemned: u64,
+    /// Not 0: with SIGSTOP, not SIGKILL.
+    pub frozen: u64,
+    /// CLOCK_BOOTTIME at which a limit was last told of, ns.
+    pub told: u64,
     /// Not 0: a UDP socket was connected to port 53, so plain writes are looked at.
     pub resolver: u64,
     /// Not 0: the session has used a socket, so closes are looked at.
     pub sockets: u64,
-    /// CLOCK_BOOTTIME of the last `MAX_LIMIT` destructive operations; number n is at n % limit.
+    /// Not 0: it has opened files that it could destroy, so closes and writes are looked at.
+    pub cuts: u64,
+    /// Files that are emptied, and not yet closed or written again.
+    pub emptied: u64,
+    /// Files destroyed below each protected path.
+    pub protected: [u64; MAX_PROTECTED],
+    /// CLOCK_BOOTTIME of the last `MAX_LIMIT` files destroyed; number n is at n % limit.
     pub times: [u64; MAX_LIMIT],
+    /// The same of the steps of the long budget of files, and those of bytes.
+    pub steps: [[u64; MAX_STEPS]; 3],
 }
 
 /// Key of "this program has opened this file".
@@ -166,40 +182,19 @@ pub struct UringRequest {
     pub file: u64,
     /// The flags of an open or an unlink.
     pub flags: u64,
-    /// Not 0: the removal is counted already.
-    pub counted: u64,
     /// The address of a connect.
     pub address: crate::event::Address,
 }
 
 pod! {
     Tag = 32, TaggedTask = 40, SeenFile = 32, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
-    Socket = 320, UringRequest = 160,
+    Socket = 320, UringRequest = 152,
 }
-const _: () = assert!(core::mem::size_of::<Session>() == 32 + 8 * MAX_LIMIT);
+const _: () = assert!(
+    core::mem::size_of::<Session>() == 80 + 8 * (MAX_PROTECTED + MAX_LIMIT + 3 * MAX_STEPS)
+);
 // SAFETY: repr(C), eight-byte integers only; the size assertion above shows there is no padding.
 unsafe impl crate::Pod for Session {}
-
-/// The guard's configuration, frozen before load.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GuardConfig {
-    /// 0 off, 1 tell, 2 kill.
-    pub action: u64,
-    /// Destructive operations, 1 to [`MAX_LIMIT`].
-    pub limit: u64,
-    /// Within this time, ns.
-    pub window: u64,
-}
-
-impl GuardConfig {
-    /// Counts nothing.
-    pub const OFF: Self = Self {
-        action: 0,
-        limit: 1,
-        window: 0,
-    };
-}
 
 /// Which hooks are in use beside the tracepoints, frozen before load.
 #[repr(C)]
@@ -213,6 +208,8 @@ pub struct Hooks {
     pub twice: u64,
     /// Not 0: what calls return tells what they sent, for no tracepoint does.
     pub count: u64,
+    /// Not 0: changes of inodes show what an operation is about to destroy.
+    pub touch: u64,
 }
 
 impl Hooks {
@@ -222,12 +219,8 @@ impl Hooks {
         refuse: 0,
         twice: 0,
         count: 0,
+        touch: 0,
     };
 }
 
-/// [`GuardConfig::action`]: the session is told of and goes on.
-pub const GUARD_ALERT: u64 = 1;
-/// [`GuardConfig::action`]: the session dies.
-pub const GUARD_KILL: u64 = 2;
-
-pod! { GuardConfig = 24, Hooks = 32 }
+pod! { Hooks = 40 }

@@ -6,21 +6,24 @@
 //! kernel, so their pages are present. One hook instead of two also halves
 //! what every other process pays.
 
-use agent_recorder_abi::event::VIA_SYSCALL;
+use agent_recorder_abi::event::{Op, VIA_SYSCALL};
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::syscalls::{
-    HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CLOSE_RANGE, HANDLE_CONNECT, HANDLE_DUP,
-    HANDLE_EXEC, HANDLE_FILE, HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN, HANDLE_SENDFILE,
-    HANDLE_SENDMMSG, HANDLE_SENDMSG, HANDLE_SENDTO, HANDLE_SOCKETCALL, HANDLE_SPLICE,
-    HANDLE_URING_ENTER, HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL,
+    HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CLOSE_RANGE, HANDLE_CONNECT, HANDLE_COPY,
+    HANDLE_DUP, HANDLE_EXEC, HANDLE_FALLOCATE, HANDLE_FILE, HANDLE_LISTEN, HANDLE_NONE,
+    HANDLE_OPEN, HANDLE_PWRITE, HANDLE_SENDFILE, HANDLE_SENDMMSG, HANDLE_SENDMSG, HANDLE_SENDTO,
+    HANDLE_SOCKETCALL, HANDLE_SPLICE, HANDLE_URING_ENTER, HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL,
+    MARK_REMOVEDIR,
 };
+
+use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 
 use crate::arch::{self, Registers};
 use crate::call::Call;
 use crate::emit::with_area;
-use crate::kernel::{current, hooks, is_compat, read_user};
+use crate::kernel::{Task, current, hooks, is_compat, read_user};
 use crate::once::{Copy, Event, is_ours};
-use crate::{descriptor, exec, file, guard, maps, net, send, task};
+use crate::{cut, descriptor, exec, file, guard, maps, net, send, task};
 
 /// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
 /// with EINTR, and is recorded when it does come back (include/linux/errno.h).
@@ -76,10 +79,22 @@ pub(crate) fn finished(copy: Copy, regs: *const Registers, result: i64) {
 #[inline(always)]
 fn dispatch(call: &Call, handle: u8) {
     match handle {
-        HANDLE_CLOSE => descriptor::closed(call),
+        HANDLE_CLOSE => {
+            descriptor::closed(call);
+            cut::closed(call);
+        }
         HANDLE_CLOSE_RANGE => descriptor::range_closed(call),
-        HANDLE_WRITE => send::plain(call, 1),
-        HANDLE_WRITEV => send::vector(call),
+        HANDLE_WRITE => {
+            send::plain(call, 1);
+            cut::written(call, call.argument(0));
+        }
+        HANDLE_WRITEV => {
+            send::vector(call);
+            cut::written(call, call.argument(0));
+        }
+        HANDLE_PWRITE => cut::written_at(call, 3),
+        HANDLE_COPY => cut::copied(call),
+        HANDLE_FALLOCATE => cut::punched(call),
         HANDLE_CONNECT => net::connected(call),
         // Not recorded: a call that will be made again.
         _ if RESTARTS.contains(&call.result) => {}
@@ -94,11 +109,51 @@ fn dispatch(call: &Call, handle: u8) {
         HANDLE_SENDMSG => send::message(call),
         HANDLE_SENDMMSG => send::messages(call),
         HANDLE_SOCKETCALL => socketcall(call),
-        HANDLE_SENDFILE => send::transferred(call, 0),
-        HANDLE_SPLICE => send::transferred(call, 2),
-        HANDLE_URING_ENTER if hooks().see != 0 => task::note_request(call.task, 0),
+        HANDLE_SENDFILE => {
+            send::transferred(call, 0);
+            cut::written(call, call.argument(0));
+        }
+        HANDLE_SPLICE => {
+            send::transferred(call, 2);
+            cut::written(call, call.argument(2));
+        }
+        HANDLE_URING_ENTER if hooks().see != 0 || hooks().touch != 0 => {
+            task::note_request(call.task, 0)
+        }
         _ => {}
     }
+}
+
+const AT_REMOVEDIR: u64 = 0x200;
+
+/// What the call that a task is in does to files ([`Op`]), 0 for any other.
+#[inline(always)]
+pub(crate) fn operation_of(task: Task) -> u32 {
+    // SAFETY: the helper takes a task whose type the verifier knows, and gives the registers of one.
+    let (number, arguments) = unsafe {
+        let regs = bpf_task_pt_regs(task.cast_mut().cast()) as *const Registers;
+        let mut arguments = [0; 6];
+        arch::arguments(regs, is_compat(task), arguments.as_mut_ptr());
+        (arch::number(regs), arguments)
+    };
+    if number >= SYSCALL_NUMBERS {
+        return 0;
+    }
+    let row = if is_compat(task) {
+        number + SYSCALL_NUMBERS
+    } else {
+        number
+    };
+    let Some(spec) = maps::SYSCALLS.get_ptr(row) else {
+        return 0;
+    };
+    // SAFETY: an element of an array map.
+    let (op, marks) = unsafe { ((*spec).op, (*spec).marks) };
+    // unlinkat(2): the flags are its third argument.
+    if marks & MARK_REMOVEDIR != 0 && arguments[2] & AT_REMOVEDIR != 0 {
+        return Op::Rmdir as u32;
+    }
+    u32::from(op)
 }
 
 /// An exec that succeeded was recorded before it ran.
@@ -122,6 +177,7 @@ fn duplicated(call: &Call) {
         }
     }
     descriptor::duplicated(call);
+    cut::duplicated(call);
 }
 
 /// socketcall(2): the second argument points to the real arguments, 32 bits each.

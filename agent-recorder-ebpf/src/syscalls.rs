@@ -48,6 +48,12 @@ pub const HANDLE_URING_ENTER: u8 = 17;
 pub const HANDLE_SENDFILE: u8 = 18;
 /// The same of the third: splice(2).
 pub const HANDLE_SPLICE: u8 = 19;
+/// pwrite64(2), pwritev(2).
+pub const HANDLE_PWRITE: u8 = 20;
+/// copy_file_range(2).
+pub const HANDLE_COPY: u8 = 21;
+/// fallocate(2).
+pub const HANDLE_FALLOCATE: u8 = 22;
 
 /// No such argument.
 pub const NO_ARG: u8 = 0xff;
@@ -300,6 +306,7 @@ pub const X86_64: &[(u32, Spec)] = &[
     (1, Spec::handle(HANDLE_WRITE)),
     (2, OPEN),
     (3, Spec::handle(HANDLE_CLOSE)),
+    (18, Spec::handle(HANDLE_PWRITE)),
     (20, Spec::handle(HANDLE_WRITEV)),
     (32, Spec::handle(HANDLE_DUP)),
     (33, Spec::handle(HANDLE_DUP)),
@@ -347,12 +354,15 @@ pub const X86_64: &[(u32, Spec)] = &[
     (266, SYMLINKAT),
     (268, FCHMODAT),
     (275, Spec::handle(HANDLE_SPLICE)),
+    (285, Spec::handle(HANDLE_FALLOCATE)),
     (288, Spec::handle(HANDLE_ACCEPT)),
     (292, Spec::handle(HANDLE_DUP)),
+    (296, Spec::handle(HANDLE_PWRITE)),
     (304, OPEN_BY_HANDLE),
     (307, Spec::handle(HANDLE_SENDMMSG)),
     (316, RENAMEAT2),
     (322, Spec::handle(HANDLE_EXEC).at(0, 1)),
+    (326, Spec::handle(HANDLE_COPY)),
     (328, Spec::handle(HANDLE_SENDFILE)),
     (426, Spec::handle(HANDLE_URING_ENTER)),
     (429, MOVE_MOUNT),
@@ -393,6 +403,7 @@ pub const IA32: &[(u32, Spec)] = &[
     (102, Spec::handle(HANDLE_SOCKETCALL)),
     (133, FCHDIR),
     (146, Spec::handle(HANDLE_WRITEV)),
+    (181, Spec::handle(HANDLE_PWRITE)),
     (182, CHOWN.marks(MARK_OWNER16)),
     (187, Spec::handle(HANDLE_SENDFILE)),
     (193, TRUNCATE.marks(MARK_LENGTH_PAIR)),
@@ -418,7 +429,9 @@ pub const IA32: &[(u32, Spec)] = &[
     (304, SYMLINKAT),
     (306, FCHMODAT),
     (313, Spec::handle(HANDLE_SPLICE)),
+    (324, Spec::handle(HANDLE_FALLOCATE)),
     (330, Spec::handle(HANDLE_DUP)),
+    (334, Spec::handle(HANDLE_PWRITE)),
     (342, OPEN_BY_HANDLE),
     (345, Spec::handle(HANDLE_SENDMMSG)),
     (353, RENAMEAT2),
@@ -429,6 +442,7 @@ pub const IA32: &[(u32, Spec)] = &[
     (364, Spec::handle(HANDLE_ACCEPT)),
     (369, Spec::handle(HANDLE_SENDTO)),
     (370, Spec::handle(HANDLE_SENDMSG)),
+    (377, Spec::handle(HANDLE_COPY)),
     (379, Spec::handle(HANDLE_SENDFILE)),
     (426, Spec::handle(HANDLE_URING_ENTER)),
     (429, MOVE_MOUNT),

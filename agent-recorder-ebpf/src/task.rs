@@ -8,7 +8,7 @@ use crate::emit::{Scratch, Writer, trouble, with_area};
 use crate::kernel::{Task, current, offset, walk};
 use crate::once::{Copy, Event, is_ours};
 use crate::primitives::{add_here, drop_stale_tag, drop_tag, put_tag, tag_on};
-use crate::{descriptor, guard, maps};
+use crate::{cut, descriptor, guard, maps};
 
 /// `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h): the group's exit code counts, not the leader's.
 const SIGNAL_GROUP_EXIT: u32 = 4;
@@ -27,15 +27,6 @@ pub(crate) fn note_request(task: Task, request: u64) {
     if let Some(tag) = tag_on(task) {
         // SAFETY: not null, and storage holds a Tag.
         unsafe { (*tag).request = request };
-    }
-}
-
-/// Notes whether the removal that the task is in is counted.
-#[inline(always)]
-pub(crate) fn note_counted(task: Task, counted: u32) {
-    if let Some(tag) = tag_on(task) {
-        // SAFETY: as above.
-        unsafe { (*tag).counted = counted };
     }
 }
 
@@ -97,12 +88,12 @@ pub(crate) fn created(child: Task) {
         return;
     }
     if child_group == parent_group {
-        set_tag(child, Tag::new(tag.session, tag.image));
+        set_tag(child, inherited(tag, tag.image));
         return;
     }
     // SAFETY: `child` is typed; it leads its own group.
     let start: u64 = unsafe { walk(child, offset!(task_start)) };
-    if !set_tag(child, Tag::new(tag.session, start)) {
+    if !set_tag(child, inherited(tag, start)) {
         return;
     }
     with_area!(|scratch| {
@@ -110,6 +101,15 @@ pub(crate) fn created(child: Task) {
         emit_fork(scratch, parent, child, tag, child_group, start);
     });
     guard::enforce(tag);
+}
+
+/// A child's tag: it runs its parent's program.
+#[inline(always)]
+fn inherited(tag: Tag, image: u64) -> Tag {
+    Tag {
+        restores: tag.restores,
+        ..Tag::new(tag.session, image)
+    }
 }
 
 #[inline(always)]
@@ -179,6 +179,7 @@ fn tell_end(copy: Copy, task: Task, is_last: bool) {
     };
     with_area!(|scratch| {
         descriptor::closed_by_exit(scratch, task, tag);
+        cut::closed_by_exit(scratch, task, tag);
         let writer = Writer::begin::<ExitBody>(scratch);
         writer.header(Kind::Exit, tag, task);
         // SAFETY: `begin` left room for it.

@@ -15,7 +15,7 @@ use crate::emit::{Scratch, Writer, trouble, with_area};
 use crate::file::{self, Location};
 use crate::kernel::{Task, current, file_of, hooks, offset, read};
 use crate::once::{Copy, Event, is_ours};
-use crate::{descriptor, guard, maps, net, path, socket, task};
+use crate::{descriptor, guard, maps, net, object, path, socket, syscall, task, victim};
 
 /// `enum io_uring_op` (include/uapi/linux/io_uring.h): part of the ABI.
 mod opcode {
@@ -125,7 +125,7 @@ pub(crate) fn submitted(copy: Copy, address: u64) {
         };
         begin(scratch, task, tag, request);
     });
-    if hooks().see != 0 {
+    if hooks().see != 0 || hooks().touch != 0 {
         task::note_request(task, address);
     }
     guard::enforce(tag);
@@ -195,7 +195,6 @@ global! {
                 opcode::UNLINKAT => u64::from(request.field::<u32>(offset!(io_unlink_flags))),
                 _ => 0,
             };
-            (*kept).counted = 0;
             (*kept).address = *call.peer();
             if maps::URING.insert(&request.address, &*kept, 0).is_err() {
                 trouble(Trouble::UringMapFull);
@@ -335,7 +334,11 @@ global! {
         let op = asked.op;
         // SAFETY: `begin` left room for it.
         unsafe { *body = asked };
-        file::send_operation(call, writer.position(), u32::from(op), u32::from(skips));
+        file::send_operation(call, writer.position(), u32::from(op));
+        // Its success will not be told; where a hook refuses, that one counts.
+        if skips && op == Op::Delete as u8 && hooks().refuse == 0 {
+            guard::count_destroyed(call.tag.session, 0, 0);
+        }
     }
 }
 
@@ -409,13 +412,13 @@ pub(crate) fn completed(address: u64, result: i32) {
             via: VIA_URING,
         };
         call.keep();
-        finish(&call);
+        finish(&call, address);
     });
     guard::enforce(tag);
 }
 
 global! {
-    fn finish(call: &Call) {
+    fn finish(call: &Call, address: u64) {
         // SAFETY: fields of a map value, and `arguments` has eight elements.
         let (opcode, token, fd, file, flags) = unsafe {
             let kept = &raw const (*call.scratch).request;
@@ -436,7 +439,7 @@ global! {
             opcode::OPENAT | opcode::OPENAT2 if call.result >= 0 => {
                 file::opened_descriptor(call, flags, 0, token);
             }
-            _ => finish_file(call, opcode, token),
+            _ => finish_file(call, address, opcode, token),
         }
     }
 }
@@ -465,7 +468,7 @@ global! {
 }
 
 global! {
-    fn finish_file(call: &Call, opcode: u32, token: u64) {
+    fn finish_file(call: &Call, address: u64, opcode: u32, token: u64) {
         let writer = Writer::begin::<FileBody>(call.scratch);
         // What was removed is known from the announcement; user space tells directory from file there.
         let body = FileBody {
@@ -475,18 +478,39 @@ global! {
             ..FileBody::default()
         };
         file::send_result(writer, call, body);
-        if opcode == opcode::UNLINKAT && call.result >= 0 {
-            // SAFETY: fields of a map value.
-            let (flags, counted) = unsafe {
-                let request = &raw const (*call.scratch).request;
-                ((*request).flags, (*request).counted)
-            };
-            if flags as u32 & AT_REMOVEDIR == 0 {
-                guard::destroyed(call.tag, counted != 0);
-            }
-        // SAFETY: as above.
-        } else if unsafe { (*call.scratch).request.counted } != 0 {
-            guard::failed(call.tag);
+        // SAFETY: fields of a map value.
+        let flags = unsafe { (*call.scratch).request.flags };
+        let op = op_of(opcode, flags);
+        if Op::is_of_names(op) {
+            victim::settle(call, address, u32::from(op), u32::from(call.result >= 0));
         }
     }
+}
+
+/// What a request does to names; none for all others.
+#[inline(always)]
+fn op_of(opcode: u32, flags: u64) -> u8 {
+    let op = match opcode {
+        opcode::UNLINKAT if flags as u32 & AT_REMOVEDIR != 0 => Op::Rmdir,
+        opcode::UNLINKAT => Op::Delete,
+        opcode::RENAMEAT => Op::Rename,
+        opcode::MKDIRAT => Op::Mkdir,
+        opcode::SYMLINKAT => Op::Symlink,
+        _ => Op::None,
+    };
+    op as u8
+}
+
+/// The operation that a task is in the middle of, and what names it until its exit.
+#[inline(always)]
+pub(crate) fn operation_of(task: Task, tag: Tag) -> (u32, u64) {
+    let address = object::request_of(task, tag);
+    if address != 0
+        && let Some(kept) = maps::URING.get_ptr(&address)
+    {
+        // SAFETY: a map value, checked not null.
+        let (opcode, flags) = unsafe { ((*kept).opcode, (*kept).flags) };
+        return (u32::from(op_of(opcode, flags)), address);
+    }
+    (syscall::operation_of(task), victim::of_thread())
 }

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use agent_recorder_abi::state::{GUARD_ALERT, GUARD_KILL, GuardConfig};
-
 use super::{Common, Error};
-use crate::config::{Config, GuardAction, Profile};
+use crate::config::{Config, Profile};
+use crate::guard::{Policy, places};
 use crate::kernel;
 use crate::recorder::{self, Recorder};
 use crate::session::agents::RuleSet;
@@ -118,14 +117,7 @@ impl Setting {
 
     /// What a recorder is made of.
     pub(super) fn recorder(&self) -> recorder::Setup {
-        let guard = &self.config.guard;
-        let action = match guard.action {
-            GuardAction::Off => 0,
-            GuardAction::Alert => GUARD_ALERT,
-            GuardAction::Kill => GUARD_KILL,
-        };
-        // Checked to be at most an hour.
-        let window = u64::try_from(guard.window.as_nanos()).unwrap_or(u64::MAX);
+        let policy = Policy::of(&self.config.guard);
         recorder::Setup {
             kernel: kernel::Options {
                 profiles: match self.config.recorder.profile {
@@ -136,15 +128,14 @@ impl Setting {
                 },
                 priority_ring_bytes: self.config.kernel.priority_ring_bytes,
                 bulk_ring_bytes: self.config.kernel.bulk_ring_bytes,
-                guard: GuardConfig {
-                    action,
-                    limit: guard.limit,
-                    window,
-                },
+                guard: policy.config,
+                names: policy.names.clone(),
+                programs: places::programs(&policy),
                 rules: self.rules.for_kernel(),
             },
             rules: self.rules.names(),
             spool: self.config.recorder.state_dir.join("spool"),
+            policy,
         }
     }
 }

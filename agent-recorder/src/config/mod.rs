@@ -3,16 +3,20 @@
 //! Not here: what the values mean to the rooms that use them.
 
 mod error;
+mod guard;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agent_recorder_abi::limits::MAX_LIMIT;
 use serde::{Deserialize, Serialize};
 
 pub use error::Error;
+pub use guard::{Guard, GuardAction, Protect, is_suffix};
+
+/// A key whose value makes no sense, and why.
+type Wrong = (&'static str, String);
 
 /// Where it is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/agent-recorder/config.toml";
@@ -89,41 +93,6 @@ impl Default for Kernel {
             bulk_ring_bytes: 16 << 20,
         }
     }
-}
-
-/// `[guard]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Guard {
-    /// What happens at the limit.
-    pub action: GuardAction,
-    /// Files that a session may delete within the window.
-    pub limit: u64,
-    /// The window.
-    #[serde(with = "duration")]
-    pub window: Duration,
-}
-
-impl Default for Guard {
-    fn default() -> Self {
-        Self {
-            action: GuardAction::Kill,
-            limit: 64,
-            window: Duration::from_secs(10),
-        }
-    }
-}
-
-/// What happens at the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GuardAction {
-    /// Nothing is counted.
-    Off,
-    /// It is recorded.
-    Alert,
-    /// The session ends.
-    Kill,
 }
 
 /// `[stream]`
@@ -215,7 +184,7 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), (&'static str, String)> {
+    fn check(&self) -> Result<(), Wrong> {
         for (key, bytes) in [
             ("priority_ring_bytes", self.kernel.priority_ring_bytes),
             ("bulk_ring_bytes", self.kernel.bulk_ring_bytes),
@@ -227,12 +196,7 @@ impl Config {
                 ));
             }
         }
-        if !(1..=MAX_LIMIT as u64).contains(&self.guard.limit) {
-            return Err(("limit", format!("must be from 1 to {MAX_LIMIT}")));
-        }
-        if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&self.guard.window) {
-            return Err(("window", "must be from 100ms to 1h".to_owned()));
-        }
+        self.guard.check()?;
         if let Some(collector) = &self.stream.collector
             && !collector.starts_with("http://")
         {

@@ -1,8 +1,12 @@
-//! The guard's user-space half: ending what is left of a session.
+//! The guard's user-space half: the policy that the kernel programs decide
+//! by, and ending what is left of a session.
 //!
-//! Not here: counting and the first kill, which the kernel program does
-//! (`guard.rs` there) and needs no answer for.
+//! Not here: counting and the first strike, which the kernel programs do
+//! (`guard.rs` there) and need no answer for.
 
 mod action;
+pub mod places;
+mod policy;
 
 pub use action::{Killed, kill, signal_all};
+pub use policy::Policy;

@@ -17,7 +17,8 @@ use super::error::{map_error, missing, program_error, refused};
 use super::modify_return::Deciders;
 use super::programs::{
     Absent, BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, DECIDING, EXIT_BY_PERF, EXIT_EVENT, Profile,
-    REPLACEMENTS, Replacement, SECURITY_HOOKS, SENT, TRACEPOINTS, URING, named, tracepoints,
+    REPLACEMENTS, Replacement, SECURITY_HOOKS, SENT, TOUCHES, TRACEPOINTS, URING, named,
+    tracepoints,
 };
 use super::source::Source;
 
@@ -119,7 +120,8 @@ pub(super) fn load(
     } else {
         &COMPLETE_BY_VALUE
     };
-    for tracepoint in TRACEPOINTS.iter().chain([complete]) {
+    let touches = if profile.sees() { &[] } else { TOUCHES };
+    for tracepoint in TRACEPOINTS.iter().chain([complete]).chain(touches) {
         let is_told = resolved.uring || !tracepoint.program.starts_with(URING);
         let mut hooks = tracepoint.hooks.iter();
         let Some(hook) = hooks.find(|hook| is_told && has_tracepoint(btf, hook)) else {
@@ -261,6 +263,13 @@ pub(super) fn sends_are_traced(btf: &Btf) -> bool {
     has_tracepoint(btf, SENT)
 }
 
+/// Whether the kernel tells of every inode whose times change (6.13).
+pub(super) fn times_are_traced(btf: &Btf) -> bool {
+    TOUCHES
+        .iter()
+        .all(|touch| has_tracepoint(btf, touch.program))
+}
+
 /// Hooks that this kernel lacks, and that nothing replaces.
 pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciding: &[&str]) -> Vec<Absent> {
     // One of the two takes the completions.
@@ -284,12 +293,15 @@ pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciding: &[&str]) -> Vec<Abs
             };
             !replacement.is_some_and(|by| is_loaded(bpf, by))
         });
+    let touches = if profile.sees() { &[] } else { TOUCHES };
+    let touches = touches.iter().map(|touch| touch.program);
     let hooks = SECURITY_HOOKS
         .iter()
         .filter(|_| profile.sees())
         .map(|hook| named(hook, profile))
         .filter(|name| !deciding.contains(name));
     tracepoints
+        .chain(touches)
         .chain(hooks)
         .filter(|program| !is_loaded(bpf, program))
         .map(Absent::of)

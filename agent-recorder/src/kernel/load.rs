@@ -6,9 +6,12 @@
 use std::path::Path;
 
 use agent_recorder_abi::event::{KINDS, TROUBLES};
-use agent_recorder_abi::limits::{AREAS, MAX_LIMIT, SYSCALL_NUMBERS};
+use agent_recorder_abi::limits::{AREAS, SYSCALL_NUMBERS};
+use agent_recorder_abi::policy::{
+    GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConfig, NameKey, PROGRAM_RESTORES, Place, PlaceKey,
+};
 use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, RuleKey};
-use agent_recorder_abi::state::{GUARD_KILL, GuardConfig, Session, SessionNumber};
+use agent_recorder_abi::state::{Session, SessionNumber};
 use agent_recorder_abi::syscalls::{IA32, Spec, X86_64};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader};
@@ -36,8 +39,12 @@ pub struct Options {
     pub priority_ring_bytes: u32,
     /// Ring of all else.
     pub bulk_ring_bytes: u32,
-    /// The guard's limit.
+    /// The guard's budgets.
     pub guard: GuardConfig,
+    /// Names that the guard's policy knows.
+    pub names: Vec<(NameKey, u32)>,
+    /// Files of programs that keep elsewhere what they remove.
+    pub programs: Vec<PlaceKey>,
     /// Agent rules and their numbers, from 1.
     pub rules: Vec<(RuleKey, u32)>,
     /// Profiles to try, the most wanted first.
@@ -63,8 +70,12 @@ pub struct Kernel {
     sessions: HashMap<MapData, SessionNumber, SessionWords>,
     adopting: Array<MapData, u32>,
     lineage: HashMap<MapData, u32, u32>,
+    places: HashMap<MapData, PlaceWords, PlaceWords>,
     tags: Tags,
 }
+
+/// A place or its key, as aya stores them.
+type PlaceWords = [u32; 4];
 
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -143,6 +154,7 @@ impl Kernel {
         let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, deciding)?;
         hooks::load(&mut bpf, source, profile, deciding)?;
         fill_tables(&mut bpf, options)?;
+        fill_policy(&mut bpf, options)?;
         let rings = Rings::new(
             take(&mut bpf, "PRIORITY", RingBuf::try_from)?,
             take(&mut bpf, "BULK", RingBuf::try_from)?,
@@ -159,6 +171,7 @@ impl Kernel {
             sessions: take(&mut bpf, "SESSIONS", HashMap::try_from)?,
             adopting: take(&mut bpf, "ADOPTING", Array::try_from)?,
             lineage: take(&mut bpf, "LINEAGE", HashMap::try_from)?,
+            places: take(&mut bpf, "PLACES", HashMap::try_from)?,
             tags,
             absent: hooks::absent(&bpf, profile, deciding),
             is_old: !resolved.has_helpers,
@@ -261,6 +274,7 @@ impl Kernel {
     pub fn condemn(&mut self, number: SessionNumber) -> Result<(), Error> {
         let mut words = self.session_words(number)?;
         words[SESSION_CONDEMNED] = 1;
+        words[SESSION_FROZEN] = 0;
         self.sessions
             .insert(number, words, 0)
             .map_err(|error| map_error("SESSIONS", &error))
@@ -279,6 +293,50 @@ impl Kernel {
     pub fn end_session(&mut self, number: SessionNumber) {
         // Absent already: the kernel had no room for it when it began.
         let _ = self.sessions.remove(&number);
+    }
+
+    /// The session goes on, and its budgets begin anew.
+    ///
+    /// # Errors
+    ///
+    /// The session is not counted, or the map cannot be written.
+    pub fn pardon(&mut self, number: SessionNumber) -> Result<(), Error> {
+        let mut words = self.session_words(number)?;
+        words[SESSION_CONDEMNED] = 0;
+        words[SESSION_FROZEN] = 0;
+        words[SESSION_TIMES..].fill(0);
+        self.sessions
+            .insert(number, words, 0)
+            .map_err(|error| map_error("SESSIONS", &error))
+    }
+
+    /// Replaces the directories that the guard's policy names.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read or written, or is full.
+    pub fn set_places(
+        &mut self,
+        places: &std::collections::HashMap<PlaceKey, Place>,
+    ) -> Result<(), Error> {
+        let failed = |error| map_error("PLACES", &error);
+        let wanted: std::collections::HashMap<PlaceWords, PlaceWords> = places
+            .iter()
+            .map(|(key, place)| {
+                let value = [place.kind, place.slot, place.limit, place.spare];
+                (words_of_key(*key), value)
+            })
+            .collect();
+        let known = self.places.keys().collect::<Result<Vec<_>, _>>();
+        for key in known.map_err(failed)? {
+            if !wanted.contains_key(&key) {
+                self.places.remove(&key).map_err(failed)?;
+            }
+        }
+        for (key, place) in wanted {
+            self.places.insert(key, place, 0).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Has the kernel remember every fork outside sessions, or stop doing so.
@@ -313,6 +371,9 @@ impl Kernel {
 
 const SESSION_DESTROYED: usize = std::mem::offset_of!(Session, destroyed) / 8;
 const SESSION_CONDEMNED: usize = std::mem::offset_of!(Session, condemned) / 8;
+const SESSION_FROZEN: usize = std::mem::offset_of!(Session, frozen) / 8;
+/// From here on, all is times: of files, and of steps.
+const SESSION_TIMES: usize = std::mem::offset_of!(Session, times) / 8;
 
 fn read_btf(path: &Path) -> Result<Btf, Error> {
     if let Err(source) = std::fs::metadata(path) {
@@ -341,22 +402,22 @@ fn load_object(
     refuses: bool,
     source: &Source<'_>,
 ) -> Result<Ebpf, Error> {
-    let GuardConfig {
-        action,
-        limit,
-        window,
-    } = options.guard;
     let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::System {
         what: "counting the CPUs",
         source,
     })?;
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX / 2);
-    let guard = [action, limit.min(MAX_LIMIT as u64), window];
+    let guard = effective(options.guard, refuses);
+    let budgets = [guard.files, guard.files_long, guard.bytes, guard.bytes_long];
+    let guard: Vec<u64> = std::iter::once(guard.action)
+        .chain(budgets.iter().flat_map(|b| [b.steps, b.step, b.window]))
+        .collect();
     let hooks = [
         u64::from(profile.sees()),
-        u64::from(refuses && action == GUARD_KILL),
+        u64::from(refuses && can_refuse(options.guard.action)),
         u64::from(source.twice),
         u64::from(!hooks::sends_are_traced(source.btf)),
+        u64::from(!profile.sees() && hooks::times_are_traced(source.btf)),
     ];
     let resolved = source.resolved;
     EbpfLoader::new()
@@ -371,6 +432,54 @@ fn load_object(
         .map_max_entries("BULK", options.bulk_ring_bytes)
         .load(source.linked.bytes())
         .map_err(|error| refused(&error).unwrap_or_else(|| Error::Object(chain(&error))))
+}
+
+fn can_refuse(action: u64) -> bool {
+    [GUARD_KILL, GUARD_DENY, GUARD_FREEZE].contains(&action)
+}
+
+/// Where nothing can be refused, `deny` ends the session instead: the next
+/// strongest thing, and `Kernel::not_refusing` says so.
+fn effective(guard: GuardConfig, refuses: bool) -> GuardConfig {
+    if guard.action == GUARD_DENY && !refuses {
+        GuardConfig {
+            action: GUARD_KILL,
+            ..guard
+        }
+    } else {
+        guard
+    }
+}
+
+fn words_of_key(key: PlaceKey) -> PlaceWords {
+    let [low, high] = halves(key.ino);
+    [low, high, key.dev, key.spare]
+}
+
+fn halves(number: u64) -> [u32; 2] {
+    let bytes = number.to_ne_bytes();
+    let [a, b, c, d, e, f, g, h] = bytes;
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+    ]
+}
+
+fn fill_policy(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
+    let mut names: HashMap<_, [u8; size_of::<NameKey>()], u32> =
+        take(bpf, "NAMES", HashMap::try_from)?;
+    for &(key, meaning) in &options.names {
+        names
+            .insert(bytes_of(key), meaning, 0)
+            .map_err(|error| map_error("NAMES", &error))?;
+    }
+    let mut programs: HashMap<_, PlaceWords, u32> = take(bpf, "PROGRAMS", HashMap::try_from)?;
+    for &key in &options.programs {
+        programs
+            .insert(words_of_key(key), PROGRAM_RESTORES, 0)
+            .map_err(|error| map_error("PROGRAMS", &error))?;
+    }
+    Ok(())
 }
 
 fn fill_tables(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {

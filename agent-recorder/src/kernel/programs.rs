@@ -137,6 +137,18 @@ pub(super) const TRACEPOINTS: &[Tracepoint] = &[
     ),
     tracepoint(["sys_exit", "sys_exit_2"], &["sys_exit"]),
 ];
+/// What stands for the hooks in the profile `tracepoint`: they pass every inode whose times change.
+pub(super) const TOUCHES: &[Tracepoint] = &[
+    tracepoint(
+        ["inode_set_ctime_to_ts", "inode_set_ctime_to_ts_2"],
+        &["inode_set_ctime_to_ts"],
+    ),
+    tracepoint(["ctime_ns_xchg", "ctime_ns_xchg_2"], &["ctime_ns_xchg"]),
+    tracepoint(
+        ["ctime_xchg_skip", "ctime_xchg_skip_2"],
+        &["ctime_xchg_skip"],
+    ),
+];
 pub(super) const SENT: &str = "sock_send_length";
 /// Instead of `sys_exit` and its second copy, where tracefs shows the event.
 pub(super) const EXIT_BY_PERF: &str = "sys_exit_perf";
@@ -168,7 +180,11 @@ pub(super) const SECURITY_HOOKS: &[(&str, &str)] = &[
     ("move_mount", "security_move_mount"),
 ];
 /// Those whose program decides. In the profile fentry they are not for aya to load.
-pub(super) const DECIDING: &[&str] = &["security_path_unlink", "security_path_rmdir"];
+pub(super) const DECIDING: &[&str] = &[
+    "security_path_unlink",
+    "security_path_rmdir",
+    "security_path_rename",
+];
 
 /// Hooks that are passed structures by value: before 6.1 no program goes there.
 pub(super) const BY_VALUE: [&str; 1] = ["path_chown"];
@@ -188,5 +204,8 @@ pub(super) fn named(
 
 /// Those of every kernel.
 pub(super) fn tracepoints() -> impl Iterator<Item = &'static Tracepoint> {
-    TRACEPOINTS.iter().chain(&[COMPLETE, COMPLETE_BY_VALUE])
+    TRACEPOINTS
+        .iter()
+        .chain(&[COMPLETE, COMPLETE_BY_VALUE])
+        .chain(TOUCHES)
 }

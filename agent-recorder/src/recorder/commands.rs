@@ -105,7 +105,11 @@ impl Recorder {
                 (killed.pids, killed.survivors.len())
             }
             Act::Freeze => (self.signal(number, Signal::STOP, true), 0),
-            Act::Resume => (self.signal(number, Signal::CONT, false), 0),
+            Act::Resume => {
+                // Before anybody runs, or its next call would stop it again.
+                self.kernel.pardon(number)?;
+                (self.signal(number, Signal::CONT, false), 0)
+            }
         };
         let survivors = u32::try_from(survivors).unwrap_or(u32::MAX);
         Ok(Ok(proto::ActionResponse {

@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use agent_recorder_abi::event::{GuardBody, Header, KINDS};
+use agent_recorder_abi::policy::{GUARD_FREEZE, Policy};
 use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
+use rustix::process::Signal;
 
 use crate::guard;
 use crate::kernel::{self, Batch, Kernel, Rings, decode};
@@ -42,10 +44,12 @@ pub struct Setup {
     pub rules: Vec<RuleName>,
     /// Where streams are kept.
     pub spool: PathBuf,
+    /// What the guard decides by.
+    pub policy: guard::Policy,
 }
 
-/// The guard's one policy so far, as enforcement records name it.
-const POLICY: &str = "bulk-delete";
+/// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
+const PLACES_INTERVAL: Duration = Duration::from_secs(5);
 /// Records are durable this long after they were made, at the latest.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 /// Wait for events that were too young for the last batch.
@@ -70,6 +74,8 @@ pub struct Recorder {
     last_sync: Instant,
     unsynced: bool,
     waiters: Vec<commands::Waiter>,
+    policy: guard::Policy,
+    last_places: Instant,
 }
 
 impl Recorder {
@@ -81,6 +87,7 @@ impl Recorder {
     pub fn start(setup: Setup) -> Result<Self, Error> {
         let spool = Spool::open(&setup.spool, spool::Options::default())?;
         let (mut kernel, rings) = Kernel::load(&setup.kernel)?;
+        kernel.set_places(&guard::places::resolve(&setup.policy))?;
         kernel.attach()?;
         let profile = kernel.profile().to_string();
         let mut recorder = Self {
@@ -95,6 +102,8 @@ impl Recorder {
             last_sync: Instant::now(),
             unsynced: false,
             waiters: Vec::new(),
+            policy: setup.policy,
+            last_places: Instant::now(),
         };
         recorder.tell("recorder_start", &profile)?;
         let passed_over: Vec<_> = recorder
@@ -186,6 +195,11 @@ impl Recorder {
         let woken = self.rings.wait(wait)?;
         while self.carry(false)? {}
         self.tell_losses()?;
+        if self.last_places.elapsed() >= PLACES_INTERVAL {
+            self.last_places = Instant::now();
+            self.kernel
+                .set_places(&guard::places::resolve(&self.policy))?;
+        }
         if self.unsynced && self.last_sync.elapsed() >= SYNC_INTERVAL {
             self.sync()?;
         } else {
@@ -266,40 +280,47 @@ impl Recorder {
     }
 
     fn enforce(&mut self, header: &Header, body: GuardBody) -> Result<(), Error> {
-        let kill = body.killed != 0;
-        let mut killed = guard::Killed::default();
-        if let Some(session) = self.tracker.registry.get_mut(header.session) {
-            // Threads that were past the limit together each told of it: one sweep ends them all.
-            if kill && std::mem::replace(&mut session.killed, true) {
+        let number = header.session;
+        let ends = body.killed != 0;
+        let freezes = ends && self.policy.config.action == GUARD_FREEZE;
+        if let Some(session) = self.tracker.registry.get_mut(number) {
+            // Threads that were past the limit together each told of it: one sweep meets them all.
+            let met = if freezes {
+                &mut session.frozen
+            } else {
+                &mut session.killed
+            };
+            if ends && std::mem::replace(met, true) {
                 return Ok(());
             }
         }
-        if kill {
-            killed = guard::kill(self.kernel.tags(), header.session);
-            killed.pids.insert(header.pid);
-            // Others died or die at their next call, by the kernel's mark, before the sweep meets them.
-            if let Some(session) = self.tracker.registry.get_mut(header.session) {
-                killed.pids.extend(&session.live);
-                killed.pids.extend(&session.struck);
+        let killed = if ends && !freezes {
+            self.sweep(header)
+        } else {
+            if freezes {
+                guard::signal_all(self.kernel.tags(), number, Signal::STOP);
             }
-            killed.pids.retain(|pid| !killed.survivors.contains(pid));
-        }
+            guard::Killed::default()
+        };
         let latency = session::boot_ns().saturating_sub(header.time);
         let sample = self
             .tracker
             .registry
-            .get_mut(header.session)
+            .get_mut(number)
             .map(|session| session.sample.iter().cloned().collect());
+        let action = if freezes {
+            proto::Action::Freeze
+        } else if body.denied != 0 {
+            proto::Action::Deny
+        } else if ends {
+            proto::Action::Kill
+        } else {
+            proto::Action::Alert
+        };
+        let policy = Policy::from_number(body.policy).map_or("unknown", Policy::name);
         let enforcement = proto::Enforcement {
-            policy: POLICY.to_owned(),
-            action: if body.denied != 0 {
-                proto::Action::Deny
-            } else if kill {
-                proto::Action::Kill
-            } else {
-                proto::Action::Alert
-            }
-            .into(),
+            policy: policy.to_owned(),
+            action: action.into(),
             count: body.count,
             limit: body.limit,
             window_ns: body.window,
@@ -307,11 +328,24 @@ impl Recorder {
             killed: killed.pids.into_iter().collect(),
             survivors: u32::try_from(killed.survivors.len()).unwrap_or(u32::MAX),
             latency_ns: latency,
-            operation_may_have_completed: kill && body.denied == 0,
+            operation_may_have_completed: ends && body.denied == 0,
         };
         let record = self.tracker.enforcement(header, enforcement);
         self.store([record])?;
         self.sync()
+    }
+
+    /// Ends what is left of a session that a limit was met in. Others died or
+    /// die at their next call, by the kernel's mark, before the sweep meets them.
+    fn sweep(&mut self, header: &Header) -> guard::Killed {
+        let mut killed = guard::kill(self.kernel.tags(), header.session);
+        killed.pids.insert(header.pid);
+        if let Some(session) = self.tracker.registry.get_mut(header.session) {
+            killed.pids.extend(&session.live);
+            killed.pids.extend(&session.struck);
+        }
+        killed.pids.retain(|pid| !killed.survivors.contains(pid));
+        killed
     }
 
     fn end(&mut self, number: SessionNumber, reason: proto::EndReason) -> Result<(), Error> {

@@ -1,0 +1,479 @@
+//! What an operation on names is about to destroy, seen before or while it
+//! happens, and counted: before the act where the guard refuses, otherwise
+//! when it has succeeded.
+//!
+//! Two ways to see the object: security hooks are given it; without them, the
+//! tracepoints of inode times (6.13) pass every inode that an operation
+//! changes, and its result tells which of those are gone.
+
+use agent_recorder_abi::event::Op;
+use agent_recorder_abi::limits::KEPT_PART;
+use agent_recorder_abi::policy::{
+    Foreseen, JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_NAMED, JUDGED_PROTECTED,
+    JUDGED_SLOT, KNOWN_CREATED, KNOWN_FOREIGN, KNOWN_FREED, VICTIMS, Victim,
+};
+use agent_recorder_abi::state::SessionNumber;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+
+use crate::call::global;
+use crate::emit::{Scratch, with_area};
+use crate::judge::{self, judge};
+use crate::kernel::{bound, current, hooks, offset, read};
+use crate::{guard, maps, task, uring};
+
+/// One sector, in which `i_blocks` counts (include/linux/fs.h).
+const SECTOR_SHIFT: u32 = 9;
+/// Protected place and slot of a judgement.
+const PLACE: u64 = JUDGED_PROTECTED | 0xff << JUDGED_SLOT;
+
+/// Names an operation of the running thread that is no request of io_uring.
+#[inline(always)]
+pub(crate) fn of_thread() -> u64 {
+    bpf_get_current_pid_tgid()
+}
+
+#[inline(always)]
+fn foreseen(scratch: *mut Scratch) -> *mut Foreseen {
+    // SAFETY: a field of a map value.
+    unsafe { &raw mut (*scratch).foreseen }
+}
+
+/// Begins what is known of an operation.
+#[inline(always)]
+fn begin(scratch: *mut Scratch, op: Op) -> *mut Foreseen {
+    let known = foreseen(scratch);
+    // SAFETY: as above.
+    unsafe {
+        (*known).op = op as u32;
+        (*known).counted = 0;
+        (*known).seen = 0;
+        (*known).made = 0;
+    }
+    known
+}
+
+#[inline(always)]
+fn keep(scratch: *mut Scratch, key: u64) {
+    // SAFETY: as above. LRU: fails only without memory; what goes unseen counts in full.
+    let _ = maps::FORESEEN.insert(&key, unsafe { &*foreseen(scratch) }, 0);
+}
+
+/// Looks at the object at a dentry.
+#[inline(always)]
+fn look(scratch: *mut Scratch, session: SessionNumber, dentry: u64) -> Victim {
+    let inode: u64 = read(dentry, offset!(dentry_inode));
+    let mut judged = judge(judge::area_of(scratch), session, dentry);
+    if inode != 0 && !judge::is_directory(inode) && read::<u32>(inode, offset!(inode_nlink)) > 1 {
+        judged |= JUDGED_NAMED;
+    }
+    Victim {
+        inode,
+        dentry,
+        parent: read(dentry, offset!(dentry_parent)),
+        name: read(dentry, offset!(dentry_name_hash)),
+        bytes: read::<u64>(inode, offset!(inode_blocks)) << SECTOR_SHIFT,
+        size: read(inode, offset!(inode_size)),
+        judged,
+    }
+}
+
+#[inline(always)]
+fn set(known: *mut Foreseen, index: u64, victim: Victim) {
+    const INDEX: u64 = VICTIMS as u64 - 1;
+    const { assert!(VICTIMS.is_power_of_two()) };
+    // SAFETY: the mask keeps the index inside the array of a map value.
+    unsafe {
+        (&raw mut (*known).victims)
+            .cast::<Victim>()
+            .add(bound::<INDEX>(index) as usize)
+            .write(victim);
+    }
+}
+
+#[inline(always)]
+fn at(known: *const Foreseen, index: usize) -> *const Victim {
+    // SAFETY: callers give constants below VICTIMS.
+    unsafe { (&raw const (*known).victims).cast::<Victim>().add(index) }
+}
+
+/// A hook was given a name that is to be removed. A global function (see
+/// `call`): 0 refuses.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn foresee_removal(
+    area: u32,
+    session: SessionNumber,
+    key: u64,
+    dentry: u64,
+    restores: u32,
+) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 1;
+    };
+    let inode: u64 = read(dentry, offset!(dentry_inode));
+    let op = if judge::is_directory(inode) {
+        Op::Rmdir
+    } else {
+        Op::Delete
+    };
+    let known = begin(scratch, op);
+    let mut victim = look(scratch, session, dentry);
+    if restores != 0 && victim.judged & JUDGED_PROTECTED == 0 {
+        victim.judged |= JUDGED_FREE;
+    }
+    set(known, 0, victim);
+    let counts = hooks().refuse != 0 && victim.judged & (JUDGED_FREE | JUDGED_NAMED) == 0;
+    if counts && guard::admit(session, victim.judged, victim.bytes) == 0 {
+        return 0;
+    }
+    // SAFETY: a field of a map value.
+    unsafe {
+        (*known).seen = 1;
+        (*known).counted = u32::from(counts);
+    }
+    keep(scratch, key);
+    1
+}
+
+/// A hook was given the names of a rename, or of a link. A global function
+/// (see `call`): 0 refuses.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn foresee_move(
+    area: u32,
+    session: SessionNumber,
+    old: u64,
+    new: u64,
+    operation: u64,
+) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 1;
+    };
+    let source = look(scratch, session, old);
+    let target = look(scratch, session, new);
+    moved(session, source.inode, source.judged, target.judged);
+    let (replaces, restores) = (
+        operation & MOVE_REPLACES != 0,
+        operation & MOVE_RESTORES != 0,
+    );
+    if !replaces {
+        return 1;
+    }
+    if leaves_protection(source.judged, target.judged)
+        && hooks().refuse != 0
+        && guard::admit(session, source.judged | JUDGED_PROTECTED, 0) == 0
+    {
+        return 0;
+    }
+    if target.inode == 0 || target.inode == source.inode || restores {
+        return 1;
+    }
+    let loss = loss_by_replacing(&source, &target);
+    if loss == LOSS_REWRITTEN {
+        guard::rewritten(session);
+    }
+    if loss != LOSS_WHOLE {
+        return 1;
+    }
+    if hooks().refuse != 0 {
+        return guard::admit(session, target.judged, target.bytes);
+    }
+    guard::count_destroyed(session, target.judged, target.bytes);
+    1
+}
+
+/// In what `foresee_move` is told of the operation: the second name is taken from what had it.
+pub(crate) const MOVE_REPLACES: u64 = 1;
+/// See `policy::PROGRAM_RESTORES`.
+pub(crate) const MOVE_RESTORES: u64 = 2;
+
+/// Notes what a move means for the judging of the object from now on.
+#[inline(always)]
+fn moved(session: SessionNumber, inode: u64, old: u64, new: u64) {
+    if old & JUDGED_CREATED != 0 {
+        return;
+    }
+    if old & JUDGED_FREE == 0 && new & JUDGED_FREE != 0 {
+        judge::note(session, inode, KNOWN_FOREIGN);
+    }
+    if old & JUDGED_FREE != 0 && new & JUDGED_FREE == 0 {
+        judge::note(session, inode, KNOWN_FREED);
+    }
+}
+
+/// Whether a move takes something out of a protected path, or one away as a whole.
+#[inline(always)]
+fn leaves_protection(old: u64, new: u64) -> bool {
+    old & JUDGED_ABOVE != 0
+        || old & JUDGED_PROTECTED != 0 && old & JUDGED_CREATED == 0 && old & PLACE != new & PLACE
+}
+
+const LOSS_NONE: u32 = 0;
+const LOSS_REWRITTEN: u32 = 1;
+const LOSS_WHOLE: u32 = 2;
+
+/// What goes with a file that another takes the name of. An editor or a
+/// formatter puts what it has just written, and about as much, in its place.
+#[inline(always)]
+fn loss_by_replacing(source: &Victim, target: &Victim) -> u32 {
+    if target.judged & (JUDGED_FREE | JUDGED_NAMED) != 0 {
+        LOSS_NONE
+    } else if source.judged & JUDGED_CREATED != 0 && source.size * KEPT_PART >= target.size {
+        LOSS_REWRITTEN
+    } else {
+        LOSS_WHOLE
+    }
+}
+
+/// A hook was given the name of what is to be made. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn foresee_making(area: u32, key: u64, dentry: u64, op: u32) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let known = begin(scratch, Op::Mkdir);
+    // SAFETY: a field of a map value.
+    unsafe {
+        (*known).op = op;
+        (*known).made = dentry;
+    }
+    keep(scratch, key);
+    0
+}
+
+/// A hook was given a file whose contents are to be cut. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn foresee_cut(
+    area: u32,
+    session: SessionNumber,
+    key: u64,
+    dentry: u64,
+) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let known = begin(scratch, Op::Truncate);
+    let victim = look(scratch, session, dentry);
+    set(known, 0, victim);
+    // SAFETY: a field of a map value.
+    unsafe { (*known).seen = 1 };
+    keep(scratch, key);
+    0
+}
+
+/// An inode's times change. In a session, in the middle of an operation on
+/// names, it is one that the operation is about.
+#[inline(always)]
+pub(crate) fn touched(inode: u64) {
+    let this = current();
+    let Some(tag) = task::tag_of(this) else {
+        return;
+    };
+    let (op, key) = uring::operation_of(this, tag);
+    let is_directory = judge::is_directory(inode);
+    let makes = op == Op::Mkdir as u32 || op == Op::Symlink as u32 || op == Op::Create as u32;
+    let matters = makes
+        || (op == Op::Delete as u32 || op == Op::Truncate as u32 || op == Op::Link as u32)
+            && !is_directory
+        || op == Op::Rmdir as u32 && is_directory
+        || op == Op::Rename as u32;
+    if !matters {
+        return;
+    }
+    with_area!(|scratch| {
+        // A global function takes no pointers: through the area it is a number.
+        // SAFETY: fields of a map value.
+        let (area, inode) = unsafe {
+            core::ptr::write_volatile(&raw mut (*scratch).end, inode);
+            (
+                (*scratch).index,
+                core::ptr::read_volatile(&raw const (*scratch).end),
+            )
+        };
+        note_touched(area, tag.session, key, inode, op);
+    });
+}
+
+/// A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_touched(
+    area: u32,
+    session: SessionNumber,
+    key: u64,
+    inode: u64,
+    op: u32,
+) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let known = foreseen(scratch);
+    // SAFETY: fields of map values.
+    unsafe {
+        match maps::FORESEEN.get_ptr(&key) {
+            Some(before) if (*before).op == op => *known = *before,
+            _ => {
+                begin(scratch, Op::None);
+                (*known).op = op;
+            }
+        }
+    }
+    let alias: u64 = read(inode, offset!(inode_aliases));
+    if alias == 0 {
+        // Of no name yet: it is being made.
+        // SAFETY: as above.
+        unsafe { (*known).made = inode };
+    } else {
+        let dentry = alias - offset!(dentry_alias) as u64;
+        // SAFETY: as above.
+        let (seen, newest) = unsafe { ((*known).seen, (*at(known, 0)).inode) };
+        if seen >= VICTIMS as u32 || seen > 0 && newest == inode {
+            return 0;
+        }
+        let mut victim = look(scratch, session, dentry);
+        victim.inode = inode;
+        set(known, u64::from(seen), victim);
+        // SAFETY: as above.
+        unsafe { (*known).seen = seen + 1 };
+    }
+    keep(scratch, key);
+    0
+}
+
+global! {
+    /// An operation on names is over.
+    pub(crate) fn settle(call: &Call, key: u64, op: u32, succeeded: u32) {
+        let session = call.tag.session;
+        let known = foreseen(call.scratch);
+        // SAFETY: map values.
+        let is_foreseen = unsafe {
+            match maps::FORESEEN.get_ptr(&key) {
+                Some(kept) => {
+                    *known = *kept;
+                    (*known).op == op
+                }
+                None => false,
+            }
+        };
+        let _ = maps::FORESEEN.remove(&key);
+        if !is_foreseen {
+            // Nobody saw what it was.
+            if succeeded != 0 && op == Op::Delete as u32 && call.tag.restores == 0 {
+                guard::count_destroyed(session, 0, 0);
+            }
+            return;
+        }
+        // SAFETY: as above.
+        let (counted, made) = unsafe { ((*known).counted, (*known).made) };
+        if counted != 0 {
+            if succeeded == 0 {
+                // SAFETY: as above.
+                let victim = unsafe { *at(known, 0) };
+                guard::failed(session, victim.judged, victim.bytes);
+            }
+            return;
+        }
+        if succeeded == 0 {
+            return;
+        }
+        if made != 0 {
+            let inode = if hooks().see != 0 { read(made, offset!(dentry_inode)) } else { made };
+            if inode != 0 {
+                judge::note(session, inode, KNOWN_CREATED);
+            }
+        }
+        if op == Op::Rename as u32 {
+            settle_rename(call);
+        } else if op == Op::Link as u32 {
+            settle_link(call);
+        } else {
+            settle_removal(call);
+        }
+    }
+}
+
+/// Whether an operation that succeeded left an inode without a name.
+#[inline(always)]
+fn is_gone(victim: &Victim) -> bool {
+    victim.inode != 0
+        && (hooks().see != 0 || read::<u32>(victim.inode, offset!(inode_nlink)) == 0)
+        && victim.judged & JUDGED_NAMED == 0
+}
+
+global! {
+    fn settle_removal(call: &Call) {
+        let known = foreseen(call.scratch);
+        let mut index = 0;
+        while index < VICTIMS {
+            // SAFETY: fields of a map value.
+            let (seen, victim) = unsafe { ((*known).seen, *at(known, index)) };
+            if index as u32 >= seen {
+                return;
+            }
+            let restores = call.tag.restores != 0 && victim.judged & JUDGED_PROTECTED == 0;
+            if is_gone(&victim) && victim.judged & JUDGED_FREE == 0 && !restores {
+                guard::count_destroyed(call.tag.session, victim.judged, victim.bytes);
+                return;
+            }
+            index += 1;
+        }
+    }
+}
+
+global! {
+    /// The newest of a file's names is the one it was given (`hlist_add_head()` in `__d_instantiate()`).
+    fn settle_link(call: &Call) {
+        // SAFETY: a field of a map value.
+        let victim = unsafe { *at(foreseen(call.scratch), 0) };
+        let alias: u64 = read(victim.inode, offset!(inode_aliases));
+        if alias != 0 {
+            let dentry = alias - offset!(dentry_alias) as u64;
+            let now = judge(call.area(), call.tag.session, dentry);
+            moved(call.tag.session, victim.inode, victim.judged, now);
+        }
+    }
+}
+
+global! {
+    /// Of what the rename touched, the file that is gone was replaced, and what has another name now was moved.
+    fn settle_rename(call: &Call) {
+        let known = foreseen(call.scratch);
+        let session = call.tag.session;
+        let (mut source, mut target) = (Victim::default(), Victim::default());
+        let mut index = 0;
+        while index < VICTIMS {
+            // SAFETY: fields of a map value.
+            let (seen, victim) = unsafe { ((*known).seen, *at(known, index)) };
+            if index as u32 >= seen {
+                break;
+            }
+            let renamed = read::<u64>(victim.dentry, offset!(dentry_parent)) != victim.parent
+                || read::<u64>(victim.dentry, offset!(dentry_name_hash)) != victim.name;
+            if read::<u32>(victim.inode, offset!(inode_nlink)) == 0 {
+                target = victim;
+            } else if renamed {
+                source = victim;
+            }
+            index += 1;
+        }
+        if source.inode != 0 {
+            let now = judge(call.area(), session, source.dentry);
+            moved(session, source.inode, source.judged, now);
+            if leaves_protection(source.judged, now) {
+                guard::count_destroyed(session, source.judged | JUDGED_PROTECTED, 0);
+            }
+        }
+        if target.inode == 0 || judge::is_directory(target.inode) || call.tag.restores != 0 {
+            return;
+        }
+        match loss_by_replacing(&source, &target) {
+            LOSS_REWRITTEN => guard::rewritten(session),
+            LOSS_WHOLE => {
+                guard::count_destroyed(session, target.judged, target.bytes);
+            }
+            _ => {}
+        }
+    }
+}

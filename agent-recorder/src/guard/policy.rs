@@ -1,0 +1,308 @@
+//! The configured policy as the kernel programs take it: budgets in steps,
+//! names and programs as keys of maps.
+//!
+//! Not here: directories, which can come and go (`places`).
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use agent_recorder_abi::limits::{MAX_STEPS, NAME_KEY_BYTES};
+use agent_recorder_abi::policy::{
+    Budget, GUARD_ALERT, GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConfig, NAME_BELOW,
+    NAME_DIRECTORY, NAME_PARENT, NAME_SUFFIX, NAME_VERB, NameKey,
+};
+
+use crate::config::{Guard, GuardAction, is_suffix};
+
+/// Directories whose contents some tool makes again: dependencies, build
+/// outputs, caches. `parent/name` is one only there.
+const DIRECTORIES: &[&str] = &[
+    "node_modules",
+    "bower_components",
+    "jspm_packages",
+    "target",
+    "build",
+    "dist",
+    "out",
+    "__pycache__",
+    ".venv",
+    "venv",
+    "site-packages",
+    ".tox",
+    ".nox",
+    ".eggs",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".hypothesis",
+    ".ipynb_checkpoints",
+    ".cache",
+    ".ccache",
+    ".sccache",
+    ".npm",
+    "_cacache",
+    ".pnpm-store",
+    ".yarn",
+    ".gradle",
+    ".next",
+    ".nuxt",
+    ".output",
+    ".turbo",
+    ".parcel-cache",
+    ".vite",
+    ".svelte-kit",
+    ".angular",
+    ".webpack",
+    "coverage",
+    ".nyc_output",
+    "htmlcov",
+    "CMakeFiles",
+    "cmake-build-debug",
+    "cmake-build-release",
+    "autom4te.cache",
+    ".deps",
+    ".libs",
+    ".terraform",
+    ".serverless",
+    "zig-cache",
+    ".zig-cache",
+    "zig-out",
+    ".dart_tool",
+    "DerivedData",
+    "_build",
+    ".stack-work",
+    "dist-newstyle",
+    ".tmp",
+    ".git/objects",
+    ".git/lfs",
+    ".git/rebase-merge",
+    ".git/rebase-apply",
+];
+
+/// Endings of files that a compiler, an interpreter or an editor makes beside their sources.
+const SUFFIXES: &[&str] = &[
+    ".o",
+    ".obj",
+    ".lo",
+    ".la",
+    ".d",
+    ".pyc",
+    ".pyo",
+    ".class",
+    ".gcda",
+    ".gcno",
+    ".rlib",
+    ".rmeta",
+    ".pdb",
+    ".gch",
+    ".pch",
+    ".aux",
+    ".toc",
+    ".lof",
+    ".lot",
+    ".fls",
+    ".tmp",
+    ".swp",
+    ".dpkg-tmp",
+    ".dpkg-new",
+];
+
+/// What git(1) does to a working tree that its object store can undo. Not
+/// `clean`, and not `rm`, which can take what was never committed.
+const GIT_VERBS: &[&str] = &[
+    "checkout",
+    "checkout--worker",
+    "switch",
+    "restore",
+    "merge",
+    "rebase",
+    "stash",
+    "reset",
+    "worktree",
+    "pull",
+    "cherry-pick",
+    "revert",
+    "am",
+    "bisect",
+    "submodule",
+    "subtree",
+    "sparse-checkout",
+    "read-tree",
+    "gc",
+    "repack",
+    "prune",
+    "prune-packed",
+    "maintenance",
+    "pack-refs",
+    "pack-objects",
+    "fetch",
+    "clone",
+    "commit",
+    "filter-branch",
+];
+
+/// Where git may be, beside `PATH`: what its own subprograms are links to.
+const GIT_FILES: &[&str] = &[
+    "/usr/bin/git",
+    "/usr/lib/git-core/git",
+    "/usr/libexec/git-core/git",
+    "/usr/local/bin/git",
+    "/usr/local/libexec/git-core/git",
+];
+
+/// Directories for what is not kept.
+const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm", "/var/cache"];
+
+/// A policy, resolved as far as it does not change while a recorder runs.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The budgets and the action.
+    pub config: GuardConfig,
+    /// What names mean.
+    pub names: Vec<(NameKey, u32)>,
+    /// Files of programs that keep elsewhere what they remove.
+    pub programs: Vec<PathBuf>,
+    /// Temporary directories.
+    pub temporary: Vec<PathBuf>,
+    /// Protected paths, in the order of their counters, with their limits.
+    pub protected: Vec<(PathBuf, u32)>,
+}
+
+impl Policy {
+    /// From the configuration, which was checked.
+    pub fn of(guard: &Guard) -> Self {
+        let is_kept = |name: &&&str| !guard.keep.iter().any(|kept| kept == **name);
+        let built_in = |all: &'static [&'static str]| {
+            all.iter()
+                .filter(is_kept)
+                .copied()
+                .filter(|_| guard.builtin)
+        };
+        let mut names = Vec::new();
+        built_in(DIRECTORIES).for_each(|name| directory(name, &mut names));
+        built_in(SUFFIXES).for_each(|name| names.push((key(NAME_SUFFIX, name), NAME_SUFFIX)));
+        built_in(GIT_VERBS).for_each(|name| names.push((key(NAME_VERB, name), NAME_VERB)));
+        for name in &guard.throwaway {
+            match name.strip_suffix('/') {
+                Some(name) => directory(name, &mut names),
+                None if is_suffix(name) => names.push((key(NAME_SUFFIX, name), NAME_SUFFIX)),
+                None => directory(name, &mut names),
+            }
+        }
+        Self {
+            config: budgets(guard),
+            names,
+            programs: if guard.builtin {
+                git_files()
+            } else {
+                Vec::new()
+            },
+            temporary: built_in(TEMPORARY)
+                .map(PathBuf::from)
+                .chain(guard.temporary.iter().cloned())
+                .collect(),
+            protected: guard
+                .protect
+                .iter()
+                .map(|protect| (protect.path.clone(), protect.limit))
+                .collect(),
+        }
+    }
+}
+
+fn budgets(guard: &Guard) -> GuardConfig {
+    // Checked to be at most a week.
+    let nanos = |window: std::time::Duration| u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
+    let (window, long) = (nanos(guard.window), nanos(guard.long_window));
+    GuardConfig {
+        action: match guard.action {
+            GuardAction::Off => 0,
+            GuardAction::Alert => GUARD_ALERT,
+            GuardAction::Freeze => GUARD_FREEZE,
+            GuardAction::Deny => GUARD_DENY,
+            GuardAction::Kill => GUARD_KILL,
+        },
+        files: Budget {
+            steps: guard.limit,
+            step: 1,
+            window,
+        },
+        files_long: in_steps(guard.long_limit, long),
+        bytes: in_steps(guard.bytes, window),
+        bytes_long: in_steps(guard.long_bytes, long),
+    }
+}
+
+/// A budget of which the kernel keeps one time a step: rounded down to whole steps.
+fn in_steps(limit: u64, window: u64) -> Budget {
+    let steps = limit.min(MAX_STEPS as u64);
+    Budget {
+        steps,
+        step: limit.checked_div(steps).unwrap_or(1),
+        window,
+    }
+}
+
+fn directory(name: &str, names: &mut Vec<(NameKey, u32)>) {
+    match name.split_once('/') {
+        Some((parent, name)) => {
+            names.push((key(NAME_DIRECTORY, name), NAME_BELOW));
+            names.push((key(NAME_PARENT, parent), NAME_PARENT));
+        }
+        None => names.push((key(NAME_DIRECTORY, name), NAME_DIRECTORY)),
+    }
+}
+
+fn key(kind: u32, name: &str) -> NameKey {
+    let mut bytes = [0; NAME_KEY_BYTES];
+    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    NameKey { kind, name: bytes }
+}
+
+fn git_files() -> Vec<PathBuf> {
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&on_path).map(|directory| directory.join("git"));
+    let mut files: Vec<_> = GIT_FILES
+        .iter()
+        .map(PathBuf::from)
+        .chain(found)
+        .filter(|file| is_program(file))
+        .collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+fn is_program(file: &Path) -> bool {
+    !file.as_os_str().as_bytes().is_empty() && file.is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_never_larger_than_its_limit() {
+        for limit in [1, 63, 64, 65, 512, 1000, 32 << 30] {
+            let budget = in_steps(limit, 1);
+            assert!(budget.limit() <= limit && budget.steps <= 64, "{budget:?}");
+            assert!(budget.limit() * 2 > limit, "{budget:?}");
+        }
+        assert_eq!(in_steps(0, 1).steps, 0);
+    }
+
+    #[test]
+    fn what_is_kept_is_no_longer_thrown_away() {
+        let guard = Guard {
+            keep: vec!["build".to_owned(), ".o".to_owned(), "/tmp".to_owned()],
+            ..Guard::default()
+        };
+        let policy = Policy::of(&guard);
+        let has = |wanted: NameKey| policy.names.iter().any(|(key, _)| *key == wanted);
+        assert!(!has(key(NAME_DIRECTORY, "build")) && !has(key(NAME_SUFFIX, ".o")));
+        assert!(has(key(NAME_DIRECTORY, "node_modules")));
+        assert!(!policy.temporary.contains(&PathBuf::from("/tmp")));
+    }
+}
