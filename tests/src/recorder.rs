@@ -59,6 +59,18 @@ impl Recorder {
         })
     }
 
+    /// With a guard for which nothing here may be thrown away, though it lies
+    /// in a temporary directory.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Recorder::with_configuration`].
+    pub fn with_guard(toml: &str) -> anyhow::Result<Self> {
+        let kept =
+            r#"keep = ["/tmp", "/var/tmp", "/dev/shm", "/var/cache", ".tmp", "target", ".cache"]"#;
+        Self::with_configuration(&format!("[guard]\n{kept}\n{toml}"))
+    }
+
     /// With a configuration.
     ///
     /// # Errors

@@ -46,7 +46,7 @@ fn enforcement(records: &[Value]) -> anyhow::Result<&Value> {
 
 #[test]
 fn rm_ends_with_exactly_the_limit_gone_and_its_neighbour_goes_on() -> anyhow::Result<()> {
-    let recorder = Recorder::new()?;
+    let recorder = Recorder::with_guard("")?;
     let (ours, theirs) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (ours, theirs) = (ours.path().join("tree"), theirs.path().join("tree"));
     fill(&ours)?;
@@ -76,7 +76,7 @@ fn rm_ends_with_exactly_the_limit_gone_and_its_neighbour_goes_on() -> anyhow::Re
 
 #[test]
 fn everyone_who_was_killed_is_named() -> anyhow::Result<()> {
-    let recorder = Recorder::new()?;
+    let recorder = Recorder::with_guard("")?;
     let scratch = tempfile::tempdir()?;
     let tree = scratch.path().join("tree");
     fill(&tree)?;
@@ -103,7 +103,7 @@ fn everyone_who_was_killed_is_named() -> anyhow::Result<()> {
 #[test]
 fn eight_rm_at_once_end_within_their_number_of_the_limit() -> anyhow::Result<()> {
     const AT_ONCE: usize = 8;
-    let recorder = Recorder::new()?;
+    let recorder = Recorder::with_guard("")?;
     let scratch = tempfile::tempdir()?;
     let tree = scratch.path().join("tree");
     fill(&tree)?;
@@ -125,7 +125,7 @@ fn eight_rm_at_once_end_within_their_number_of_the_limit() -> anyhow::Result<()>
 
 #[test]
 fn an_io_uring_unlinker_ends_at_the_limit() -> anyhow::Result<()> {
-    let recorder = Recorder::new()?;
+    let recorder = Recorder::with_guard("")?;
     let scratch = tempfile::tempdir()?;
     let tree = scratch.path().join("tree");
     fill(&tree)?;
@@ -151,7 +151,7 @@ fn an_io_uring_unlinker_ends_at_the_limit() -> anyhow::Result<()> {
 
 #[test]
 fn git_clean_ends_at_the_limit() -> anyhow::Result<()> {
-    let recorder = Recorder::new()?;
+    let recorder = Recorder::with_guard("")?;
     let scratch = tempfile::tempdir()?;
     let tree = scratch.path().join("tree");
     let repository = scratch.path().join("repository");
@@ -180,7 +180,7 @@ fn find_delete_and_rmtree_end_at_the_limit() -> anyhow::Result<()> {
         "find TREE -type f -delete",
         "python3 -c 'import shutil; shutil.rmtree(\"TREE\")'",
     ] {
-        let recorder = Recorder::new()?;
+        let recorder = Recorder::with_guard("")?;
         let scratch = tempfile::tempdir()?;
         let tree = scratch.path().join("tree");
         fill(&tree)?;

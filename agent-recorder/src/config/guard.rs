@@ -34,7 +34,7 @@ pub struct Guard {
     pub builtin: bool,
     /// Further names of directories whose contents may be thrown away (`name`, or `parent/name`), and suffixes (`.o`).
     pub throwaway: Vec<String>,
-    /// Built-in names and suffixes that do not count as such.
+    /// Built-in names, suffixes and temporary directories that do not count as such.
     pub keep: Vec<String>,
     /// Further temporary directories.
     pub temporary: Vec<PathBuf>,
@@ -130,7 +130,9 @@ impl Guard {
 
     fn check_names(&self) -> Result<(), Wrong> {
         for (key, names) in [("throwaway", &self.throwaway), ("keep", &self.keep)] {
-            for name in names {
+            // A directory that is temporary by itself is named by its path.
+            let is_path = |name: &&String| key == "keep" && name.starts_with('/');
+            for name in names.iter().filter(|name| !is_path(name)) {
                 let too_long = name.split('/').any(|part| part.len() >= NAME_KEY_BYTES)
                     || name.starts_with('.') && is_suffix(name) && name.len() > SUFFIX_BYTES;
                 if name.is_empty() || too_long || name.split('/').count() > 2 {
