@@ -9,7 +9,7 @@
 use agent_recorder_abi::event::Op;
 use agent_recorder_abi::limits::{DESCRIPTORS_WALKED, KEPT_PART, MAX_PENDING_CUTS};
 use agent_recorder_abi::policy::{
-    CUT_EMPTIED, CUT_INTACT, Cut, JUDGED_FREE, JUDGED_PROTECTED, KNOWN_CREATED, Victim,
+    CUT_EMPTIED, CUT_INTACT, JUDGED_FREE, JUDGED_PROTECTED, KNOWN_CREATED, Victim,
 };
 use agent_recorder_abi::state::{DescriptorKey, SessionNumber, Tag};
 use agent_recorder_abi::syscalls::{MARK_LENGTH_PAIR, NO_ARG};
@@ -43,11 +43,26 @@ fn are_open(tag: Tag) -> bool {
         .is_some_and(|session| unsafe { core::ptr::read_volatile(&raw const (*session).cuts) } != 0)
 }
 
-/// Every open ends here: most are for reading.
+/// An open that succeeded, as `file` saw it; in the scratch area.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Opened {
+    pub(crate) file: u64,
+    pub(crate) flags: u64,
+    pub(crate) created: u64,
+}
+
+/// Every open comes here: most are for reading. Not from within the handler of
+/// opens, for there the stack has no room.
 #[inline(always)]
-pub(crate) fn opened(call: &Call, file: u64, flags: u64, created: u32) {
-    if created != 0 || flags & (O_ACCMODE | O_TRUNC) != 0 {
-        begin(call, file, flags, created);
+pub(crate) fn opened(call: &Call) {
+    if call.result < 0 {
+        return;
+    }
+    // SAFETY: a field of a map value, set by `file::opened_descriptor`.
+    let opened = unsafe { (*call.scratch).opened };
+    if opened.created != 0 || opened.flags & (O_ACCMODE | O_TRUNC) != 0 {
+        begin(call, opened.file, opened.flags, opened.created as u32);
     }
 }
 
@@ -76,16 +91,16 @@ global! {
             return;
         }
         let descriptor = DescriptorKey { files: files_of(call.task), fd: call.result as u64 };
-        let cut = Cut {
-            file,
-            inode,
-            ino: read(inode, offset!(inode_ino)),
-            size: before,
-            written: 0,
-            judged,
-            generation: read(inode, offset!(inode_generation)),
-            kind: if empties { CUT_EMPTIED } else { CUT_INTACT },
-        };
+        // SAFETY: a field of a map value.
+        let cut = unsafe { &mut (*call.scratch).cut };
+        cut.file = file;
+        cut.inode = inode;
+        cut.ino = read(inode, offset!(inode_ino));
+        cut.size = before;
+        cut.written = 0;
+        cut.judged = judged;
+        cut.generation = read(inode, offset!(inode_generation));
+        cut.kind = if empties { CUT_EMPTIED } else { CUT_INTACT };
         let Some(known) = guard::session(call.tag) else {
             return;
         };
@@ -101,7 +116,7 @@ global! {
             return;
         }
         // LRU: fails only without memory; the file is then not judged.
-        let _ = maps::CUTS.insert(&descriptor, &cut, 0);
+        let _ = maps::CUTS.insert(&descriptor, &*cut, 0);
     }
 }
 
@@ -110,26 +125,26 @@ global! {
 #[inline(always)]
 fn length_before(call: &Call) -> u64 {
     match seen_before(call) {
-        Some(victim) if hooks().see != 0 => victim.size,
+        // SAFETY: in a map value.
+        Some(victim) if hooks().see != 0 => unsafe { (*victim).size },
         _ => 1,
     }
 }
 
 /// What was seen of the file that the running call cuts.
 #[inline(always)]
-fn seen_before(call: &Call) -> Option<Victim> {
+fn seen_before(call: &Call) -> Option<*const Victim> {
     let key = victim::of_thread();
     let known = maps::FORESEEN.get_ptr(&key)?;
     // SAFETY: map values.
-    let (op, victim) = unsafe {
+    let op = unsafe {
         (*call.scratch).foreseen = *known;
-        (
-            (*call.scratch).foreseen.op,
-            *(&raw const (*call.scratch).foreseen.victims).cast::<Victim>(),
-        )
+        (*call.scratch).foreseen.op
     };
     let _ = maps::FORESEEN.remove(&key);
-    (op == Op::Truncate as u32).then_some(victim)
+    // SAFETY: a field of a map value.
+    let first = unsafe { (&raw const (*call.scratch).foreseen.victims).cast() };
+    (op == Op::Truncate as u32).then_some(first)
 }
 
 #[inline(always)]
@@ -154,13 +169,17 @@ global! {
         if spec.marks & MARK_LENGTH_PAIR != 0 {
             length |= call.argument(spec.length + 1) << 32;
         }
+        // SAFETY: in a map value.
+        let (inode, judged, size, bytes) = unsafe {
+            ((*victim).inode, (*victim).judged, (*victim).size, (*victim).bytes)
+        };
         // Without a hook, the length is looked at when it is the new one already.
-        let before = if hooks().see != 0 { victim.size } else { 1 };
-        if is_spared(call.tag, victim.judged) || length * KEPT_PART >= before {
+        let before = if hooks().see != 0 { size } else { 1 };
+        if is_spared(call.tag, judged) || length * KEPT_PART >= before {
             return;
         }
-        judge::note(call.tag.session, victim.inode, KNOWN_CREATED);
-        guard::count_destroyed(call.tag.session, victim.judged, victim.bytes);
+        judge::note(call.tag.session, inode, KNOWN_CREATED);
+        guard::count_destroyed(call.tag.session, judged, bytes);
     }
 }
 
@@ -254,6 +273,17 @@ global! {
     }
 }
 
+/// The task's descriptor table as a number: a global function takes no pointer,
+/// and the verifier knows that this is one until it comes out of the area.
+#[inline(always)]
+fn table_of(scratch: *mut Scratch, task: Task) -> u64 {
+    // SAFETY: a field of a map value.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*scratch).kept_files, files_of(task));
+        core::ptr::read_volatile(&raw const (*scratch).kept_files)
+    }
+}
+
 /// close(2).
 #[inline(always)]
 pub(crate) fn closed(call: &Call) {
@@ -262,11 +292,10 @@ pub(crate) fn closed(call: &Call) {
     }
 }
 
-global! {
-    fn close_one(call: &Call, fd: u64) {
-        let descriptor = DescriptorKey { files: files_of(call.task), fd: u64::from(fd as u32) };
-        settle_one_cut(call.tag.session, &descriptor, false);
-    }
+#[inline(always)]
+fn close_one(call: &Call, fd: u64) {
+    let files = table_of(call.scratch, call.task);
+    settle_one_cut(call.tag.session, files, u64::from(fd as u32), 0);
 }
 
 /// dup(2) and its kin: the copy stands for the file, too.
@@ -279,7 +308,7 @@ pub(crate) fn duplicated(call: &Call) {
 
 global! {
     fn copy_one_cut(call: &Call) {
-        let files = files_of(call.task);
+        let files = table_of(call.scratch, call.task);
         let (from, to) = (
             DescriptorKey { files, fd: u64::from(call.argument(0) as u32) },
             DescriptorKey { files, fd: call.result as u64 },
@@ -287,7 +316,7 @@ global! {
         if from == to {
             return;
         }
-        settle_one_cut(call.tag.session, &to, false);
+        settle_one_cut(call.tag.session, to.files, to.fd, 0);
         // SAFETY: the value is copied at once.
         if let Some(cut) = unsafe { maps::CUTS.get(&from).copied() } {
             // As in `begin`.
@@ -297,42 +326,55 @@ global! {
 }
 
 /// A descriptor is gone. Its file is judged by what it holds now, unless it is
-/// still open elsewhere, or `ends` says that its last holder ends.
-#[inline(always)]
-fn settle_one_cut(session: SessionNumber, descriptor: &DescriptorKey, ends: bool) {
-    let Some(cut) = maps::CUTS.get_ptr(descriptor) else {
-        return;
+/// still open elsewhere, or `ends` says that its last holder ends. A global
+/// function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn settle_one_cut(session: SessionNumber, files: u64, fd: u64, ends: u32) -> u64 {
+    let descriptor = DescriptorKey { files, fd };
+    let Some(cut) = maps::CUTS.get_ptr(&descriptor) else {
+        return 0;
     };
     // SAFETY: a map value, checked not null.
-    let cut = unsafe { *cut };
-    let _ = maps::CUTS.remove(descriptor);
-    let is_open =
-        read::<u64>(cut.file, offset!(file_inode)) == cut.inode && socket::has_references(cut.file);
-    if cut.kind != CUT_EMPTIED || is_open && !ends {
-        return;
+    let (kind, file, inode, ino, generation, size, judged) = unsafe {
+        (
+            (*cut).kind,
+            (*cut).file,
+            (*cut).inode,
+            (*cut).ino,
+            (*cut).generation,
+            (*cut).size,
+            (*cut).judged,
+        )
+    };
+    let _ = maps::CUTS.remove(&descriptor);
+    let is_open = read::<u64>(file, offset!(file_inode)) == inode && socket::has_references(file);
+    if kind != CUT_EMPTIED || is_open && ends == 0 {
+        return 0;
     }
     drop_emptied(session);
     // Its memory can be another's by now: then nothing was kept.
-    let is_same = read::<u64>(cut.inode, offset!(inode_ino)) == cut.ino
-        && read::<u32>(cut.inode, offset!(inode_generation)) == cut.generation;
-    let kept = if is_same {
-        read::<u64>(cut.inode, offset!(inode_size))
+    let is_same = read::<u64>(inode, offset!(inode_ino)) == ino
+        && read::<u32>(inode, offset!(inode_generation)) == generation;
+    let kept: u64 = if is_same {
+        read(inode, offset!(inode_size))
     } else {
         0
     };
-    if kept * KEPT_PART >= cut.size {
+    if kept * KEPT_PART >= size {
         guard::rewritten(session);
     } else {
-        judge::note(session, cut.inode, KNOWN_CREATED);
-        guard::count_destroyed(session, cut.judged, cut.size);
+        judge::note(session, inode, KNOWN_CREATED);
+        guard::count_destroyed(session, judged, size);
     }
+    0
 }
 
 /// An exec closed what was marked so.
 #[inline(always)]
 pub(crate) fn closed_by_exec(scratch: *mut Scratch, task: Task, tag: Tag) {
     if are_open(tag) {
-        settle_cuts(begin_walk(scratch, tag, 0), most(task));
+        settle_cuts(begin_walk(scratch, task, tag, 0), most(task));
     }
 }
 
@@ -340,7 +382,7 @@ pub(crate) fn closed_by_exec(scratch: *mut Scratch, task: Task, tag: Tag) {
 #[inline(always)]
 pub(crate) fn closed_by_exit(scratch: *mut Scratch, task: Task, tag: Tag) {
     if are_open(tag) {
-        settle_cuts(begin_walk(scratch, tag, 1), most(task));
+        settle_cuts(begin_walk(scratch, task, tag, 1), most(task));
     }
 }
 
@@ -356,7 +398,8 @@ fn most(task: Task) -> u32 {
 
 /// Leaves what the rounds need in the area.
 #[inline(always)]
-fn begin_walk(scratch: *mut Scratch, tag: Tag, ends: u64) -> *mut Scratch {
+fn begin_walk(scratch: *mut Scratch, task: Task, tag: Tag, ends: u64) -> *mut Scratch {
+    table_of(scratch, task);
     // SAFETY: fields of a map value.
     unsafe {
         (*scratch).kept_session = tag.session;
@@ -369,10 +412,11 @@ repeated! {
 /// Judges the files whose descriptors are gone or, at the end, all.
 fn settle_cuts[settle_next_cut, settle_some_cuts](scratch, fd) {
     // SAFETY: fields of a map value.
-    let (session, ends) = unsafe { ((*scratch).kept_session, (*scratch).end != 0) };
-    let task = current();
-    if ends || file_of(task, fd) == 0 {
-        settle_one_cut(session, &DescriptorKey { files: files_of(task), fd }, ends);
+    let (session, files, ends) = unsafe {
+        ((*scratch).kept_session, (*scratch).kept_files, (*scratch).end != 0)
+    };
+    if ends || file_of(current(), fd) == 0 {
+        settle_one_cut(session, files, fd, u32::from(ends));
     }
     0
 }

@@ -5,7 +5,7 @@ use core::ptr;
 
 use agent_recorder_abi::event::{Address, Header, Kind, Trouble};
 use agent_recorder_abi::limits::{AREAS, COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
-use agent_recorder_abi::policy::Foreseen;
+use agent_recorder_abi::policy::{Cut, Foreseen};
 use agent_recorder_abi::state::{Socket, Tag, UringRequest};
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
@@ -62,12 +62,18 @@ pub(crate) struct Scratch {
     pub(crate) inquiry: crate::judge::Inquiry,
     /// What an operation is about to destroy.
     pub(crate) foreseen: Foreseen,
+    /// An open that succeeded.
+    pub(crate) opened: crate::cut::Opened,
+    /// A file that it could destroy.
+    pub(crate) cut: Cut,
     /// A location that was just appended, and where the event ends since.
     pub(crate) location: Location,
     /// See `location`.
     pub(crate) end: u64,
     /// Whose files are looked at.
     pub(crate) kept_session: u64,
+    /// Address of the table that they are open in.
+    pub(crate) kept_files: u64,
     /// Which of all areas it is: functions that the verifier checks on their own find it by that.
     pub(crate) index: u32,
     /// Not 0 while a hook uses the area.

@@ -303,7 +303,14 @@ global! {
         let created = read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0
             || flags & O_TMPFILE == O_TMPFILE;
         let reads_only = flags & O_WRITES == 0;
-        cut::opened(call, file, flags, u32::from(created));
+        // SAFETY: a field of a map value.
+        unsafe {
+            (*call.scratch).opened = cut::Opened {
+                file,
+                flags,
+                created: u64::from(created),
+            };
+        }
         let mut writer = Writer::begin::<FileBody>(call.scratch);
         if reads_only && !created && seen_before(call.tag, call.task, inode) {
             // An open that was announced must be taken back.

@@ -37,7 +37,7 @@ pub(crate) struct Inquiry {
 
 /// The inode's key.
 #[inline(always)]
-pub(crate) fn key_of(session: SessionNumber, inode: u64) -> KnownKey {
+fn key_of(session: SessionNumber, inode: u64) -> KnownKey {
     KnownKey {
         session,
         ino: read(inode, offset!(inode_ino)),
@@ -48,17 +48,22 @@ pub(crate) fn key_of(session: SessionNumber, inode: u64) -> KnownKey {
 
 /// What the session is known to have done to an inode: `KNOWN_…`.
 #[inline(always)]
-pub(crate) fn known(session: SessionNumber, inode: u64) -> u32 {
+fn known(session: SessionNumber, inode: u64) -> u32 {
     // SAFETY: the value is copied at once.
     unsafe { maps::KNOWN.get(&key_of(session, inode)).copied() }.unwrap_or(0)
 }
 
-/// Notes what the session did to an inode, beside what is known of it.
-#[inline(always)]
-pub(crate) fn note(session: SessionNumber, inode: u64, what: u32) {
-    let before = known(session, inode);
+/// Notes what the session did to an inode, beside what is known of it. A
+/// global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn note(session: SessionNumber, inode: u64, what: u32) -> u64 {
+    let key = key_of(session, inode);
+    // SAFETY: the value is copied at once.
+    let before = unsafe { maps::KNOWN.get(&key).copied() }.unwrap_or(0);
     // LRU: fails only without memory; then it counts as somebody else's.
-    let _ = maps::KNOWN.insert(&key_of(session, inode), &(before | what), 0);
+    let _ = maps::KNOWN.insert(&key, &(before | what), 0);
+    0
 }
 
 #[inline(always)]

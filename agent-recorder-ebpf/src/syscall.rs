@@ -98,7 +98,10 @@ fn dispatch(call: &Call, handle: u8) {
         HANDLE_CONNECT => net::connected(call),
         // Not recorded: a call that will be made again.
         _ if RESTARTS.contains(&call.result) => {}
-        HANDLE_OPEN => file::opened(call),
+        HANDLE_OPEN => {
+            file::opened(call);
+            cut::opened(call);
+        }
         HANDLE_FILE => file::operated(call),
         HANDLE_EXEC => exec_failed(call),
         HANDLE_DUP => duplicated(call),

@@ -15,7 +15,7 @@ use crate::emit::{Scratch, Writer, trouble, with_area};
 use crate::file::{self, Location};
 use crate::kernel::{Task, current, file_of, hooks, offset, read};
 use crate::once::{Copy, Event, is_ours};
-use crate::{descriptor, guard, maps, net, object, path, socket, syscall, task, victim};
+use crate::{cut, descriptor, guard, maps, net, object, path, socket, syscall, task, victim};
 
 /// `enum io_uring_op` (include/uapi/linux/io_uring.h): part of the ABI.
 mod opcode {
@@ -438,6 +438,7 @@ global! {
             opcode::CONNECT | opcode::BIND | opcode::LISTEN => finish_socket(call, opcode, fd, file),
             opcode::OPENAT | opcode::OPENAT2 if call.result >= 0 => {
                 file::opened_descriptor(call, flags, 0, token);
+                cut::opened(call);
             }
             _ => finish_file(call, address, opcode, token),
         }

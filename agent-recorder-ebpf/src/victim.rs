@@ -58,42 +58,51 @@ fn keep(scratch: *mut Scratch, key: u64) {
     let _ = maps::FORESEEN.insert(&key, unsafe { &*foreseen(scratch) }, 0);
 }
 
-/// Looks at the object at a dentry.
-#[inline(always)]
-fn look(scratch: *mut Scratch, session: SessionNumber, dentry: u64) -> Victim {
-    let inode: u64 = read(dentry, offset!(dentry_inode));
-    let mut judged = judge(judge::area_of(scratch), session, dentry);
-    if inode != 0 && !judge::is_directory(inode) && read::<u32>(inode, offset!(inode_nlink)) > 1 {
-        judged |= JUDGED_NAMED;
-    }
-    Victim {
-        inode,
-        dentry,
-        parent: read(dentry, offset!(dentry_parent)),
-        name: read(dentry, offset!(dentry_name_hash)),
-        bytes: read::<u64>(inode, offset!(inode_blocks)) << SECTOR_SHIFT,
-        size: read(inode, offset!(inode_size)),
-        judged,
-    }
-}
+const INDEX: u64 = VICTIMS as u64 - 1;
+const _: () = assert!(VICTIMS.is_power_of_two());
 
+/// One of the victims. In the area and not on the stack, which has no room for several.
 #[inline(always)]
-fn set(known: *mut Foreseen, index: u64, victim: Victim) {
-    const INDEX: u64 = VICTIMS as u64 - 1;
-    const { assert!(VICTIMS.is_power_of_two()) };
+fn at(known: *mut Foreseen, index: u64) -> *mut Victim {
     // SAFETY: the mask keeps the index inside the array of a map value.
     unsafe {
         (&raw mut (*known).victims)
             .cast::<Victim>()
             .add(bound::<INDEX>(index) as usize)
-            .write(victim);
     }
 }
 
+/// Looks at the object at a dentry.
 #[inline(always)]
-fn at(known: *const Foreseen, index: usize) -> *const Victim {
-    // SAFETY: callers give constants below VICTIMS.
-    unsafe { (&raw const (*known).victims).cast::<Victim>().add(index) }
+fn look(scratch: *mut Scratch, session: SessionNumber, dentry: u64, index: u64) -> *mut Victim {
+    look_at_victim(judge::area_of(scratch), session, dentry, index);
+    at(foreseen(scratch), index)
+}
+
+/// A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look_at_victim(area: u32, session: SessionNumber, dentry: u64, index: u64) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let mut judged = judge(area, session, dentry);
+    let inode: u64 = read(dentry, offset!(dentry_inode));
+    if inode != 0 && !judge::is_directory(inode) && read::<u32>(inode, offset!(inode_nlink)) > 1 {
+        judged |= JUDGED_NAMED;
+    }
+    let victim = at(foreseen(scratch), index);
+    // SAFETY: in a map value.
+    unsafe {
+        (*victim).inode = inode;
+        (*victim).dentry = dentry;
+        (*victim).parent = read(dentry, offset!(dentry_parent));
+        (*victim).name = read(dentry, offset!(dentry_name_hash));
+        (*victim).bytes = read::<u64>(inode, offset!(inode_blocks)) << SECTOR_SHIFT;
+        (*victim).size = read(inode, offset!(inode_size));
+        (*victim).judged = judged;
+    }
+    0
 }
 
 /// A hook was given a name that is to be removed. A global function (see
@@ -117,13 +126,16 @@ pub(crate) extern "C" fn foresee_removal(
         Op::Delete
     };
     let known = begin(scratch, op);
-    let mut victim = look(scratch, session, dentry);
-    if restores != 0 && victim.judged & JUDGED_PROTECTED == 0 {
-        victim.judged |= JUDGED_FREE;
-    }
-    set(known, 0, victim);
-    let counts = hooks().refuse != 0 && victim.judged & (JUDGED_FREE | JUDGED_NAMED) == 0;
-    if counts && guard::admit(session, victim.judged, victim.bytes) == 0 {
+    let victim = look(scratch, session, dentry, 0);
+    // SAFETY: in a map value.
+    let (judged, bytes) = unsafe {
+        if restores != 0 && (*victim).judged & JUDGED_PROTECTED == 0 {
+            (*victim).judged |= JUDGED_FREE;
+        }
+        ((*victim).judged, (*victim).bytes)
+    };
+    let counts = hooks().refuse != 0 && judged & (JUDGED_FREE | JUDGED_NAMED) == 0;
+    if counts && guard::admit(session, judged, bytes) == 0 {
         return 0;
     }
     // SAFETY: a field of a map value.
@@ -149,26 +161,26 @@ pub(crate) extern "C" fn foresee_move(
     let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
         return 1;
     };
-    let source = look(scratch, session, old);
-    let target = look(scratch, session, new);
-    moved(session, source.inode, source.judged, target.judged);
-    let (replaces, restores) = (
-        operation & MOVE_REPLACES != 0,
-        operation & MOVE_RESTORES != 0,
-    );
-    if !replaces {
+    let source = look(scratch, session, old, 0);
+    let target = look(scratch, session, new, 1);
+    // SAFETY: in a map value.
+    let (inode, was, is) = unsafe { ((*source).inode, (*source).judged, (*target).judged) };
+    moved(session, inode, was, is);
+    if operation & MOVE_REPLACES == 0 {
         return 1;
     }
-    if leaves_protection(source.judged, target.judged)
+    if leaves_protection(was, is)
         && hooks().refuse != 0
-        && guard::admit(session, source.judged | JUDGED_PROTECTED, 0) == 0
+        && guard::admit(session, was | JUDGED_PROTECTED, 0) == 0
     {
         return 0;
     }
-    if target.inode == 0 || target.inode == source.inode || restores {
+    // SAFETY: as above.
+    let (replaced, bytes) = unsafe { ((*target).inode, (*target).bytes) };
+    if replaced == 0 || replaced == inode || operation & MOVE_RESTORES != 0 {
         return 1;
     }
-    let loss = loss_by_replacing(&source, &target);
+    let loss = loss_by_replacing(source, target);
     if loss == LOSS_REWRITTEN {
         guard::rewritten(session);
     }
@@ -176,9 +188,9 @@ pub(crate) extern "C" fn foresee_move(
         return 1;
     }
     if hooks().refuse != 0 {
-        return guard::admit(session, target.judged, target.bytes);
+        return guard::admit(session, is, bytes);
     }
-    guard::count_destroyed(session, target.judged, target.bytes);
+    guard::count_destroyed(session, is, bytes);
     1
 }
 
@@ -215,10 +227,19 @@ const LOSS_WHOLE: u32 = 2;
 /// What goes with a file that another takes the name of. An editor or a
 /// formatter puts what it has just written, and about as much, in its place.
 #[inline(always)]
-fn loss_by_replacing(source: &Victim, target: &Victim) -> u32 {
-    if target.judged & (JUDGED_FREE | JUDGED_NAMED) != 0 {
+fn loss_by_replacing(source: *const Victim, target: *const Victim) -> u32 {
+    // SAFETY: in a map value.
+    let (kept, had, by, judged) = unsafe {
+        (
+            (*source).size * KEPT_PART,
+            (*target).size,
+            (*source).judged,
+            (*target).judged,
+        )
+    };
+    if judged & (JUDGED_FREE | JUDGED_NAMED) != 0 {
         LOSS_NONE
-    } else if source.judged & JUDGED_CREATED != 0 && source.size * KEPT_PART >= target.size {
+    } else if by & JUDGED_CREATED != 0 && kept >= had {
         LOSS_REWRITTEN
     } else {
         LOSS_WHOLE
@@ -255,8 +276,7 @@ pub(crate) extern "C" fn foresee_cut(
         return 0;
     };
     let known = begin(scratch, Op::Truncate);
-    let victim = look(scratch, session, dentry);
-    set(known, 0, victim);
+    look(scratch, session, dentry, 0);
     // SAFETY: a field of a map value.
     unsafe { (*known).seen = 1 };
     keep(scratch, key);
@@ -332,11 +352,12 @@ extern "C" fn note_touched(
         if seen >= VICTIMS as u32 || seen > 0 && newest == inode {
             return 0;
         }
-        let mut victim = look(scratch, session, dentry);
-        victim.inode = inode;
-        set(known, u64::from(seen), victim);
+        let victim = look(scratch, session, dentry, u64::from(seen));
         // SAFETY: as above.
-        unsafe { (*known).seen = seen + 1 };
+        unsafe {
+            (*victim).inode = inode;
+            (*known).seen = seen + 1;
+        }
     }
     keep(scratch, key);
     0
@@ -369,9 +390,9 @@ global! {
         let (counted, made) = unsafe { ((*known).counted, (*known).made) };
         if counted != 0 {
             if succeeded == 0 {
+                let victim = at(known, 0);
                 // SAFETY: as above.
-                let victim = unsafe { *at(known, 0) };
-                guard::failed(session, victim.judged, victim.bytes);
+                unsafe { guard::failed(session, (*victim).judged, (*victim).bytes) };
             }
             return;
         }
@@ -396,25 +417,27 @@ global! {
 
 /// Whether an operation that succeeded left an inode without a name.
 #[inline(always)]
-fn is_gone(victim: &Victim) -> bool {
-    victim.inode != 0
-        && (hooks().see != 0 || read::<u32>(victim.inode, offset!(inode_nlink)) == 0)
-        && victim.judged & JUDGED_NAMED == 0
+fn is_gone(inode: u64, judged: u64) -> bool {
+    inode != 0
+        && (hooks().see != 0 || read::<u32>(inode, offset!(inode_nlink)) == 0)
+        && judged & JUDGED_NAMED == 0
 }
 
 global! {
     fn settle_removal(call: &Call) {
         let known = foreseen(call.scratch);
         let mut index = 0;
-        while index < VICTIMS {
+        while index < VICTIMS as u64 {
+            let victim = at(known, index);
             // SAFETY: fields of a map value.
-            let (seen, victim) = unsafe { ((*known).seen, *at(known, index)) };
-            if index as u32 >= seen {
+            let (seen, inode, judged, bytes) =
+                unsafe { ((*known).seen, (*victim).inode, (*victim).judged, (*victim).bytes) };
+            if index >= u64::from(seen) {
                 return;
             }
-            let restores = call.tag.restores != 0 && victim.judged & JUDGED_PROTECTED == 0;
-            if is_gone(&victim) && victim.judged & JUDGED_FREE == 0 && !restores {
-                guard::count_destroyed(call.tag.session, victim.judged, victim.bytes);
+            let restores = call.tag.restores != 0 && judged & JUDGED_PROTECTED == 0;
+            if is_gone(inode, judged) && judged & JUDGED_FREE == 0 && !restores {
+                guard::count_destroyed(call.tag.session, judged, bytes);
                 return;
             }
             index += 1;
@@ -425,55 +448,75 @@ global! {
 global! {
     /// The newest of a file's names is the one it was given (`hlist_add_head()` in `__d_instantiate()`).
     fn settle_link(call: &Call) {
-        // SAFETY: a field of a map value.
-        let victim = unsafe { *at(foreseen(call.scratch), 0) };
-        let alias: u64 = read(victim.inode, offset!(inode_aliases));
+        let victim = at(foreseen(call.scratch), 0);
+        // SAFETY: in a map value.
+        let (inode, judged) = unsafe { ((*victim).inode, (*victim).judged) };
+        let alias: u64 = read(inode, offset!(inode_aliases));
         if alias != 0 {
             let dentry = alias - offset!(dentry_alias) as u64;
             let now = judge(call.area(), call.tag.session, dentry);
-            moved(call.tag.session, victim.inode, victim.judged, now);
+            moved(call.tag.session, inode, judged, now);
         }
     }
 }
+
+/// No victim.
+const NOBODY: u64 = VICTIMS as u64;
 
 global! {
     /// Of what the rename touched, the file that is gone was replaced, and what has another name now was moved.
     fn settle_rename(call: &Call) {
         let known = foreseen(call.scratch);
         let session = call.tag.session;
-        let (mut source, mut target) = (Victim::default(), Victim::default());
+        let (mut moving, mut replaced) = (NOBODY, NOBODY);
         let mut index = 0;
-        while index < VICTIMS {
+        while index < VICTIMS as u64 {
+            let victim = at(known, index);
             // SAFETY: fields of a map value.
-            let (seen, victim) = unsafe { ((*known).seen, *at(known, index)) };
-            if index as u32 >= seen {
+            let (seen, inode, dentry, parent, name) = unsafe {
+                (
+                    (*known).seen,
+                    (*victim).inode,
+                    (*victim).dentry,
+                    (*victim).parent,
+                    (*victim).name,
+                )
+            };
+            if index >= u64::from(seen) {
                 break;
             }
-            let renamed = read::<u64>(victim.dentry, offset!(dentry_parent)) != victim.parent
-                || read::<u64>(victim.dentry, offset!(dentry_name_hash)) != victim.name;
-            if read::<u32>(victim.inode, offset!(inode_nlink)) == 0 {
-                target = victim;
-            } else if renamed {
-                source = victim;
+            if read::<u32>(inode, offset!(inode_nlink)) == 0 {
+                replaced = index;
+            } else if read::<u64>(dentry, offset!(dentry_parent)) != parent
+                || read::<u64>(dentry, offset!(dentry_name_hash)) != name
+            {
+                moving = index;
             }
             index += 1;
         }
-        if source.inode != 0 {
-            let now = judge(call.area(), session, source.dentry);
-            moved(session, source.inode, source.judged, now);
-            if leaves_protection(source.judged, now) {
-                guard::count_destroyed(session, source.judged | JUDGED_PROTECTED, 0);
+        let (source, target) = (at(known, moving), at(known, replaced));
+        if moving != NOBODY {
+            // SAFETY: as above.
+            let (inode, dentry, was) =
+                unsafe { ((*source).inode, (*source).dentry, (*source).judged) };
+            let now = judge(call.area(), session, dentry);
+            moved(session, inode, was, now);
+            if leaves_protection(was, now) {
+                guard::count_destroyed(session, was | JUDGED_PROTECTED, 0);
             }
         }
-        if target.inode == 0 || judge::is_directory(target.inode) || call.tag.restores != 0 {
+        // SAFETY: as above.
+        let (inode, judged, bytes) =
+            unsafe { ((*target).inode, (*target).judged, (*target).bytes) };
+        if replaced == NOBODY || judge::is_directory(inode) || call.tag.restores != 0 {
             return;
         }
-        match loss_by_replacing(&source, &target) {
-            LOSS_REWRITTEN => guard::rewritten(session),
-            LOSS_WHOLE => {
-                guard::count_destroyed(session, target.judged, target.bytes);
+        match loss_by_replacing(source, target) {
+            LOSS_REWRITTEN if moving != NOBODY => guard::rewritten(session),
+            LOSS_NONE => {}
+            _ => {
+                guard::count_destroyed(session, judged, bytes);
             }
-            _ => {}
         }
     }
 }
