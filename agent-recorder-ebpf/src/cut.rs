@@ -15,7 +15,7 @@ use agent_recorder_abi::state::{DescriptorKey, SessionNumber, Tag};
 use agent_recorder_abi::syscalls::{MARK_LENGTH_PAIR, NO_ARG};
 
 use crate::call::{Call, global};
-use crate::emit::{Scratch, add};
+use crate::emit::{Scratch, add, number_of};
 use crate::judge::{self, judge};
 use crate::kernel::{Task, current, file_of, files_of, hooks, offset, read, read_user, table_size};
 use crate::primitives::{add_shared, repeated};
@@ -273,15 +273,9 @@ global! {
     }
 }
 
-/// The task's descriptor table as a number: a global function takes no pointer,
-/// and the verifier knows that this is one until it comes out of the area.
 #[inline(always)]
 fn table_of(scratch: *mut Scratch, task: Task) -> u64 {
-    // SAFETY: a field of a map value.
-    unsafe {
-        core::ptr::write_volatile(&raw mut (*scratch).kept_files, files_of(task));
-        core::ptr::read_volatile(&raw const (*scratch).kept_files)
-    }
+    number_of(scratch, files_of(task))
 }
 
 /// close(2).
@@ -399,11 +393,12 @@ fn most(task: Task) -> u32 {
 /// Leaves what the rounds need in the area.
 #[inline(always)]
 fn begin_walk(scratch: *mut Scratch, task: Task, tag: Tag, ends: u64) -> *mut Scratch {
-    table_of(scratch, task);
+    let files = table_of(scratch, task);
     // SAFETY: fields of a map value.
     unsafe {
         (*scratch).kept_session = tag.session;
-        (*scratch).end = ends;
+        (*scratch).kept_files = files;
+        (*scratch).kept_end = ends;
     }
     scratch
 }
@@ -413,7 +408,7 @@ repeated! {
 fn settle_cuts[settle_next_cut, settle_some_cuts](scratch, fd) {
     // SAFETY: fields of a map value.
     let (session, files, ends) = unsafe {
-        ((*scratch).kept_session, (*scratch).kept_files, (*scratch).end != 0)
+        ((*scratch).kept_session, (*scratch).kept_files, (*scratch).kept_end != 0)
     };
     if ends || file_of(current(), fd) == 0 {
         settle_one_cut(session, files, fd, u32::from(ends));

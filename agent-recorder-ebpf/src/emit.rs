@@ -74,12 +74,25 @@ pub(crate) struct Scratch {
     pub(crate) kept_session: u64,
     /// Address of the table that they are open in.
     pub(crate) kept_files: u64,
+    /// Not 0: all of them end.
+    pub(crate) kept_end: u64,
     /// Which of all areas it is: functions that the verifier checks on their own find it by that.
     pub(crate) index: u32,
     /// Not 0 while a hook uses the area.
     pub(crate) taken: u64,
     /// The event.
     pub(crate) buffer: [u8; SCRATCH_BYTES + SEGMENT_BYTES],
+}
+
+/// A pointer as a number: global functions take none (see `call`), and the
+/// verifier knows what is one until it comes out of the area.
+#[inline(always)]
+pub(crate) fn number_of(scratch: *mut Scratch, pointer: u64) -> u64 {
+    // SAFETY: a field of a map value.
+    unsafe {
+        ptr::write_volatile(&raw mut (*scratch).end, pointer);
+        ptr::read_volatile(&raw const (*scratch).end)
+    }
 }
 
 /// Runs code with an area of this CPU that nobody else uses meanwhile.

@@ -9,7 +9,7 @@ use agent_recorder_abi::event::{FILE_KERNEL_PATH, FileBody, Kind, Op, VIA_SYSCAL
 use agent_recorder_abi::offsets::ABSENT;
 use agent_recorder_abi::state::Tag;
 
-use crate::emit::{Scratch, Writer, with_area};
+use crate::emit::{Scratch, Writer, number_of, with_area};
 use crate::kernel::{Task, current, hooks, offset, read, walk};
 use crate::path::{self, KernelPath};
 use crate::{judge, maps, task, victim};
@@ -62,7 +62,8 @@ pub(crate) fn made(op: Op, object: KernelPath) {
     let sight = Sight::of(op, object, KernelPath::NONE);
     with_area!(|area| {
         report(area, &doer, &sight);
-        victim::foresee_making(judge::area_of(area), doer.key(), object.dentry, op as u32);
+        let dentry = number_of(area, object.dentry);
+        victim::foresee_making(judge::area_of(area), doer.key(), dentry, op as u32);
     });
 }
 
@@ -73,8 +74,8 @@ pub(crate) fn cutting(object: KernelPath) {
     let sight = Sight::of(Op::Truncate, object, KernelPath::NONE);
     with_area!(|area| {
         report(area, &doer, &sight);
-        let session = doer.tag.session;
-        victim::foresee_cut(judge::area_of(area), session, doer.key(), object.dentry);
+        let (session, dentry) = (doer.tag.session, number_of(area, object.dentry));
+        victim::foresee_cut(judge::area_of(area), session, doer.key(), dentry);
     });
 }
 
@@ -95,13 +96,12 @@ pub(crate) fn moving(op: Op, first: KernelPath, second: KernelPath, replaces: bo
         };
     with_area!(|area| {
         report(area, &doer, &sight);
-        admitted = victim::foresee_move(
-            judge::area_of(area),
-            doer.tag.session,
-            first.dentry,
-            second.dentry,
-            operation,
+        let (old, new) = (
+            number_of(area, first.dentry),
+            number_of(area, second.dentry),
         );
+        admitted =
+            victim::foresee_move(judge::area_of(area), doer.tag.session, old, new, operation);
     });
     answer(admitted)
 }
@@ -116,11 +116,12 @@ pub(crate) fn removing(op: Op, object: KernelPath) -> i32 {
     let mut admitted = 1;
     with_area!(|area| {
         report(area, &doer, &sight);
+        let dentry = number_of(area, object.dentry);
         admitted = victim::foresee_removal(
             judge::area_of(area),
             doer.tag.session,
             doer.key(),
-            object.dentry,
+            dentry,
             doer.tag.restores,
         );
     });

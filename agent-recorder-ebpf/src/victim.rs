@@ -16,7 +16,7 @@ use agent_recorder_abi::state::SessionNumber;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
 use crate::call::global;
-use crate::emit::{Scratch, with_area};
+use crate::emit::{Scratch, number_of, with_area};
 use crate::judge::{self, judge};
 use crate::kernel::{bound, current, hooks, offset, read};
 use crate::{guard, maps, task, uring};
@@ -303,15 +303,9 @@ pub(crate) fn touched(inode: u64) {
         return;
     }
     with_area!(|scratch| {
-        // A global function takes no pointers: through the area it is a number.
-        // SAFETY: fields of a map value.
-        let (area, inode) = unsafe {
-            core::ptr::write_volatile(&raw mut (*scratch).end, inode);
-            (
-                (*scratch).index,
-                core::ptr::read_volatile(&raw const (*scratch).end),
-            )
-        };
+        let inode = number_of(scratch, inode);
+        // SAFETY: a field of a map value.
+        let area = unsafe { (*scratch).index };
         note_touched(area, tag.session, key, inode, op);
     });
 }

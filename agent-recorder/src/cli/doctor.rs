@@ -75,6 +75,9 @@ struct Report {
     profile: Option<Profile>,
     /// Whether the guard refuses what goes over its limit.
     refuses: bool,
+    /// Whether the guard sees what an operation is about to destroy.
+    #[serde(rename = "seesVictims")]
+    sees_victims: bool,
     checks: Vec<Check>,
     /// Instructions that the verifier went through for each program.
     verified: BTreeMap<String, u32>,
@@ -93,6 +96,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
         kernel: facts.release.clone(),
         profile: tried.as_ref().ok().map(Kernel::profile),
         refuses: tried.as_ref().is_ok_and(Kernel::refuses),
+        sees_victims: tried.as_ref().is_ok_and(Kernel::sees_victims),
         checks: checks(&facts, &tried),
         verified: tried
             .as_ref()
@@ -207,6 +211,26 @@ fn refusing(tried: &Result<Kernel, kernel::Error>) -> Check {
     }
 }
 
+/// Whether the guard can tell what may be thrown away from what may not.
+fn judging(tried: &Result<Kernel, kernel::Error>) -> Check {
+    let name = "judging";
+    match tried {
+        Ok(kernel) if kernel.sees_victims() => Check::new(
+            name,
+            State::Ok,
+            "the guard sees each file that is destroyed, and whether the session made it",
+            "",
+        ),
+        Ok(_) => Check::new(
+            name,
+            State::Missing,
+            "the guard counts every deleted name, the session's own as well, and nothing else",
+            "it takes the profile lsm or fentry, or Linux 6.13 for the tracepoints of inode times",
+        ),
+        Err(_) => Check::new(name, State::Missing, "nothing is guarded", ""),
+    }
+}
+
 const AFTERWARDS: &str =
     "the guard ends a session at the exit of the call that meets its limit, but refuses none";
 
@@ -234,6 +258,7 @@ fn checks(facts: &Facts, tried: &Result<Kernel, kernel::Error>) -> Vec<Check> {
         lsm(facts),
         fentry(facts),
         refusing(tried),
+        judging(tried),
     ]);
     checks
 }

@@ -270,6 +270,11 @@ pub(super) fn times_are_traced(btf: &Btf) -> bool {
         .all(|touch| has_tracepoint(btf, touch.program))
 }
 
+/// Whether the programs on inode times are in use.
+pub(super) fn are_touched(bpf: &Ebpf) -> bool {
+    TOUCHES.iter().all(|touch| is_loaded(bpf, touch.program))
+}
+
 /// Hooks that this kernel lacks, and that nothing replaces.
 pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciding: &[&str]) -> Vec<Absent> {
     // One of the two takes the completions.

@@ -205,6 +205,12 @@ impl Kernel {
         self.profile.can_refuse() && self.not_refusing.is_none()
     }
 
+    /// Whether the guard sees what an operation is about to destroy; where it
+    /// does not, every deleted name counts.
+    pub fn sees_victims(&self) -> bool {
+        self.profile.sees() || hooks::are_touched(&self.bpf)
+    }
+
     /// Why the guard does not refuse in a profile in which it could.
     pub fn not_refusing(&self) -> Option<&Error> {
         self.not_refusing.as_ref()
