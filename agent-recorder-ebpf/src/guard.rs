@@ -10,10 +10,12 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 
 use crate::emit::{Writer, add, with_area};
 use crate::kernel::{bound, current, guard_config, hooks};
-use crate::maps;
 use crate::primitives::add_shared;
+use crate::{maps, task};
 
 const SIGKILL: u32 = 9;
+/// What a refusal says.
+pub(crate) const EPERM: i32 = 1;
 /// Masks an index of `Session::times`.
 const SLOT: u64 = MAX_LIMIT as u64 - 1;
 const _: () = assert!(MAX_LIMIT.is_power_of_two());
@@ -178,12 +180,38 @@ fn set_time(session: *mut Session, slot: u64, now: u64) {
 /// Ends the process when its session is condemned.
 #[inline(always)]
 pub(crate) fn enforce(tag: Tag) {
-    if let Some(session) = session(tag) {
-        // SAFETY: a map value, checked not null.
-        if unsafe { core::ptr::read_volatile(&raw const (*session).condemned) } != 0 {
-            kill_current();
-        }
+    if is_condemned(tag) {
+        kill_current();
     }
+}
+
+#[inline(always)]
+fn is_condemned(tag: Tag) -> bool {
+    session(tag)
+        // SAFETY: a map value, checked not null.
+        .is_some_and(|session| unsafe {
+            core::ptr::read_volatile(&raw const (*session).condemned) != 0
+        })
+}
+
+/// What a security hook answers to a member of this session: a condemned one
+/// does nothing more, and ends here, before the act.
+#[inline(always)]
+pub(crate) fn verdict_on(tag: Tag) -> i32 {
+    if hooks().decide == 0 || !is_condemned(tag) {
+        return 0;
+    }
+    kill_current();
+    -EPERM
+}
+
+/// The same to whoever runs: 0 outside sessions.
+#[inline(always)]
+pub(crate) fn verdict() -> i32 {
+    if hooks().decide == 0 {
+        return 0;
+    }
+    task::tag_of(current()).map_or(0, verdict_on)
 }
 
 #[inline(always)]

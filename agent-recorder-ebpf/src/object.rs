@@ -14,7 +14,6 @@ use crate::kernel::{Task, current, hooks, offset, read, walk};
 use crate::path::{self, KernelPath};
 use crate::{guard, maps, task};
 
-const EPERM: i32 = 1;
 /// `PF_IO_WORKER` (include/linux/sched.h, 5.10).
 const PF_IO_WORKER: u32 = 0x10;
 /// Kinds of files in a mode (inode(7)).
@@ -41,24 +40,28 @@ pub(crate) fn root_of(mount: u64) -> KernelPath {
 
 /// mknod(2). An open that makes a file passes the same hook, and tells of it itself.
 #[inline(always)]
-pub(crate) fn making(directory: u64, dentry: u64, mode: u32) {
+pub(crate) fn making(directory: u64, dentry: u64, mode: u32) -> i32 {
     if mode & S_IFMT != 0 && mode & S_IFMT != S_IFREG {
-        one(Op::Create, within(directory, dentry));
+        one(Op::Create, within(directory, dentry))
+    } else {
+        guard::verdict()
     }
 }
 
-/// An operation on one object.
+/// An operation on one object: 0, or an error that refuses it.
 #[inline(always)]
-pub(crate) fn one(op: Op, object: KernelPath) {
-    two(op, object, KernelPath::NONE);
+pub(crate) fn one(op: Op, object: KernelPath) -> i32 {
+    two(op, object, KernelPath::NONE)
 }
 
 /// An operation on two.
 #[inline(always)]
-pub(crate) fn two(op: Op, first: KernelPath, second: KernelPath) {
-    if let Some(doer) = Doer::current() {
-        doer.sees(&Sight { op, first, second });
-    }
+pub(crate) fn two(op: Op, first: KernelPath, second: KernelPath) -> i32 {
+    let Some(doer) = Doer::current() else {
+        return 0;
+    };
+    doer.sees(&Sight { op, first, second });
+    guard::verdict_on(doer.tag)
 }
 
 /// A name is to be removed: 0, or an error that refuses it.
@@ -73,10 +76,10 @@ pub(crate) fn removing(op: Op, victim: KernelPath) -> i32 {
         second: KernelPath::NONE,
     });
     if hooks().refuse == 0 || op as u8 != Op::Delete as u8 {
-        return 0;
+        return guard::verdict_on(doer.tag);
     }
     if !guard::admits(doer.tag) {
-        return -EPERM;
+        return -guard::EPERM;
     }
     doer.note_counted();
     0

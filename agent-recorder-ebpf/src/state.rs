@@ -213,6 +213,8 @@ pub struct Hooks {
     pub twice: u64,
     /// Not 0: what calls return tells what they sent, for no tracepoint does.
     pub count: u64,
+    /// Not 0: what programs on security hooks answer is the kernel's answer.
+    pub decide: u64,
 }
 
 impl Hooks {
@@ -222,6 +224,7 @@ impl Hooks {
         refuse: 0,
         twice: 0,
         count: 0,
+        decide: 0,
     };
 }
 
@@ -230,4 +233,4 @@ pub const GUARD_ALERT: u64 = 1;
 /// [`GuardConfig::action`]: the session dies.
 pub const GUARD_KILL: u64 = 2;
 
-pod! { GuardConfig = 24, Hooks = 32 }
+pod! { GuardConfig = 24, Hooks = 40 }

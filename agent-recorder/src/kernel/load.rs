@@ -139,9 +139,9 @@ impl Kernel {
         }
         let mut bpf = load_object(options, profile, refuses, source)?;
         hooks::probe(&mut bpf, btf, profile)?;
-        let deciding = hooks::deciding(profile, refuses);
-        let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, deciding)?;
-        hooks::load(&mut bpf, source, profile, deciding)?;
+        let deciding = hooks::deciding(btf, profile, refuses);
+        let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, &deciding)?;
+        hooks::load(&mut bpf, source, profile, &deciders)?;
         fill_tables(&mut bpf, options)?;
         let rings = Rings::new(
             take(&mut bpf, "PRIORITY", RingBuf::try_from)?,
@@ -160,7 +160,7 @@ impl Kernel {
             adopting: take(&mut bpf, "ADOPTING", Array::try_from)?,
             lineage: take(&mut bpf, "LINEAGE", HashMap::try_from)?,
             tags,
-            absent: hooks::absent(&bpf, profile, deciding),
+            absent: hooks::absent(&bpf, profile, &deciders),
             is_old: !resolved.has_helpers,
             bpf,
             deciders,
@@ -357,6 +357,7 @@ fn load_object(
         u64::from(refuses && action == GUARD_KILL),
         u64::from(source.twice),
         u64::from(!hooks::sends_are_traced(source.btf)),
+        u64::from(refuses),
     ];
     let resolved = source.resolved;
     EbpfLoader::new()
