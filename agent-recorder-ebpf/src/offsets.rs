@@ -61,6 +61,7 @@ offsets! {
     task_tgid: "task_struct" "tgid";
     task_pid: "task_struct" "pid";
     task_start: "task_struct" "start_boottime|real_start_time";
+    task_thread_pid: "task_struct" "thread_pid";
     task_signal: "task_struct" "signal";
     task_exit_code: "task_struct" "exit_code";
     task_loginuid: "task_struct" "loginuid" optional;
@@ -68,6 +69,8 @@ offsets! {
     task_worker: "task_struct" "worker_private|pf_io_worker" optional;
     worker_work: "io_worker" "cur_work" optional;
     task_status: "task_struct" "thread_info.status" optional;
+    pid_level: "pid" "level";
+    pid_numbers: "pid" "numbers";
     signal_live: "signal_struct" "live";
     signal_flags: "signal_struct" "flags";
     signal_exit_code: "signal_struct" "group_exit_code";
@@ -97,6 +100,7 @@ offsets! {
     inode_ino: "inode" "i_ino";
     inode_generation: "inode" "i_generation";
     inode_mode: "inode" "i_mode";
+    inode_private: "inode" "i_private";
     inode_nlink: "inode" "i_nlink";
     sb_dev: "super_block" "s_dev";
     mount_parent: "mount" "mnt_parent";

@@ -9,10 +9,10 @@
 use agent_recorder_abi::event::VIA_SYSCALL;
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::syscalls::{
-    HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CLOSE_RANGE, HANDLE_CONNECT, HANDLE_DUP,
-    HANDLE_EXEC, HANDLE_FILE, HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN, HANDLE_SENDFILE,
-    HANDLE_SENDMMSG, HANDLE_SENDMSG, HANDLE_SENDTO, HANDLE_SOCKETCALL, HANDLE_SPLICE,
-    HANDLE_URING_ENTER, HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL,
+    HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CLOSE_RANGE, HANDLE_CONNECT, HANDLE_CONTROL,
+    HANDLE_DUP, HANDLE_EXEC, HANDLE_FILE, HANDLE_IOCTL, HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN,
+    HANDLE_SENDFILE, HANDLE_SENDMMSG, HANDLE_SENDMSG, HANDLE_SENDTO, HANDLE_SOCKETCALL,
+    HANDLE_SPLICE, HANDLE_URING_ENTER, HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL,
 };
 
 use crate::arch::{self, Registers};
@@ -20,7 +20,7 @@ use crate::call::Call;
 use crate::emit::with_area;
 use crate::kernel::{current, hooks, is_compat, read_user};
 use crate::once::{Copy, Event, is_ours};
-use crate::{descriptor, exec, file, guard, maps, net, send, task};
+use crate::{control, descriptor, exec, file, guard, maps, net, send, task};
 
 /// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
 /// with EINTR, and is recorded when it does come back (include/linux/errno.h).
@@ -86,6 +86,8 @@ fn dispatch(call: &Call, handle: u8) {
         HANDLE_OPEN => file::opened(call),
         HANDLE_FILE => file::operated(call),
         HANDLE_EXEC => exec_failed(call),
+        HANDLE_IOCTL => control::commanded(call),
+        HANDLE_CONTROL => control::controlled(call),
         HANDLE_DUP => duplicated(call),
         HANDLE_ACCEPT => net::accepted(call),
         HANDLE_BIND => net::bound_to(call),

@@ -9,7 +9,7 @@ use agent_recorder_abi::event::{KINDS, TROUBLES};
 use agent_recorder_abi::limits::{AREAS, MAX_LIMIT, SYSCALL_NUMBERS};
 use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, RuleKey};
 use agent_recorder_abi::state::{GUARD_KILL, GuardConfig, Session, SessionNumber};
-use agent_recorder_abi::syscalls::{IA32, Spec, X86_64};
+use agent_recorder_abi::syscalls::{IA32, PARTS, Spec, X86_64};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader};
 
@@ -376,7 +376,7 @@ fn load_object(
 
 fn fill_tables(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
     let mut calls: Array<_, [u8; size_of::<Spec>()]> = take(bpf, "SYSCALLS", Array::try_from)?;
-    let offset_rows = X86_64.iter().map(|row| (row.0, row.1));
+    let offset_rows = X86_64.iter().chain(PARTS).map(|row| (row.0, row.1));
     let compat_rows = IA32.iter().map(|row| (row.0 + SYSCALL_NUMBERS, row.1));
     for (number, spec) in offset_rows.chain(compat_rows) {
         calls

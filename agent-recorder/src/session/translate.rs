@@ -3,8 +3,8 @@
 //! Not here: which session it belongs to, and its number.
 
 use agent_recorder_abi::event::{
-    Address, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_DESCRIPTOR, FILE_FOLLOWS,
-    FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
+    Address, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_DESCRIPTOR,
+    FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
 };
 
 use super::path::{self, Resolver, Whose};
@@ -119,6 +119,11 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
         } else {
             Vec::new()
         },
+        subvolume: if op == proto::FileOp::SubvolumeDelete {
+            body.length
+        } else {
+            0
+        },
         read_only: body.op == Op::Open as u8 && body.flags & 0o3 == 0,
     }
 }
@@ -132,6 +137,18 @@ fn second_path(event: &FileEvent<'_>, view: &mut View<'_>) -> Vec<u8> {
         return Vec::new();
     }
     view.location(event.base2, event.path2, false)
+}
+
+/// Something done to another process, or to the kernel's programs.
+pub(super) fn control(body: &ControlBody) -> proto::ControlAct {
+    let is_signal = body.op == ControlOp::Signal as u32;
+    proto::ControlAct {
+        op: body.op.cast_signed(),
+        target_pid: body.target,
+        signal: if is_signal { body.command } else { 0 },
+        command: if is_signal { 0 } else { body.command },
+        error: body.error,
+    }
 }
 
 /// A socket operation.
