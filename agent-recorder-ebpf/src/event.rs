@@ -27,7 +27,7 @@ pub enum Kind {
     Guard = 5,
     /// The result of a request of io_uring that was announced.
     Uring = 6,
-    /// What a security hook saw of a name that is to be removed.
+    /// What a security hook saw of a name that is to be removed, or of a program that is to be started.
     Victim = 7,
     /// Any other file operation.
     File = 8,
@@ -236,6 +236,8 @@ pub enum Op {
     Device = 15,
     Chdir = 16,
     SubvolumeDelete = 17,
+    /// Of no file operation: the program that an exec is about to start.
+    Exec = 128,
 }
 
 /// Through a system call of its own.
@@ -266,6 +268,9 @@ pub const FILE_FOLLOWS_SECOND: u16 = 128;
 pub const FILE_SEEN: u16 = 256;
 /// The first path is `/proc/self/fd/N`, followed, and its base is that descriptor's file.
 pub const FILE_DESCRIPTOR: u16 = 512;
+
+/// The first path begins at its file system's root, whichever mount it was reached by.
+pub const FILE_IN_FILE_SYSTEM: u16 = 1024;
 
 /// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files, [`Kind::Uring`];
 /// of [`Kind::Victim`] and [`Kind::Object`], which come before the one of these

@@ -6,14 +6,14 @@
 
 use core::ffi::c_void;
 
-use agent_recorder_abi::event::Op;
+use agent_recorder_abi::event::{NetOp, Op};
 use aya_ebpf::macros::{btf_tracepoint, fentry, fexit, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmContext};
 
 use crate::kernel::{offset, read};
 use crate::object::{self, within};
 use crate::once::{self, Copy};
-use crate::{guard, maps, net, path};
+use crate::{given, guard, maps, net, path};
 
 /// recv(2).
 const MSG_PEEK: i32 = 2;
@@ -148,19 +148,19 @@ hook! {
     /// `int bprm_check_security(struct linux_binprm *bprm)`, 5.7.
     /// `int security_bprm_check(struct linux_binprm *bprm)`, 5.7.
     bprm_check_security, "bprm_check_security", security_bprm_check, "security_bprm_check",
-    () guard::verdict()
+    (program: 0) object::one(Op::Exec, path::of_file(read(program, offset!(binprm_file))))
 }
 
 hook! {
     /// `int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`, 5.7.
     socket_connect, "socket_connect", security_socket_connect, "security_socket_connect",
-    () guard::verdict()
+    (socket: 0, address: 1, length: 2) given::addressed(NetOp::Connect, socket, address, length)
 }
 
 hook! {
     /// `int socket_bind(struct socket *sock, struct sockaddr *address, int addrlen)`, 5.7.
     socket_bind, "socket_bind", security_socket_bind, "security_socket_bind",
-    () guard::verdict()
+    (socket: 0, address: 1, length: 2) given::addressed(NetOp::Bind, socket, address, length)
 }
 
 hook! {
@@ -178,7 +178,7 @@ hook! {
 hook! {
     /// `int socket_sendmsg(struct socket *sock, struct msghdr *msg, int size)`, 5.7.
     socket_sendmsg, "socket_sendmsg", security_socket_sendmsg, "security_socket_sendmsg",
-    () guard::verdict()
+    (socket: 0, message: 1) given::sending(socket, message)
 }
 
 hook! {
@@ -200,7 +200,7 @@ hook! {
     /// `int inode_setxattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name, const void *value, size_t size, int flags)`, 5.12 to 6.2.
     /// `int inode_setxattr(struct dentry *dentry, const char *name, const void *value, size_t size, int flags)`, 5.7 to 5.11.
     inode_setxattr, "inode_setxattr", security_inode_setxattr, "security_inode_setxattr",
-    () guard::verdict()
+    (first: 0, second: 1, third: 2) object::attribute(first, second, third)
 }
 
 hook! {
@@ -208,7 +208,7 @@ hook! {
     /// `int inode_removexattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name)`, 5.12 to 6.2.
     /// `int inode_removexattr(struct dentry *dentry, const char *name)`, 5.7 to 5.11.
     inode_removexattr, "inode_removexattr", security_inode_removexattr, "security_inode_removexattr",
-    () guard::verdict()
+    (first: 0, second: 1, third: 2) object::attribute(first, second, third)
 }
 
 hook! {

@@ -2,12 +2,13 @@
 
 use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::limits::{
-    AREAS, EVENT_BYTES, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES,
-    SEEN_FILES, SYSCALL_NUMBERS,
+    AREAS, EVENT_BYTES, MAX_GIVEN, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS,
+    SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
 };
 use agent_recorder_abi::rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::state::{
-    DescriptorKey, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey, UringRequest,
+    DescriptorKey, Given, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey,
+    UringRequest,
 };
 use agent_recorder_abi::syscalls::Spec;
 use aya_ebpf::macros::map;
@@ -89,6 +90,10 @@ pub(crate) static DESCRIPTORS: LruHashMap<DescriptorKey, SocketKey> =
 /// Datagram destinations that were told of.
 #[map]
 pub(crate) static PEERS: LruHashMap<SeenPeer, u8> = LruHashMap::with_max_entries(MAX_SOCKETS, 0);
+
+/// Addresses of calls under way, by thread (pid and tid, as bpf_get_current_pid_tgid() has them).
+#[map]
+pub(crate) static GIVEN: LruHashMap<u64, Given> = LruHashMap::with_max_entries(MAX_GIVEN, 0);
 
 /// Requests of io_uring under way, by the address of their `io_kiocb`.
 #[map]

@@ -5,7 +5,10 @@
 //! and 32-bit callers need nothing of their own here. What fails before the
 //! hook (no such file, a name too long) has no object to see.
 
-use agent_recorder_abi::event::{FILE_KERNEL_PATH, FileBody, Kind, Op, VIA_SYSCALL, VIA_URING};
+use agent_recorder_abi::event::{
+    FILE_IN_FILE_SYSTEM, FILE_KERNEL_PATH, FileBody, Kind, Op, VIA_SYSCALL, VIA_URING,
+};
+use agent_recorder_abi::limits::XATTR_NAME_BYTES;
 use agent_recorder_abi::offsets::ABSENT;
 use agent_recorder_abi::state::Tag;
 
@@ -60,7 +63,33 @@ pub(crate) fn two(op: Op, first: KernelPath, second: KernelPath) -> i32 {
     let Some(doer) = Doer::current() else {
         return 0;
     };
-    doer.sees(&Sight { op, first, second });
+    doer.sees(&Sight {
+        op,
+        first,
+        second,
+        name: 0,
+    });
+    guard::verdict_on(doer.tag)
+}
+
+/// An extended attribute is to be set or removed: of an object whose mount the
+/// hook does not tell. Before 5.12 it has one argument less.
+#[inline(always)]
+pub(crate) fn attribute(first: u64, second: u64, third: u64) -> i32 {
+    let (dentry, name) = if cfg!(feature = "old-kernel") {
+        (first, second)
+    } else {
+        (second, third)
+    };
+    let Some(doer) = Doer::current() else {
+        return 0;
+    };
+    doer.sees(&Sight {
+        op: Op::Xattr,
+        first: KernelPath { mount: 0, dentry },
+        second: KernelPath::NONE,
+        name,
+    });
     guard::verdict_on(doer.tag)
 }
 
@@ -74,6 +103,7 @@ pub(crate) fn removing(op: Op, victim: KernelPath) -> i32 {
         op,
         first: victim,
         second: KernelPath::NONE,
+        name: 0,
     });
     if hooks().refuse == 0 || op as u8 != Op::Delete as u8 {
         return guard::verdict_on(doer.tag);
@@ -91,21 +121,23 @@ struct Sight {
     op: Op,
     first: KernelPath,
     second: KernelPath,
+    /// Address of an attribute's name, 0 for none.
+    name: u64,
 }
 
 /// Who acts.
 #[derive(Clone, Copy)]
-struct Doer {
-    task: Task,
-    tag: Tag,
+pub(crate) struct Doer {
+    pub(crate) task: Task,
+    pub(crate) tag: Tag,
     /// The request of io_uring in which it acts, 0 for a system call of its own.
-    request: u64,
+    pub(crate) request: u64,
 }
 
 impl Doer {
     /// The running task, if it is in a session.
     #[inline(always)]
-    fn current() -> Option<Self> {
+    pub(crate) fn current() -> Option<Self> {
         if hooks().see == 0 {
             return None;
         }
@@ -164,12 +196,25 @@ fn report(area: *mut Scratch, doer: &Doer, sight: &Sight) {
         .map_or(0, |kept| unsafe { (*kept).token });
     let first = path::append(&mut writer, sight.first);
     let second = path::append(&mut writer, sight.second);
+    let extra_len = if sight.name == 0 {
+        0
+    } else {
+        writer
+            .kernel_string::<XATTR_NAME_BYTES>(sight.name)
+            .unwrap_or(0)
+    };
+    let inside = if sight.first.mount == 0 {
+        FILE_IN_FILE_SYSTEM
+    } else {
+        0
+    };
     // SAFETY: `begin` left room for it.
     unsafe {
         *writer.body::<FileBody>() = FileBody {
             op: sight.op as u8,
             via: if token == 0 { VIA_SYSCALL } else { VIA_URING },
-            marks: FILE_KERNEL_PATH | first.mark(),
+            marks: FILE_KERNEL_PATH | first.mark() | inside,
+            extra_len,
             token,
             ino: read(inode, offset!(inode_ino)),
             dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
@@ -180,7 +225,8 @@ fn report(area: *mut Scratch, doer: &Doer, sight: &Sight) {
         };
     }
     let kind = match sight.op {
-        Op::Delete | Op::Rmdir => Kind::Victim,
+        // In the ring in which its result comes.
+        Op::Delete | Op::Rmdir | Op::Exec => Kind::Victim,
         _ => Kind::Object,
     };
     writer.header(kind, doer.tag, doer.task);

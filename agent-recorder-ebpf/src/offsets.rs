@@ -110,6 +110,9 @@ offsets! {
     mount_ns_inum: "mnt_namespace" "ns.inum";
     vfsmount_root: "vfsmount" "mnt_root";
     binprm_filename: "linux_binprm" "filename";
+    binprm_file: "linux_binprm" "file";
+    msghdr_name: "msghdr" "msg_name";
+    msghdr_namelen: "msghdr" "msg_namelen";
     socket_sk: "socket" "sk";
     socket_type: "socket" "type";
     socket_file: "socket" "file";

@@ -20,7 +20,7 @@ use crate::call::Call;
 use crate::emit::with_area;
 use crate::kernel::{current, hooks, is_compat, read_user};
 use crate::once::{Copy, Event, is_ours};
-use crate::{control, descriptor, exec, file, guard, maps, net, send, task};
+use crate::{control, descriptor, exec, file, given, guard, maps, net, send, task};
 
 /// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
 /// with EINTR, and is recorded when it does come back (include/linux/errno.h).
@@ -69,6 +69,7 @@ pub(crate) fn finished(copy: Copy, regs: *const Registers, result: i64) {
         };
         call.keep();
         dispatch(&call, handle);
+        given::forget(&call);
     });
     guard::enforce(tag);
 }

@@ -80,7 +80,7 @@ const DIFFERS: &[Differs] = &[
     Differs {
         why: "says how the path was seen, which is what a profile decides",
         before: None,
-        acts: |act| act.of_kind("file"),
+        acts: |act| act.of_kind("file") || act.of_kind("exec"),
         fields: &["pathSource"],
     },
     Differs {

@@ -192,15 +192,10 @@ pub(super) const URING: &str = "io_uring_";
 
 /// Those whose programs only decide: where nothing is refused they are not
 /// loaded, and one that the kernel skipped costs no record.
-pub(super) const ONLY_DECIDING: [&str; 13] = [
+pub(super) const ONLY_DECIDING: [&str; 8] = [
     "file_open",
-    "bprm_check",
-    "bprm_check_security",
-    "socket_connect",
-    "socket_bind",
     "socket_listen",
     "socket_accept",
-    "socket_sendmsg",
     "file_ioctl",
     "file_ioctl_compat",
     "ptrace_access_check",

@@ -293,6 +293,7 @@ fn exec_json(exec: &proto::Exec) -> Object {
         argv_bytes,
         fileless,
         agent,
+        path_source: _,
     } = exec;
     let mut out = Object::new();
     bytes(&mut out, "exe", exe);
@@ -328,6 +329,7 @@ fn exec_json(exec: &proto::Exec) -> Object {
     if !agent.is_empty() {
         out.insert("agent".into(), json!(agent));
     }
+    out.insert("pathSource".into(), json!(exec.path_source().as_str_name()));
     error(&mut out, *errno);
     out
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use agent_recorder_abi::event::{
     CONTROL_NESTED, ControlBody, ControlOp, ExecBody, ExitBody, FILE_PENDING, FILE_SEEN, FileBody,
-    ForkBody, GuardBody, Header, SessionBody,
+    ForkBody, GuardBody, Header, Op, SessionBody,
 };
 use agent_recorder_abi::state::SessionNumber;
 
@@ -398,7 +398,12 @@ impl Tracker {
         argv: &[u8],
     ) -> proto::record::Body {
         let mut exec = translate::exec(body, exe, filename, cwd, argv);
-        if body.error == 0 {
+        if body.error != 0 {
+            if let Some(program) = self.sights.take_program(header) {
+                translate::set_program(&mut exec, &program);
+            }
+        } else {
+            self.sights.forget(header);
             let process = self.processes.get(process::key_of(header));
             process.exe = exec.exe.as_slice().into();
             process.cwd = exec.cwd.as_slice().into();
@@ -457,9 +462,16 @@ impl Tracker {
                 used_unix_ns: self.clock.unix_ns(header.time),
             },
         };
-        let sight = self.sights.take(header, &event.body);
-        let seen = sight.as_ref().map(|sight| sight.applied_to(event));
-        let file = translate::file(seen.as_ref().unwrap_or(event), &mut view);
+        let file = if event.body.op == Op::Xattr as u8 {
+            let seen = self.sights.take_attributed(header, event);
+            let mut file = translate::file(event, &mut view);
+            translate::set_attributed(&mut file, &seen, header.pid);
+            file
+        } else {
+            let sight = self.sights.take(header, &event.body);
+            let seen = sight.as_ref().map(|sight| sight.applied_to(event));
+            translate::file(seen.as_ref().unwrap_or(event), &mut view)
+        };
         if file.error == 0 {
             self.note_effect(header.session, key, &file);
         }
