@@ -6,7 +6,7 @@ use core::ptr;
 use agent_recorder_abi::event::{Address, Header, Kind, Trouble};
 use agent_recorder_abi::limits::{AREAS, COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
 use agent_recorder_abi::policy::{Cut, Foreseen};
-use agent_recorder_abi::state::{Socket, Tag, UringRequest};
+use agent_recorder_abi::state::{Given, Socket, Tag, UringRequest};
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
 use aya_ebpf::helpers::generated::{
@@ -50,6 +50,8 @@ pub(crate) struct Scratch {
     pub(crate) datagram: Datagram,
     /// What is remembered of the socket.
     pub(crate) socket: Socket,
+    /// Addresses that the call gave.
+    pub(crate) given: Given,
     /// A walk up a path.
     pub(crate) ascent: Ascent,
     /// A walk over descriptors.

@@ -27,7 +27,7 @@ pub enum Kind {
     Guard = 5,
     /// The result of a request of io_uring that was announced.
     Uring = 6,
-    /// What a security hook saw of a name that is to be removed.
+    /// What a security hook saw of a name that is to be removed, or of a program that is to be started.
     Victim = 7,
     /// Any other file operation.
     File = 8,
@@ -39,10 +39,12 @@ pub enum Kind {
     Dns = 11,
     /// What a security hook saw of any other file operation.
     Object = 12,
+    /// Something done to another process, or to the kernel's programs.
+    Control = 13,
 }
 
 /// Number of kinds.
-pub const KINDS: usize = 13;
+pub const KINDS: usize = 14;
 
 impl Kind {
     /// All, in order of their numbers.
@@ -60,11 +62,14 @@ impl Kind {
         Self::Network,
         Self::Dns,
         Self::Object,
+        Self::Control,
     ];
 
     /// Whether it goes through the priority ring, which a flood of the others cannot fill.
+    ///
+    /// Control has its place in the order of forks and exits: whose the other process is, they tell.
     pub const fn is_priority(self) -> bool {
-        (self as u16) <= (Self::Victim as u16)
+        (self as u16) <= (Self::Victim as u16) || matches!(self, Self::Control)
     }
 
     /// Its name in loss records and totals.
@@ -83,6 +88,7 @@ impl Kind {
             Self::Network => "network",
             Self::Dns => "dns",
             Self::Object => "object",
+            Self::Control => "control",
         }
     }
 
@@ -233,6 +239,9 @@ pub enum Op {
     Umount = 14,
     Device = 15,
     Chdir = 16,
+    SubvolumeDelete = 17,
+    /// Of no file operation: the program that an exec is about to start.
+    Exec = 128,
 }
 
 impl Op {
@@ -276,6 +285,9 @@ pub const FILE_FOLLOWS_SECOND: u16 = 128;
 pub const FILE_SEEN: u16 = 256;
 /// The first path is `/proc/self/fd/N`, followed, and its base is that descriptor's file.
 pub const FILE_DESCRIPTOR: u16 = 512;
+
+/// The first path begins at its file system's root, whichever mount it was reached by.
+pub const FILE_IN_FILE_SYSTEM: u16 = 1024;
 
 /// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files, [`Kind::Uring`];
 /// of [`Kind::Victim`] and [`Kind::Object`], which come before the one of these
@@ -423,7 +435,41 @@ pub struct DnsBody {
     pub spare: u32,
 }
 
+/// What is done to another process, as `ControlOp` in record.proto numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ControlOp {
+    /// kill(2) and its kin.
+    Signal = 1,
+    /// ptrace(2) that attaches, and process_vm_writev(2).
+    Ptrace = 2,
+    /// bpf(2).
+    Bpf = 3,
+}
+
+/// The caller is in a pid namespace of its own: `target` is that one's number.
+pub const CONTROL_NESTED: u32 = 1;
+
+/// Body of [`Kind::Control`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ControlBody {
+    /// [`ControlOp`].
+    pub op: u32,
+    /// The signal, the request of ptrace(2), or the command of bpf(2).
+    pub command: u32,
+    /// The process, thread or group as the call takes it; 0 where there is none or it is not known.
+    pub target: i32,
+    /// errno, 0 for success.
+    pub error: u32,
+    /// `CONTROL_…`.
+    pub marks: u32,
+    /// None yet.
+    pub spare: u32,
+}
+
 pod! {
+    ControlBody = 24,
     Header = 72, SessionBody = 8, ExecBody = 40, ForkBody = 16, ExitBody = 8,
     GuardBody = 48, FileBody = 72, Address = 120, NetBody = 32, DnsBody = 8,
 }

@@ -14,12 +14,14 @@ use aya_ebpf::helpers::bpf_send_signal;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 
 use crate::emit::{Writer, add, with_area};
-use crate::kernel::{bound, current, guard_config};
-use crate::maps;
+use crate::kernel::{bound, current, guard_config, hooks};
 use crate::primitives::add_shared;
+use crate::{maps, task};
 
 const SIGKILL: u32 = 9;
 const SIGSTOP: u32 = 19;
+/// What a refusal says.
+pub(crate) const EPERM: i32 = 1;
 /// Masks an index of `Session::times`.
 const SLOT: u64 = MAX_LIMIT as u64 - 1;
 /// Masks an index of one row of `Session::steps`.
@@ -331,12 +333,41 @@ fn set_time(session: *mut Session, slot: u64, now: u64) {
 /// Strikes the process when its session is condemned.
 #[inline(always)]
 pub(crate) fn enforce(tag: Tag) {
-    if let Some(session) = session(tag) {
-        // SAFETY: a map value, checked not null.
-        if unsafe { core::ptr::read_volatile(&raw const (*session).condemned) } != 0 {
-            strike(session);
-        }
+    if let Some(session) = condemned(tag) {
+        strike(session);
     }
+}
+
+/// Ends the process, or stops it.
+#[inline(always)]
+fn condemned(tag: Tag) -> Option<*mut Session> {
+    // SAFETY: a map value, checked not null.
+    session(tag).filter(|session| unsafe {
+        core::ptr::read_volatile(&raw const (**session).condemned) != 0
+    })
+}
+
+/// What a security hook answers to a member of this session: a condemned one
+/// does nothing more, and ends here, before the act.
+#[inline(always)]
+pub(crate) fn verdict_on(tag: Tag) -> i32 {
+    if hooks().decide == 0 {
+        return 0;
+    }
+    let Some(session) = condemned(tag) else {
+        return 0;
+    };
+    strike(session);
+    -EPERM
+}
+
+/// The same to whoever runs: 0 outside sessions.
+#[inline(always)]
+pub(crate) fn verdict() -> i32 {
+    if hooks().decide == 0 {
+        return 0;
+    }
+    task::tag_of(current()).map_or(0, verdict_on)
 }
 
 /// Ends the process, or stops it.

@@ -6,14 +6,14 @@
 
 use core::ffi::c_void;
 
-use agent_recorder_abi::event::Op;
+use agent_recorder_abi::event::{NetOp, Op};
 use aya_ebpf::macros::{btf_tracepoint, fentry, fexit, lsm};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmContext};
 
 use crate::kernel::{offset, read};
 use crate::object::{self, within};
 use crate::once::{self, Copy};
-use crate::{maps, net, path};
+use crate::{given, guard, maps, net, path};
 
 /// recv(2).
 const MSG_PEEK: i32 = 2;
@@ -25,6 +25,7 @@ macro_rules! hook {
         $(#[$doc])*
         #[lsm(hook = $hook)]
         fn $name(ctx: LsmContext) -> i32 {
+            let _ = &ctx;
             $(let $arg = ctx.arg($position);)*
             $body
         }
@@ -36,16 +37,11 @@ macro_rules! hook {
         #[unsafe(link_section = concat!("fentry/", $function))]
         extern "C" fn $of_function(ctx: *mut c_void) -> i32 {
             let ctx = FEntryContext::new(ctx);
+            let _ = &ctx;
             $(let $arg = ctx.arg($position);)*
             $body
         }
     };
-}
-
-/// An observer's answer: it has no objection.
-#[inline(always)]
-fn observed(_: ()) -> i32 {
-    0
 }
 
 hook! {
@@ -63,19 +59,19 @@ hook! {
 hook! {
     /// `int path_mkdir(const struct path *dir, struct dentry *dentry, umode_t mode)`, 5.7.
     path_mkdir, "path_mkdir", security_path_mkdir, "security_path_mkdir",
-    (directory: 0, name: 1) observed(object::made(Op::Mkdir, within(directory, name)))
+    (directory: 0, name: 1) object::made(Op::Mkdir, within(directory, name))
 }
 
 hook! {
     /// `int path_mknod(const struct path *dir, struct dentry *dentry, umode_t mode, unsigned int dev)`, 5.7.
     path_mknod, "path_mknod", security_path_mknod, "security_path_mknod",
-    (directory: 0, name: 1, mode: 2) observed(object::making(directory, name, mode))
+    (directory: 0, name: 1, mode: 2) object::making(directory, name, mode)
 }
 
 hook! {
     /// `int path_symlink(const struct path *dir, struct dentry *dentry, const char *old_name)`, 5.7.
     path_symlink, "path_symlink", security_path_symlink, "security_path_symlink",
-    (directory: 0, name: 1) observed(object::made(Op::Symlink, within(directory, name)))
+    (directory: 0, name: 1) object::made(Op::Symlink, within(directory, name))
 }
 
 hook! {
@@ -121,37 +117,137 @@ fn replaces(flags: u32) -> bool {
 hook! {
     /// `int path_chmod(const struct path *path, umode_t mode)`, 5.7.
     path_chmod, "path_chmod", security_path_chmod, "security_path_chmod",
-    (object: 0) observed(object::one(Op::Chmod, path::at(object)))
+    (object: 0) object::one(Op::Chmod, path::at(object))
 }
 
 hook! {
     /// `int path_chown(const struct path *path, kuid_t uid, kgid_t gid)`, 5.7.
     path_chown, "path_chown", security_path_chown, "security_path_chown",
-    (object: 0) observed(object::one(Op::Chown, path::at(object)))
+    (object: 0) object::one(Op::Chown, path::at(object))
 }
 
 hook! {
     /// `int path_truncate(const struct path *path)`, 5.7.
     path_truncate, "path_truncate", security_path_truncate, "security_path_truncate",
-    (object: 0) observed(object::cutting(path::at(object)))
+    (object: 0) object::cutting(path::at(object))
 }
 
 hook! {
     /// `int sb_mount(const char *dev_name, const struct path *path, const char *type, unsigned long flags, void *data)`, 5.7.
     sb_mount, "sb_mount", security_sb_mount, "security_sb_mount",
-    (at: 1) observed(object::one(Op::Mount, path::at(at)))
+    (at: 1) object::one(Op::Mount, path::at(at))
 }
 
 hook! {
     /// `int sb_umount(struct vfsmount *mnt, int flags)`, 5.7.
     sb_umount, "sb_umount", security_sb_umount, "security_sb_umount",
-    (mount: 0) observed(object::one(Op::Umount, object::root_of(mount)))
+    (mount: 0) object::one(Op::Umount, object::root_of(mount))
 }
 
 hook! {
     /// `int move_mount(const struct path *from_path, const struct path *to_path)`, 5.7.
     move_mount, "move_mount", security_move_mount, "security_move_mount",
-    (to: 1) observed(object::one(Op::Mount, path::at(to)))
+    (to: 1) object::one(Op::Mount, path::at(to))
+}
+
+hook! {
+    /// `int file_truncate(struct file *file)`, 6.2.
+    ///
+    /// ftruncate(2): before that it passes path_truncate.
+    file_truncate, "file_truncate", security_file_truncate, "security_file_truncate",
+    (file: 0) object::cutting(path::of_file(file))
+}
+
+hook! {
+    /// `int file_open(struct file *file)`, 5.7.
+    file_open, "file_open", security_file_open, "security_file_open",
+    () guard::verdict()
+}
+
+hook! {
+    /// `int bprm_check_security(struct linux_binprm *bprm)`, 5.7.
+    /// `int security_bprm_check(struct linux_binprm *bprm)`, 5.7.
+    bprm_check_security, "bprm_check_security", security_bprm_check, "security_bprm_check",
+    (program: 0) object::one(Op::Exec, path::of_file(read(program, offset!(binprm_file))))
+}
+
+hook! {
+    /// `int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`, 5.7.
+    socket_connect, "socket_connect", security_socket_connect, "security_socket_connect",
+    (socket: 0, address: 1, length: 2) given::addressed(NetOp::Connect, socket, address, length)
+}
+
+hook! {
+    /// `int socket_bind(struct socket *sock, struct sockaddr *address, int addrlen)`, 5.7.
+    socket_bind, "socket_bind", security_socket_bind, "security_socket_bind",
+    (socket: 0, address: 1, length: 2) given::addressed(NetOp::Bind, socket, address, length)
+}
+
+hook! {
+    /// `int socket_listen(struct socket *sock, int backlog)`, 5.7.
+    socket_listen, "socket_listen", security_socket_listen, "security_socket_listen",
+    () guard::verdict()
+}
+
+hook! {
+    /// `int socket_accept(struct socket *sock, struct socket *newsock)`, 5.7.
+    socket_accept, "socket_accept", security_socket_accept, "security_socket_accept",
+    () guard::verdict()
+}
+
+hook! {
+    /// `int socket_sendmsg(struct socket *sock, struct msghdr *msg, int size)`, 5.7.
+    socket_sendmsg, "socket_sendmsg", security_socket_sendmsg, "security_socket_sendmsg",
+    (socket: 0, message: 1) given::sending(socket, message)
+}
+
+hook! {
+    /// `int file_ioctl(struct file *file, unsigned int cmd, unsigned long arg)`, 5.7.
+    file_ioctl, "file_ioctl", security_file_ioctl, "security_file_ioctl",
+    () guard::verdict()
+}
+
+hook! {
+    /// `int file_ioctl_compat(struct file *file, unsigned int cmd, unsigned long arg)`, 6.8.
+    ///
+    /// Of 32-bit callers, who pass file_ioctl where it is missing. Stable kernels before 6.8 have it, too.
+    file_ioctl_compat, "file_ioctl_compat", security_file_ioctl_compat, "security_file_ioctl_compat",
+    () guard::verdict()
+}
+
+hook! {
+    /// `int inode_setxattr(struct mnt_idmap *idmap, struct dentry *dentry, const char *name, const void *value, size_t size, int flags)`, 6.3.
+    /// `int inode_setxattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name, const void *value, size_t size, int flags)`, 5.12 to 6.2.
+    /// `int inode_setxattr(struct dentry *dentry, const char *name, const void *value, size_t size, int flags)`, 5.7 to 5.11.
+    inode_setxattr, "inode_setxattr", security_inode_setxattr, "security_inode_setxattr",
+    (first: 0, second: 1, third: 2) object::attribute(first, second, third)
+}
+
+hook! {
+    /// `int inode_removexattr(struct mnt_idmap *idmap, struct dentry *dentry, const char *name)`, 6.3.
+    /// `int inode_removexattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name)`, 5.12 to 6.2.
+    /// `int inode_removexattr(struct dentry *dentry, const char *name)`, 5.7 to 5.11.
+    inode_removexattr, "inode_removexattr", security_inode_removexattr, "security_inode_removexattr",
+    (first: 0, second: 1, third: 2) object::attribute(first, second, third)
+}
+
+hook! {
+    /// `int ptrace_access_check(struct task_struct *child, unsigned int mode)`, 5.7.
+    ptrace_access_check, "ptrace_access_check", security_ptrace_access_check, "security_ptrace_access_check",
+    () guard::verdict()
+}
+
+hook! {
+    /// `int task_kill(struct task_struct *p, struct kernel_siginfo *info, int sig, const struct cred *cred)`, 5.7.
+    task_kill, "task_kill", security_task_kill, "security_task_kill",
+    () guard::verdict()
+}
+
+hook! {
+    /// `int bpf(int cmd, union bpf_attr *attr, unsigned int size, bool kernel)`, 6.15.
+    /// `int bpf(int cmd, union bpf_attr *attr, unsigned int size)`, 5.7 to 6.14.
+    bpf, "bpf", security_bpf, "security_bpf",
+    () guard::verdict()
 }
 
 /// `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)`, 5.5.

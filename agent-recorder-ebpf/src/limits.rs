@@ -87,6 +87,10 @@ pub const MAX_URING_REQUESTS: u32 = 16_384;
 /// or ends, and by close_range(2): the usual limit of a process (RLIMIT_NOFILE).
 pub const DESCRIPTORS_WALKED: u32 = 1024;
 
+/// Threads that are in a call which gives an address, at one time: the oldest
+/// fall out, and what they gave is read from their memory.
+pub const MAX_GIVEN: u32 = 4096;
+
 /// System call numbers in one table; Linux 7.2 ends below 480.
 pub const SYSCALL_NUMBERS: u32 = 512;
 

@@ -25,6 +25,8 @@ mod arch;
 #[cfg(target_arch = "bpf")]
 mod call;
 #[cfg(target_arch = "bpf")]
+mod control;
+#[cfg(target_arch = "bpf")]
 mod cut;
 #[cfg(target_arch = "bpf")]
 mod descriptor;
@@ -34,6 +36,8 @@ mod emit;
 mod exec;
 #[cfg(target_arch = "bpf")]
 mod file;
+#[cfg(target_arch = "bpf")]
+mod given;
 #[cfg(target_arch = "bpf")]
 mod guard;
 #[cfg(target_arch = "bpf")]

@@ -2,13 +2,15 @@
 
 use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::limits::{
-    AREAS, EVENT_BYTES, KNOWN_INODES, MAX_CUTS, MAX_FORESEEN, MAX_NAMES, MAX_PLACES, MAX_RULES,
-    MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
+    AREAS, EVENT_BYTES, KNOWN_INODES, MAX_CUTS, MAX_FORESEEN, MAX_GIVEN, MAX_NAMES, MAX_PLACES,
+    MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES, SEEN_FILES,
+    SYSCALL_NUMBERS,
 };
 use agent_recorder_abi::policy::{Cut, Foreseen, KnownKey, NameKey, Place, PlaceKey};
 use agent_recorder_abi::rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::state::{
-    DescriptorKey, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey, UringRequest,
+    DescriptorKey, Given, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey,
+    UringRequest,
 };
 use agent_recorder_abi::syscalls::Spec;
 use aya_ebpf::macros::map;
@@ -115,6 +117,9 @@ pub(crate) static FORESEEN: LruHashMap<u64, Foreseen> =
 /// Open files that sessions cut, or may write over.
 #[map]
 pub(crate) static CUTS: LruHashMap<DescriptorKey, Cut> = LruHashMap::with_max_entries(MAX_CUTS, 0);
+/// Addresses of calls under way, by thread (pid and tid, as bpf_get_current_pid_tgid() has them).
+#[map]
+pub(crate) static GIVEN: LruHashMap<u64, Given> = LruHashMap::with_max_entries(MAX_GIVEN, 0);
 
 /// Requests of io_uring under way, by the address of their `io_kiocb`.
 #[map]

@@ -1,5 +1,6 @@
 //! Socket operations: connect with its outcome, accept, bind, listen, and byte counts.
 
+use core::ffi::c_void;
 use core::ptr;
 
 use agent_recorder_abi::event::{
@@ -14,11 +15,11 @@ use aya_ebpf::helpers::generated::{
 
 use crate::call::{Call, global};
 use crate::emit::{Scratch, Writer, add, with_area};
-use crate::kernel::{Task, bound, current, file_of, offset, read, read_user};
+use crate::kernel::{Task, bound, current, file_of, offset, read};
 use crate::once::{Copy, Event, is_ours};
 use crate::primitives::claim;
 use crate::socket::{self, Open};
-use crate::{guard, maps, task};
+use crate::{given, guard, maps, task};
 
 pub(crate) const AF_UNIX: u16 = 1;
 pub(crate) const AF_INET: u16 = 2;
@@ -57,55 +58,64 @@ global! {
     /// A socket address in the caller's memory.
     pub(crate) fn user_address(call: &Call, peer: u32, address: u64, length: u64) {
         let out = call.side(peer);
-        clear(out);
         // SAFETY: room that `Call` gives.
-        let out = unsafe { &mut *out };
-        if address == 0 || length < 2 {
-            return;
-        }
-        let family: u16 = read_user(address);
-        match family {
-            AF_INET => {
-                out.len = 4;
-                out.port = u16::from_be(read_user(address + 2));
-                // SAFETY: 4 of SOCKADDR_BYTES.
-                unsafe {
-                    bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 4, (address + 4) as *const _)
-                };
-            }
-            AF_INET6 => {
-                out.len = 16;
-                out.port = u16::from_be(read_user(address + 2));
-                // SAFETY: 16 of SOCKADDR_BYTES.
-                unsafe {
-                    bpf_probe_read_user(out.bytes.as_mut_ptr().cast(), 16, (address + 8) as *const _)
-                };
-            }
-            AF_UNIX => {
-                const MASK: u64 = 127;
-                let length = bound::<MASK>(
-                    if length > SOCKADDR_BYTES as u64 {
-                        SOCKADDR_BYTES as u64
-                    } else {
-                        length
-                    } - 2,
-                );
-                if length <= (SOCKADDR_BYTES - 2) as u64 {
-                    out.len = length as u16;
-                    // SAFETY: `length` is below SOCKADDR_BYTES.
-                    unsafe {
-                        bpf_probe_read_user(
-                            out.bytes.as_mut_ptr().cast(),
-                            length as u32,
-                            (address + 2) as *const _,
-                        );
-                    }
-                }
-            }
-            _ => return,
-        }
-        out.family = family;
+        fill(unsafe { &mut *out }, address, length, |to, length, from| {
+            // SAFETY: as `fill` promises.
+            unsafe { bpf_probe_read_user(to, length, from) };
+        });
     }
+}
+
+/// Copies a `struct sockaddr` of this many bytes. `copy` is asked for as much as there is room for.
+#[inline(always)]
+pub(crate) fn fill(
+    out: &mut Address,
+    address: u64,
+    length: u64,
+    copy: impl Fn(*mut c_void, u32, *const c_void),
+) {
+    *out = Address::NONE;
+    if address == 0 || length < 2 {
+        return;
+    }
+    let word = |at: u64| {
+        let mut word = 0_u16;
+        copy((&raw mut word).cast(), 2, (address + at) as *const _);
+        word
+    };
+    let family = word(0);
+    match family {
+        AF_INET => {
+            out.len = 4;
+            out.port = u16::from_be(word(2));
+            copy(out.bytes.as_mut_ptr().cast(), 4, (address + 4) as *const _);
+        }
+        AF_INET6 => {
+            out.len = 16;
+            out.port = u16::from_be(word(2));
+            copy(out.bytes.as_mut_ptr().cast(), 16, (address + 8) as *const _);
+        }
+        AF_UNIX => {
+            const MASK: u64 = 127;
+            let length = bound::<MASK>(
+                if length > SOCKADDR_BYTES as u64 {
+                    SOCKADDR_BYTES as u64
+                } else {
+                    length
+                } - 2,
+            );
+            if length <= (SOCKADDR_BYTES - 2) as u64 {
+                out.len = length as u16;
+                copy(
+                    out.bytes.as_mut_ptr().cast(),
+                    length as u32,
+                    (address + 2) as *const _,
+                );
+            }
+        }
+        _ => return,
+    }
+    out.family = family;
 }
 
 global! {
@@ -265,7 +275,14 @@ global! {
         let Some(open) = socket_of(call, fd) else {
             return;
         };
-        user_address(call, PEER, call.argument(1), call.argument(2));
+        given::address(
+            call,
+            PEER,
+            NetOp::Connect,
+            0,
+            call.argument(1),
+            call.argument(2),
+        );
         outcome(call, fd, &open);
     }
 }
@@ -466,7 +483,14 @@ global! {
         if call.result >= 0 && open.family != AF_UNIX {
             kernel_address(call, LOCAL);
         } else {
-            user_address(call, LOCAL, call.argument(1), call.argument(2));
+            given::address(
+                call,
+                LOCAL,
+                NetOp::Bind,
+                0,
+                call.argument(1),
+                call.argument(2),
+            );
         }
         announce(call, fd, NetOp::Bind);
     }

@@ -5,16 +5,18 @@
 //! and 32-bit callers need nothing of their own here. What fails before the
 //! hook (no such file, a name too long) has no object to see.
 
-use agent_recorder_abi::event::{FILE_KERNEL_PATH, FileBody, Kind, Op, VIA_SYSCALL, VIA_URING};
+use agent_recorder_abi::event::{
+    FILE_IN_FILE_SYSTEM, FILE_KERNEL_PATH, FileBody, Kind, Op, VIA_SYSCALL, VIA_URING,
+};
+use agent_recorder_abi::limits::XATTR_NAME_BYTES;
 use agent_recorder_abi::offsets::ABSENT;
 use agent_recorder_abi::state::Tag;
 
 use crate::emit::{Scratch, Writer, number_of, with_area};
 use crate::kernel::{Task, current, hooks, offset, read, walk};
 use crate::path::{self, KernelPath};
-use crate::{judge, maps, task, victim};
+use crate::{guard, judge, maps, task, victim};
 
-const EPERM: i32 = 1;
 /// `PF_IO_WORKER` (include/linux/sched.h, 5.10).
 const PF_IO_WORKER: u32 = 0x10;
 /// Kinds of files in a mode (inode(7)).
@@ -41,42 +43,52 @@ pub(crate) fn root_of(mount: u64) -> KernelPath {
 
 /// mknod(2). An open that makes a file passes the same hook, and tells of it itself.
 #[inline(always)]
-pub(crate) fn making(directory: u64, dentry: u64, mode: u32) {
+pub(crate) fn making(directory: u64, dentry: u64, mode: u32) -> i32 {
     if mode & S_IFMT != 0 && mode & S_IFMT != S_IFREG {
-        made(Op::Create, within(directory, dentry));
+        made(Op::Create, within(directory, dentry))
+    } else {
+        guard::verdict()
     }
 }
 
-/// An operation on one object.
+/// An operation on one object: 0, or an error that refuses it.
 #[inline(always)]
-pub(crate) fn one(op: Op, object: KernelPath) {
-    if let Some(doer) = Doer::current() {
-        doer.sees(&Sight::of(op, object, KernelPath::NONE));
-    }
+pub(crate) fn one(op: Op, object: KernelPath) -> i32 {
+    let Some(doer) = Doer::current() else {
+        return 0;
+    };
+    doer.sees(&Sight::of(op, object, KernelPath::NONE));
+    guard::verdict_on(doer.tag)
 }
 
 /// Something is to be made.
 #[inline(always)]
-pub(crate) fn made(op: Op, object: KernelPath) {
-    let Some(doer) = Doer::current() else { return };
+pub(crate) fn made(op: Op, object: KernelPath) -> i32 {
+    let Some(doer) = Doer::current() else {
+        return 0;
+    };
     let sight = Sight::of(op, object, KernelPath::NONE);
     with_area!(|area| {
         report(area, &doer, &sight);
         let dentry = number_of(area, object.dentry);
         victim::foresee_making(judge::area_of(area), doer.key(), dentry, op as u32);
     });
+    guard::verdict_on(doer.tag)
 }
 
 /// Contents are to be cut. An open with O_TRUNC passes here, too, and tells of it itself.
 #[inline(always)]
-pub(crate) fn cutting(object: KernelPath) {
-    let Some(doer) = Doer::current() else { return };
+pub(crate) fn cutting(object: KernelPath) -> i32 {
+    let Some(doer) = Doer::current() else {
+        return 0;
+    };
     let sight = Sight::of(Op::Truncate, object, KernelPath::NONE);
     with_area!(|area| {
         report(area, &doer, &sight);
         let (session, dentry) = (doer.tag.session, number_of(area, object.dentry));
         victim::foresee_cut(judge::area_of(area), session, doer.key(), dentry);
     });
+    guard::verdict_on(doer.tag)
 }
 
 /// A second name is to lead to an object, instead of the first
@@ -103,7 +115,27 @@ pub(crate) fn moving(op: Op, first: KernelPath, second: KernelPath, replaces: bo
         admitted =
             victim::foresee_move(judge::area_of(area), doer.tag.session, old, new, operation);
     });
-    answer(admitted)
+    answer(&doer, admitted)
+}
+
+/// An extended attribute is to be set or removed: of an object whose mount the
+/// hook does not tell. Before 5.12 it has one argument less.
+#[inline(always)]
+pub(crate) fn attribute(first: u64, second: u64, third: u64) -> i32 {
+    let (dentry, name) = if cfg!(feature = "old-kernel") {
+        (first, second)
+    } else {
+        (second, third)
+    };
+    let Some(doer) = Doer::current() else {
+        return 0;
+    };
+    let object = KernelPath { mount: 0, dentry };
+    doer.sees(&Sight {
+        name,
+        ..Sight::of(Op::Xattr, object, KernelPath::NONE)
+    });
+    guard::verdict_on(doer.tag)
 }
 
 /// A name is to be removed: 0, or an error that refuses it.
@@ -125,12 +157,16 @@ pub(crate) fn removing(op: Op, object: KernelPath) -> i32 {
             doer.tag.restores,
         );
     });
-    answer(admitted)
+    answer(&doer, admitted)
 }
 
 #[inline(always)]
-fn answer(admitted: u64) -> i32 {
-    if admitted == 0 { -EPERM } else { 0 }
+fn answer(doer: &Doer, admitted: u64) -> i32 {
+    if admitted == 0 {
+        -guard::EPERM
+    } else {
+        guard::verdict_on(doer.tag)
+    }
 }
 
 /// What is about to be acted on.
@@ -139,28 +175,35 @@ struct Sight {
     op: Op,
     first: KernelPath,
     second: KernelPath,
+    /// Address of an attribute's name, 0 for none.
+    name: u64,
 }
 
 impl Sight {
     #[inline(always)]
     fn of(op: Op, first: KernelPath, second: KernelPath) -> Self {
-        Self { op, first, second }
+        Self {
+            op,
+            first,
+            second,
+            name: 0,
+        }
     }
 }
 
 /// Who acts.
 #[derive(Clone, Copy)]
-struct Doer {
-    task: Task,
-    tag: Tag,
+pub(crate) struct Doer {
+    pub(crate) task: Task,
+    pub(crate) tag: Tag,
     /// The request of io_uring in which it acts, 0 for a system call of its own.
-    request: u64,
+    pub(crate) request: u64,
 }
 
 impl Doer {
     /// The running task, if it is in a session.
     #[inline(always)]
-    fn current() -> Option<Self> {
+    pub(crate) fn current() -> Option<Self> {
         if hooks().see == 0 {
             return None;
         }
@@ -218,12 +261,25 @@ fn report(area: *mut Scratch, doer: &Doer, sight: &Sight) {
         .map_or(0, |kept| unsafe { (*kept).token });
     let first = path::append(&mut writer, sight.first);
     let second = path::append(&mut writer, sight.second);
+    let extra_len = if sight.name == 0 {
+        0
+    } else {
+        writer
+            .kernel_string::<XATTR_NAME_BYTES>(sight.name)
+            .unwrap_or(0)
+    };
+    let inside = if sight.first.mount == 0 {
+        FILE_IN_FILE_SYSTEM
+    } else {
+        0
+    };
     // SAFETY: `begin` left room for it.
     unsafe {
         *writer.body::<FileBody>() = FileBody {
             op: sight.op as u8,
             via: if token == 0 { VIA_SYSCALL } else { VIA_URING },
-            marks: FILE_KERNEL_PATH | first.mark(),
+            marks: FILE_KERNEL_PATH | first.mark() | inside,
+            extra_len,
             token,
             ino: read(inode, offset!(inode_ino)),
             dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
@@ -234,7 +290,8 @@ fn report(area: *mut Scratch, doer: &Doer, sight: &Sight) {
         };
     }
     let kind = match sight.op {
-        Op::Delete | Op::Rmdir => Kind::Victim,
+        // In the ring in which its result comes.
+        Op::Delete | Op::Rmdir | Op::Exec => Kind::Victim,
         _ => Kind::Object,
     };
     writer.header(kind, doer.tag, doer.task);

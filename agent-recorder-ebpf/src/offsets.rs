@@ -61,6 +61,7 @@ offsets! {
     task_tgid: "task_struct" "tgid";
     task_pid: "task_struct" "pid";
     task_start: "task_struct" "start_boottime|real_start_time";
+    task_thread_pid: "task_struct" "thread_pid";
     task_signal: "task_struct" "signal";
     task_exit_code: "task_struct" "exit_code";
     task_loginuid: "task_struct" "loginuid" optional;
@@ -68,6 +69,8 @@ offsets! {
     task_worker: "task_struct" "worker_private|pf_io_worker" optional;
     worker_work: "io_worker" "cur_work" optional;
     task_status: "task_struct" "thread_info.status" optional;
+    pid_level: "pid" "level";
+    pid_numbers: "pid" "numbers";
     signal_live: "signal_struct" "live";
     signal_flags: "signal_struct" "flags";
     signal_exit_code: "signal_struct" "group_exit_code";
@@ -100,6 +103,7 @@ offsets! {
     inode_ino: "inode" "i_ino";
     inode_generation: "inode" "i_generation";
     inode_mode: "inode" "i_mode";
+    inode_private: "inode" "i_private";
     inode_nlink: "inode" "i_nlink";
     inode_size: "inode" "i_size";
     inode_blocks: "inode" "i_blocks";
@@ -112,6 +116,9 @@ offsets! {
     mount_ns_inum: "mnt_namespace" "ns.inum";
     vfsmount_root: "vfsmount" "mnt_root";
     binprm_filename: "linux_binprm" "filename";
+    binprm_file: "linux_binprm" "file";
+    msghdr_name: "msghdr" "msg_name";
+    msghdr_namelen: "msghdr" "msg_namelen";
     socket_sk: "socket" "sk";
     socket_type: "socket" "type";
     socket_file: "socket" "file";

@@ -10,7 +10,7 @@ use crate::emit::Writer;
 use crate::kernel::{file_of, hooks, read_user};
 use crate::net::{self, AF_UNIX, DNS_PORT, SOCK_DGRAM};
 use crate::socket;
-use crate::{guard, maps};
+use crate::{given, guard, maps};
 
 /// One datagram as a call describes it, in the caller's memory.
 #[derive(Clone, Copy)]
@@ -21,6 +21,8 @@ pub(crate) struct Datagram {
     length: u64,
     /// Bytes that were sent.
     sent: u64,
+    /// Which of the call's messages it is.
+    nth: u32,
 }
 
 /// sendto(2).
@@ -38,6 +40,7 @@ pub(crate) fn to_by_socketcall(call: &Call, addressed: bool) {
         payload: call.argument(1),
         length: call.argument(2),
         sent: call.result as u64,
+        nth: 0,
     };
     sent(call, &datagram);
 }
@@ -65,6 +68,7 @@ global! {
             datagram.sent = u64::from(read_user::<u32>(
                 header + stride - 8 + if call.compat { 4 } else { 0 },
             ));
+            datagram.nth = index as u32;
             sent(call, &datagram);
             index += 1;
         }
@@ -90,6 +94,7 @@ fn datagram_of(header: u64, compat: bool) -> Datagram {
         payload,
         length,
         sent: 0,
+        nth: 0,
     }
 }
 
@@ -143,6 +148,7 @@ fn unaddressed(call: &Call, payload: u64, length: u64) {
             payload,
             length,
             sent: 0,
+            nth: 0,
         },
     );
 }
@@ -192,11 +198,11 @@ fn sent_datagram(call: &Call) {
         return;
     }
     // SAFETY: fields of a map value.
-    let (name, name_length, bytes) = unsafe {
+    let (name, name_length, bytes, nth) = unsafe {
         let datagram = &raw const (*call.scratch).datagram;
-        ((*datagram).name, (*datagram).name_length, (*datagram).sent)
+        ((*datagram).name, (*datagram).name_length, (*datagram).sent, (*datagram).nth)
     };
-    net::user_address(call, net::PEER, name, name_length);
+    given::address(call, net::PEER, NetOp::Send, nth, name, name_length);
     // SAFETY: room that `Call` gives.
     if unsafe { (*call.peer()).family } != 0 {
         tell_peer(call, fd, bytes);

@@ -26,6 +26,10 @@ pub struct Tag {
     pub restores: u32,
     /// The task's events that the first copy of a program has handled, a bit a kind, until the second has seen it.
     pub handled: u32,
+    /// Not 0: [`Given`] has addresses of the call that the task is in.
+    pub given: u32,
+    /// None yet.
+    pub spare: u32,
 }
 
 impl Tag {
@@ -37,6 +41,8 @@ impl Tag {
             request: 0,
             restores: 0,
             handled: 0,
+            given: 0,
+            spare: 0,
         }
     }
 }
@@ -148,6 +154,20 @@ pub struct Socket {
     pub peer: crate::event::Address,
 }
 
+/// Addresses that a call gave, as the kernel copied them: kept by the thread, from the security hook to the call's exit.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Given {
+    /// Address of the `struct sock`.
+    pub sock: u64,
+    /// [`crate::event::NetOp`].
+    pub op: u32,
+    /// How many there are: several of sendmmsg(2).
+    pub count: u32,
+    /// Without a family where none was given.
+    pub addresses: [crate::event::Address; crate::limits::SENDMMSG_MESSAGES as usize],
+}
+
 /// Key of "this descriptor is that socket".
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,8 +207,8 @@ pub struct UringRequest {
 }
 
 pod! {
-    Tag = 32, TaggedTask = 40, SeenFile = 32, SocketKey = 16, DescriptorKey = 16, SeenPeer = 48,
-    Socket = 320, UringRequest = 152,
+    Given = 496, Tag = 40, TaggedTask = 48, SeenFile = 32, SocketKey = 16, DescriptorKey = 16,
+    SeenPeer = 48, Socket = 320, UringRequest = 152,
 }
 const _: () = assert!(
     core::mem::size_of::<Session>() == 80 + 8 * (MAX_PROTECTED + MAX_LIMIT + 3 * MAX_STEPS)
@@ -210,6 +230,8 @@ pub struct Hooks {
     pub count: u64,
     /// Not 0: changes of inodes show what an operation is about to destroy.
     pub touch: u64,
+    /// Not 0: what programs on security hooks answer is the kernel's answer.
+    pub decide: u64,
 }
 
 impl Hooks {
@@ -220,7 +242,8 @@ impl Hooks {
         twice: 0,
         count: 0,
         touch: 0,
+        decide: 0,
     };
 }
 
-pod! { Hooks = 40 }
+pod! { Hooks = 48 }

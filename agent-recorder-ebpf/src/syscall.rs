@@ -9,11 +9,11 @@
 use agent_recorder_abi::event::{Op, VIA_SYSCALL};
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::syscalls::{
-    HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CLOSE_RANGE, HANDLE_CONNECT, HANDLE_COPY,
-    HANDLE_DUP, HANDLE_EXEC, HANDLE_FALLOCATE, HANDLE_FILE, HANDLE_LISTEN, HANDLE_NONE,
-    HANDLE_OPEN, HANDLE_PWRITE, HANDLE_SENDFILE, HANDLE_SENDMMSG, HANDLE_SENDMSG, HANDLE_SENDTO,
-    HANDLE_SOCKETCALL, HANDLE_SPLICE, HANDLE_URING_ENTER, HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL,
-    MARK_REMOVEDIR,
+    HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CLOSE_RANGE, HANDLE_CONNECT, HANDLE_CONTROL,
+    HANDLE_COPY, HANDLE_DUP, HANDLE_EXEC, HANDLE_FALLOCATE, HANDLE_FILE, HANDLE_IOCTL,
+    HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN, HANDLE_PWRITE, HANDLE_SENDFILE, HANDLE_SENDMMSG,
+    HANDLE_SENDMSG, HANDLE_SENDTO, HANDLE_SOCKETCALL, HANDLE_SPLICE, HANDLE_URING_ENTER,
+    HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL, MARK_REMOVEDIR,
 };
 
 use aya_ebpf::helpers::generated::bpf_task_pt_regs;
@@ -23,7 +23,7 @@ use crate::call::Call;
 use crate::emit::with_area;
 use crate::kernel::{Task, current, hooks, is_compat, read_user};
 use crate::once::{Copy, Event, is_ours};
-use crate::{cut, descriptor, exec, file, guard, maps, net, send, task};
+use crate::{control, cut, descriptor, exec, file, given, guard, maps, net, send, task};
 
 /// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
 /// with EINTR, and is recorded when it does come back (include/linux/errno.h).
@@ -72,6 +72,7 @@ pub(crate) fn finished(copy: Copy, regs: *const Registers, result: i64) {
         };
         call.keep();
         dispatch(&call, handle);
+        given::forget(&call);
     });
     guard::enforce(tag);
 }
@@ -104,6 +105,8 @@ fn dispatch(call: &Call, handle: u8) {
         }
         HANDLE_FILE => file::operated(call),
         HANDLE_EXEC => exec_failed(call),
+        HANDLE_IOCTL => control::commanded(call),
+        HANDLE_CONTROL => control::controlled(call),
         HANDLE_DUP => duplicated(call),
         HANDLE_ACCEPT => net::accepted(call),
         HANDLE_BIND => net::bound_to(call),

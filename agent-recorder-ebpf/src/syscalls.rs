@@ -4,7 +4,7 @@
 //! so a call that is not in it leaves after one array look-up. Numbers are of
 //! `arch/x86/entry/syscalls/syscall_64.tbl` and `syscall_32.tbl`.
 
-use crate::event::Op;
+use crate::event::{ControlOp, Op};
 use crate::pod;
 
 /// Not looked at.
@@ -54,6 +54,11 @@ pub const HANDLE_PWRITE: u8 = 20;
 pub const HANDLE_COPY: u8 = 21;
 /// fallocate(2).
 pub const HANDLE_FALLOCATE: u8 = 22;
+/// ioctl(2), of which few commands count.
+pub const HANDLE_IOCTL: u8 = 23;
+/// What is done to other processes and to the kernel's programs: `dirfd` is
+/// the other process, `flags` the command, `op` a [`ControlOp`].
+pub const HANDLE_CONTROL: u8 = 24;
 
 /// No such argument.
 pub const NO_ARG: u8 = 0xff;
@@ -82,6 +87,8 @@ pub const MARK_FCNTL: u16 = 512;
 pub const MARK_EXTRA_PATH: u16 = 1024;
 /// fanotify-like: the path may be empty with AT_EMPTY_PATH, then the descriptor is the file.
 pub const MARK_EMPTY_PATH: u16 = 2048;
+/// The process is that of a pidfd.
+pub const MARK_PIDFD: u16 = 4096;
 
 /// One call. Arguments are numbers 0 to 5, [`NO_ARG`] for none.
 #[repr(C)]
@@ -159,6 +166,16 @@ impl Spec {
             handle: HANDLE_OPEN,
             op: Op::Open as u8,
             marks: MARK_FOLLOWS,
+            ..Self::NONE
+        }
+    }
+
+    const fn control(op: ControlOp, target: u8, command: u8) -> Self {
+        Self {
+            handle: HANDLE_CONTROL,
+            op: op as u8,
+            dirfd: target,
+            flags: command,
             ..Self::NONE
         }
     }
@@ -300,12 +317,46 @@ const UMOUNT: Spec = Spec::file(Op::Umount).path(0).marks(MARK_FOLLOWS);
 const UMOUNT2: Spec = UMOUNT.flags(1);
 const CHDIR: Spec = Spec::file(Op::Chdir).path(0).marks(MARK_FOLLOWS);
 const FCHDIR: Spec = Spec::file(Op::Chdir).fd(0);
+/// The length is that of the range.
+const IOCTL: Spec = Spec {
+    handle: HANDLE_IOCTL,
+    ..Spec::file(Op::Device).fd(0).flags(1).length(3)
+};
+const KILL: Spec = Spec::control(ControlOp::Signal, 0, 1);
+const TGKILL: Spec = Spec::control(ControlOp::Signal, 0, 2);
+const PIDFD_SEND_SIGNAL: Spec = KILL.marks(MARK_PIDFD);
+const PTRACE: Spec = Spec::control(ControlOp::Ptrace, 1, 0);
+const PROCESS_VM_WRITEV: Spec = Spec::control(ControlOp::Ptrace, 0, NO_ARG);
+const BPF: Spec = Spec::control(ControlOp::Bpf, NO_ARG, 0);
+
+/// The row of the ioctl(2) that deletes a subvolume by its name. No call has this number.
+pub const ROW_SUBVOLUME: u32 = crate::limits::SYSCALL_NUMBERS - 1;
+/// The row of the one that names it by a number, which is put into `length`.
+pub const ROW_SUBVOLUME_BY_ID: u32 = crate::limits::SYSCALL_NUMBERS - 2;
+/// What is part of calls: nobody can make them, so they are handled by none.
+pub const PARTS: &[(u32, Spec)] = &[
+    (
+        ROW_SUBVOLUME,
+        Spec {
+            handle: HANDLE_NONE,
+            ..Spec::file(Op::SubvolumeDelete).at(0, 2).flags(1)
+        },
+    ),
+    (
+        ROW_SUBVOLUME_BY_ID,
+        Spec {
+            handle: HANDLE_NONE,
+            ..Spec::file(Op::SubvolumeDelete).fd(0).flags(1).length(3)
+        },
+    ),
+];
 
 /// The calls of 64-bit x86 programs.
 pub const X86_64: &[(u32, Spec)] = &[
     (1, Spec::handle(HANDLE_WRITE)),
     (2, OPEN),
     (3, Spec::handle(HANDLE_CLOSE)),
+    (16, IOCTL),
     (18, Spec::handle(HANDLE_PWRITE)),
     (20, Spec::handle(HANDLE_WRITEV)),
     (32, Spec::handle(HANDLE_DUP)),
@@ -318,6 +369,7 @@ pub const X86_64: &[(u32, Spec)] = &[
     (49, Spec::handle(HANDLE_BIND)),
     (50, Spec::handle(HANDLE_LISTEN)),
     (59, Spec::handle(HANDLE_EXEC).path(0)),
+    (62, KILL),
     (72, Spec::handle(HANDLE_DUP).marks(MARK_FCNTL)),
     (76, TRUNCATE),
     (77, FTRUNCATE),
@@ -335,6 +387,8 @@ pub const X86_64: &[(u32, Spec)] = &[
     (92, CHOWN),
     (93, FCHOWN),
     (94, LCHOWN),
+    (101, PTRACE),
+    (129, KILL),
     (133, MKNOD),
     (165, MOUNT),
     (166, UMOUNT2),
@@ -344,6 +398,8 @@ pub const X86_64: &[(u32, Spec)] = &[
     (197, REMOVEXATTR),
     (198, LREMOVEXATTR),
     (199, FREMOVEXATTR),
+    (200, KILL),
+    (234, TGKILL),
     (257, OPENAT),
     (258, MKDIRAT),
     (259, MKNODAT),
@@ -358,12 +414,16 @@ pub const X86_64: &[(u32, Spec)] = &[
     (288, Spec::handle(HANDLE_ACCEPT)),
     (292, Spec::handle(HANDLE_DUP)),
     (296, Spec::handle(HANDLE_PWRITE)),
+    (297, TGKILL),
     (304, OPEN_BY_HANDLE),
     (307, Spec::handle(HANDLE_SENDMMSG)),
+    (311, PROCESS_VM_WRITEV),
     (316, RENAMEAT2),
+    (321, BPF),
     (322, Spec::handle(HANDLE_EXEC).at(0, 1)),
     (326, Spec::handle(HANDLE_COPY)),
     (328, Spec::handle(HANDLE_SENDFILE)),
+    (424, PIDFD_SEND_SIGNAL),
     (426, Spec::handle(HANDLE_URING_ENTER)),
     (429, MOVE_MOUNT),
     (436, Spec::handle(HANDLE_CLOSE_RANGE)),
@@ -388,11 +448,14 @@ pub const IA32: &[(u32, Spec)] = &[
     (16, LCHOWN.marks(MARK_OWNER16)),
     (21, MOUNT),
     (22, UMOUNT),
+    (26, PTRACE),
+    (37, KILL),
     (38, RENAME),
     (39, MKDIR),
     (40, RMDIR),
     (41, Spec::handle(HANDLE_DUP)),
     (52, UMOUNT2),
+    (54, IOCTL),
     (55, Spec::handle(HANDLE_DUP).marks(MARK_FCNTL)),
     (63, Spec::handle(HANDLE_DUP)),
     (83, SYMLINK),
@@ -403,6 +466,7 @@ pub const IA32: &[(u32, Spec)] = &[
     (102, Spec::handle(HANDLE_SOCKETCALL)),
     (133, FCHDIR),
     (146, Spec::handle(HANDLE_WRITEV)),
+    (178, KILL),
     (181, Spec::handle(HANDLE_PWRITE)),
     (182, CHOWN.marks(MARK_OWNER16)),
     (187, Spec::handle(HANDLE_SENDFILE)),
@@ -418,7 +482,9 @@ pub const IA32: &[(u32, Spec)] = &[
     (235, REMOVEXATTR),
     (236, LREMOVEXATTR),
     (237, FREMOVEXATTR),
+    (238, KILL),
     (239, Spec::handle(HANDLE_SENDFILE)),
+    (270, TGKILL),
     (295, OPENAT),
     (296, MKDIRAT),
     (297, MKNODAT),
@@ -432,9 +498,12 @@ pub const IA32: &[(u32, Spec)] = &[
     (324, Spec::handle(HANDLE_FALLOCATE)),
     (330, Spec::handle(HANDLE_DUP)),
     (334, Spec::handle(HANDLE_PWRITE)),
+    (335, TGKILL),
     (342, OPEN_BY_HANDLE),
     (345, Spec::handle(HANDLE_SENDMMSG)),
+    (348, PROCESS_VM_WRITEV),
     (353, RENAMEAT2),
+    (357, BPF),
     (358, Spec::handle(HANDLE_EXEC).at(0, 1)),
     (361, Spec::handle(HANDLE_BIND)),
     (362, Spec::handle(HANDLE_CONNECT)),
@@ -444,6 +513,7 @@ pub const IA32: &[(u32, Spec)] = &[
     (370, Spec::handle(HANDLE_SENDMSG)),
     (377, Spec::handle(HANDLE_COPY)),
     (379, Spec::handle(HANDLE_SENDFILE)),
+    (424, PIDFD_SEND_SIGNAL),
     (426, Spec::handle(HANDLE_URING_ENTER)),
     (429, MOVE_MOUNT),
     (436, Spec::handle(HANDLE_CLOSE_RANGE)),

@@ -30,6 +30,15 @@ pub(crate) fn note_request(task: Task, request: u64) {
     }
 }
 
+/// Notes whether addresses of the call that the task is in are kept.
+#[inline(always)]
+pub(crate) fn note_given(task: Task, given: u32) {
+    if let Some(tag) = tag_on(task) {
+        // SAFETY: as above.
+        unsafe { (*tag).given = given };
+    }
+}
+
 /// Where the task's handled events are noted; `None` for a task without a tag.
 #[inline(always)]
 pub(crate) fn handled(task: Task) -> Option<*mut u32> {

@@ -1,8 +1,20 @@
 //! Ground truth of file operations: every one once, nothing else, and nothing of a neighbour.
 
 use agent_recorder_tests::beside::Beside;
-use agent_recorder_tests::compare::{files_under, said, same};
+use agent_recorder_tests::compare::{files_under, said, same, sees_objects};
 use agent_recorder_tests::recorder::Recorder;
+use serde_json::Value;
+
+/// Where objects are seen, no path of what was done is the caller's.
+fn paths_are_the_kernels(recorded: &[Value]) -> anyhow::Result<()> {
+    let of_caller: Vec<_> = recorded
+        .iter()
+        .map(|line| &line["file"])
+        .filter(|file| file.get("error").is_none() && file["pathSource"] != "KERNEL")
+        .collect();
+    anyhow::ensure!(of_caller.is_empty(), "{of_caller:#?}");
+    Ok(())
+}
 
 fn all_is_recorded(abi: &[&str]) -> anyhow::Result<()> {
     let recorder = Recorder::new()?;
@@ -17,6 +29,9 @@ fn all_is_recorded(abi: &[&str]) -> anyhow::Result<()> {
     let records = recorder.replay()?;
     neighbour.was_left_alone(&records)?;
     let recorded = files_under(&records, &directory.display().to_string());
+    if sees_objects(&records) {
+        paths_are_the_kernels(&recorded)?;
+    }
     same(&said(&output.stdout)?, &recorded)
 }
 

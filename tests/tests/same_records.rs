@@ -23,7 +23,7 @@ const DIRECTORY_BYTES: usize = 80;
 /// What is done, and the kinds of its records that are compared: a program's
 /// files are those of its working directory, for what it is linked with
 /// differs.
-const STIMULI: [(&str, &[&str], &[&str]); 4] = [
+const STIMULI: [(&str, &[&str], &[&str]); 5] = [
     ("files", &[env!("CARGO_BIN_EXE_stim_files")], &["file"]),
     (
         "files of 32-bit code",
@@ -39,6 +39,11 @@ const STIMULI: [(&str, &[&str], &[&str]); 4] = [
         "processes",
         &[env!("CARGO_BIN_EXE_stim_processes")],
         &["fork", "exec", "exit"],
+    ),
+    (
+        "what reaches out of the session",
+        &[env!("CARGO_BIN_EXE_stim_controls")],
+        &["control"],
     ),
 ];
 
@@ -75,7 +80,7 @@ const DIFFERS: &[Differs] = &[
     Differs {
         why: "says how the path was seen, which is what a profile decides",
         before: None,
-        acts: |act| act.of_kind("file"),
+        acts: |act| act.of_kind("file") || act.of_kind("exec"),
         fields: &["pathSource"],
     },
     Differs {
@@ -90,6 +95,12 @@ const DIFFERS: &[Differs] = &[
         before: None,
         acts: |act| act.of_kind("fork"),
         fields: &["childPid", "childStartTimeNs", "childPpid"],
+    },
+    Differs {
+        why: "a number of the run",
+        before: None,
+        acts: |act| act.of_kind("control"),
+        fields: &["targetPid"],
     },
     Differs {
         why: "where the program lies, and how long its path is",

@@ -4,8 +4,8 @@
 
 use agent_recorder_abi::Pod;
 use agent_recorder_abi::event::{
-    Address, DnsBody, ExecBody, ExitBody, FileBody, ForkBody, GuardBody, Header, Kind, NetBody,
-    SessionBody,
+    Address, ControlBody, DnsBody, ExecBody, ExitBody, FileBody, ForkBody, GuardBody, Header, Kind,
+    NetBody, SessionBody,
 };
 
 use super::Error;
@@ -51,6 +51,8 @@ pub enum Body<'a> {
     Object(FileEvent<'a>),
     /// A socket operation.
     Network(NetworkEvent),
+    /// Something done to another process, or to the kernel's programs.
+    Control(ControlBody),
     /// A question.
     Dns {
         /// Whom it went to.
@@ -109,6 +111,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Error> {
         Kind::Delete | Kind::File | Kind::Open => Body::File(file(&mut input)?),
         Kind::Uring => Body::Uring(file(&mut input)?),
         Kind::Victim | Kind::Object => Body::Object(file(&mut input)?),
+        Kind::Control => Body::Control(input.value("body")?),
         Kind::Network => {
             let body: NetBody = input.value("body")?;
             let local = input.address(body.local_len)?;

@@ -16,9 +16,9 @@ use super::bpf::recursion_misses;
 use super::error::{map_error, missing, program_error, refused};
 use super::modify_return::Deciders;
 use super::programs::{
-    Absent, BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, DECIDING, EXIT_BY_PERF, EXIT_EVENT, Profile,
-    REPLACEMENTS, Replacement, SECURITY_HOOKS, SENT, TOUCHES, TRACEPOINTS, URING, named,
-    tracepoints,
+    Absent, BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, EXIT_BY_PERF, EXIT_EVENT, ONLY_DECIDING,
+    Profile, REPLACEMENTS, Replacement, SECURITY_HOOKS, SENT, TOUCHES, TRACEPOINTS, URING, YOUNG,
+    is_one_of, named, tracepoints,
 };
 use super::source::Source;
 
@@ -90,15 +90,15 @@ pub(super) fn unload(bpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
 }
 
 /// The functions on which a profile decides by fmod_ret programs.
-pub(super) fn deciding(profile: Profile, refuses: bool) -> &'static [&'static str] {
-    if refuses && profile == Profile::Fentry {
-        DECIDING
-    } else {
-        &[]
-    }
+pub(super) fn deciding(btf: &Btf, profile: Profile, refuses: bool) -> Vec<&'static str> {
+    let functions = SECURITY_HOOKS.iter().map(|&(_, function)| function);
+    functions
+        .filter(|_| refuses && profile == Profile::Fentry)
+        .filter(|function| has_function(btf, function))
+        .collect()
 }
 
-/// Loads every program of a profile but those that are `deciding`.
+/// Loads every program of a profile but the deciders, which are loaded already.
 ///
 /// # Errors
 ///
@@ -107,7 +107,7 @@ pub(super) fn load(
     bpf: &mut Ebpf,
     source: &Source<'_>,
     profile: Profile,
-    deciding: &[&str],
+    deciders: &Deciders,
 ) -> Result<(), Error> {
     let Source {
         btf,
@@ -143,8 +143,10 @@ pub(super) fn load(
     }
     for &(hook, function) in SECURITY_HOOKS {
         let result = match profile {
+            Profile::Lsm if !has_function(btf, &format!("bpf_lsm_{hook}")) => Ok(()),
             Profile::Lsm => load_one(hook, program::<Lsm>(bpf, hook)?.load(hook, btf)),
-            Profile::Fentry if deciding.contains(&function) => Ok(()),
+            Profile::Fentry if deciders.are_on(function) || !has_function(btf, function) => Ok(()),
+            Profile::Fentry if is_one_of(&ONLY_DECIDING, function) => Ok(()),
             Profile::Fentry => load_one(
                 function,
                 program::<FEntry>(bpf, function)?.load(function, btf),
@@ -246,7 +248,7 @@ pub(super) fn skipped(bpf: &Ebpf, deciders: &Deciders) -> Result<u64, Error> {
         })
     };
     bpf.programs()
-        .filter(|(name, _)| !is_stood_in_for(name))
+        .filter(|(name, _)| !is_stood_in_for(name) && !is_one_of(&ONLY_DECIDING, name))
         .filter_map(|(_, program)| program.fd().ok())
         .map(|fd| recursion_misses(fd.as_fd()))
         .chain([deciders.skipped()])
@@ -276,7 +278,7 @@ pub(super) fn are_touched(bpf: &Ebpf) -> bool {
 }
 
 /// Hooks that this kernel lacks, and that nothing replaces.
-pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciding: &[&str]) -> Vec<Absent> {
+pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciders: &Deciders) -> Vec<Absent> {
     // One of the two takes the completions.
     let complete = if is_loaded(bpf, COMPLETE_BY_VALUE.program) {
         COMPLETE_BY_VALUE
@@ -304,7 +306,11 @@ pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciding: &[&str]) -> Vec<Abs
         .iter()
         .filter(|_| profile.sees())
         .map(|hook| named(hook, profile))
-        .filter(|name| !deciding.contains(name));
+        .filter(|name| !deciders.are_on(name) && !is_one_of(&YOUNG, name))
+        // Where nothing is refused, that is said at once and for all.
+        .filter(|name| {
+            profile == Profile::Lsm || !deciders.is_empty() || !is_one_of(&ONLY_DECIDING, name)
+        });
     tracepoints
         .chain(touches)
         .chain(hooks)
@@ -327,6 +333,10 @@ fn has_perf_event((group, name): (&str, &str)) -> bool {
             .join(format!("events/{group}/{name}/id"))
             .exists()
     })
+}
+
+fn has_function(btf: &Btf, name: &str) -> bool {
+    btf.id_by_type_name_kind(name, BtfKind::Func).is_ok()
 }
 
 fn has_tracepoint(btf: &Btf, hook: &str) -> bool {

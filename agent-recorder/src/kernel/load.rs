@@ -12,7 +12,7 @@ use agent_recorder_abi::policy::{
 };
 use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, RuleKey};
 use agent_recorder_abi::state::{Session, SessionNumber};
-use agent_recorder_abi::syscalls::{IA32, Spec, X86_64};
+use agent_recorder_abi::syscalls::{IA32, PARTS, Spec, X86_64};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader};
 
@@ -150,9 +150,9 @@ impl Kernel {
         }
         let mut bpf = load_object(options, profile, refuses, source)?;
         hooks::probe(&mut bpf, btf, profile)?;
-        let deciding = hooks::deciding(profile, refuses);
-        let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, deciding)?;
-        hooks::load(&mut bpf, source, profile, deciding)?;
+        let deciding = hooks::deciding(btf, profile, refuses);
+        let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, &deciding)?;
+        hooks::load(&mut bpf, source, profile, &deciders)?;
         fill_tables(&mut bpf, options)?;
         fill_policy(&mut bpf, options)?;
         let rings = Rings::new(
@@ -173,7 +173,7 @@ impl Kernel {
             lineage: take(&mut bpf, "LINEAGE", HashMap::try_from)?,
             places: take(&mut bpf, "PLACES", HashMap::try_from)?,
             tags,
-            absent: hooks::absent(&bpf, profile, deciding),
+            absent: hooks::absent(&bpf, profile, &deciders),
             is_old: !resolved.has_helpers,
             bpf,
             deciders,
@@ -424,6 +424,7 @@ fn load_object(
         u64::from(source.twice),
         u64::from(!hooks::sends_are_traced(source.btf)),
         u64::from(!profile.sees() && hooks::times_are_traced(source.btf)),
+        u64::from(refuses),
     ];
     let resolved = source.resolved;
     EbpfLoader::new()
@@ -490,7 +491,7 @@ fn fill_policy(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
 
 fn fill_tables(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
     let mut calls: Array<_, [u8; size_of::<Spec>()]> = take(bpf, "SYSCALLS", Array::try_from)?;
-    let offset_rows = X86_64.iter().map(|row| (row.0, row.1));
+    let offset_rows = X86_64.iter().chain(PARTS).map(|row| (row.0, row.1));
     let compat_rows = IA32.iter().map(|row| (row.0 + SYSCALL_NUMBERS, row.1));
     for (number, spec) in offset_rows.chain(compat_rows) {
         calls

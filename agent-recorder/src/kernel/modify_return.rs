@@ -22,6 +22,7 @@ use aya_obj::btf::BtfKind;
 use super::Error;
 use super::bpf::{self, ModifyReturn, Verified};
 use super::error::{chain, ending};
+use super::programs::{BY_VALUE, ONLY_DECIDING, is_one_of};
 
 /// One that the kernel has taken.
 struct Decider {
@@ -52,13 +53,18 @@ impl Deciders {
             return Ok(Self::default());
         }
         let (object, types) = bound(object, bpf, kernel_types)?;
+        let load = |function| load_one(&object, &types, kernel_types, function);
+        // Off again at once: an error must come before anybody relies on it.
+        // And with a program of its own, for 5.10 attaches each only once.
+        if let Some(first) = functions.first() {
+            drop(attach_one(first, &load(first)?)?);
+        }
         let mut deciders = Vec::new();
         for &function in functions {
-            let load = || load_one(&object, &types, kernel_types, function);
-            // Off again at once: an error must come before anybody relies on
-            // it. And with a program of its own, for 5.10 attaches each only once.
-            drop(attach_one(function, &load()?)?);
-            let program = load()?;
+            let program = match load(function) {
+                Err(Error::CannotRefuse { .. }) if is_one_of(&BY_VALUE, function) => continue,
+                program => program?,
+            };
             deciders.push(Decider {
                 function,
                 program,
@@ -66,6 +72,16 @@ impl Deciders {
             });
         }
         Ok(Self(deciders))
+    }
+
+    /// Whether none is loaded.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether one of them is for this function.
+    pub(super) fn are_on(&self, function: &str) -> bool {
+        self.0.iter().any(|decider| decider.function == function)
     }
 
     /// From now on they decide.
@@ -88,7 +104,7 @@ impl Deciders {
         })
     }
 
-    /// How often the kernel skipped one of them, in all.
+    /// How often the kernel skipped one of them that does more than decide, in all.
     ///
     /// # Errors
     ///
@@ -96,6 +112,7 @@ impl Deciders {
     pub(super) fn skipped(&self) -> io::Result<u64> {
         self.0
             .iter()
+            .filter(|decider| !is_one_of(&ONLY_DECIDING, decider.function))
             .map(|decider| bpf::recursion_misses(decider.program.as_fd()))
             .sum()
     }

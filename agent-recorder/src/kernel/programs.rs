@@ -178,18 +178,47 @@ pub(super) const SECURITY_HOOKS: &[(&str, &str)] = &[
     ("sb_mount", "security_sb_mount"),
     ("sb_umount", "security_sb_umount"),
     ("move_mount", "security_move_mount"),
+    ("file_truncate", "security_file_truncate"),
+    ("file_open", "security_file_open"),
+    ("bprm_check_security", "security_bprm_check"),
+    ("socket_connect", "security_socket_connect"),
+    ("socket_bind", "security_socket_bind"),
+    ("socket_listen", "security_socket_listen"),
+    ("socket_accept", "security_socket_accept"),
+    ("socket_sendmsg", "security_socket_sendmsg"),
+    ("file_ioctl", "security_file_ioctl"),
+    ("file_ioctl_compat", "security_file_ioctl_compat"),
+    ("inode_setxattr", "security_inode_setxattr"),
+    ("inode_removexattr", "security_inode_removexattr"),
+    ("ptrace_access_check", "security_ptrace_access_check"),
+    ("task_kill", "security_task_kill"),
+    ("bpf", "security_bpf"),
 ];
-/// Those whose program decides. In the profile fentry they are not for aya to load.
-pub(super) const DECIDING: &[&str] = &[
-    "security_path_unlink",
-    "security_path_rmdir",
-    "security_path_rename",
-];
+/// Those that a kernel without them has no need of: what they are for passes another one there.
+pub(super) const YOUNG: [&str; 2] = ["file_truncate", "file_ioctl_compat"];
 
 /// Hooks that are passed structures by value: before 6.1 no program goes there.
 pub(super) const BY_VALUE: [&str; 1] = ["path_chown"];
 /// What the programs of io_uring are called by.
 pub(super) const URING: &str = "io_uring_";
+
+/// Those whose programs only decide: where nothing is refused they are not
+/// loaded, and one that the kernel skipped costs no record.
+pub(super) const ONLY_DECIDING: [&str; 8] = [
+    "file_open",
+    "socket_listen",
+    "socket_accept",
+    "file_ioctl",
+    "file_ioctl_compat",
+    "ptrace_access_check",
+    "task_kill",
+    "bpf",
+];
+
+/// Whether the hook of this name, or of the function that calls it, is one of these.
+pub(super) fn is_one_of(hooks: &[&str], name: &str) -> bool {
+    hooks.contains(&name.strip_prefix("security_").unwrap_or(name))
+}
 
 /// The name of a security hook's program in a profile.
 pub(super) fn named(

@@ -21,7 +21,9 @@ const STYLE: &str = include_str!("page.css");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// The kinds that have a box to hide them by, as the style sheet names them.
-const KINDS: [&str; 7] = ["exec", "fork", "exit", "file", "network", "dns", "loss"];
+const KINDS: [&str; 8] = [
+    "exec", "fork", "exit", "file", "network", "dns", "control", "loss",
+];
 
 #[derive(Debug)]
 struct Row {

@@ -88,7 +88,7 @@ fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
 }
 
 /// The names that [`name`] gives.
-pub(super) const NAMES: [&str; 11] = [
+pub(super) const NAMES: [&str; 12] = [
     "sessionStart",
     "sessionEnd",
     "exec",
@@ -100,6 +100,7 @@ pub(super) const NAMES: [&str; 11] = [
     "enforcement",
     "loss",
     "streamEvent",
+    "control",
 ];
 
 /// The name of what a record is about.
@@ -116,6 +117,7 @@ pub(super) fn name(body: &Body) -> &'static str {
         Body::Enforcement(_) => 8,
         Body::Loss(_) => 9,
         Body::StreamEvent(_) => 10,
+        Body::Control(_) => 11,
     };
     NAMES[index]
 }
@@ -133,6 +135,7 @@ fn body_json(body: &Body) -> Object {
         Body::Enforcement(enforcement) => enforcement_json(enforcement),
         Body::Loss(loss) => loss_json(loss),
         Body::StreamEvent(event) => stream_event(event),
+        Body::Control(control) => control_json(control),
     }
 }
 
@@ -290,6 +293,7 @@ fn exec_json(exec: &proto::Exec) -> Object {
         argv_bytes,
         fileless,
         agent,
+        path_source: _,
     } = exec;
     let mut out = Object::new();
     bytes(&mut out, "exe", exe);
@@ -325,6 +329,7 @@ fn exec_json(exec: &proto::Exec) -> Object {
     if !agent.is_empty() {
         out.insert("agent".into(), json!(agent));
     }
+    out.insert("pathSource".into(), json!(exec.path_source().as_str_name()));
     error(&mut out, *errno);
     out
 }
@@ -387,6 +392,7 @@ fn file_json(file: &proto::File) -> Object {
         length,
         xattr,
         read_only,
+        subvolume,
     } = file;
     let op = file.op();
     let mut out = object([("op", json!(op.as_str_name()))]);
@@ -415,11 +421,14 @@ fn file_json(file: &proto::File) -> Object {
     if let Some(gid) = gid {
         out.insert("gid".into(), json!(gid));
     }
-    if op == proto::FileOp::Truncate {
+    if matches!(op, proto::FileOp::Truncate | proto::FileOp::Device) {
         out.insert("length".into(), json!(length));
     }
     if !xattr.is_empty() {
         bytes(&mut out, "xattr", xattr);
+    }
+    if *subvolume != 0 {
+        out.insert("subvolume".into(), json!(subvolume));
     }
     if *read_only {
         out.insert("readOnly".into(), json!(true));
@@ -457,6 +466,28 @@ fn network_json(network: &proto::Network) -> Object {
     }
     error(&mut out, *errno);
     out.insert("via".into(), json!(network.via().as_str_name()));
+    out
+}
+
+fn control_json(control: &proto::ControlAct) -> Object {
+    let proto::ControlAct {
+        op: _,
+        target_pid,
+        signal,
+        command,
+        error: errno,
+    } = control;
+    let op = control.op();
+    let mut out = object([("op", json!(op.as_str_name()))]);
+    if op != proto::ControlOp::Bpf {
+        out.insert("targetPid".into(), json!(target_pid));
+    }
+    if op == proto::ControlOp::Signal {
+        out.insert("signal".into(), json!(signal));
+    } else {
+        out.insert("command".into(), json!(command));
+    }
+    error(&mut out, *errno);
     out
 }
 

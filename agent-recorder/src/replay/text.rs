@@ -151,6 +151,7 @@ pub(super) fn line(body: &Body) -> String {
         Body::Exit(exit) => format!("exit     {}", exit.code),
         Body::File(file) => with_error(file_line(file), file.error),
         Body::Network(network) => with_error(network_line(network), network.error),
+        Body::Control(control) => with_error(control_line(control), control.error),
         Body::Dns(dns) => format!(
             "dns      {} {}",
             escaped(dns.r#type.as_bytes()),
@@ -211,6 +212,10 @@ fn file_line(file: &proto::File) -> String {
     }
     match file.op() {
         proto::FileOp::Chmod => line.push_str(&format!(" mode {:o}", file.mode & 0o7777)),
+        proto::FileOp::Device => line.push_str(&format!(" {} bytes discarded", file.length)),
+        proto::FileOp::SubvolumeDelete if file.subvolume != 0 => {
+            line.push_str(&format!(" number {}", file.subvolume));
+        }
         proto::FileOp::Truncate => line.push_str(&format!(" to {} bytes", file.length)),
         proto::FileOp::Xattr => line.push_str(&format!(" {}", escaped(&file.xattr))),
         proto::FileOp::Open if file.flags & 0o1000 != 0 => line.push_str(" (truncated)"),
@@ -218,6 +223,21 @@ fn file_line(file: &proto::File) -> String {
         _ => {}
     }
     line
+}
+
+fn control_line(control: &proto::ControlAct) -> String {
+    let proto::ControlAct {
+        target_pid,
+        signal,
+        command,
+        ..
+    } = control;
+    match control.op() {
+        proto::ControlOp::Signal => format!("signal   {signal} to {target_pid}"),
+        proto::ControlOp::Ptrace => format!("ptrace   {target_pid} request {command:#x}"),
+        proto::ControlOp::Bpf => format!("bpf      command {command}"),
+        proto::ControlOp::Unspecified => "control".to_owned(),
+    }
 }
 
 fn network_line(network: &proto::Network) -> String {

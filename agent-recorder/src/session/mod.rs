@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod authority;
 mod links;
+mod mounts;
 mod path;
 mod pending;
 mod process;

@@ -38,6 +38,14 @@ pub(super) fn from_walk(segment: &[u8]) -> Vec<u8> {
     path
 }
 
+/// The same of a segment that was walked inside one file system: its root has a name there, `/`.
+pub(super) fn from_walk_inside(segment: &[u8]) -> Vec<u8> {
+    if segment == b"/\0" {
+        return b"/".to_vec();
+    }
+    from_walk(segment)
+}
+
 /// A caller's path, from the directory it starts at, without resolving anything.
 fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
     let mut joined = if base == b"/" {

@@ -32,6 +32,8 @@ pub struct Session {
     pub ended_unix_ns: Option<i64>,
     /// Members that were told of and have not ended: one pid is one process at a time.
     pub live: HashSet<u32>,
+    /// The last members that ended, newest last, and when, CLOCK_BOOTTIME ns.
+    pub(super) left: std::collections::VecDeque<(u32, u64)>,
     /// What it did.
     pub totals: Totals,
     /// The guard or an operator ended it.
@@ -44,6 +46,29 @@ pub struct Session {
     pub frozen: bool,
     /// Paths of the last files it removed, newest last.
     pub sample: std::collections::VecDeque<Vec<u8>>,
+}
+
+/// Members that ended and are remembered: what dies of a signal has often
+/// ended when the call that sent it has.
+const LEFT: usize = 256;
+/// How long their numbers are taken for theirs: the kernel gives a number out
+/// again when it has given out all others.
+const LEFT_NS: u64 = 1_000_000_000;
+
+impl Session {
+    /// A member has ended.
+    pub(super) fn left(&mut self, pid: u32, boot_ns: u64) {
+        if self.left.len() == LEFT {
+            self.left.pop_front();
+        }
+        self.left.push_back((pid, boot_ns));
+    }
+
+    /// Whether a process was a member when a call ended at this time.
+    pub(super) fn has(&self, pid: u32, boot_ns: u64) -> bool {
+        let just_ended = |&(left, at): &(u32, u64)| left == pid && boot_ns <= at + LEFT_NS;
+        self.live.contains(&pid) || self.left.iter().any(just_ended)
+    }
 }
 
 /// Sums of a session.

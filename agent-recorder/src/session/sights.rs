@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use agent_recorder_abi::event::{
     FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_WALK_CUT, FileBody,
-    Header,
+    Header, Op,
 };
 use agent_recorder_abi::state::SessionNumber;
 
@@ -42,6 +42,7 @@ pub(super) struct Sight {
     body: FileBody,
     base: Vec<u8>,
     base2: Vec<u8>,
+    extra: Vec<u8>,
 }
 
 /// Sights that wait for their results.
@@ -66,6 +67,7 @@ impl Sights {
             body: event.body,
             base: event.base.to_vec(),
             base2: event.base2.to_vec(),
+            extra: event.extra.to_vec(),
         });
     }
 
@@ -77,6 +79,33 @@ impl Sights {
             .into_iter()
             .rev()
             .find(|sight| sight.body.op == ended.op)
+    }
+
+    /// The program that an exec which failed was about to start.
+    pub(super) fn take_program(&mut self, header: &Header) -> Option<Sight> {
+        let asked = FileBody {
+            op: Op::Exec as u8,
+            ..FileBody::default()
+        };
+        self.take(header, &asked)
+    }
+
+    /// Every object whose attribute of this name the operation that this event
+    /// ends was about to change: a file system on top of others asks for them, too.
+    pub(super) fn take_attributed(&mut self, header: &Header, ended: &FileEvent<'_>) -> Vec<Sight> {
+        let mut sights = self
+            .waiting
+            .remove(&doing(header, &ended.body))
+            .unwrap_or_default();
+        sights.retain(|sight| sight.body.op == ended.body.op && sight.extra == ended.extra);
+        sights
+    }
+
+    /// Forgets what a process was about to do: it has become another program.
+    pub(super) fn forget(&mut self, header: &Header) {
+        let key = process::key_of(header);
+        self.waiting
+            .retain(|doing, _| !matches!(doing, Doing::Thread(of, _) if *of == key));
     }
 
     /// Forgets what a session leaves without a result.
@@ -97,6 +126,16 @@ fn doing(header: &Header, body: &FileBody) -> Doing {
 }
 
 impl Sight {
+    /// Numbers.
+    pub(super) fn body(&self) -> &FileBody {
+        &self.body
+    }
+
+    /// The object's path, as it was walked.
+    pub(super) fn walked(&self) -> &[u8] {
+        &self.base
+    }
+
     /// The event with the object in the place of the caller's path.
     pub(super) fn applied_to<'a>(&'a self, event: &FileEvent<'a>) -> FileEvent<'a> {
         let mut body = event.body;
@@ -120,7 +159,6 @@ impl Sight {
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use agent_recorder_abi::event::Op;
 
     fn event<'a>(op: Op, base: &'a [u8], path: &'a [u8]) -> FileEvent<'a> {
         FileEvent {

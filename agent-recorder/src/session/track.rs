@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use agent_recorder_abi::event::{
-    ExecBody, ExitBody, FILE_PENDING, FILE_SEEN, FileBody, ForkBody, GuardBody, Header, SessionBody,
+    CONTROL_NESTED, ControlBody, ControlOp, ExecBody, ExitBody, FILE_PENDING, FILE_SEEN, FileBody,
+    ForkBody, GuardBody, Header, Op, SessionBody,
 };
 use agent_recorder_abi::state::SessionNumber;
 
@@ -166,6 +167,7 @@ impl Tracker {
             started_unix_ns: self.clock.unix_ns(now),
             ended_unix_ns: None,
             live: [begin.root].into(),
+            left: Default::default(),
             totals: Totals {
                 processes: 1,
                 ..Totals::default()
@@ -319,6 +321,12 @@ impl Tracker {
                 let body = proto::record::Body::Network(translate::network(network));
                 self.push(header, body, records);
             }
+            Body::Control(body) => {
+                if !self.is_among_themselves(header, body) {
+                    let body = proto::record::Body::Control(translate::control(body));
+                    self.push(header, body, records);
+                }
+            }
             Body::Dns { server, payload } => {
                 for question in translate::questions(server, payload) {
                     self.push(header, proto::record::Body::Dns(question), records);
@@ -331,6 +339,19 @@ impl Tracker {
                 notices.push(Notice::Limit(*header, *body));
             }
         }
+    }
+
+    /// Whether it is a signal from one member of a session to another: ordinary work.
+    fn is_among_themselves(&mut self, header: &Header, body: &ControlBody) -> bool {
+        let Ok(target) = u32::try_from(body.target) else {
+            return false;
+        };
+        body.op == ControlOp::Signal as u32
+            && body.marks & CONTROL_NESTED == 0
+            && self
+                .registry
+                .get_mut(header.session)
+                .is_some_and(|session| session.has(target, header.time))
     }
 
     fn session_began(&mut self, header: &Header, body: SessionBody) {
@@ -377,7 +398,12 @@ impl Tracker {
         argv: &[u8],
     ) -> proto::record::Body {
         let mut exec = translate::exec(body, exe, filename, cwd, argv);
-        if body.error == 0 {
+        if body.error != 0 {
+            if let Some(program) = self.sights.take_program(header) {
+                translate::set_program(&mut exec, &program);
+            }
+        } else {
+            self.sights.forget(header);
             let process = self.processes.get(process::key_of(header));
             process.exe = exec.exe.as_slice().into();
             process.cwd = exec.cwd.as_slice().into();
@@ -413,6 +439,7 @@ impl Tracker {
         self.processes.ended(key);
         if let Some(session) = self.registry.get_mut(header.session) {
             session.live.remove(&header.pid);
+            session.left(header.pid, header.time);
             if session.condemned && was_killed {
                 session.struck.insert(header.pid);
             }
@@ -435,9 +462,16 @@ impl Tracker {
                 used_unix_ns: self.clock.unix_ns(header.time),
             },
         };
-        let sight = self.sights.take(header, &event.body);
-        let seen = sight.as_ref().map(|sight| sight.applied_to(event));
-        let file = translate::file(seen.as_ref().unwrap_or(event), &mut view);
+        let file = if event.body.op == Op::Xattr as u8 {
+            let seen = self.sights.take_attributed(header, event);
+            let mut file = translate::file(event, &mut view);
+            translate::set_attributed(&mut file, &seen, header.pid);
+            file
+        } else {
+            let sight = self.sights.take(header, &event.body);
+            let seen = sight.as_ref().map(|sight| sight.applied_to(event));
+            translate::file(seen.as_ref().unwrap_or(event), &mut view)
+        };
         if file.error == 0 {
             self.note_effect(header.session, key, &file);
         }

@@ -3,11 +3,13 @@
 //! Not here: which session it belongs to, and its number.
 
 use agent_recorder_abi::event::{
-    Address, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_DESCRIPTOR, FILE_FOLLOWS,
-    FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
+    Address, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_DESCRIPTOR,
+    FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
 };
 
+use super::mounts;
 use super::path::{self, Resolver, Whose};
+use super::sights::Sight;
 use crate::kernel::{FileEvent, NetworkEvent};
 use crate::record::proto;
 
@@ -68,7 +70,59 @@ pub(super) fn exec(
         argv_bytes: body.argv_bytes,
         fileless: body.flags & EXEC_FILELESS != 0,
         agent: String::new(),
+        path_source: path_source(!exe.is_empty()),
     }
+}
+
+fn path_source(of_kernel: bool) -> i32 {
+    if of_kernel {
+        proto::PathSource::Kernel
+    } else {
+        proto::PathSource::User
+    }
+    .into()
+}
+
+/// The program that an exec was about to start when it failed.
+pub(super) fn set_program(exec: &mut proto::Exec, program: &Sight) {
+    exec.exe = path::from_walk(program.walked());
+    exec.dev = device(program.body().dev);
+    exec.ino = program.body().ino;
+    exec.path_source = path_source(true);
+}
+
+/// The object whose attribute was set or removed, of those that were seen: what
+/// is known of the file until now is by its descriptor, or the caller's path.
+pub(super) fn set_attributed(file: &mut proto::File, seen: &[Sight], pid: u32) {
+    let device_of = |sight: &Sight| (device(sight.body().dev), sight.body().ino);
+    if file.path_source() == proto::PathSource::Kernel
+        && seen
+            .iter()
+            .any(|sight| device_of(sight) == (file.dev, file.ino))
+    {
+        return;
+    }
+    let places: Vec<_> = seen
+        .iter()
+        .flat_map(|sight| {
+            let inside = path::from_walk_inside(sight.walked());
+            let paths = mounts::paths_of(pid, device(sight.body().dev), &inside);
+            paths.into_iter().map(move |path| (sight, path))
+        })
+        .collect();
+    let agrees = places.iter().find(|(_, path)| *path == file.path);
+    let Some((sight, path)) = agrees.or(places.first()) else {
+        return;
+    };
+    (file.dev, file.ino) = device_of(sight);
+    file.path_truncated = sight.body().marks & FILE_WALK_CUT != 0;
+    file.path_bytes = if file.path_truncated {
+        path.len() as u64 + u64::from(sight.body().omitted)
+    } else {
+        0
+    };
+    file.path.clone_from(path);
+    file.path_source = path_source(true);
 }
 
 /// A file operation whose result is known.
@@ -104,12 +158,7 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
         replaced: false,
         error: body.error,
         via: i32::from(body.via),
-        path_source: if kernel {
-            proto::PathSource::Kernel
-        } else {
-            proto::PathSource::User
-        }
-        .into(),
+        path_source: path_source(kernel),
         path_truncated: cut,
         uid: owner(body.uid),
         gid: owner(body.gid),
@@ -118,6 +167,11 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
             event.extra.to_vec()
         } else {
             Vec::new()
+        },
+        subvolume: if op == proto::FileOp::SubvolumeDelete {
+            body.length
+        } else {
+            0
         },
         read_only: body.op == Op::Open as u8 && body.flags & 0o3 == 0,
     }
@@ -132,6 +186,18 @@ fn second_path(event: &FileEvent<'_>, view: &mut View<'_>) -> Vec<u8> {
         return Vec::new();
     }
     view.location(event.base2, event.path2, false)
+}
+
+/// Something done to another process, or to the kernel's programs.
+pub(super) fn control(body: &ControlBody) -> proto::ControlAct {
+    let is_signal = body.op == ControlOp::Signal as u32;
+    proto::ControlAct {
+        op: body.op.cast_signed(),
+        target_pid: body.target,
+        signal: if is_signal { body.command } else { 0 },
+        command: if is_signal { 0 } else { body.command },
+        error: body.error,
+    }
 }
 
 /// A socket operation.

@@ -22,6 +22,7 @@ pub(super) const SUITE: &[&str] = &[
     "same_records",
     "verifier_cost",
     "bulk_delete",
+    "condemned",
 ];
 
 /// Those of them that `cargo xtask test` has time for on every kernel.

@@ -35,7 +35,59 @@ impl Stimulus {
     }
 }
 
+/// `BLKDISCARD`, `BLKSECDISCARD`, `BLKZEROOUT` (include/uapi/linux/fs.h).
+const DISCARDS: [i64; 3] = [0x1277, 0x127d, 0x127f];
+/// `BTRFS_IOC_SNAP_DESTROY`, and its second version (include/uapi/linux/btrfs.h).
+const SNAP_DESTROY: i64 = 0x5000_940f;
+const SNAP_DESTROY_V2: i64 = 0x5000_943f;
+/// Of both versions' arguments.
+const SNAP_ARGUMENTS: usize = 4096;
+
 impl Stimulus {
+    /// ioctl(2) with what destroys, on what has no such command: asking for it is what is recorded.
+    pub(super) fn commands(&mut self) {
+        let opened = self.call(
+            libc::SYS_open,
+            self.path("by_open"),
+            [i64::from(libc::O_WRONLY), 0, 0],
+        );
+        self.file("OPEN", "by_open", json!({}), opened.map(|_| 0));
+        let Ok(fd) = opened else { return };
+        let range = [4096_u64, 512].map(u64::to_ne_bytes).concat();
+        let range = Argument::new(&range).as_ptr() as i64;
+        for command in DISCARDS {
+            let discarded = syscall(libc::SYS_ioctl, [fd, command, range, 0, 0, 0]);
+            let said = json!({"flags": command, "length": 512});
+            self.file("DEVICE", "by_open", said, discarded);
+        }
+        // FIONREAD destroys nothing.
+        let _ = syscall(libc::SYS_ioctl, [fd, 0x541b, range, 0, 0, 0]);
+        Self::close(opened);
+        let directory = self.call(
+            libc::SYS_open,
+            self.path("d1"),
+            [i64::from(libc::O_DIRECTORY), 0, 0],
+        );
+        let Ok(fd) = directory else { return };
+        for (command, name) in [(SNAP_DESTROY, 8), (SNAP_DESTROY_V2, 56)] {
+            let mut arguments = [0; SNAP_ARGUMENTS];
+            arguments[name..name + 9].copy_from_slice(b"subvolume");
+            let arguments = Argument::new(&arguments).as_ptr() as i64;
+            let removed = syscall(libc::SYS_ioctl, [fd, command, arguments, 0, 0, 0]);
+            let said = json!({"flags": command});
+            self.file("SUBVOLUME_DELETE", "d1/subvolume", said, removed);
+        }
+        // By its number: BTRFS_SUBVOL_SPEC_BY_ID.
+        let mut arguments = [0; SNAP_ARGUMENTS];
+        arguments[16] = 1 << 4;
+        arguments[56..58].copy_from_slice(&[1, 1]);
+        let arguments = Argument::new(&arguments).as_ptr() as i64;
+        let removed = syscall(libc::SYS_ioctl, [fd, SNAP_DESTROY_V2, arguments, 0, 0, 0]);
+        let said = json!({"flags": SNAP_DESTROY_V2, "subvolume": 257});
+        self.file("SUBVOLUME_DELETE", "d1", said, removed);
+        Self::close(directory);
+    }
+
     /// open_by_handle_at(2): a file that nobody names.
     pub(super) fn by_handle(&mut self) -> anyhow::Result<()> {
         // struct file_handle (name_to_handle_at(2)): room for MAX_HANDLE_SZ bytes, its size first.

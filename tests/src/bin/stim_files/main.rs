@@ -50,6 +50,7 @@ fn main() -> anyhow::Result<()> {
     }
     stimulus.by_handle()?;
     stimulus.newest_xattr_calls();
+    stimulus.commands();
     stimulus.long_names();
     stimulus.unprivileged();
     stimulus.threads()?;
