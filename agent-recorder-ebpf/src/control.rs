@@ -8,7 +8,7 @@ use agent_recorder_abi::syscalls::{MARK_PIDFD, ROW_SUBVOLUME, ROW_SUBVOLUME_BY_I
 
 use crate::call::{Call, global};
 use crate::emit::Writer;
-use crate::file;
+use crate::guard;
 use crate::kernel::{Task, bound, file_of, offset, read, read_user, walk};
 
 /// `PTRACE_POKEDATA`, `PTRACE_ATTACH` and `PTRACE_SEIZE` (include/uapi/linux/ptrace.h).
@@ -133,15 +133,19 @@ fn of_pidfd(call: &Call, fd: u32) -> u32 {
     number_of(pid, 0)
 }
 
+/// Whether an ioctl(2) is one of the few that destroy: most are not.
+#[inline(always)]
+pub(crate) fn destroys(call: &Call) -> bool {
+    let command = call.argument(1) as u32;
+    DISCARDS.contains(&command) || command == SNAP_DESTROY || command == SNAP_DESTROY_V2
+}
+
 global! {
-    /// ioctl(2): most commands leave here.
+    /// Leaves such a call as the file operation that it is, for `file::operated`.
+    /// Not called from there, for the stack has no room.
     pub(crate) fn commanded(call: &Call) {
         let (command, argument) = (call.argument(1) as u32, call.argument(2));
-        if DISCARDS.contains(&command) {
-            // A start and a length.
-            give(call, 3, read_user(argument + 8));
-            file::operated(call);
-        } else if command == SNAP_DESTROY {
+        if command == SNAP_DESTROY {
             give(call, 2, argument + NAME);
             as_row(call, ROW_SUBVOLUME);
         } else if command == SNAP_DESTROY_V2 {
@@ -152,6 +156,12 @@ global! {
                 give(call, 2, argument + NAME_V2);
                 as_row(call, ROW_SUBVOLUME);
             }
+        } else {
+            // A start and a length.
+            give(call, 3, read_user(argument + 8));
+        }
+        if call.result >= 0 {
+            guard::whole(call.tag.session);
         }
     }
 }
@@ -173,7 +183,5 @@ fn give(call: &Call, index: usize, value: u64) {
 /// The call as another row describes it.
 #[inline(always)]
 fn as_row(call: &Call, row: u32) {
-    let call = Call { row, ..*call };
-    call.keep();
-    file::operated(&call);
+    Call { row, ..*call }.keep();
 }

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 
 use crate::call::{Call, global};
-use crate::emit::{Scratch, with_area};
+use crate::emit::{Scratch, number_of, with_area};
 use crate::kernel::{bound, hooks, offset, read};
 use crate::net::{self, SOCK_DGRAM};
 use crate::object::Doer;
@@ -47,6 +47,7 @@ pub(crate) fn sending(socket: u64, message: u64) -> i32 {
 fn keep(doer: &Doer, op: NetOp, socket: u64, address: u64, length: u32) {
     let sock = read(socket, offset!(socket_sk));
     with_area!(|area| {
+        let (sock, address) = (number_of(area, sock), number_of(area, address));
         // SAFETY: a map value.
         let area = unsafe { (*area).index };
         keep_one(area, op as u32, sock, address, length, doer.request);

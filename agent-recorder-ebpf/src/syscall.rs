@@ -105,7 +105,12 @@ fn dispatch(call: &Call, handle: u8) {
         }
         HANDLE_FILE => file::operated(call),
         HANDLE_EXEC => exec_failed(call),
-        HANDLE_IOCTL => control::commanded(call),
+        HANDLE_IOCTL => {
+            if control::destroys(call) {
+                control::commanded(call);
+                file::operated(call);
+            }
+        }
         HANDLE_CONTROL => control::controlled(call),
         HANDLE_DUP => duplicated(call),
         HANDLE_ACCEPT => net::accepted(call),
