@@ -295,9 +295,14 @@ fn close_one(call: &Call, fd: u64) {
 /// dup(2) and its kin: the copy stands for the file, too.
 #[inline(always)]
 pub(crate) fn duplicated(call: &Call) {
-    if call.result >= 0 && are_open(call.tag) {
-        copy_one_cut(call);
+    let (from, to) = (u64::from(call.argument(0) as u32), call.result as u64);
+    if call.result < 0 || from == to || !are_open(call.tag) {
+        return;
     }
+    // Not from within the copying, for there 5.10 has no room on the stack.
+    let files = table_of(call.scratch, call.task);
+    settle_one_cut(call.tag.session, files, to, 0);
+    copy_one_cut(call);
 }
 
 global! {
@@ -307,10 +312,6 @@ global! {
             DescriptorKey { files, fd: u64::from(call.argument(0) as u32) },
             DescriptorKey { files, fd: call.result as u64 },
         );
-        if from == to {
-            return;
-        }
-        settle_one_cut(call.tag.session, to.files, to.fd, 0);
         // SAFETY: the value is copied at once.
         if let Some(cut) = unsafe { maps::CUTS.get(&from).copied() } {
             // As in `begin`.

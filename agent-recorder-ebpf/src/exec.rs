@@ -77,6 +77,11 @@ pub(crate) fn succeeded(copy: Copy, this: Task, old_pid: u32, binprm: *const u8)
             (*scratch).index
         };
         look_at(area, mark_of(copy, Event::Exec));
+        // Not from within it, for there 5.10 has no room on the stack.
+        let this = current();
+        if let Some(tag) = task::tag_of(this) {
+            cut::closed_by_exec(scratch, this, tag);
+        }
     });
 }
 
@@ -135,7 +140,6 @@ fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) {
     }
     emit_exec(&call, rule);
     descriptor::closed_by_exec(scratch, this, tag);
-    cut::closed_by_exec(scratch, this, tag);
     guard::enforce(tag);
 }
 

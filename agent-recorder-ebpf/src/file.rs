@@ -396,11 +396,7 @@ global! {
             flags
         };
         let mut writer = Writer::begin::<FileBody>(call.scratch);
-        let op = if spec.marks & MARK_REMOVEDIR != 0 && flags & AT_REMOVEDIR != 0 {
-            Op::Rmdir as u8
-        } else {
-            spec.op
-        };
+        let op = op_of(spec, flags);
         let (uid, gid, owner) = owner_of(call, spec);
         // SAFETY: `begin` left room for it.
         unsafe {
@@ -421,13 +417,31 @@ global! {
         place_first(call);
         place_rest(call);
         call.take_location(&mut writer);
-        let succeeded = u32::from(call.result >= 0);
         send_operation(call, writer.position(), u32::from(op));
-        if Op::is_of_names(op) {
-            victim::settle(call, victim::of_thread(), u32::from(op), succeeded);
-        } else if succeeded != 0 && op == Op::Truncate as u8 {
-            cut::shortened(call);
-        }
+    }
+}
+
+/// Tells the guard that it is over. Not from within `operated`, for there the
+/// stack has no room.
+#[inline(always)]
+pub(crate) fn settled(call: &Call) {
+    let spec = call.spec();
+    let op = op_of(spec, call.optional(spec.flags).unwrap_or(0));
+    let succeeded = u32::from(call.result >= 0);
+    if Op::is_of_names(op) {
+        victim::settle(call, victim::of_thread(), u32::from(op), succeeded);
+    } else if succeeded != 0 && op == Op::Truncate as u8 {
+        cut::shortened(call);
+    }
+}
+
+/// One row is of two operations: unlinkat(2).
+#[inline(always)]
+fn op_of(spec: Spec, flags: u64) -> u8 {
+    if spec.marks & MARK_REMOVEDIR != 0 && flags & AT_REMOVEDIR != 0 {
+        Op::Rmdir as u8
+    } else {
+        spec.op
     }
 }
 

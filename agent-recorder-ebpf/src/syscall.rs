@@ -103,7 +103,10 @@ fn dispatch(call: &Call, handle: u8) {
             file::opened(call);
             cut::opened(call);
         }
-        HANDLE_FILE => file::operated(call),
+        HANDLE_FILE => {
+            file::operated(call);
+            file::settled(call);
+        }
         HANDLE_EXEC => exec_failed(call),
         HANDLE_IOCTL => {
             if control::destroys(call) {
