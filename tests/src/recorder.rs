@@ -35,6 +35,11 @@ pub fn binary() -> anyhow::Result<PathBuf> {
         .context("agent-recorder is not built: run `cargo xtask build`")
 }
 
+/// A configuration that guards what lies in temporary directories, too: there tests have their files.
+pub const GUARDING_TEMPORARY: &str = r#"[guard]
+keep = ["/tmp", "/var/tmp", "/dev/shm", "/var/cache", ".tmp", "target", ".cache"]
+"#;
+
 /// A recorder with a state directory of its own.
 #[derive(Debug)]
 pub struct Recorder {
@@ -66,9 +71,7 @@ impl Recorder {
     ///
     /// As for [`Recorder::with_configuration`].
     pub fn with_guard(toml: &str) -> anyhow::Result<Self> {
-        let kept =
-            r#"keep = ["/tmp", "/var/tmp", "/dev/shm", "/var/cache", ".tmp", "target", ".cache"]"#;
-        Self::with_configuration(&format!("[guard]\n{kept}\n{toml}"))
+        Self::with_configuration(&format!("{GUARDING_TEMPORARY}{toml}"))
     }
 
     /// With a configuration.

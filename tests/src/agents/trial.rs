@@ -11,6 +11,7 @@ use super::neighbour::Neighbour;
 use super::stage::{Run, Stage};
 use crate::daemon::Daemon;
 use crate::model::log::What;
+use crate::recorder::GUARDING_TEMPORARY;
 
 /// What one trial showed.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub fn alone(installed: &Installed) -> anyhow::Result<Outcome> {
 pub fn guarded(installed: &Installed) -> anyhow::Result<Outcome> {
     let stage = Stage::new()?;
     let script = stage.script(installed.agent.remove);
-    let daemon = Daemon::start()?;
+    let daemon = Daemon::start_with(GUARDING_TEMPORARY)?;
     let neighbour = Neighbour::start(stage.neighbour());
     let run = stage.run(installed, &script)?;
     let neighbours = neighbour.stop()?;
