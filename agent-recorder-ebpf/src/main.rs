@@ -132,7 +132,7 @@ mod programs {
         |ctx, copy| syscall::finished(copy, ctx.arg(0), ctx.arg(1))
     }
 
-    /// `raw_syscalls:sys_exit`, 5.5: instead of the two above where those can be preempted.
+    /// `raw_syscalls:sys_exit`, 5.5: instead of the first of the two above where that can be preempted.
     ///
     /// A program on a perf event never is. It costs each call in the system more.
     #[tracepoint]

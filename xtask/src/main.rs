@@ -4,6 +4,7 @@
 mod agents;
 mod bench;
 mod build;
+mod guard_report;
 mod leftovers;
 mod run;
 mod setup;
@@ -54,6 +55,8 @@ enum Command {
     },
     /// Try the recorder on real agents, each installed from npm
     Agents(agents::Args),
+    /// Try on real programs what the guard stops and what not, and write the table
+    GuardReport(guard_report::Args),
     /// Measure what recording costs a workload, and what the recorder costs its neighbours
     Bench(bench::Args),
     /// Boot another kernel in a guest, or run the test suite on all of them
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Run { command } => run::command(&command),
         Command::Test { filter } => test::command(filter.as_deref()),
         Command::Agents(args) => agents::command(&args),
+        Command::GuardReport(args) => guard_report::command(&args),
         Command::Bench(args) => bench::command(&args).map(|()| ExitCode::SUCCESS),
         Command::Vm(args) => vm::command(&args),
         Command::Snapshot => leftovers::print().map(|()| ExitCode::SUCCESS),

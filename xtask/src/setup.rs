@@ -53,6 +53,17 @@ pub(crate) fn for_guests() -> Result<()> {
     install_or_say(tools::FOR_GUESTS)
 }
 
+/// What the report on the guard tries.
+///
+/// # Errors
+///
+/// As [`everything`].
+pub(crate) fn for_guard_report() -> Result<()> {
+    for_tests()?;
+    for_guests()?;
+    install_or_say(tools::FOR_GUARD_REPORT)
+}
+
 fn install_or_say(needs: &[Need]) -> Result<()> {
     if !tools::install_missing(needs)? {
         let names: Vec<_> = needs.iter().map(|need| need.package).collect();

@@ -150,6 +150,25 @@ pub(crate) const FOR_GUESTS: &[Need] = &[
     ),
 ];
 
+/// What the report on the guard tries, beside what the tests run. What lacks one says so in its row.
+pub(crate) const FOR_GUARD_REPORT: &[Need] = &[
+    need("ruby", Sign::Program("ruby"), GUARD_REPORT),
+    need("perl", Sign::Program("perl"), GUARD_REPORT),
+    need("zip", Sign::Program("zip"), GUARD_REPORT),
+    need("unzip", Sign::Program("unzip"), GUARD_REPORT),
+    need("sqlite3", Sign::Program("sqlite3"), GUARD_REPORT),
+    need("procps", Sign::Program("pgrep"), GUARD_REPORT),
+    need("patch", Sign::Program("patch"), GUARD_REPORT),
+    need("cmake", Sign::Program("cmake"), GUARD_REPORT),
+    need("ccache", Sign::Program("ccache"), GUARD_REPORT),
+    need("sccache", Sign::Program("sccache"), GUARD_REPORT),
+    need("logrotate", Sign::Program("logrotate"), GUARD_REPORT),
+    need("latexmk", Sign::Program("latexmk"), GUARD_REPORT),
+    need("debootstrap", Sign::Program("debootstrap"), GUARD_REPORT),
+    need("postgresql", Sign::Program("psql"), GUARD_REPORT),
+];
+const GUARD_REPORT: &str = "guard-report";
+
 const fn need(package: &'static str, sign: Sign, used_by: &'static str) -> Need {
     Need {
         package,

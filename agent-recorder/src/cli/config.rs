@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::setup::Setting;
 use super::{Common, Error};
+use crate::guard::BUILT_IN;
 
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]
@@ -17,7 +18,7 @@ pub struct Args {
 enum ConfigCommand {
     /// Say whether the configuration is right.
     Check,
-    /// Print the configuration in force, as TOML.
+    /// Print the configuration in force, as TOML, and what is built in, as comments.
     Show,
 }
 
@@ -26,7 +27,20 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let setting = Setting::load(common)?;
     match args.command {
         ConfigCommand::Check => println!("ok"),
-        ConfigCommand::Show => print!("{}", setting.config.to_toml()),
+        ConfigCommand::Show => {
+            print!("{}", setting.config.to_toml());
+            if setting.config.guard.builtin {
+                show_built_in();
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// As comments, for the output is a configuration.
+fn show_built_in() {
+    println!("\n# Built into [guard]; `keep` takes names out, `throwaway` and `temporary` add some.");
+    for (what, names) in BUILT_IN {
+        println!("# {what}:\n#   {}", names.join(" "));
+    }
 }

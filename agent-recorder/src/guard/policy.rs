@@ -153,6 +153,14 @@ const GIT_FILES: &[&str] = &[
 /// Directories for what is not kept.
 const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm", "/var/cache"];
 
+/// What is built in, by what it is.
+pub const BUILT_IN: [(&str, &[&str]); 4] = [
+    ("directories of what may be thrown away", DIRECTORIES),
+    ("endings of files that may be thrown away", SUFFIXES),
+    ("temporary directories", TEMPORARY),
+    ("what git can undo", GIT_VERBS),
+];
+
 /// A policy, resolved as far as it does not change while a recorder runs.
 #[derive(Clone, Debug)]
 pub struct Policy {

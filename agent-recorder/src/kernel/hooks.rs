@@ -128,14 +128,17 @@ pub(super) fn load(
             replace(bpf, btf, tracepoint.program)?;
             continue;
         };
-        if twice && tracepoint.program == "sys_exit" && has_perf_event(EXIT_EVENT) {
+        let by_perf = twice && tracepoint.program == "sys_exit" && has_perf_event(EXIT_EVENT);
+        if by_perf {
             load_one(
                 EXIT_BY_PERF,
                 program::<TracePoint>(bpf, EXIT_BY_PERF)?.load(),
             )?;
-            continue;
         }
-        let copies = [Some(tracepoint.program), twice.then_some(tracepoint.again)];
+        let copies = [
+            (!by_perf).then_some(tracepoint.program),
+            twice.then_some(tracepoint.again),
+        ];
         for name in copies.into_iter().flatten() {
             let program: &mut BtfTracePoint = program(bpf, name)?;
             load_one(name, program.load(hook, btf))?;
@@ -240,6 +243,7 @@ pub(super) fn verified(bpf: &Ebpf, deciders: &Deciders) -> Vec<(String, u32)> {
 /// bpf(2) refuses to tell.
 pub(super) fn skipped(bpf: &Ebpf, deciders: &Deciders) -> Result<u64, Error> {
     let is_stood_in_for = |name: &str| {
+        let name = if name == EXIT_BY_PERF { "sys_exit" } else { name };
         tracepoints().any(|tracepoint| {
             tracepoint.program == name
                 && bpf

@@ -138,7 +138,7 @@ fn acts(directory: &Path, port: u16) -> anyhow::Result<Vec<Act>> {
         ),
         (
             libc::SYS_mount,
-            [path_of("none"), path("made"), path_of("tmpfs"), 0, 0, 0],
+            [path_of("none"), path("."), path_of("tmpfs"), 0, 0, 0],
         ),
     ])
 }

@@ -23,6 +23,7 @@ pub(super) const SUITE: &[&str] = &[
     "verifier_cost",
     "bulk_delete",
     "condemned",
+    "guard_policy",
 ];
 
 /// Those of them that `cargo xtask test` has time for on every kernel.

@@ -1,0 +1,168 @@
+//! Shows that the guard stops what destroys and nothing else, with real
+//! programs on the running kernel: `cargo xtask guard-report`.
+//!
+//! Not here: what counts as destroying (the guard's own tests have the
+//! edges), and which programs a machine has: what lacks one says so in its row.
+
+mod case;
+mod destroyers;
+mod table;
+mod trial;
+mod work;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use agent_recorder_tests::recorder::Recorder;
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use serde_json::Value;
+
+use self::case::Case;
+use self::table::Kind;
+use self::trial::{Outcome, Stage};
+
+#[derive(Debug, Parser)]
+struct Args {
+    /// Only cases whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Where the table goes; standard output without it
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// A directory that is no temporary one, for the files that are destroyed
+    #[arg(long, default_value = "/var/lib", value_name = "DIR")]
+    place: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match report(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// False when a case is not as it should be.
+fn report(args: &Args) -> Result<bool> {
+    let tools = tempfile::tempdir()?;
+    let stage = Stage {
+        place: args.place.clone(),
+        destroy: compile(tools.path())?,
+        uring: sibling("stim_uring")?,
+        tools,
+    };
+    let about = About::ask()?;
+    let mut text = about.heading();
+    let mut failures = Vec::new();
+    for (kind, title, cases) in [
+        (Kind::Destroyer, "Destroyers", destroyers::DESTROYERS),
+        (Kind::Work, "Ordinary work", work::WORK),
+    ] {
+        let _ = writeln!(text, "\n## {title}\n\n{}", about.explain(kind));
+        text += &table::head(kind);
+        for case in cases.iter().filter(|case| case.name.contains(&args.only)) {
+            text += &one(&stage, kind, case, &about, &mut failures)?;
+        }
+    }
+    match &args.out {
+        Some(file) => std::fs::write(file, text).with_context(|| format!("write {file:?}"))?,
+        None => print!("{text}"),
+    }
+    for failure in &failures {
+        eprintln!("guard_report: {failure}");
+    }
+    Ok(failures.is_empty())
+}
+
+fn one(
+    stage: &Stage,
+    kind: Kind,
+    case: &Case,
+    about: &About,
+    failures: &mut Vec<String>,
+) -> Result<String> {
+    let outcome = stage
+        .run(case, kind == Kind::Destroyer)
+        .with_context(|| case.name.to_owned())?;
+    if let Outcome::Ran(ran) = &outcome
+        && case.weakness.is_none()
+        && let Some(fault) = table::fault(kind, case, ran, about.refuses)
+    {
+        failures.push(format!("{}: {fault}", case.name));
+    }
+    let row = table::row(kind, case, &outcome, about.refuses);
+    eprint!("{row}");
+    Ok(row)
+}
+
+/// What the report was made on.
+struct About {
+    kernel: String,
+    profile: String,
+    refuses: bool,
+}
+
+impl About {
+    fn ask() -> Result<Self> {
+        let output = Recorder::new()?
+            .command("doctor")?
+            .args(["--format", "json"])
+            .output()?;
+        let said: Value = serde_json::from_slice(&output.stdout).context("read what doctor says")?;
+        Ok(Self {
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?
+                .trim()
+                .to_owned(),
+            profile: said["profile"].as_str().unwrap_or("none").to_owned(),
+            refuses: said["refuses"].as_bool().unwrap_or(false),
+        })
+    }
+
+    fn heading(&self) -> String {
+        format!(
+            "# What the guard stops, and what not\n\nMade by `cargo xtask guard-report` on Linux {}, profile `{}`, with the default policy and the action `kill`.\n",
+            self.kernel, self.profile
+        )
+    }
+
+    fn explain(&self, kind: Kind) -> String {
+        match kind {
+            Kind::Destroyer => format!(
+                "Each against {} files of about 1 KiB that somebody else made, in 50 directories. A file is destroyed when its contents are nowhere below any more, under whatever name. {}\n",
+                trial::ALL,
+                if self.refuses {
+                    "What goes over the limit is refused."
+                } else {
+                    "Nothing can be refused here: what several do at once when the limit is met can go beyond it by one each."
+                }
+            ),
+            Kind::Work => {
+                "What each works on was made before, outside the session.\n".to_owned()
+            }
+        }
+    }
+}
+
+fn compile(into: &Path) -> Result<PathBuf> {
+    let (source, program) = (into.join("destroy.c"), into.join("destroy"));
+    std::fs::write(&source, include_str!("destroy.c"))?;
+    let status = Command::new("cc")
+        .args(["-O1", "-Wall", "-o"])
+        .arg(&program)
+        .arg(&source)
+        .status()
+        .context("start cc")?;
+    ensure!(status.success(), "cc: {status}");
+    Ok(program)
+}
+
+fn sibling(name: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    ensure!(path.exists(), "{name} is not built");
+    Ok(path)
+}

@@ -1,0 +1,59 @@
+//! `cargo xtask guard-report`: shows on the running kernel what the guard
+//! stops and what not, and writes docs/guard-report.md.
+//!
+//! Builds what that takes and starts it. What is tried, and what the table
+//! says, is the business of the tests' `guard_report` program.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use crate::build::{self, Profile};
+use crate::step::{self, Steps};
+use crate::{setup, workspace};
+
+/// The package of the report and of the stimulus.
+const TESTS: &str = "agent-recorder-tests";
+const TABLE: &str = "docs/guard-report.md";
+
+/// Which cases.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Try only those whose name contains this, and print the table instead of keeping it
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+}
+
+/// Builds, tries every case, and fails when one is not as it should be.
+///
+/// # Errors
+///
+/// Something does not build, or the cases cannot be started.
+pub(crate) fn command(args: &Args) -> Result<ExitCode> {
+    let mut steps = Steps::new(5);
+    build::recorder(&mut steps, Profile::Debug)?;
+    steps.run("what the cases run", setup::for_guard_report)?;
+    let report = steps.run("the cases", || {
+        build::binary(TESTS, "stim_uring", Profile::Debug)?;
+        build::binary(TESTS, "guard_report", Profile::Debug)
+    })?;
+    let path = std::env::var("PATH").context("read PATH")?;
+    // sudo sets a PATH of its own; npm and what comes with it are on ours.
+    let mut command = step::as_root("env")?;
+    command.arg(format!("PATH={path}")).arg(report);
+    match &args.only {
+        Some(pattern) => command.args(["--only", pattern]),
+        None => {
+            let table = workspace::root().join(TABLE);
+            let folder = table.parent().context("a table has a folder")?;
+            std::fs::create_dir_all(folder)?;
+            command.arg("--out").arg(table)
+        }
+    };
+    let status = command.status().context("start the cases")?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
