@@ -142,7 +142,10 @@ fn every_way_of_destroying_ends_at_the_limit() -> anyhow::Result<()> {
         let destroyed = FILES - tree.intact()?;
         let told = enforcements(&recorder)?;
         if destroyed == 0 && told.is_empty() && output.status.code() == Some(1) {
-            println!("not here: {name}: {}", String::from_utf8_lossy(&output.stderr));
+            println!(
+                "not here: {name}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             continue;
         }
         assert_eq!(told.len(), 1, "{name}: {destroyed} files are destroyed");

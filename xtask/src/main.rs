@@ -2,6 +2,7 @@
 //! and measures. Everything about the recorder itself is in the other crates.
 
 mod agents;
+mod apt;
 mod bench;
 mod build;
 mod guard_report;

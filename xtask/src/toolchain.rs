@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::step::{self, say};
-use crate::{tools, workspace};
+use crate::{apt, workspace};
 
 /// Debian's compiler: rustup's comes first on PATH, so by its place.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -179,7 +179,7 @@ fn find_compiler() -> Option<Compiler> {
 
 fn install_compiler() -> Result<Compiler> {
     say("no compiler with the sources of its library: getting Debian's");
-    tools::apt_install(&["rustc-web".into(), "rust-web-src".into()])
+    apt::install(&["rustc-web".into(), "rust-web-src".into()])
         .with_context(|| format!("no compiler that can build for BPF; {OTHER_WAY}"))?;
     find_compiler().with_context(|| {
         let Version { major, minor } = OLDEST_RUST;
@@ -216,7 +216,7 @@ fn install_linker(compiler: &Compiler) -> Result<PathBuf> {
     let prefix = PathBuf::from(format!("/usr/lib/llvm-{major}"));
     let packages = linker_packages(major, |path| Path::new(path).exists());
     if !packages.is_empty() {
-        tools::apt_install(&packages).with_context(|| {
+        apt::install(&packages).with_context(|| {
             format!("building bpf-linker needs LLVM {major}'s development files; {OTHER_WAY}")
         })?;
     }

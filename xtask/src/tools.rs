@@ -1,14 +1,14 @@
-//! Programs and packages that building and testing need: what is missing, and
-//! its installation through apt. Which compiler and linker make the BPF object
-//! is `toolchain`'s.
+//! Programs and packages that building and testing need, and which are missing.
+//! Getting them is the business of `apt`; which compiler and linker make the BPF
+//! object, that of `toolchain`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 
-use crate::step::{self, say};
-use crate::vm::KEYS;
+use crate::apt;
+use crate::step::say;
 
 /// Something a machine has or lacks.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +145,7 @@ pub(crate) const FOR_GUESTS: &[Need] = &[
     ),
     need(
         "debian-archive-keyring",
-        Sign::File(KEYS),
+        Sign::File(apt::KEYS),
         "vm and test: the keys of Debian's kernels",
     ),
 ];
@@ -227,71 +227,8 @@ pub(crate) fn install_missing(needs: &[Need]) -> Result<bool> {
         say(&format!("missing: {package} (for {used_by})"));
     }
     let packages: Vec<_> = missing.iter().map(|need| need.package.to_owned()).collect();
-    apt_install(&packages)?;
+    apt::install(&packages)?;
     Ok(true)
-}
-
-/// Whether packages come by apt here.
-pub(crate) fn has_apt() -> bool {
-    which::which("apt-get").is_ok()
-}
-
-/// Installs Debian packages, refreshing the package lists when they do not know one.
-///
-/// # Errors
-///
-/// There is no apt, no root and no sudo, or apt fails: the line names the packages.
-pub(crate) fn apt_install(packages: &[String]) -> Result<()> {
-    let names = packages.join(" ");
-    if !has_apt() {
-        bail!(
-            "missing: {names} (Debian's names); there is no apt-get here: install them by this system's own means"
-        );
-    }
-    if !packages.iter().all(|package| apt_knows(package)) {
-        say("apt-get update");
-        apt(&["update", "-q"])?;
-    }
-    say(&format!("apt-get install {names}"));
-    let arguments: Vec<&str> = INSTALL
-        .iter()
-        .copied()
-        .chain(packages.iter().map(String::as_str))
-        .collect();
-    if apt(&arguments).is_err() {
-        say("that failed; once more with fresh package lists");
-        apt(&["update", "-q"])?;
-        apt(&arguments).with_context(|| {
-            format!(
-                "missing: {names}; as root, `apt-get install {names}` says what stands in the way"
-            )
-        })?;
-    }
-    Ok(())
-}
-
-/// `--no-remove`: rustc-web conflicts with Debian's rustc and rustup, which
-/// are not ours to take away.
-const INSTALL: &[&str] = &[
-    "install",
-    "-y",
-    "-q",
-    "--no-install-recommends",
-    "--no-remove",
-];
-
-fn apt(arguments: &[&str]) -> Result<()> {
-    // Through env(1), since sudo does not pass our environment on.
-    step::run(
-        step::as_root("env")?
-            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
-            .args(arguments),
-    )
-}
-
-fn apt_knows(package: &str) -> bool {
-    step::output(Command::new("apt-cache").args(["show", "--no-all-versions", package]))
-        .is_ok_and(|text| !text.is_empty())
 }
 
 #[cfg(test)]

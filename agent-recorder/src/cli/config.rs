@@ -39,7 +39,9 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
 
 /// As comments, for the output is a configuration.
 fn show_built_in() {
-    println!("\n# Built into [guard]; `keep` takes names out, `throwaway` and `temporary` add some.");
+    println!(
+        "\n# Built into [guard]; `keep` takes names out, `throwaway` and `temporary` add some."
+    );
     for (what, names) in BUILT_IN {
         println!("# {what}:\n#   {}", names.join(" "));
     }

@@ -243,7 +243,11 @@ pub(super) fn verified(bpf: &Ebpf, deciders: &Deciders) -> Vec<(String, u32)> {
 /// bpf(2) refuses to tell.
 pub(super) fn skipped(bpf: &Ebpf, deciders: &Deciders) -> Result<u64, Error> {
     let is_stood_in_for = |name: &str| {
-        let name = if name == EXIT_BY_PERF { "sys_exit" } else { name };
+        let name = if name == EXIT_BY_PERF {
+            "sys_exit"
+        } else {
+            name
+        };
         tracepoints().any(|tracepoint| {
             tracepoint.program == name
                 && bpf

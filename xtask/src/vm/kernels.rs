@@ -5,15 +5,14 @@
 //! the archive when the next one comes, so none is named here.
 
 use std::cmp::Ordering;
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::modules;
-use crate::step::{self, say};
+use crate::apt::{Apt, Installed, Mirrors, source};
+use crate::step;
 use crate::workspace;
 
 /// A kernel, by the number that it is asked for.
@@ -52,8 +51,6 @@ pub(super) struct Fetched {
     pub modules: PathBuf,
 }
 
-/// The keys of all of Debian's suites, which `tools` sees to.
-pub(crate) const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The flavour without the drivers of real hardware: the smallest.
 const FLAVOUR: &str = "-cloud-amd64";
 
@@ -118,14 +115,10 @@ impl Kernel {
     }
 
     fn fetch(self, folder: &Path, kernel: &Fetched) -> Result<()> {
-        let apt = Apt::new(folder)?;
-        fs::write(apt.sources(), self.sources(&Mirrors::of_this_machine()?))
-            .with_context(|| format!("write {}", apt.sources().display()))?;
-        // By itself it is content with lists that it could not fetch.
-        step::output(
-            apt.command("apt-get")
-                .args(["update", "-q", "--error-on=any"]),
-        )?;
+        // Without a status of its own the kernels that are installed here count as known.
+        let sources = self.sources(&Mirrors::of_this_machine()?);
+        let apt = Apt::new(folder, &sources, Installed::Nothing)?;
+        step::output(&mut apt.update())?;
         let known = step::output(apt.command("apt-cache").arg("pkgnames"))?;
         let line = self.line();
         let package = newest(&known, line.prefix).with_context(|| {
@@ -156,105 +149,6 @@ impl Kernel {
         let main = suite.map(|suite| source(&mirrors.main, suite));
         let security = security.map(|suite| source(&mirrors.security, suite));
         main.into_iter().chain(security).collect()
-    }
-}
-
-/// Where Debian's packages come from here.
-#[derive(Debug, PartialEq, Eq)]
-struct Mirrors {
-    main: String,
-    security: String,
-}
-
-impl Mirrors {
-    fn of_this_machine() -> Result<Self> {
-        let targets = step::output(Command::new("apt-get").args([
-            "indextargets",
-            "--format",
-            "$(LABEL)|$(REPO_URI)",
-            "Created-By: Packages",
-            "Origin: Debian",
-        ]))?;
-        Self::read(&targets).context(
-            "apt's sources here name no Debian mirror with its security suite, or their lists are not there: run `apt-get update` as root, or add the two to the sources",
-        )
-    }
-
-    /// The first of each label.
-    fn read(targets: &str) -> Option<Self> {
-        let labelled = |wanted: &str| {
-            targets
-                .lines()
-                .filter_map(|target| target.split_once('|'))
-                .find(|(label, _)| *label == wanted)
-                .map(|(_, address)| address.to_owned())
-        };
-        Some(Self {
-            main: labelled("Debian")?,
-            security: labelled("Debian-Security")?,
-        })
-    }
-}
-
-/// A line of sources.list(5).
-fn source(mirror: &str, suite: &str) -> String {
-    format!("deb [signed-by={KEYS}] {mirror} {suite} main\n")
-}
-
-/// apt with everything of its own in one folder.
-struct Apt {
-    folder: PathBuf,
-}
-
-impl Apt {
-    fn new(folder: &Path) -> Result<Self> {
-        for inner in ["lists/partial", "cache/archives/partial"] {
-            let inner = folder.join(inner);
-            fs::create_dir_all(&inner).with_context(|| format!("create {}", inner.display()))?;
-        }
-        // Without it the kernels that are installed here count as known.
-        let status = folder.join("status");
-        fs::write(&status, "").with_context(|| format!("write {}", status.display()))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-        })
-    }
-
-    fn sources(&self) -> PathBuf {
-        self.folder.join("sources.list")
-    }
-
-    /// Fetches a package and unpacks what it holds into a folder.
-    fn unpack(&self, package: &str, root: &Path) -> Result<()> {
-        say(&format!("fetching {package}"));
-        let fetched = tempfile::tempdir_in(&self.folder).context("make a folder to fetch to")?;
-        step::output(
-            self.command("apt-get")
-                .current_dir(fetched.path())
-                .args(["download", "-q", package]),
-        )?;
-        let archive = only_with_extension(fetched.path(), "deb")?;
-        step::output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(root))?;
-        Ok(())
-    }
-
-    fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
-        for (name, value) in [
-            ("Dir::Etc::sourcelist", self.sources()),
-            ("Dir::Etc::sourceparts", "/dev/null".into()),
-            ("Dir::Etc::preferences", "/dev/null".into()),
-            ("Dir::Etc::preferencesparts", "/dev/null".into()),
-            ("Dir::State::status", self.folder.join("status")),
-            ("Dir::State::lists", self.folder.join("lists")),
-            ("Dir::Cache", self.folder.join("cache")),
-            ("Acquire::Languages", "none".into()),
-            // The user that root's apt fetches as cannot look into a home folder.
-            ("APT::Sandbox::User", "root".into()),
-        ] {
-            command.arg("-o").arg(format!("{name}={}", value.display()));
-        }
-        command
     }
 }
 
@@ -292,19 +186,6 @@ fn parts(name: &str) -> Vec<Part<'_>> {
     found
 }
 
-fn only_with_extension(folder: &Path, extension: &str) -> Result<PathBuf> {
-    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|found| found == extension) {
-            return Ok(path);
-        }
-    }
-    bail!(
-        "apt-get download left no .{extension} in {}",
-        folder.display()
-    )
-}
-
 /// Old packages have it under boot, new ones with the modules.
 fn find_image(folder: &Path) -> Result<Option<PathBuf>> {
     for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
@@ -324,6 +205,7 @@ fn find_image(folder: &Path) -> Result<Option<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apt::KEYS;
 
     #[test]
     fn the_newest_is_by_number_and_of_the_flavour() {

@@ -18,7 +18,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use self::image::Image;
-pub(crate) use self::kernels::KEYS;
 use self::kernels::Kernel;
 use self::qemu::Machine;
 use self::suite::{QUICK, SUITE};

@@ -113,7 +113,8 @@ impl About {
             .command("doctor")?
             .args(["--format", "json"])
             .output()?;
-        let said: Value = serde_json::from_slice(&output.stdout).context("read what doctor says")?;
+        let said: Value =
+            serde_json::from_slice(&output.stdout).context("read what doctor says")?;
         Ok(Self {
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?
                 .trim()
@@ -141,9 +142,7 @@ impl About {
                     "Nothing can be refused here: what several do at once when the limit is met can go beyond it by one each."
                 }
             ),
-            Kind::Work => {
-                "What each works on was made before, outside the session.\n".to_owned()
-            }
+            Kind::Work => "What each works on was made before, outside the session.\n".to_owned(),
         }
     }
 }

@@ -59,7 +59,11 @@ pub(crate) fn row(kind: Kind, case: &Case, outcome: &Outcome, refuses: bool) -> 
     let _ = match kind {
         Kind::Work => {
             let stopped = ran.verdict.as_ref().map_or("no", |verdict| &verdict.policy);
-            writeln!(text, " {:.1} | {stopped} | {remark} |", ran.took.as_secs_f64())
+            writeln!(
+                text,
+                " {:.1} | {stopped} | {remark} |",
+                ran.took.as_secs_f64()
+            )
         }
         Kind::Destroyer => {
             let (policy, death) = match &ran.verdict {

@@ -93,7 +93,10 @@ impl Stage {
         if !before.status.success() {
             let said = String::from_utf8_lossy(&before.stderr);
             let _ = self.shell(&folders, case.after).output()?;
-            return Ok(Outcome::NotRun(format!("not to be set up: {}", ending(&said))));
+            return Ok(Outcome::NotRun(format!(
+                "not to be set up: {}",
+                ending(&said)
+            )));
         }
         let ran = self.session(case, &folders);
         let after = self.shell(&folders, case.after).output()?;
@@ -114,14 +117,27 @@ impl Stage {
     fn session(&self, case: &Case, folders: &Folders) -> Result<Ran> {
         let files = folders.work.path().join("files");
         let guard = case.guard.replace("@D@", &files.display().to_string());
-        let recorder = Recorder::with_configuration(&format!("[guard]\naction = \"kill\"\n{guard}"))?;
+        let recorder =
+            Recorder::with_configuration(&format!("[guard]\naction = \"kill\"\n{guard}"))?;
         let mut command = recorder.command("run")?;
         let most = MOST.as_secs().to_string();
-        command.args(["--", "timeout", "--foreground", &most, "sh", "-c", case.script]);
+        command.args([
+            "--",
+            "timeout",
+            "--foreground",
+            &most,
+            "sh",
+            "-c",
+            case.script,
+        ]);
         self.surround(&mut command, folders);
         let begun = Instant::now();
         let output = command.stdin(Stdio::null()).output()?;
-        ensure!(output.status.code() != Some(124), "{}: not over in {most} s", case.name);
+        ensure!(
+            output.status.code() != Some(124),
+            "{}: not over in {most} s",
+            case.name
+        );
         let took = begun.elapsed();
         let survivors = survivors(folders.work.path().as_os_str())?;
         let verdict = verdict(&recorder.replay()?);
@@ -244,7 +260,9 @@ fn survivors(mark: &OsStr) -> Result<usize> {
 }
 
 fn verdict(records: &[Value]) -> Option<Verdict> {
-    let said = records.iter().find_map(|record| record.get("enforcement"))?;
+    let said = records
+        .iter()
+        .find_map(|record| record.get("enforcement"))?;
     Some(Verdict {
         policy: said["policy"].as_str().unwrap_or("?").to_owned(),
         death: said["latencyNs"].as_f64().map(|ns| ns / 1e6),

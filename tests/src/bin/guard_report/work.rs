@@ -29,7 +29,8 @@ const BUNDLE: &str = r#"mkdir "$W/p" && cd "$W/p" && mkdir src && for i in $(seq
 (for i in $(seq 200); do echo "export const l$i = () => import('./m$i.js');"; done) > src/index.js
 echo '<script type="module" src="/src/index.js"></script>' > index.html; echo '{"name":"p","private":true}' > package.json"#;
 
-const VENV: &str = r#"cd "$W" && python3 -m venv .venv && .venv/bin/pip -q install requests pytest"#;
+const VENV: &str =
+    r#"cd "$W" && python3 -m venv .venv && .venv/bin/pip -q install requests pytest"#;
 
 pub(crate) const WORK: &[Case] = &[
     case("npm ci, twice", r#"cd "$W/p" && npm ci --silent --no-audit --no-fund && npm ci --silent --no-audit --no-fund"#).before(PACKAGE).needs(&["npm"]),
