@@ -58,6 +58,8 @@ fn deed(record: &Value) -> anyhow::Result<Option<Deed>> {
         Deed::Network(network_of(network)?)
     } else if let Some(dns) = of("dns") {
         Deed::Dns(dns.to_string())
+    } else if let Some(control) = of("control") {
+        Deed::Control(control.to_string())
     } else if of("sessionStart").is_some() {
         return Ok(None);
     } else {

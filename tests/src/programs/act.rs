@@ -95,6 +95,8 @@ pub enum Deed {
     Network(Network),
     /// A question to a name server.
     Dns(String),
+    /// Something done to another process: strace, which does it to what it traces, is not compared.
+    Control(String),
 }
 
 /// A file operation; what a call does not have is 0 or `None`.
