@@ -80,7 +80,7 @@ global! {
                 spare: 0,
             };
         }
-        writer.header(Kind::Control, call.tag, call.task);
+        writer.header(Kind::Control, call.tag);
         writer.submit(Kind::Control, false);
     }
 }

@@ -6,7 +6,7 @@ use core::ptr;
 use agent_recorder_abi::event::{Address, Header, Kind, Trouble};
 use agent_recorder_abi::limits::{AREAS, COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
 use agent_recorder_abi::policy::{Cut, Foreseen};
-use agent_recorder_abi::state::{Given, Socket, Tag, UringRequest};
+use agent_recorder_abi::state::{Given, SessionNumber, Socket, Tag, UringRequest};
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
 use aya_ebpf::helpers::generated::{
@@ -17,7 +17,7 @@ use aya_ebpf::helpers::generated::{
 use crate::call::Kept;
 use crate::exec::Program;
 use crate::file::Location;
-use crate::kernel::{Task, bound, offset, walk};
+use crate::kernel::{Task, bound, current, offset, walk};
 use crate::maps;
 use crate::path::Ascent;
 use crate::primitives::add_here;
@@ -293,30 +293,9 @@ impl Writer {
 
     /// Fills the header from the running task.
     #[inline(always)]
-    pub(crate) fn header(&self, kind: Kind, tag: Tag, task: Task) {
-        let header = self.buffer().cast::<Header>();
-        // SAFETY: the buffer begins with room for it; `task` is typed.
-        unsafe {
-            let leader: Task = walk(task, offset!(task_leader));
-            let parent: Task = walk(task, offset!(task_parent));
-            (*header).time = bpf_ktime_get_boot_ns();
-            (*header).session = tag.session;
-            (*header).start_time = walk(leader, offset!(task_start));
-            (*header).pid = walk(task, offset!(task_tgid));
-            (*header).tid = walk(task, offset!(task_pid));
-            (*header).ppid = walk(parent, offset!(task_tgid));
-            (*header).uid = bpf_get_current_uid_gid() as u32;
-            let loginuid = offset!(task_loginuid);
-            (*header).loginuid = if loginuid == agent_recorder_abi::offsets::ABSENT as usize {
-                u32::MAX
-            } else {
-                walk(task, loginuid)
-            };
-            (*header).kind = kind as u16;
-            (*header).spare = 0;
-            (*header).cgroup = bpf_get_current_cgroup_id();
-            bpf_get_current_comm(ptr::addr_of_mut!((*header).comm).cast(), 16);
-        }
+    pub(crate) fn header(&self, kind: Kind, tag: Tag) {
+        // SAFETY: a field of a map value.
+        describe_running(unsafe { (*self.scratch).index }, tag.session, kind as u32);
     }
 
     /// The header itself, for those that are not of the running task.
@@ -354,6 +333,42 @@ impl Writer {
             count(&maps::LOST, kind as u32);
         }
     }
+}
+
+/// A global function (see `call`): at each pointer that is followed from a typed
+/// one, kernels before 6.19 search all their types several times, so the
+/// verifier goes through this once a program and not once an event.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn describe_running(area: u32, session: SessionNumber, kind: u32) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let task = current();
+    // SAFETY: the buffer of a map value begins with room for it; `task` is typed.
+    unsafe {
+        let header: *mut Header = (&raw mut (*scratch).buffer).cast();
+        let leader: Task = walk(task, offset!(task_leader));
+        let parent: Task = walk(task, offset!(task_parent));
+        (*header).time = bpf_ktime_get_boot_ns();
+        (*header).session = session;
+        (*header).start_time = walk(leader, offset!(task_start));
+        (*header).pid = walk(task, offset!(task_tgid));
+        (*header).tid = walk(task, offset!(task_pid));
+        (*header).ppid = walk(parent, offset!(task_tgid));
+        (*header).uid = bpf_get_current_uid_gid() as u32;
+        let loginuid = offset!(task_loginuid);
+        (*header).loginuid = if loginuid == agent_recorder_abi::offsets::ABSENT as usize {
+            u32::MAX
+        } else {
+            walk(task, loginuid)
+        };
+        (*header).kind = kind as u16;
+        (*header).spare = 0;
+        (*header).cgroup = bpf_get_current_cgroup_id();
+        bpf_get_current_comm(ptr::addr_of_mut!((*header).comm).cast(), 16);
+    }
+    0
 }
 
 /// Adds one to this CPU's counter. Atomic, for softirq can come in between.

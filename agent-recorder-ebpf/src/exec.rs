@@ -146,7 +146,7 @@ fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) {
 #[inline(always)]
 fn emit_session(call: &Call, rule: u32) {
     let writer = Writer::begin::<SessionBody>(call.scratch);
-    writer.header(Kind::Session, call.tag, call.task);
+    writer.header(Kind::Session, call.tag);
     // SAFETY: `begin` left room for it.
     unsafe { *writer.body::<SessionBody>() = SessionBody { rule, spare: 0 } };
     writer.submit(Kind::Session, true);
@@ -191,7 +191,7 @@ fn emit_exec(call: &Call, rule: u32) {
             argv_len,
         };
     }
-    writer.header(Kind::Exec, call.tag, call.task);
+    writer.header(Kind::Exec, call.tag);
     writer.submit(Kind::Exec, false);
 }
 }
@@ -221,7 +221,7 @@ global! {
                 argv_len: (writer.position() - start) as u16,
             };
         }
-        writer.header(Kind::Exec, call.tag, call.task);
+        writer.header(Kind::Exec, call.tag);
         writer.submit(Kind::Exec, false);
     }
 }

@@ -266,7 +266,7 @@ global! {
                 ..FileBody::default()
             };
         }
-        writer.header(Kind::Open, call.tag, call.task);
+        writer.header(Kind::Open, call.tag);
         writer.submit(Kind::Open, false);
     }
 }
@@ -350,7 +350,7 @@ global! {
             (0, false) => Kind::Open,
             _ => Kind::Uring,
         };
-        writer.header(kind, call.tag, call.task);
+        writer.header(kind, call.tag);
         writer.submit(kind, false);
     }
 }
@@ -360,7 +360,7 @@ global! {
 pub(crate) fn send_result(writer: Writer, call: &Call, body: FileBody) {
     // SAFETY: the writer was begun with room for it.
     unsafe { *writer.body::<FileBody>() = body };
-    writer.header(Kind::Uring, call.tag, call.task);
+    writer.header(Kind::Uring, call.tag);
     writer.submit(Kind::Uring, false);
 }
 
@@ -516,11 +516,11 @@ global! {
     pub(crate) fn send_operation(call: &Call, end: u64, op: u32) {
         let writer = Writer::resume(call.scratch, end);
         if op != Op::Delete as u32 && op != Op::Rmdir as u32 {
-            writer.header(Kind::File, call.tag, call.task);
+            writer.header(Kind::File, call.tag);
             writer.submit(Kind::File, false);
             return;
         }
-        writer.header(Kind::Delete, call.tag, call.task);
+        writer.header(Kind::Delete, call.tag);
         writer.submit(Kind::Delete, false);
     }
 }

@@ -305,7 +305,7 @@ fn condemn(session: *mut Session, now: u64, action: u64) {
 fn tell(session: SessionNumber, body: GuardBody) {
     with_area!(|scratch| {
         let writer = Writer::begin::<GuardBody>(scratch);
-        writer.header(Kind::Guard, Tag::new(session, 0), current());
+        writer.header(Kind::Guard, Tag::new(session, 0));
         // SAFETY: `begin` left room for it.
         unsafe { *writer.body::<GuardBody>() = body };
         writer.submit(Kind::Guard, true);

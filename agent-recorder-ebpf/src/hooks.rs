@@ -13,7 +13,7 @@ use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmC
 use crate::kernel::{offset, read};
 use crate::object::{self, within};
 use crate::once::{self, Copy};
-use crate::{given, guard, maps, net, path};
+use crate::{given, guard, maps, net, path, unpreempted};
 
 /// recv(2).
 const MSG_PEEK: i32 = 2;
@@ -30,6 +30,7 @@ macro_rules! hook {
             $body
         }
 
+        // Unlike an LSM program it is skipped while a preempted task is in it.
         // By hand: what aya's macro makes returns 0, whatever its body does,
         // and here the result decides where user space loads it so.
         $(#[$doc])*
@@ -38,8 +39,11 @@ macro_rules! hook {
         extern "C" fn $of_function(ctx: *mut c_void) -> i32 {
             let ctx = FEntryContext::new(ctx);
             let _ = &ctx;
+            unpreempted::begin();
             $(let $arg = ctx.arg($position);)*
-            $body
+            let answer = $body;
+            unpreempted::end();
+            answer
         }
     };
 }

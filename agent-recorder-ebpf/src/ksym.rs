@@ -1,6 +1,6 @@
-//! A variable of the kernel that a program reads, by its number in the
-//! kernel's BTF, which user space writes into the object before it is loaded:
-//! the loader knows of none.
+//! What programs use of the kernel by its number in the kernel's BTF, which
+//! user space writes into the object before it is loaded, for the loader knows
+//! of none: a variable that they read, and functions that they call (kfuncs).
 
 /// `DECLARE_PER_CPU(int, __preempt_count)` (arch/x86/include/asm/preempt.h).
 pub const PREEMPT_COUNT: &str = "__preempt_count";
@@ -21,6 +21,55 @@ pub const fn load(number: u32) -> u64 {
     (number as u64) << 32 | LOAD_VARIABLE
 }
 
+/// A function of the kernel, without a result that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kfunc {
+    /// As in the kernel's BTF.
+    pub name: &'static str,
+    /// Stands in the object where its number goes.
+    mark: u32,
+}
+
+/// `void bpf_preempt_disable(void)` (kernel/bpf/helpers.c, 6.11).
+pub const PREEMPT_DISABLE: Kfunc = Kfunc {
+    name: "bpf_preempt_disable",
+    mark: 0x6172_0002,
+};
+/// `void bpf_preempt_enable(void)` (kernel/bpf/helpers.c, 6.11).
+pub const PREEMPT_ENABLE: Kfunc = Kfunc {
+    name: "bpf_preempt_enable",
+    mark: 0x6172_0003,
+};
+/// `void bpf_local_irq_save(unsigned long *flags__irq_flag)` (kernel/bpf/helpers.c, 6.14).
+pub const IRQ_SAVE: Kfunc = Kfunc {
+    name: "bpf_local_irq_save",
+    mark: 0x6172_0004,
+};
+/// `void bpf_local_irq_restore(unsigned long *flags__irq_flag)` (kernel/bpf/helpers.c, 6.14).
+pub const IRQ_RESTORE: Kfunc = Kfunc {
+    name: "bpf_local_irq_restore",
+    mark: 0x6172_0005,
+};
+/// All of them: used together, or not at all.
+pub const KFUNCS: [Kfunc; 4] = [PREEMPT_DISABLE, PREEMPT_ENABLE, IRQ_SAVE, IRQ_RESTORE];
+
+/// `BPF_JMP | BPF_CALL` with the source `BPF_PSEUDO_KFUNC_CALL` (include/uapi/linux/bpf.h).
+const CALL_KFUNC: u64 = 0x2085;
+/// `BPF_JMP | BPF_JA` to the next instruction: takes the place of a call that is not made.
+pub const NOTHING: u64 = 0x05;
+
+impl Kfunc {
+    /// The call as the object has it.
+    pub const fn placeholder(self) -> u64 {
+        Self::call(self.mark)
+    }
+
+    /// The call of the function that has this number.
+    pub const fn call(number: u32) -> u64 {
+        (number as u64) << 32 | CALL_KFUNC
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +77,19 @@ mod tests {
     #[test]
     fn a_load_is_an_instruction_of_the_kernels_form() {
         assert_eq!(load(7).to_le_bytes(), [0x18, 0x31, 0, 0, 7, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_call_is_an_instruction_of_the_kernels_form() {
+        assert_eq!(Kfunc::call(7).to_le_bytes(), [0x85, 0x20, 0, 0, 7, 0, 0, 0]);
+    }
+
+    #[test]
+    fn no_two_placeholders_are_equal() {
+        let mut all = KFUNCS.map(Kfunc::placeholder).to_vec();
+        all.push(PLACEHOLDER);
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), KFUNCS.len() + 1);
     }
 }

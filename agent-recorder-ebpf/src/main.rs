@@ -69,19 +69,19 @@ mod syscall;
 #[cfg(target_arch = "bpf")]
 mod task;
 #[cfg(target_arch = "bpf")]
+mod unpreempted;
+#[cfg(target_arch = "bpf")]
 mod uring;
 #[cfg(target_arch = "bpf")]
 mod victim;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::helpers::generated::bpf_task_pt_regs;
-    use aya_ebpf::macros::{btf_tracepoint, tracepoint};
-    use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
+    use aya_ebpf::macros::btf_tracepoint;
+    use aya_ebpf::programs::BtfTracePointContext;
 
-    use crate::kernel::{current, offset};
     use crate::once::Copy;
-    use crate::{exec, net, syscall, task, uring, victim};
+    use crate::{exec, net, syscall, task, unpreempted, uring, victim};
 
     /// Defines both copies of a program (see `once`).
     macro_rules! both {
@@ -90,7 +90,9 @@ mod programs {
             #[btf_tracepoint(function = $hook)]
             fn $name($ctx: BtfTracePointContext) -> i32 {
                 let $copy = Copy::First;
+                unpreempted::begin();
                 $body;
+                unpreempted::end();
                 0
             }
 
@@ -98,7 +100,9 @@ mod programs {
             #[btf_tracepoint(function = $hook)]
             fn $again($ctx: BtfTracePointContext) -> i32 {
                 let $copy = Copy::Second;
+                unpreempted::begin();
                 $body;
+                unpreempted::end();
                 0
             }
         };
@@ -130,21 +134,6 @@ mod programs {
         /// `void sys_exit(struct pt_regs *regs, long ret)`, 5.5.
         sys_exit, sys_exit_2, "sys_exit",
         |ctx, copy| syscall::finished(copy, ctx.arg(0), ctx.arg(1))
-    }
-
-    /// `raw_syscalls:sys_exit`, 5.5: instead of the first of the two above where that can be preempted.
-    ///
-    /// A program on a perf event never is. It costs each call in the system more.
-    #[tracepoint]
-    fn sys_exit_perf(ctx: TracePointContext) -> u32 {
-        // SAFETY: the field is there when the event is.
-        let result = unsafe { ctx.read_at::<i64>(offset!(exit_result)) };
-        if let Ok(result) = result {
-            // SAFETY: the helper takes a task whose type the verifier knows.
-            let regs = unsafe { bpf_task_pt_regs(current().cast_mut().cast()) };
-            syscall::finished(Copy::First, regs as *const _, result);
-        }
-        0
     }
 
     both! {

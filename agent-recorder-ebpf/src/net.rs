@@ -15,7 +15,7 @@ use aya_ebpf::helpers::generated::{
 
 use crate::call::{Call, global};
 use crate::emit::{Scratch, Writer, add, with_area};
-use crate::kernel::{Task, bound, current, file_of, offset, read};
+use crate::kernel::{bound, current, file_of, offset, read};
 use crate::once::{Copy, Event, is_ours};
 use crate::primitives::claim;
 use crate::socket::{self, Open};
@@ -246,14 +246,14 @@ global! {
                 received: 0,
             };
         }
-        submit(writer, call.tag, call.task);
+        submit(writer, call.tag);
     }
 }
 
 /// Sends a finished event.
 #[inline(always)]
-pub(crate) fn submit(writer: Writer, tag: Tag, task: Task) {
-    writer.header(Kind::Network, tag, task);
+pub(crate) fn submit(writer: Writer, tag: Tag) {
+    writer.header(Kind::Network, tag);
     writer.submit(Kind::Network, false);
 }
 

@@ -295,6 +295,6 @@ fn report(area: *mut Scratch, doer: &Doer, sight: &Sight) {
         Op::Delete | Op::Rmdir | Op::Exec => Kind::Victim,
         _ => Kind::Object,
     };
-    writer.header(kind, doer.tag, doer.task);
+    writer.header(kind, doer.tag);
     writer.submit(kind, false);
 }

@@ -144,7 +144,6 @@ offsets! {
     kiocb_work: "io_kiocb" "work";
     kiocb_file: "io_kiocb" "file";
     filename_name: "filename" "name";
-    exit_result: "trace_event_raw_sys_exit" "ret" optional;
     cqe_res: "io_uring_cqe" "res" optional;
     io_unlink_dfd: "io_unlink" "dfd" optional;
     io_unlink_flags: "io_unlink" "flags" optional;

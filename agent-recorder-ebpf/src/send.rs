@@ -282,6 +282,6 @@ fn tell_question(call: &Call) {
             spare: 0,
         };
     }
-    writer.header(Kind::Dns, call.tag, call.task);
+    writer.header(Kind::Dns, call.tag);
     writer.submit(Kind::Dns, false);
 }

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_get_current_comm;
 
 use crate::call::{Call, global};
 use crate::emit::{Scratch, Writer};
-use crate::kernel::{Task, current, file_one_reference, files_of, offset, read, walk};
+use crate::kernel::{Task, file_one_reference, files_of, offset, read, walk};
 use crate::primitives::offer;
 use crate::{guard, maps, net};
 
@@ -221,6 +221,6 @@ extern "C" fn emit_end(area: u32, sock: u64, ino: u64, session: u64, via: u32) -
         };
     }
     let _ = maps::SOCKETS.remove(&key);
-    net::submit(writer, Tag::new(session, 0), current());
+    net::submit(writer, Tag::new(session, 0));
     0
 }

@@ -107,7 +107,7 @@ pub(crate) fn created(child: Task) {
     }
     with_area!(|scratch| {
         descriptor::inherited(scratch, parent, child, tag);
-        emit_fork(scratch, parent, child, tag, child_group, start);
+        emit_fork(scratch, child, tag, child_group, start);
     });
     guard::enforce(tag);
 }
@@ -122,16 +122,9 @@ fn inherited(tag: Tag, image: u64) -> Tag {
 }
 
 #[inline(always)]
-fn emit_fork(
-    scratch: *mut Scratch,
-    parent: Task,
-    child: Task,
-    tag: Tag,
-    child_pid: u32,
-    start: u64,
-) {
+fn emit_fork(scratch: *mut Scratch, child: Task, tag: Tag, child_pid: u32, start: u64) {
     let writer = Writer::begin::<ForkBody>(scratch);
-    writer.header(Kind::Fork, tag, parent);
+    writer.header(Kind::Fork, tag);
     // SAFETY: `child` is typed; `begin` left room for the body.
     unsafe {
         let real_parent: Task = walk(child, offset!(task_parent));
@@ -190,7 +183,7 @@ fn tell_end(copy: Copy, task: Task, is_last: bool) {
         descriptor::closed_by_exit(scratch, task, tag);
         cut::closed_by_exit(scratch, task, tag);
         let writer = Writer::begin::<ExitBody>(scratch);
-        writer.header(Kind::Exit, tag, task);
+        writer.header(Kind::Exit, tag);
         // SAFETY: `begin` left room for it.
         unsafe { *writer.body::<ExitBody>() = ExitBody { status, spare: 0 } };
         writer.submit(Kind::Exit, false);

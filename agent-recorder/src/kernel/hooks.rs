@@ -4,10 +4,9 @@
 
 use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
-use std::path::Path;
 
 use aya::maps::Array;
-use aya::programs::{BtfTracePoint, FEntry, FExit, Lsm, Program, TracePoint};
+use aya::programs::{BtfTracePoint, FEntry, FExit, Lsm, Program};
 use aya::{Btf, Ebpf};
 use aya_obj::btf::BtfKind;
 
@@ -16,9 +15,9 @@ use super::bpf::recursion_misses;
 use super::error::{map_error, missing, program_error, refused};
 use super::modify_return::Deciders;
 use super::programs::{
-    Absent, BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, EXIT_BY_PERF, EXIT_EVENT, ONLY_DECIDING,
-    Profile, REPLACEMENTS, Replacement, SECURITY_HOOKS, SENT, TOUCHES, TRACEPOINTS, URING, YOUNG,
-    is_one_of, named, tracepoints,
+    Absent, BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, ONLY_DECIDING, Profile, REPLACEMENTS,
+    Replacement, SECURITY_HOOKS, SENT, TOUCHES, TRACEPOINTS, URING, YOUNG, is_one_of, named,
+    tracepoints,
 };
 use super::source::Source;
 
@@ -128,17 +127,7 @@ pub(super) fn load(
             replace(bpf, btf, tracepoint.program)?;
             continue;
         };
-        let by_perf = twice && tracepoint.program == "sys_exit" && has_perf_event(EXIT_EVENT);
-        if by_perf {
-            load_one(
-                EXIT_BY_PERF,
-                program::<TracePoint>(bpf, EXIT_BY_PERF)?.load(),
-            )?;
-        }
-        let copies = [
-            (!by_perf).then_some(tracepoint.program),
-            twice.then_some(tracepoint.again),
-        ];
+        let copies = [Some(tracepoint.program), twice.then_some(tracepoint.again)];
         for name in copies.into_iter().flatten() {
             let program: &mut BtfTracePoint = program(bpf, name)?;
             load_one(name, program.load(hook, btf))?;
@@ -193,10 +182,6 @@ pub(super) fn attach(bpf: &mut Ebpf, profile: Profile) -> Result<(), Error> {
         }
     }
     let firsts = tracepoints().map(|tracepoint| tracepoint.program);
-    let exits: &mut TracePoint = program(bpf, EXIT_BY_PERF)?;
-    if exits.fd().is_ok() {
-        attach_one(EXIT_BY_PERF, exits.attach(EXIT_EVENT.0, EXIT_EVENT.1))?;
-    }
     // The kernel calls them in the order in which they come.
     let seconds = tracepoints().map(|tracepoint| tracepoint.again);
     for name in firsts.chain(seconds) {
@@ -243,11 +228,6 @@ pub(super) fn verified(bpf: &Ebpf, deciders: &Deciders) -> Vec<(String, u32)> {
 /// bpf(2) refuses to tell.
 pub(super) fn skipped(bpf: &Ebpf, deciders: &Deciders) -> Result<u64, Error> {
     let is_stood_in_for = |name: &str| {
-        let name = if name == EXIT_BY_PERF {
-            "sys_exit"
-        } else {
-            name
-        };
         tracepoints().any(|tracepoint| {
             tracepoint.program == name
                 && bpf
@@ -299,14 +279,8 @@ pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciders: &Deciders) -> Vec<A
         .map(|tracepoint| tracepoint.program)
         .filter(|&program| program != SENT)
         .filter(|program| {
-            let replacement = match *program {
-                "sys_exit" => Some(EXIT_BY_PERF),
-                other => REPLACEMENTS
-                    .iter()
-                    .find(|known| known.of == other)
-                    .map(|known| known.function),
-            };
-            !replacement.is_some_and(|by| is_loaded(bpf, by))
+            let mut replacements = REPLACEMENTS.iter().filter(|known| known.of == *program);
+            !replacements.any(|known| is_loaded(bpf, known.function))
         });
     let touches = if profile.sees() { &[] } else { TOUCHES };
     let touches = touches.iter().map(|touch| touch.program);
@@ -330,17 +304,6 @@ pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciders: &Deciders) -> Vec<A
 fn is_loaded(bpf: &Ebpf, name: &str) -> bool {
     bpf.program(name)
         .is_some_and(|program| program.fd().is_ok())
-}
-
-/// Where tracefs is mounted (Documentation/trace/ftrace.rst).
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-
-fn has_perf_event((group, name): (&str, &str)) -> bool {
-    TRACEFS.iter().any(|mounted| {
-        Path::new(mounted)
-            .join(format!("events/{group}/{name}/id"))
-            .exists()
-    })
 }
 
 fn has_function(btf: &Btf, name: &str) -> bool {

@@ -20,7 +20,7 @@ use super::error::{chain, map_error, missing, refused};
 use super::hooks;
 use super::modify_return::Deciders;
 use super::offsets::{self, Resolved};
-use super::preempt;
+use super::preempt::{self, Preemption};
 use super::programs::{Absent, Profile};
 use super::source::Source;
 use super::{Counters, Error, Rings, Tags};
@@ -98,15 +98,19 @@ impl Kernel {
         let path = Path::new(offsets::VMLINUX);
         let btf = read_btf(path)?;
         let resolved = offsets::resolve(path, &btf)?;
+        let object = object_for(&resolved);
         let mut source = Source {
-            linked: preempt::link(object_for(&resolved), &btf),
+            linked: preempt::link(object, &btf, Preemption::Unchanged),
             btf: &btf,
             resolved: &resolved,
             twice: false,
         };
-        let mut bpf = load_object(options, Profile::Tracepoint, false, &source)?;
-        source.twice = source.linked.tracepoints_are_preemptible(&mut bpf, &btf)?;
-        drop(bpf);
+        source.twice = source
+            .linked
+            .tracepoints_are_preemptible(&btf, || load_probes(&source))?;
+        if source.twice {
+            source.linked = preempt::link(object, &btf, Preemption::Off);
+        }
         let mut passed_over = Vec::new();
         for &profile in &options.profiles {
             match Self::load_profile(options, profile, &source) {
@@ -402,6 +406,42 @@ fn object_for(resolved: &Resolved) -> &'static [u8] {
     }
 }
 
+/// Maps whose size matters only to those who record.
+const LARGE: [&str; 11] = [
+    "SESSIONS",
+    "SEEN",
+    "SOCKETS",
+    "DESCRIPTORS",
+    "PEERS",
+    "KNOWN",
+    "FORESEEN",
+    "CUTS",
+    "GIVEN",
+    "URING",
+    "LINEAGE",
+];
+
+/// The object for a probe of the kernel: with little room, which is sooner made.
+fn load_probes(source: &Source<'_>) -> Result<Ebpf, Error> {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(source.btf))
+        .allow_unsupported_maps()
+        .map_max_entries("PRIORITY", page)
+        .map_max_entries("BULK", page);
+    for map in LARGE {
+        loader.map_max_entries(map, 1);
+    }
+    loaded(&mut loader, source)
+}
+
+fn loaded(loader: &mut EbpfLoader<'_>, source: &Source<'_>) -> Result<Ebpf, Error> {
+    loader
+        .load(source.linked.bytes())
+        .map_err(|error| refused(&error).unwrap_or_else(|| Error::Object(chain(&error))))
+}
+
 fn load_object(
     options: &Options,
     profile: Profile,
@@ -427,7 +467,8 @@ fn load_object(
         u64::from(refuses),
     ];
     let resolved = source.resolved;
-    EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    loader
         .btf(Some(source.btf))
         .allow_unsupported_maps()
         .override_global("OFFSETS", resolved.values.as_slice(), true)
@@ -436,9 +477,8 @@ fn load_object(
         .override_global("FILE_ONE_REFERENCE", &resolved.file_one_reference, true)
         .map_max_entries("SCRATCH", AREAS.saturating_mul(cpus))
         .map_max_entries("PRIORITY", options.priority_ring_bytes)
-        .map_max_entries("BULK", options.bulk_ring_bytes)
-        .load(source.linked.bytes())
-        .map_err(|error| refused(&error).unwrap_or_else(|| Error::Object(chain(&error))))
+        .map_max_entries("BULK", options.bulk_ring_bytes);
+    loaded(&mut loader, source)
 }
 
 fn can_refuse(action: u64) -> bool {

@@ -1,7 +1,8 @@
 //! Whether programs on tracepoints can be preempted on this kernel: then each
-//! is attached twice (see `once` among the kernel programs).
+//! is attached twice (see `once` among the kernel programs), and keeps
+//! preemption off while it works (`unpreempted`).
 
-use agent_recorder_abi::ksym;
+use agent_recorder_abi::ksym::{self, Kfunc};
 use aya::maps::Array;
 use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf};
@@ -13,22 +14,35 @@ use super::hooks::{attach_one, program, unload};
 
 const PROBE: &str = "probe_preemption";
 
-/// The object, with the kernel variable that the probe reads put in. In words,
-/// so that it is aligned: it is parsed in place, and half an instruction is one.
+/// The object, with what it uses of the kernel by number put in. In words, so
+/// that it is aligned: it is parsed in place, and half an instruction is one.
 pub(super) struct Linked {
     words: Vec<u64>,
     /// Whether this kernel has the variable.
     has_variable: bool,
 }
 
-/// Puts the running kernel's number of the variable into the object.
-pub(super) fn link(object: &[u8], btf: &Btf) -> Linked {
+/// Whether programs keep themselves from being preempted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Preemption {
+    /// As the kernel has it.
+    Unchanged,
+    /// Off while a program works, where the kernel has the functions for that.
+    Off,
+}
+
+/// Puts the running kernel's numbers into the object.
+pub(super) fn link(object: &[u8], btf: &Btf, preemption: Preemption) -> Linked {
     let number = btf
         .id_by_type_name_kind(ksym::PREEMPT_COUNT, BtfKind::Var)
         .ok();
+    let calls = calls(btf, preemption);
     let linked = |word: u64| match number {
         Some(number) if word == ksym::PLACEHOLDER => ksym::load(number),
-        _ => word,
+        _ => calls
+            .iter()
+            .find(|(placeholder, _)| *placeholder == word)
+            .map_or(word, |&(_, call)| call),
     };
     let (words, rest) = object.as_chunks::<8>();
     let mut last = [0; 8];
@@ -42,6 +56,18 @@ pub(super) fn link(object: &[u8], btf: &Btf) -> Linked {
         words,
         has_variable: number.is_some(),
     }
+}
+
+/// What takes the place of each call of a kernel function: all of them, or nothing for each.
+fn calls(btf: &Btf, preemption: Preemption) -> [(u64, u64); ksym::KFUNCS.len()] {
+    let numbers = ksym::KFUNCS.map(|kfunc| btf.id_by_type_name_kind(kfunc.name, BtfKind::Func));
+    let are_made = preemption == Preemption::Off && numbers.iter().all(Result::is_ok);
+    let calls = numbers.map(|number| match number {
+        Ok(number) if are_made => Kfunc::call(number),
+        _ => ksym::NOTHING,
+    });
+    let placeholders = ksym::KFUNCS.map(Kfunc::placeholder);
+    std::array::from_fn(|nth| (placeholders[nth], calls[nth]))
 }
 
 impl Linked {
@@ -60,12 +86,13 @@ impl Linked {
     /// The kernel refuses the probe.
     pub(super) fn tracepoints_are_preemptible(
         &self,
-        bpf: &mut Ebpf,
         btf: &Btf,
+        load: impl FnOnce() -> Result<Ebpf, Error>,
     ) -> Result<bool, Error> {
         if !self.has_variable {
             return Ok(false);
         }
+        let bpf = &mut load()?;
         let probe: &mut BtfTracePoint = program(bpf, PROBE)?;
         // One that does not show where its variables are (kallsyms) cannot be
         // asked. What it skips is counted all the same.

@@ -150,11 +150,6 @@ pub(super) const TOUCHES: &[Tracepoint] = &[
     ),
 ];
 pub(super) const SENT: &str = "sock_send_length";
-/// Instead of `sys_exit` where it could be preempted and tracefs shows the event.
-/// The kernel skips it while a task that bpf(2) has read or changed a map for is
-/// off the CPU in the middle of that (`bpf_prog_active`): then the second copy stands in.
-pub(super) const EXIT_BY_PERF: &str = "sys_exit_perf";
-pub(super) const EXIT_EVENT: (&str, &str) = ("raw_syscalls", "sys_exit");
 pub(super) const COMPLETE: Tracepoint = tracepoint(
     ["io_uring_complete", "io_uring_complete_2"],
     &["io_uring_complete"],

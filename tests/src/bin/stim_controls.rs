@@ -38,17 +38,23 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A child that waits for its end.
+/// A child that waits for its end, in a process group of its own: a neighbour
+/// signals the common one, and a tracee stops at any signal.
 fn child() -> anyhow::Result<i64> {
     // SAFETY: the process has one thread, and the child only waits.
     let child = unsafe { libc::fork() };
     if child == 0 {
+        // SAFETY: takes two numbers. A stimulus that fails leaves nobody behind, for whom the recorder would wait.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         loop {
             // SAFETY: takes nothing.
             unsafe { libc::pause() };
         }
     }
     anyhow::ensure!(child > 0, "fork: {}", std::io::Error::last_os_error());
+    // SAFETY: takes two numbers.
+    let moved = unsafe { libc::setpgid(child, child) };
+    anyhow::ensure!(moved == 0, "setpgid: {}", std::io::Error::last_os_error());
     Ok(child.into())
 }
 
