@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::setup::Setting;
 use super::{Common, Error};
-use crate::guard::BUILT_IN;
+use crate::config::built_in::BUILT_IN;
 
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]

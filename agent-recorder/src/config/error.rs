@@ -2,6 +2,33 @@
 
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// What makes no sense, and why.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    /// The keys that are to blame, as `guard.protect.0.path`: not each need be
+    /// set, for a value can be at odds with a default.
+    keys: Vec<String>,
+    why: String,
+}
+
+impl Wrong {
+    pub(super) fn new(key: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            keys: vec![key.into()],
+            why: why.into(),
+        }
+    }
+
+    /// Another key that it is at odds with.
+    pub(super) fn with(mut self, key: impl Into<String>) -> Self {
+        self.keys.push(key.into());
+        self
+    }
+}
+
 /// An error of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -35,17 +62,12 @@ impl Error {
         Self::at(path, text, at, what)
     }
 
-    /// Of a value: the line that sets the key.
-    pub(super) fn value(path: &Path, text: &str, key: &str, why: String) -> Self {
-        let mut at = 0;
-        for line in text.split_inclusive('\n') {
-            let name = line.trim_start().strip_prefix(key).map(str::trim_start);
-            if name.is_some_and(|rest| rest.starts_with('=')) {
-                break;
-            }
-            at += line.len();
-        }
-        Self::at(path, text, at, format!("`{key}` {why}"))
+    /// Of a value: the line that sets the first of the keys that is set.
+    pub(super) fn value(path: &Path, text: &str, wrong: &Wrong) -> Self {
+        let at = wrong.keys.iter().find_map(|key| place_of(text, key));
+        let name = wrong.keys.first().map_or("", |key| name_of(key));
+        let what = format!("`{name}` {}", wrong.why);
+        Self::at(path, text, at.unwrap_or(0), what)
     }
 
     fn at(path: &Path, text: &str, at: usize, what: String) -> Self {
@@ -65,4 +87,37 @@ impl Error {
             what,
         }
     }
+}
+
+/// The last part of a key that is no number: what people call it.
+fn name_of(key: &str) -> &str {
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = key.rsplit('.');
+    parts.find(|part| !is_number(part)).unwrap_or(key)
+}
+
+/// Where a key, or an element of an array, is in the text.
+fn place_of(text: &str, key: &str) -> Option<usize> {
+    let document = DeTable::parse(text).ok()?;
+    let mut parts = key.split('.').peekable();
+    let mut place = None;
+    let mut value = Spanned::new(document.span(), DeValue::Table(document.into_inner()));
+    while let Some(part) = parts.next() {
+        value = match value.into_inner() {
+            DeValue::Table(table) => {
+                let (key, value) = table.into_iter().find(|(key, _)| key.get_ref() == part)?;
+                place = Some(key.span().start);
+                value
+            }
+            DeValue::Array(array) => {
+                let value = array.into_iter().nth(part.parse().ok()?)?;
+                if parts.peek().is_none() {
+                    place = Some(value.span().start);
+                }
+                value
+            }
+            _ => return None,
+        };
+    }
+    place
 }

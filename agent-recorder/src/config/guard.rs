@@ -2,13 +2,16 @@
 //!
 //! Not here: how paths and names become keys of kernel maps (`guard::policy`).
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent_recorder_abi::limits::{MAX_LIMIT, MAX_PROTECTED, NAME_KEY_BYTES, SUFFIX_BYTES};
+use agent_recorder_abi::limits::{
+    MAX_LIMIT, MAX_NAMES, MAX_PLACES, MAX_PROTECTED, NAME_KEY_BYTES, SUFFIX_BYTES,
+};
 use serde::{Deserialize, Serialize};
 
-use super::{Wrong, duration};
+use super::{Wrong, built_in, duration};
 
 /// `[guard]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -89,86 +92,147 @@ pub enum GuardAction {
     Kill,
 }
 
+/// The shortest window: below it, one slow call is as long.
+const SHORTEST: Duration = Duration::from_millis(100);
+const HOUR: Duration = Duration::from_secs(3600);
+/// The longest: a session that lasts longer is looked at by then.
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Files in the long window: above, nobody means a limit.
+const MOST_FILES: u64 = 1 << 32;
+/// Budgets of bytes: below, one file of a build is as much; above, no file system is as large.
+const BYTES: RangeInclusive<u64> = 1 << 20..=1 << 60;
+/// Further temporary directories: with what is above protected paths, they fit in the kernel's table.
+const MOST_TEMPORARY: usize = MAX_PLACES as usize / 4;
+/// Further names: with the built-in ones, and two for each `parent/name`, they fit in the kernel's table.
+const MOST_THROWAWAY: usize = MAX_NAMES as usize / 4;
+
 impl Guard {
     /// What makes no sense, and why.
     pub(super) fn check(&self) -> Result<(), Wrong> {
-        let hour = Duration::from_secs(3600);
+        self.check_budgets()?;
+        self.check_names()?;
+        self.check_temporary()?;
+        self.check_protected()
+    }
+
+    fn check_budgets(&self) -> Result<(), Wrong> {
         if !(1..=MAX_LIMIT as u64).contains(&self.limit) {
-            return Err(("limit", format!("must be from 1 to {MAX_LIMIT}")));
+            let why = format!(
+                "must be from 1 to {MAX_LIMIT}: for no file at all, protect the path with a limit of 0"
+            );
+            return Err(Wrong::new("guard.limit", why));
         }
-        if !(Duration::from_millis(100)..=hour).contains(&self.window) {
-            return Err(("window", "must be from 100ms to 1h".to_owned()));
+        if !(SHORTEST..=HOUR).contains(&self.window) {
+            return Err(Wrong::new("guard.window", "must be from 100ms to 1h"));
         }
-        if !(self.window..=hour * 24 * 7).contains(&self.long_window) {
-            return Err((
-                "long_window",
-                "must be from `window` to a week (168h)".to_owned(),
-            ));
+        if !(self.window..=WEEK).contains(&self.long_window) {
+            let why = "must be from `window` to a week (168h)";
+            return Err(Wrong::new("guard.long_window", why).with("guard.window"));
         }
         if self.long_limit != 0 && self.long_limit < self.limit {
             let why = "must not be below `limit`: nothing would ever meet that";
-            return Err(("long_limit", why.to_owned()));
+            return Err(Wrong::new("guard.long_limit", why).with("guard.limit"));
         }
-        if self.long_limit > 1 << 32 {
-            return Err(("long_limit", "must be at most 4294967296".to_owned()));
+        if self.long_limit > MOST_FILES {
+            let why = format!("must be at most {MOST_FILES}; 0 is for any number");
+            return Err(Wrong::new("guard.long_limit", why));
         }
-        if self.long_bytes != 0 && self.long_bytes < self.bytes {
-            let why = "must not be below `bytes`: nothing would ever meet that";
-            return Err(("long_bytes", why.to_owned()));
-        }
-        for (key, bytes) in [("bytes", self.bytes), ("long_bytes", self.long_bytes)] {
-            if bytes != 0 && !(1 << 20..=1 << 60).contains(&bytes) {
-                return Err((
+        for (key, bytes) in [
+            ("guard.bytes", self.bytes),
+            ("guard.long_bytes", self.long_bytes),
+        ] {
+            if bytes != 0 && !BYTES.contains(&bytes) {
+                return Err(Wrong::new(
                     key,
-                    "must be 0, or from 1 MiB to 1 EiB, in bytes".to_owned(),
+                    "must be 0, or from 1 MiB to 1 EiB, in bytes",
                 ));
             }
         }
-        self.check_names()?;
-        self.check_paths()
-    }
-
-    fn check_names(&self) -> Result<(), Wrong> {
-        for (key, names) in [("throwaway", &self.throwaway), ("keep", &self.keep)] {
-            // A directory that is temporary by itself is named by its path.
-            let is_path = |name: &&String| key == "keep" && name.starts_with('/');
-            for name in names.iter().filter(|name| !is_path(name)) {
-                let too_long = name.split('/').any(|part| part.len() >= NAME_KEY_BYTES)
-                    || name.starts_with('.') && is_suffix(name) && name.len() > SUFFIX_BYTES;
-                if name.is_empty() || too_long || name.split('/').count() > 2 {
-                    let why = format!(
-                        "{name:?} is no name, `parent/name` or suffix of less than {NAME_KEY_BYTES} bytes"
-                    );
-                    return Err((key, why));
-                }
-            }
-        }
-        if let Some(name) = self.throwaway.iter().find(|name| self.keep.contains(name)) {
-            let why = format!("has {name:?}, which `throwaway` has, too");
-            return Err(("keep", why));
+        if self.long_bytes != 0 && self.long_bytes < self.bytes {
+            let why = "must not be below `bytes`: nothing would ever meet that";
+            return Err(Wrong::new("guard.long_bytes", why).with("guard.bytes"));
         }
         Ok(())
     }
 
-    fn check_paths(&self) -> Result<(), Wrong> {
-        if let Some(path) = self.temporary.iter().find(|path| !path.is_absolute()) {
-            return Err(("temporary", format!("{path:?} is not absolute")));
+    fn check_names(&self) -> Result<(), Wrong> {
+        for (position, name) in self.throwaway.iter().enumerate() {
+            let too_long = name.split('/').any(|part| part.len() >= NAME_KEY_BYTES)
+                || is_suffix(name) && name.len() > SUFFIX_BYTES;
+            let bare = name.strip_suffix('/').unwrap_or(name);
+            let is_name = !bare.is_empty() && bare.split('/').all(|part| !part.is_empty());
+            if too_long || !is_name || bare.split('/').count() > 2 {
+                let why = format!(
+                    "has {name:?}, which is no name, `parent/name` or suffix of less than {NAME_KEY_BYTES} bytes"
+                );
+                return Err(Wrong::new(format!("guard.throwaway.{position}"), why));
+            }
         }
-        if let Some(protect) = self
-            .protect
-            .iter()
-            .find(|protect| !protect.path.is_absolute())
-        {
-            return Err(("path", format!("{:?} is not absolute", protect.path)));
+        if self.throwaway.len() > MOST_THROWAWAY {
+            let why = format!("has more than {MOST_THROWAWAY} names");
+            return Err(Wrong::new("guard.throwaway", why));
         }
-        if self.protect.len() > MAX_PROTECTED {
-            let why = format!("is there more than {MAX_PROTECTED} times");
-            return Err(("path", why));
+        for (position, name) in self.keep.iter().enumerate() {
+            let wrong = |why| Wrong::new(format!("guard.keep.{position}"), why);
+            if self.throwaway.contains(name) {
+                let why = format!("has {name:?}, which `throwaway` has, too");
+                return Err(wrong(why));
+            }
+            if !built_in::is_known(name) {
+                let why =
+                    format!("has {name:?}, which is not built in: `config show` prints what is");
+                return Err(wrong(why));
+            }
+            if !self.builtin {
+                let why = "takes names out of what is built in, and `builtin` is false";
+                return Err(wrong(why.to_owned()).with("guard.builtin"));
+            }
         }
-        let is_both = |path| self.temporary.contains(path);
-        if let Some(protect) = self.protect.iter().find(|protect| is_both(&protect.path)) {
-            let why = format!("{:?} is among the `temporary` ones, too", protect.path);
-            return Err(("path", why));
+        Ok(())
+    }
+
+    fn check_temporary(&self) -> Result<(), Wrong> {
+        if self.temporary.len() > MOST_TEMPORARY {
+            let why = format!("has more than {MOST_TEMPORARY} directories");
+            return Err(Wrong::new("guard.temporary", why));
+        }
+        for (position, path) in self.temporary.iter().enumerate() {
+            let wrong = |why| Wrong::new(format!("guard.temporary.{position}"), why);
+            if !path.is_absolute() {
+                return Err(wrong(format!("has {path:?}, which is not absolute")));
+            }
+            if path.parent().is_none() {
+                let why = "has \"/\", below which everything is: nothing would ever count";
+                return Err(wrong(why.to_owned()));
+            }
+            if let Some(above) = self.protect.iter().find(|it| path.starts_with(&it.path)) {
+                let why = format!(
+                    "has {path:?}, which the protected {:?} is or contains",
+                    above.path
+                );
+                return Err(wrong(why));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_protected(&self) -> Result<(), Wrong> {
+        for (position, Protect { path, .. }) in self.protect.iter().enumerate() {
+            let wrong = |why| Wrong::new(format!("guard.protect.{position}.path"), why);
+            if !path.is_absolute() {
+                return Err(wrong(format!("{path:?} is not absolute")));
+            }
+            if self
+                .protect
+                .iter()
+                .take(position)
+                .any(|it| it.path == *path)
+            {
+                return Err(wrong(format!("{path:?} is protected twice")));
+            }
+            if position >= MAX_PROTECTED {
+                return Err(wrong(format!("is there more than {MAX_PROTECTED} times")));
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! Not here: what the values mean to the rooms that use them.
 
+pub mod built_in;
 mod error;
 mod guard;
 
@@ -13,10 +14,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::Error;
+use error::Wrong;
 pub use guard::{Guard, GuardAction, Protect, is_suffix};
-
-/// A key whose value makes no sense, and why.
-type Wrong = (&'static str, String);
 
 /// Where it is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/agent-recorder/config.toml";
@@ -180,19 +179,22 @@ impl Config {
             toml::from_str(text).map_err(|error| Error::syntax(path, text, &error))?;
         config
             .check()
-            .map_err(|(key, why)| Error::value(path, text, key, why))?;
+            .map_err(|wrong| Error::value(path, text, &wrong))?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), Wrong> {
         for (key, bytes) in [
-            ("priority_ring_bytes", self.kernel.priority_ring_bytes),
-            ("bulk_ring_bytes", self.kernel.bulk_ring_bytes),
+            (
+                "kernel.priority_ring_bytes",
+                self.kernel.priority_ring_bytes,
+            ),
+            ("kernel.bulk_ring_bytes", self.kernel.bulk_ring_bytes),
         ] {
             if !bytes.is_power_of_two() || !(1 << 16..=1 << 30).contains(&bytes) {
-                return Err((
+                return Err(Wrong::new(
                     key,
-                    "must be a power of two from 65536 to 1073741824".to_owned(),
+                    "must be a power of two from 65536 to 1073741824",
                 ));
             }
         }
@@ -200,7 +202,7 @@ impl Config {
         if let Some(collector) = &self.stream.collector
             && !collector.starts_with("http://")
         {
-            return Err(("collector", "must be http://HOST:PORT".to_owned()));
+            return Err(Wrong::new("stream.collector", "must be http://HOST:PORT"));
         }
         Ok(())
     }
@@ -275,6 +277,107 @@ mod tests {
                 "{complaint}"
             );
         }
+    }
+
+    #[test]
+    fn a_guard_that_makes_no_sense_is_refused_with_its_line() {
+        for (text, place, what) in [
+            (
+                "limit = 0\nwindow = \"0s\"\n",
+                "2:1",
+                "`limit` must be from 1",
+            ),
+            ("window = \"0s\"\n", "2:1", "`window` must be from 100ms"),
+            ("window = \"-1s\"\n", "2:10", "cannot be negative"),
+            (
+                "window = \"99999999999999999999h\"\n",
+                "2:10",
+                "is no duration",
+            ),
+            ("limit = -1\n", "2:9", "invalid value"),
+            ("limit = 1025\n", "2:1", "`limit` must be from 1"),
+            ("limit = 99999999999999999999\n", "2:9", ""),
+            ("bytes = 1\n", "2:1", "`bytes` must be 0, or"),
+            (
+                "bytes = 9000000000000000000\n",
+                "2:1",
+                "`bytes` must be 0, or",
+            ),
+            ("long_limit = 9000000000000000000\n", "2:1", "at most"),
+            // At odds with a default: the one that is set is pointed at.
+            ("\nlimit = 600\n", "3:1", "`long_limit` must not be below"),
+            (
+                "bytes = 1099511627776\n",
+                "2:1",
+                "`long_bytes` must not be below",
+            ),
+            (
+                "window = \"2m\"\nlong_window = \"1m\"\n",
+                "3:1",
+                "`long_window`",
+            ),
+            ("temporary = [\"/a\", \"b\"]\n", "2:20", "is not absolute"),
+            ("temporary = [\"/\"]\n", "2:14", "nothing would ever count"),
+            ("throwaway = [\"a\", \"a//b\"]\n", "2:19", "is no name"),
+            (
+                "throwaway = [\"a\"]\nkeep = [\"a\"]\n",
+                "3:9",
+                "`throwaway` has, too",
+            ),
+            ("keep = [\"node_modlues\"]\n", "2:9", "is not built in"),
+            (
+                "builtin = false\nkeep = [\"build\"]\n",
+                "3:9",
+                "`builtin` is false",
+            ),
+            (
+                "[[guard.protect]]\npath = \"data\"\n",
+                "3:1",
+                "is not absolute",
+            ),
+            (
+                "[[guard.protect]]\nlimit = 4294967296\npath = \"/d\"\n",
+                "3:9",
+                "invalid value",
+            ),
+            (
+                "temporary = [\"/d/t\"]\n[[guard.protect]]\npath = \"/d\"\n",
+                "2:14",
+                "which the protected",
+            ),
+            (
+                "[[guard.protect]]\npath = \"/d\"\n[[guard.protect]]\nlimit = 3\npath = \"/d/\"\n",
+                "6:1",
+                "is protected twice",
+            ),
+        ] {
+            let complaint = complaint(&format!("[guard]\n{text}"));
+            assert!(
+                complaint.starts_with(&format!("c.toml:{place}: "))
+                    && complaint.contains(what)
+                    && !complaint.contains('\n'),
+                "{text}{complaint}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_of_the_same_name_elsewhere_is_not_blamed() {
+        let text = "guard.limit = 2000\n[[guard.protect]]\npath = \"/d\"\nlimit = 5\n";
+        assert!(
+            complaint(text).starts_with("c.toml:1:7: "),
+            "{}",
+            complaint(text)
+        );
+    }
+
+    #[test]
+    fn more_protected_paths_than_a_session_counts_are_refused() {
+        let text: String = (0..33)
+            .map(|number| format!("[[guard.protect]]\npath = \"/d{number}\"\n"))
+            .collect();
+        let complaint = complaint(&text);
+        assert!(complaint.starts_with("c.toml:66:1: "), "{complaint}");
     }
 
     #[test]

@@ -9,4 +9,4 @@ pub mod places;
 mod policy;
 
 pub use action::{Killed, kill, signal_all};
-pub use policy::{BUILT_IN, Policy};
+pub use policy::Policy;

@@ -12,134 +12,7 @@ use agent_recorder_abi::policy::{
     NAME_DIRECTORY, NAME_PARENT, NAME_SUFFIX, NAME_VERB, NameKey,
 };
 
-use crate::config::{Guard, GuardAction, is_suffix};
-
-/// Directories whose contents some tool makes again: dependencies, build
-/// outputs, caches. `parent/name` is one only there.
-const DIRECTORIES: &[&str] = &[
-    "node_modules",
-    "bower_components",
-    "jspm_packages",
-    "target",
-    "build",
-    "dist",
-    "out",
-    "__pycache__",
-    ".venv",
-    "venv",
-    "site-packages",
-    ".tox",
-    ".nox",
-    ".eggs",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".hypothesis",
-    ".ipynb_checkpoints",
-    ".cache",
-    ".ccache",
-    ".sccache",
-    ".npm",
-    "_cacache",
-    ".pnpm-store",
-    ".yarn",
-    ".gradle",
-    ".next",
-    ".nuxt",
-    ".output",
-    ".turbo",
-    ".parcel-cache",
-    ".vite",
-    ".svelte-kit",
-    ".angular",
-    ".webpack",
-    "coverage",
-    ".nyc_output",
-    "htmlcov",
-    "CMakeFiles",
-    "cmake-build-debug",
-    "cmake-build-release",
-    "autom4te.cache",
-    ".deps",
-    ".libs",
-    ".terraform",
-    ".serverless",
-    "zig-cache",
-    ".zig-cache",
-    "zig-out",
-    ".dart_tool",
-    "DerivedData",
-    "_build",
-    ".stack-work",
-    "dist-newstyle",
-    ".tmp",
-    ".git/objects",
-    ".git/lfs",
-    ".git/rebase-merge",
-    ".git/rebase-apply",
-];
-
-/// Endings of files that a compiler, an interpreter or an editor makes beside their sources.
-const SUFFIXES: &[&str] = &[
-    ".o",
-    ".obj",
-    ".lo",
-    ".la",
-    ".d",
-    ".pyc",
-    ".pyo",
-    ".class",
-    ".gcda",
-    ".gcno",
-    ".rlib",
-    ".rmeta",
-    ".pdb",
-    ".gch",
-    ".pch",
-    ".aux",
-    ".toc",
-    ".lof",
-    ".lot",
-    ".fls",
-    ".tmp",
-    ".swp",
-    ".dpkg-tmp",
-    ".dpkg-new",
-];
-
-/// What git(1) does to a working tree that its object store can undo. Not
-/// `clean`, and not `rm`, which can take what was never committed.
-const GIT_VERBS: &[&str] = &[
-    "checkout",
-    "checkout--worker",
-    "switch",
-    "restore",
-    "merge",
-    "rebase",
-    "stash",
-    "reset",
-    "worktree",
-    "pull",
-    "cherry-pick",
-    "revert",
-    "am",
-    "bisect",
-    "submodule",
-    "subtree",
-    "sparse-checkout",
-    "read-tree",
-    "gc",
-    "repack",
-    "prune",
-    "prune-packed",
-    "maintenance",
-    "pack-refs",
-    "pack-objects",
-    "fetch",
-    "clone",
-    "commit",
-    "filter-branch",
-];
+use crate::config::{Guard, GuardAction, built_in, is_suffix};
 
 /// Where git may be, beside `PATH`: what its own subprograms are links to.
 const GIT_FILES: &[&str] = &[
@@ -148,17 +21,6 @@ const GIT_FILES: &[&str] = &[
     "/usr/libexec/git-core/git",
     "/usr/local/bin/git",
     "/usr/local/libexec/git-core/git",
-];
-
-/// Directories for what is not kept.
-const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm", "/var/cache"];
-
-/// What is built in, by what it is.
-pub const BUILT_IN: [(&str, &[&str]); 4] = [
-    ("directories of what may be thrown away", DIRECTORIES),
-    ("endings of files that may be thrown away", SUFFIXES),
-    ("temporary directories", TEMPORARY),
-    ("what git can undo", GIT_VERBS),
 ];
 
 /// A policy, resolved as far as it does not change while a recorder runs.
@@ -180,16 +42,18 @@ impl Policy {
     /// From the configuration, which was checked.
     pub fn of(guard: &Guard) -> Self {
         let is_kept = |name: &&&str| !guard.keep.iter().any(|kept| kept == **name);
-        let built_in = |all: &'static [&'static str]| {
+        let in_force = |all: &'static [&'static str]| {
             all.iter()
                 .filter(is_kept)
                 .copied()
                 .filter(|_| guard.builtin)
         };
         let mut names = Vec::new();
-        built_in(DIRECTORIES).for_each(|name| directory(name, &mut names));
-        built_in(SUFFIXES).for_each(|name| names.push((key(NAME_SUFFIX, name), NAME_SUFFIX)));
-        built_in(GIT_VERBS).for_each(|name| names.push((key(NAME_VERB, name), NAME_VERB)));
+        in_force(built_in::DIRECTORIES).for_each(|name| directory(name, &mut names));
+        in_force(built_in::SUFFIXES)
+            .for_each(|name| names.push((key(NAME_SUFFIX, name), NAME_SUFFIX)));
+        in_force(built_in::GIT_VERBS)
+            .for_each(|name| names.push((key(NAME_VERB, name), NAME_VERB)));
         for name in &guard.throwaway {
             match name.strip_suffix('/') {
                 Some(name) => directory(name, &mut names),
@@ -205,7 +69,7 @@ impl Policy {
             } else {
                 Vec::new()
             },
-            temporary: built_in(TEMPORARY)
+            temporary: in_force(built_in::TEMPORARY)
                 .map(PathBuf::from)
                 .chain(guard.temporary.iter().cloned())
                 .collect(),
