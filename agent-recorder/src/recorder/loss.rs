@@ -84,8 +84,12 @@ fn loss<'a>(stage: &str, kinds: impl IntoIterator<Item = (&'a str, u64)>) -> Opt
     })
 }
 
-/// Made, delivered and lost per kind, for a session's end.
-pub(super) fn totals(counters: &Counters, delivered: &[u64; KINDS]) -> Totalled {
+/// Made, delivered and lost per kind, and what the guard counted, for a session's end.
+pub(super) fn totals(
+    counters: &Counters,
+    delivered: &[u64; KINDS],
+    guard_counted: u64,
+) -> Totalled {
     let list = |counts: &[u64; KINDS]| {
         Kind::ALL
             .iter()
@@ -99,5 +103,6 @@ pub(super) fn totals(counters: &Counters, delivered: &[u64; KINDS]) -> Totalled 
         produced: list(&counters.produced),
         delivered: list(delivered),
         lost: list(&counters.lost),
+        guard_counted,
     }
 }

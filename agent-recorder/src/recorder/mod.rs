@@ -355,7 +355,9 @@ impl Recorder {
             .registry
             .get_mut(number)
             .map(|session| session.id);
-        let totals = loss::totals(&self.kernel.counters()?, &self.delivered);
+        // The kernel had no room for one that is not counted.
+        let counted = self.kernel.destroyed(number).unwrap_or_default();
+        let totals = loss::totals(&self.kernel.counters()?, &self.delivered, counted);
         let records = self.tracker.end_session(number, reason, totals);
         self.store(records)?;
         self.kernel.end_session(number);

@@ -257,6 +257,7 @@ fn session_end(end: &proto::SessionEnd) -> Object {
             produced,
             delivered,
             lost,
+            guard_counted,
         } = totals;
         let totals = object([
             ("records", json!(records)),
@@ -267,6 +268,7 @@ fn session_end(end: &proto::SessionEnd) -> Object {
             ("produced", kind_counts(produced)),
             ("delivered", kind_counts(delivered)),
             ("lost", kind_counts(lost)),
+            ("guardCounted", json!(guard_counted)),
         ]);
         out.insert("totals".into(), totals.into());
     }

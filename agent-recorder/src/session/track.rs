@@ -244,6 +244,7 @@ impl Tracker {
             produced: kernel.produced,
             delivered: kernel.delivered,
             lost: kernel.lost,
+            guard_counted: kernel.guard_counted,
         };
         let body = proto::record::Body::SessionEnd(proto::SessionEnd {
             reason: reason.into(),
@@ -588,4 +589,6 @@ pub struct Totalled {
     pub delivered: Vec<proto::KindCount>,
     /// Events that did not.
     pub lost: Vec<proto::KindCount>,
+    /// Files that the guard counted of the session.
+    pub guard_counted: u64,
 }

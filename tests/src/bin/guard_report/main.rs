@@ -102,6 +102,7 @@ fn one(
 
 /// What the report was made on.
 struct About {
+    machine: String,
     kernel: String,
     profile: String,
     refuses: bool,
@@ -116,6 +117,7 @@ impl About {
         let said: Value =
             serde_json::from_slice(&output.stdout).context("read what doctor says")?;
         Ok(Self {
+            machine: machine()?,
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?
                 .trim()
                 .to_owned(),
@@ -126,8 +128,11 @@ impl About {
 
     fn heading(&self) -> String {
         format!(
-            "# What the guard stops, and what not\n\nMade by `cargo xtask guard-report` on Linux {}, profile `{}`, with the default policy and the action `kill`.\n",
-            self.kernel, self.profile
+            "# What the guard stops, and what not\n\nMade by `cargo xtask guard-report` on {}, Linux {}, profile `{}`, agent-recorder {}, with the default policy and the action `kill`.\n",
+            self.machine,
+            self.kernel,
+            self.profile,
+            env!("CARGO_PKG_VERSION"),
         )
     }
 
@@ -145,6 +150,17 @@ impl About {
             Kind::Work => "What each works on was made before, outside the session.\n".to_owned(),
         }
     }
+}
+
+/// Its processor and how many of them.
+fn machine() -> Result<String> {
+    let about = std::fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
+    let model = about
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown processor", |(_, model)| model);
+    let count = std::thread::available_parallelism()?;
+    Ok(format!("{model}, {count} cores"))
 }
 
 fn compile(into: &Path) -> Result<PathBuf> {

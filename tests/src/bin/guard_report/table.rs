@@ -35,7 +35,7 @@ pub(crate) fn fault(kind: Kind, case: &Case, ran: &Ran, refuses: bool) -> Option
 pub(crate) fn head(kind: Kind) -> String {
     match kind {
         Kind::Destroyer => "| way | destroyed | beyond the limit | policy | until the last death, ms | survivors | |\n| --- | --: | --: | --- | --: | --: | --- |\n",
-        Kind::Work => "| work | took, s | stopped | |\n| --- | --: | --- | --- |\n",
+        Kind::Work => "| work | took, s | stopped | counted, files | |\n| --- | --: | --- | --: | --- |\n",
     }
     .to_owned()
 }
@@ -46,7 +46,7 @@ pub(crate) fn row(kind: Kind, case: &Case, outcome: &Outcome, refuses: bool) -> 
         Outcome::NotRun(why) if kind == Kind::Destroyer => {
             return format!("| {} | | | | | | not run: {why} |\n", case.name);
         }
-        Outcome::NotRun(why) => return format!("| {} | | | not run: {why} |\n", case.name),
+        Outcome::NotRun(why) => return format!("| {} | | | | not run: {why} |\n", case.name),
         Outcome::Ran(ran) => ran,
     };
     let remark = match (fault(kind, case, ran, refuses), case.weakness) {
@@ -61,8 +61,9 @@ pub(crate) fn row(kind: Kind, case: &Case, outcome: &Outcome, refuses: bool) -> 
             let stopped = ran.verdict.as_ref().map_or("no", |verdict| &verdict.policy);
             writeln!(
                 text,
-                " {:.1} | {stopped} | {remark} |",
-                ran.took.as_secs_f64()
+                " {:.1} | {stopped} | {} | {remark} |",
+                ran.took.as_secs_f64(),
+                ran.counted
             )
         }
         Kind::Destroyer => {

@@ -50,6 +50,8 @@ pub(crate) struct Ran {
     pub(crate) verdict: Option<Verdict>,
     /// Processes of the session that were there after it.
     pub(crate) survivors: usize,
+    /// Files that the guard counted.
+    pub(crate) counted: u64,
     /// What the session's program returned.
     pub(crate) status: Option<i32>,
     pub(crate) took: Duration,
@@ -140,11 +142,12 @@ impl Stage {
         );
         let took = begun.elapsed();
         let survivors = survivors(folders.work.path().as_os_str())?;
-        let verdict = verdict(&recorder.replay()?);
+        let records = recorder.replay()?;
         let said = String::from_utf8_lossy(&output.stderr);
         Ok(Ran {
             destroyed: 0,
-            verdict,
+            verdict: verdict(&records),
+            counted: counted(&records),
             survivors,
             status: output.status.code(),
             took,
@@ -267,6 +270,14 @@ fn verdict(records: &[Value]) -> Option<Verdict> {
         policy: said["policy"].as_str().unwrap_or("?").to_owned(),
         death: said["latencyNs"].as_f64().map(|ns| ns / 1e6),
     })
+}
+
+fn counted(records: &[Value]) -> u64 {
+    records
+        .iter()
+        .find_map(|record| record.get("sessionEnd"))
+        .and_then(|end| end["totals"]["guardCounted"].as_u64())
+        .unwrap_or(0)
 }
 
 /// The last line.
