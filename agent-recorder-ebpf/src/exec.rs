@@ -106,7 +106,12 @@ fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) {
         // A mark of `once` stays.
         Some(tag) => Tag {
             handled: tag.handled,
-            restores: restores(area) as u32,
+            restores: u32::from(match restores(area) {
+                VERB_RESTORES => true,
+                // Started by one that does, with no shell between: what `git stash -u` has `git clean` remove.
+                VERB_OTHER => tag.restores != 0,
+                _ => false,
+            }),
             ..Tag::new(tag.session, image)
         },
         None => {
@@ -284,6 +289,13 @@ extern "C" fn match_rules(area: u32, in_session: u32) -> u64 {
 /// Arguments that are looked at for a program's verb.
 const VERB_ARGS: u32 = 12;
 
+/// What `restores` answers: the program is none that brings anything back …
+const NO_VERB: u64 = 0;
+/// … does so with the verb that it was started with …
+const VERB_RESTORES: u64 = 1;
+/// … or does not.
+const VERB_OTHER: u64 = 2;
+
 /// Whether what the new program removes is kept elsewhere: one that the policy
 /// knows by its file, in a use that it knows by its first word. A global
 /// function (see `call`).
@@ -291,7 +303,7 @@ const VERB_ARGS: u32 = 12;
 #[inline(never)]
 extern "C" fn restores(area: u32) -> u64 {
     let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
+        return NO_VERB;
     };
     // SAFETY: a field of a map value.
     let Program { exe, strings, .. } = unsafe { (*scratch).program };
@@ -302,7 +314,7 @@ extern "C" fn restores(area: u32) -> u64 {
         spare: 0,
     };
     if maps::PROGRAMS.get_ptr(&key).is_none() {
-        return 0;
+        return NO_VERB;
     }
     let mut address = strings.arg_start;
     let mut index = 0;
@@ -328,7 +340,7 @@ extern "C" fn restores(area: u32) -> u64 {
             )
         };
         if read <= 0 || whole <= 0 {
-            return 0;
+            return VERB_OTHER;
         }
         if skips {
             // The program's own name, or an option's argument.
@@ -338,12 +350,16 @@ extern "C" fn restores(area: u32) -> u64 {
             skips = (word.name[1] | 0x20) == b'c' && word.name[2] == 0;
         } else {
             // SAFETY: the value is not looked at.
-            return u64::from(unsafe { maps::NAMES.get(&word) }.is_some());
+            return if unsafe { maps::NAMES.get(&word) }.is_some() {
+                VERB_RESTORES
+            } else {
+                VERB_OTHER
+            };
         }
         address += whole as u64;
         index += 1;
     }
-    0
+    VERB_OTHER
 }
 
 /// Names and entries are compared in the area that the event is put together in afterwards.

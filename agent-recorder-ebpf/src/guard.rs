@@ -199,11 +199,22 @@ fn is_filled(session: *mut Session) -> u64 {
         )
     };
     let steps = config.files.steps;
-    if steps == 0 || count < steps {
+    if steps != 0 && count >= steps && now - time_at(session, count % steps) <= config.files.window
+    {
+        return Policy::Files as u64;
+    }
+    let long = &config.files_long;
+    if long.steps == 0 || long.step == 0 || count % long.step != 0 {
         return WITHIN;
     }
-    if now - time_at(session, count % steps) <= config.files.window {
-        return Policy::Files as u64;
+    // The step that the next file begins, as in `step_over`.
+    let begun = count / long.step;
+    let slot = bound::<STEP>(begun % long.steps) as usize;
+    // SAFETY: the first of three rows of MAX_STEPS, in a map value.
+    let at =
+        unsafe { core::ptr::read_volatile((&raw const (*session).steps).cast::<u64>().add(slot)) };
+    if begun >= long.steps && now - at <= long.window {
+        return Policy::FilesLong as u64;
     }
     WITHIN
 }

@@ -21,6 +21,7 @@ use crate::primitives::repeated;
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
+const S_IFCHR: u16 = 0o020_000;
 
 /// What a walk carries from level to level.
 #[repr(C)]
@@ -69,6 +70,11 @@ pub(crate) extern "C" fn note(session: SessionNumber, inode: u64, what: u32) -> 
 #[inline(always)]
 pub(crate) fn is_directory(inode: u64) -> bool {
     read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFDIR
+}
+
+#[inline(always)]
+pub(crate) fn is_character_device(inode: u64) -> bool {
+    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFCHR
 }
 
 /// `JUDGED_…` of the object at a dentry, which may be a name that nothing has

@@ -15,7 +15,7 @@ use agent_recorder_abi::policy::{
 use agent_recorder_abi::state::SessionNumber;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
-use crate::call::global;
+use crate::call::{Call, global};
 use crate::emit::{Scratch, number_of, with_area};
 use crate::judge::{self, judge};
 use crate::kernel::{bound, current, hooks, offset, read};
@@ -283,6 +283,11 @@ pub(crate) extern "C" fn foresee_cut(
     0
 }
 
+#[inline(always)]
+fn is_making(op: u32) -> bool {
+    op == Op::Mkdir as u32 || op == Op::Symlink as u32 || op == Op::Create as u32
+}
+
 /// An inode's times change. In a session, in the middle of an operation on
 /// names, it is one that the operation is about.
 #[inline(always)]
@@ -293,8 +298,7 @@ pub(crate) fn touched(inode: u64) {
     };
     let (op, key) = uring::operation_of(this, tag);
     let is_directory = judge::is_directory(inode);
-    let makes = op == Op::Mkdir as u32 || op == Op::Symlink as u32 || op == Op::Create as u32;
-    let matters = makes
+    let matters = is_making(op)
         || (op == Op::Delete as u32 || op == Op::Truncate as u32 || op == Op::Link as u32)
             && !is_directory
         || op == Op::Rmdir as u32 && is_directory
@@ -393,7 +397,8 @@ global! {
         if succeeded == 0 {
             return;
         }
-        if made != 0 {
+        // What a removal makes is an overlay's whiteout.
+        if made != 0 && (hooks().see != 0 || is_making(op)) {
             let inode = if hooks().see != 0 { read(made, offset!(dentry_inode)) } else { made };
             if inode != 0 {
                 judge::note(session, inode, KNOWN_CREATED);
@@ -417,9 +422,22 @@ fn is_gone(inode: u64, judged: u64) -> bool {
         && judged & JUDGED_NAMED == 0
 }
 
+/// What was removed counts, as far as a removal's victims tell.
+const UNKNOWN: u32 = 0;
+const FREE: u32 = 1;
+const COUNTS: u32 = 2;
+
 global! {
+    /// A removal takes one name: several that are gone are one file, as an
+    /// overlay and its upper layer have it, and the overlay's is the one that
+    /// the session is known to have made.
     fn settle_removal(call: &Call) {
         let known = foreseen(call.scratch);
+        // SAFETY: fields of a map value.
+        let (made, op) = unsafe { ((*known).made, (*known).op) };
+        let is_hidden = hooks().see == 0 && op == Op::Delete as u32;
+        let mut whiteout = if is_hidden && judge::is_character_device(made) { made } else { 0 };
+        let (mut found, mut counted, mut size) = (UNKNOWN, 0, 0);
         let mut index = 0;
         while index < VICTIMS as u64 {
             let victim = at(known, index);
@@ -427,15 +445,44 @@ global! {
             let (seen, inode, judged, bytes) =
                 unsafe { ((*known).seen, (*victim).inode, (*victim).judged, (*victim).bytes) };
             if index >= u64::from(seen) {
-                return;
+                break;
             }
-            let restores = call.tag.restores != 0 && judged & JUDGED_PROTECTED == 0;
-            if is_gone(inode, judged) && judged & JUDGED_FREE == 0 && !restores {
-                guard::count_destroyed(call.tag.session, judged, bytes);
-                return;
+            if is_gone(inode, judged) {
+                let restores = call.tag.restores != 0 && judged & JUDGED_PROTECTED == 0;
+                if judged & JUDGED_CREATED != 0 {
+                    return;
+                }
+                if found == UNKNOWN {
+                    found = if judged & JUDGED_FREE == 0 && !restores { COUNTS } else { FREE };
+                    counted = judged;
+                    size = bytes;
+                }
+            } else if is_hidden && judge::is_character_device(inode) {
+                whiteout = inode;
             }
             index += 1;
         }
+        if found == COUNTS {
+            guard::count_destroyed(call.tag.session, counted, size);
+        } else if found == UNKNOWN && whiteout != 0 {
+            settle_whiteout(call, whiteout);
+        }
+    }
+}
+
+/// An overlay hides a file of its lower layer behind a device that has the
+/// file's name in the upper one, where it is judged: nothing tells of the file itself.
+#[inline(always)]
+fn settle_whiteout(call: &Call, inode: u64) {
+    let alias: u64 = read(inode, offset!(inode_aliases));
+    if alias == 0 {
+        return;
+    }
+    let dentry = alias - offset!(dentry_alias) as u64;
+    let judged = judge(call.area(), call.tag.session, dentry);
+    let restores = call.tag.restores != 0 && judged & JUDGED_PROTECTED == 0;
+    if judged & JUDGED_FREE == 0 && !restores {
+        guard::count_destroyed(call.tag.session, judged, 0);
     }
 }
 

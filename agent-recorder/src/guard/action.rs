@@ -1,62 +1,111 @@
-//! Ending every process of a session, by pidfd, until a whole pass finds none.
+//! Ending every process of a session, or stopping it: by its own cgroups where
+//! it has some, and by pidfd until a whole pass finds nobody.
+//!
+//! Not here: the first strike, which the kernel programs do, and their mark,
+//! which ends each member at its next call. It is set before `kill` is called:
+//! nobody forks away from a sweep.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use agent_recorder_abi::state::SessionNumber;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::Signal;
 
+use super::{cgroup, members, survivor};
 use crate::kernel::Tags;
+use crate::record::proto::Survivor;
 
 /// What a sweep did.
 #[derive(Clone, Debug, Default)]
 pub struct Killed {
     /// Processes that were signalled, by pid.
     pub pids: BTreeSet<u32>,
-    /// Members that live on after the last pass: in uninterruptible sleep, or in the middle of a long exit.
-    pub survivors: Vec<u32>,
+    /// Members that live on after the last pass, and why.
+    pub survivors: Vec<Survivor>,
+    /// Cgroups that were ended as a whole.
+    pub cgroups: BTreeSet<PathBuf>,
+}
+
+/// What was stopped.
+#[derive(Clone, Debug, Default)]
+pub struct Frozen {
+    /// The processes.
+    pub pids: BTreeSet<u32>,
+    /// Cgroups that were stopped as a whole: in these nobody got a signal.
+    pub cgroups: BTreeSet<PathBuf>,
 }
 
 /// Passes before those that are left are called survivors. A pass that found
 /// somebody waits for that somebody's end first.
-const MAX_PASSES: usize = 50;
-/// How long one pass waits for one process to end.
-const WAIT: Duration = Duration::from_millis(100);
+const MAX_PASSES: usize = 20;
+/// How long one pass waits: an exit that frees memory by the gigabyte takes as
+/// long. With all passes 2 s, in which the rings hold what comes.
+const PASS: Duration = Duration::from_millis(100);
 
-/// Ends every member of a session. Members are known by their tag alone, which
-/// a pid that is used again does not have.
+/// Ends every member of a session.
 pub fn kill(tags: &Tags, session: SessionNumber) -> Killed {
     let mut killed = Killed::default();
     for _ in 0..MAX_PASSES {
-        let members = members(tags, session);
-        killed.survivors = members.iter().map(|(pid, _)| *pid).collect();
-        if members.is_empty() {
-            break;
+        let found = members::of_session(tags, session);
+        if found.is_empty() {
+            return killed;
         }
-        for (pid, process) in &members {
-            // ESRCH: it ended between the two calls.
-            if pidfd_send_signal(process, Signal::KILL).is_ok() {
-                killed.pids.insert(*pid);
+        for own in cgroup::own(tags, session, &found) {
+            if cgroup::kill(&own) {
+                killed.cgroups.insert(own);
             }
         }
-        for (_, process) in &members {
-            wait_for_end(process);
+        for member in &found {
+            if member.signal(Signal::KILL) {
+                killed.pids.insert(member.pid);
+            }
         }
+        members::wait_for_ends(&found, PASS);
     }
+    killed.survivors = members::of_session(tags, session)
+        .iter()
+        .filter_map(|member| survivor::examine(member.pid))
+        .collect();
     killed
 }
 
+/// Stops every member.
+pub fn freeze(tags: &Tags, session: SessionNumber) -> Frozen {
+    let mut frozen = Frozen::default();
+    let found = members::of_session(tags, session);
+    for own in cgroup::own(tags, session, &found) {
+        if cgroup::freeze(&own) {
+            frozen.cgroups.insert(own);
+        }
+    }
+    frozen.pids = signal_all(tags, session, Signal::STOP, &frozen.cgroups);
+    frozen
+}
+
+/// Lets every member go on. The kernel's mark is taken away before, or the
+/// next call would stop it again.
+pub fn thaw(tags: &Tags, session: SessionNumber, cgroups: &BTreeSet<PathBuf>) -> BTreeSet<u32> {
+    cgroups.iter().for_each(|own| cgroup::thaw(own));
+    signal_all(tags, session, Signal::CONT, &BTreeSet::new())
+}
+
 /// Sends a signal to every member, pass by pass until one meets nobody new: a
-/// member can fork before its signal reaches it. Those that got it.
-pub fn signal_all(tags: &Tags, session: SessionNumber, signal: Signal) -> BTreeSet<u32> {
+/// member can fork before its signal reaches it. Those in `spared` are met, but
+/// need none.
+fn signal_all(
+    tags: &Tags,
+    session: SessionNumber,
+    signal: Signal,
+    spared: &BTreeSet<PathBuf>,
+) -> BTreeSet<u32> {
     let mut reached = BTreeSet::new();
     for _ in 0..MAX_PASSES {
         let before = reached.len();
-        for (pid, process) in members(tags, session) {
-            if !reached.contains(&pid) && pidfd_send_signal(&process, signal).is_ok() {
-                reached.insert(pid);
+        for member in members::of_session(tags, session) {
+            let is_done = reached.contains(&member.pid);
+            if !is_done && (cgroup::holds(spared, &member) || member.signal(signal)) {
+                reached.insert(member.pid);
             }
         }
         if reached.len() == before {
@@ -64,41 +113,4 @@ pub fn signal_all(tags: &Tags, session: SessionNumber, signal: Signal) -> BTreeS
         }
     }
     reached
-}
-
-/// The session's processes that have not ended.
-fn members(tags: &Tags, session: SessionNumber) -> Vec<(u32, OwnedFd)> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|entry| {
-            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let process = pidfd_open(
-                Pid::from_raw(i32::try_from(pid).ok()?)?,
-                PidfdFlags::empty(),
-            )
-            .ok()?;
-            let is_member = tags.session_of(pid, process.as_fd()).ok()? == Some(session);
-            (is_member && !has_ended(&process)).then_some((pid, process))
-        })
-        .collect()
-}
-
-/// A pidfd is readable from the process's end on, also while it waits for its parent (pidfd_open(2)).
-fn has_ended(process: &OwnedFd) -> bool {
-    poll_end(process, Duration::ZERO)
-}
-
-fn wait_for_end(process: &OwnedFd) {
-    poll_end(process, WAIT);
-}
-
-fn poll_end(process: &OwnedFd, limit: Duration) -> bool {
-    let timeout = rustix::time::Timespec {
-        tv_sec: 0,
-        tv_nsec: limit.subsec_nanos().into(),
-    };
-    let mut fds = [PollFd::new(process, PollFlags::IN)];
-    poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0)
 }

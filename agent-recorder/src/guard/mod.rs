@@ -5,8 +5,11 @@
 //! (`guard.rs` there) and need no answer for.
 
 mod action;
+mod cgroup;
+mod members;
 pub mod places;
 mod policy;
+mod survivor;
 
-pub use action::{Killed, kill, signal_all};
+pub use action::{Frozen, Killed, freeze, kill, thaw};
 pub use policy::Policy;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rustix::process::Signal;
+use agent_recorder_abi::state::SessionNumber;
 use tokio::sync::oneshot;
 
 use super::{Error, Recorder};
@@ -104,11 +104,13 @@ impl Recorder {
                 let killed = self.kill(number)?;
                 (killed.pids, killed.survivors.len())
             }
-            Act::Freeze => (self.signal(number, Signal::STOP, true), 0),
+            // Without the kernel's mark: that refuses the calls that it meets,
+            // and who is resumed shall not have noticed.
+            Act::Freeze => (self.freeze(number).pids, 0),
             Act::Resume => {
                 // Before anybody runs, or its next call would stop it again.
                 self.kernel.pardon(number)?;
-                (self.signal(number, Signal::CONT, false), 0)
+                (self.resume(number), 0)
             }
         };
         let survivors = u32::try_from(survivors).unwrap_or(u32::MAX);
@@ -118,11 +120,13 @@ impl Recorder {
         }))
     }
 
-    fn signal(&mut self, number: u64, signal: Signal, frozen: bool) -> BTreeSet<u32> {
+    fn resume(&mut self, number: SessionNumber) -> BTreeSet<u32> {
+        let mut cgroups = BTreeSet::new();
         if let Some(session) = self.tracker.registry.get_mut(number) {
-            session.frozen = frozen;
+            session.frozen = false;
+            cgroups = std::mem::take(&mut session.frozen_cgroups);
         }
-        guard::signal_all(self.kernel.tags(), number, signal)
+        guard::thaw(self.kernel.tags(), number, &cgroups)
     }
 
     fn info(&self, session: &Session) -> proto::SessionInfo {

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use agent_recorder_abi::event::{GuardBody, Header, KINDS};
 use agent_recorder_abi::policy::{GUARD_FREEZE, Policy};
 use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
-use rustix::process::Signal;
 
 use crate::guard;
 use crate::kernel::{self, Batch, Kernel, Rings, decode};
@@ -294,14 +293,12 @@ impl Recorder {
                 return Ok(());
             }
         }
-        let killed = if ends && !freezes {
-            self.sweep(header)
-        } else {
-            if freezes {
-                guard::signal_all(self.kernel.tags(), number, Signal::STOP);
-            }
-            guard::Killed::default()
-        };
+        let (mut killed, mut frozen) = (guard::Killed::default(), guard::Frozen::default());
+        if freezes {
+            frozen = self.freeze(number);
+        } else if ends {
+            killed = self.sweep(header);
+        }
         let latency = session::boot_ns().saturating_sub(header.time);
         let sample = self
             .tracker
@@ -325,8 +322,16 @@ impl Recorder {
             limit: body.limit,
             window_ns: body.window,
             sample: sample.unwrap_or_default(),
-            killed: killed.pids.into_iter().collect(),
             survivors: u32::try_from(killed.survivors.len()).unwrap_or(u32::MAX),
+            survivor: killed.survivors,
+            killed: killed.pids.into_iter().collect(),
+            frozen: frozen.pids.into_iter().collect(),
+            cgroups: killed
+                .cgroups
+                .into_iter()
+                .chain(frozen.cgroups)
+                .map(|path| path.into_os_string().into_encoded_bytes())
+                .collect(),
             latency_ns: latency,
             operation_may_have_completed: ends && body.denied == 0,
         };
@@ -344,8 +349,21 @@ impl Recorder {
             killed.pids.extend(&session.live);
             killed.pids.extend(&session.struck);
         }
-        killed.pids.retain(|pid| !killed.survivors.contains(pid));
+        let survives = |pid: &u32| killed.survivors.iter().any(|left| left.pid == *pid);
+        killed.pids.retain(|pid| !survives(pid));
         killed
+    }
+
+    /// Stops every process of a session.
+    fn freeze(&mut self, number: SessionNumber) -> guard::Frozen {
+        let frozen = guard::freeze(self.kernel.tags(), number);
+        if let Some(session) = self.tracker.registry.get_mut(number) {
+            session.frozen = true;
+            session
+                .frozen_cgroups
+                .extend(frozen.cgroups.iter().cloned());
+        }
+        frozen
     }
 
     fn end(&mut self, number: SessionNumber, reason: proto::EndReason) -> Result<(), Error> {

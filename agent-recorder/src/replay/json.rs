@@ -553,6 +553,9 @@ fn enforcement_json(enforcement: &proto::Enforcement) -> Object {
         survivors,
         latency_ns,
         operation_may_have_completed,
+        survivor,
+        cgroups,
+        frozen,
     } = enforcement;
     let mut out = object([
         ("policy", json!(policy)),
@@ -575,6 +578,19 @@ fn enforcement_json(enforcement: &proto::Enforcement) -> Object {
             json!(operation_may_have_completed),
         ),
     ]);
+    if !survivor.is_empty() {
+        out.insert(
+            "survivor".into(),
+            survivor.iter().map(survivor_json).collect(),
+        );
+    }
+    if !cgroups.is_empty() {
+        let shown = cgroups.iter().map(|path| String::from_utf8_lossy(path));
+        out.insert("cgroups".into(), shown.collect());
+    }
+    if !frozen.is_empty() {
+        out.insert("frozen".into(), json!(frozen));
+    }
     if sample.iter().any(|path| std::str::from_utf8(path).is_err()) {
         out.insert(
             "sampleB64".into(),
@@ -582,6 +598,21 @@ fn enforcement_json(enforcement: &proto::Enforcement) -> Object {
         );
     }
     out
+}
+
+fn survivor_json(survivor: &proto::Survivor) -> Value {
+    let proto::Survivor {
+        pid,
+        reason: _,
+        namespace_pid,
+        state,
+    } = survivor;
+    json!({
+        "pid": pid,
+        "reason": survivor.reason().as_str_name(),
+        "namespacePid": namespace_pid,
+        "state": state,
+    })
 }
 
 fn loss_json(loss: &proto::Loss) -> Object {

@@ -42,8 +42,10 @@ pub struct Session {
     pub struck: BTreeSet<u32>,
     /// The limit was met: SIGKILL is the guard's from now on.
     pub condemned: bool,
-    /// Stopped by an operator.
+    /// Stopped by an operator, or the guard.
     pub frozen: bool,
+    /// Cgroups of its own that are stopped as a whole.
+    pub frozen_cgroups: BTreeSet<std::path::PathBuf>,
     /// Paths of the last files it removed, newest last.
     pub sample: std::collections::VecDeque<Vec<u8>>,
 }

@@ -1,6 +1,6 @@
 //! One event in, its records out: the place where kernel events meet sessions and processes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use agent_recorder_abi::event::{
     CONTROL_NESTED, ControlBody, ControlOp, ExecBody, ExitBody, FILE_PENDING, FILE_SEEN, FileBody,
@@ -176,6 +176,7 @@ impl Tracker {
             struck: Default::default(),
             condemned: false,
             frozen: false,
+            frozen_cgroups: BTreeSet::new(),
             sample: Default::default(),
         });
         self.unstarted.insert(begin.number, start);

@@ -1,0 +1,274 @@
+//! What the guard does at a limit, and operators with a session: everybody in
+//! it is ended or stopped, nobody else is, and whoever is left is named.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use agent_recorder_tests::daemon::Daemon;
+use agent_recorder_tests::recorder::{GUARDING_TEMPORARY, Recorder};
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// More than the limit, less than two of them.
+const FILES: usize = 100;
+const LIMIT: usize = 64;
+/// Nothing here takes as long.
+const MOST: Duration = Duration::from_secs(60);
+
+/// Waits until something holds.
+fn until(what: &str, holds: impl Fn() -> bool) -> anyhow::Result<()> {
+    let deadline = Instant::now() + MOST;
+    while !holds() {
+        ensure!(Instant::now() < deadline, "it never came true: {what}");
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// A cgroup of a hierarchy, for as long as the test.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// `None` where the hierarchy is not mounted.
+    fn new(is_it: impl Fn(&str) -> bool) -> anyhow::Result<Option<Self>> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let mounted = mounts.lines().find_map(|line| {
+            let (about, kind) = line.split_once(" - ")?;
+            is_it(kind).then(|| about.split(' ').nth(4))?
+        });
+        let Some(root) = mounted else {
+            return Ok(None);
+        };
+        let name = format!("agent-recorder-test-{}-{FILES}", std::process::id());
+        let unique = TempDir::with_prefix_in(name, root)?;
+        Ok(Some(Self(unique.keep())))
+    }
+
+    /// Of version 2, with all that ends or stops it as a whole.
+    fn unified() -> anyhow::Result<Option<Self>> {
+        let found = Self::new(|kind| kind.starts_with("cgroup2 "))?;
+        Ok(found.filter(|cgroup| cgroup.0.join("cgroup.kill").exists()))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.0.join(file)).unwrap_or_default()
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Those who were killed in it may not have left it yet.
+        let _ = until("the cgroup is empty", || {
+            !self.0.exists() || fs::remove_dir(&self.0).is_ok()
+        });
+    }
+}
+
+/// Ends with the test.
+struct Neighbour(Child);
+
+impl Neighbour {
+    fn sleeping() -> anyhow::Result<Self> {
+        Ok(Self(Command::new("sleep").arg("1000").spawn()?))
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Files that somebody else made.
+fn tree() -> anyhow::Result<TempDir> {
+    let tree = tempfile::tempdir()?;
+    for number in 0..FILES {
+        fs::write(tree.path().join(number.to_string()), "x")?;
+    }
+    Ok(tree)
+}
+
+fn left(tree: &TempDir) -> usize {
+    fs::read_dir(tree.path()).map_or(0, Iterator::count)
+}
+
+/// Runs a script as a session that ends at the limit; `$1` is the cgroup, `$2` the tree.
+fn ended(script: &str, cgroup: &Path) -> anyhow::Result<Value> {
+    let (recorder, tree) = (Recorder::with_guard("")?, tree()?);
+    let words = ["sh", "-c", script, "sh"].map(std::ffi::OsStr::new);
+    let paths = [cgroup.as_os_str(), tree.path().as_os_str()];
+    recorder.run(words.into_iter().chain(paths))?;
+    let records = recorder.replay()?;
+    let mut told = records.iter().filter_map(|it| it.get("enforcement"));
+    let enforcement = told.next().context("no limit was met")?.clone();
+    ensure!(told.next().is_none(), "told twice");
+    Ok(enforcement)
+}
+
+#[test]
+fn a_cgroup_that_is_the_sessions_own_is_ended_as_a_whole() -> anyhow::Result<()> {
+    let Some(cgroup) = Cgroup::unified()? else {
+        println!("not covered: no cgroup.kill here");
+        return Ok(());
+    };
+    let script = r#"echo $$ > "$1/cgroup.procs"; mkdir "$1/below"; sleep 1000 &
+        sh -c 'echo $$ > "$1/below/cgroup.procs"; exec sleep 1000' sh "$1" &
+        until grep -q . "$1/below/cgroup.procs"; do :; done; rm "$2"/*; true"#;
+    let told = ended(script, cgroup.path())?;
+    assert_eq!(told["survivors"], 0, "{told}");
+    assert_eq!(told["cgroups"], serde_json::json!([cgroup.path()]));
+    until("nobody is in it", || {
+        cgroup.read("cgroup.events").contains("populated 0")
+    })?;
+    fs::remove_dir(cgroup.path().join("below"))?;
+    Ok(())
+}
+
+#[test]
+fn a_cgroup_that_somebody_else_is_in_is_not_ended() -> anyhow::Result<()> {
+    let Some(cgroup) = Cgroup::unified()? else {
+        println!("not covered: no cgroup.kill here");
+        return Ok(());
+    };
+    let mut neighbour = Neighbour::sleeping()?;
+    fs::write(
+        cgroup.path().join("cgroup.procs"),
+        neighbour.0.id().to_string(),
+    )?;
+    let script = r#"echo $$ > "$1/cgroup.procs"; sleep 1000 & rm "$2"/*; true"#;
+    let told = ended(script, cgroup.path())?;
+    assert_eq!(told["survivors"], 0, "{told}");
+    assert_eq!(told.get("cgroups"), None, "{told}");
+    assert!(neighbour.0.try_wait()?.is_none(), "the neighbour has ended");
+    Ok(())
+}
+
+#[test]
+fn nobody_survives_who_forks_all_along_or_is_stopped() -> anyhow::Result<()> {
+    let script = r#"for i in 1 2 3 4 5 6 7 8; do (while :; do sh -c : & sh -c :; wait; done) & done
+        sleep 1000 & kill -STOP $!; setsid sleep 1000 & rm "$2"/*; true"#;
+    let told = ended(script, Path::new("none"))?;
+    assert_eq!(told["survivors"], 0, "{told}");
+    Ok(())
+}
+
+#[test]
+fn who_survives_is_told_with_the_reason() -> anyhow::Result<()> {
+    let freezer = |kind: &str| {
+        kind.starts_with("cgroup ") && kind.split([',', ' ']).any(|it| it == "freezer")
+    };
+    let Some(cgroup) = Cgroup::new(freezer)? else {
+        println!("not covered: no freezer of version 1 here");
+        return Ok(());
+    };
+    let script = r#"sleep 1000 > /dev/null 2>&1 & echo $! > "$1/cgroup.procs"
+        echo FROZEN > "$1/freezer.state"
+        until [ "$(cat "$1/freezer.state")" = FROZEN ]; do :; done; rm "$2"/*; true"#;
+    let told = ended(script, cgroup.path());
+    fs::write(cgroup.path().join("freezer.state"), "THAWED")?;
+    let told = told?;
+    assert_eq!(told["survivors"], 1, "{told}");
+    assert_eq!(told["survivor"][0]["reason"], "FROZEN", "{told}");
+    assert_eq!(told["survivor"][0]["state"], "D", "{told}");
+    let is_killed = |pid: &Value| told["killed"].as_array().is_some_and(|it| it.contains(pid));
+    assert!(!is_killed(&told["survivor"][0]["pid"]), "{told}");
+    // It was told to end, and does so as soon as it can.
+    until("it has ended", || cgroup.read("cgroup.procs").is_empty())
+}
+
+/// A session beside a daemon, whose guard stops it at the limit.
+struct Stopped {
+    daemon: Daemon,
+    run: Child,
+    tree: TempDir,
+}
+
+impl Stopped {
+    /// `$1` is the cgroup, `$2` the tree.
+    fn by(script: &str, cgroup: &Path) -> anyhow::Result<Self> {
+        let guard = format!("{GUARDING_TEMPORARY}action = \"freeze\"\n");
+        let (daemon, tree) = (Daemon::start_with(&guard)?, tree()?);
+        let run = daemon
+            .command("run")?
+            .args(["--", "sh", "-c", script, "sh"])
+            .args([cgroup, tree.path()])
+            .stderr(Stdio::null())
+            .spawn()?;
+        let stopped = Self { daemon, run, tree };
+        until("the session is stopped", || {
+            stopped.session().is_some_and(|it| it["frozen"] == true)
+        })?;
+        Ok(stopped)
+    }
+
+    fn session(&self) -> Option<Value> {
+        let mut command = self.daemon.command("sessions").ok()?;
+        let output = command.args(["--format", "json"]).output().ok()?;
+        serde_json::from_slice(output.stdout.split(|it| *it == b'\n').next()?).ok()
+    }
+
+    fn order(&self, what: &str) -> anyhow::Result<()> {
+        let output = self.daemon.command(what)?.arg("last").output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{what}: {said}");
+        Ok(())
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if matches!(self.run.try_wait(), Ok(None)) {
+            let _ = self.order("kill");
+            let _ = self.run.wait();
+        }
+    }
+}
+
+#[test]
+fn who_is_stopped_at_the_limit_goes_on_when_told_so() -> anyhow::Result<()> {
+    let mut stopped = Stopped::by(r#"rm "$2"/*"#, Path::new("none"))?;
+    let gone = FILES - left(&stopped.tree);
+    assert!(gone <= LIMIT, "{gone} files are gone");
+    stopped.order("resume")?;
+    assert!(stopped.run.wait()?.success());
+    assert_eq!(left(&stopped.tree), 0);
+    Ok(())
+}
+
+#[test]
+fn a_cgroup_that_is_the_sessions_own_is_stopped_and_goes_on_as_a_whole() -> anyhow::Result<()> {
+    let Some(cgroup) = Cgroup::unified()? else {
+        println!("not covered: no cgroup of version 2 here");
+        return Ok(());
+    };
+    let script = r#"echo $$ > "$1/cgroup.procs"; sleep 1000 & rm "$2"/*; kill $!"#;
+    let mut stopped = Stopped::by(script, cgroup.path())?;
+    until("the kernel says so", || {
+        cgroup.read("cgroup.events").contains("frozen 1")
+    })?;
+    stopped.order("resume")?;
+    assert!(stopped.run.wait()?.success());
+    assert_eq!(left(&stopped.tree), 0);
+    Ok(())
+}
+
+#[test]
+fn who_is_stopped_at_the_limit_ends_when_told_so() -> anyhow::Result<()> {
+    let cgroup = Cgroup::unified()?;
+    let none = Path::new("none");
+    let at = cgroup.as_ref().map_or(none, Cgroup::path);
+    let script = r#"test ! -d "$1" || echo $$ > "$1/cgroup.procs"; sleep 1000 & rm "$2"/*"#;
+    let mut stopped = Stopped::by(script, at)?;
+    stopped.order("kill")?;
+    assert!(!stopped.run.wait()?.success());
+    assert!(left(&stopped.tree) >= FILES - LIMIT);
+    Ok(())
+}
