@@ -9,7 +9,8 @@
 use agent_recorder_abi::event::Op;
 use agent_recorder_abi::limits::{DESCRIPTORS_WALKED, KEPT_PART, MAX_PENDING_CUTS};
 use agent_recorder_abi::policy::{
-    CUT_EMPTIED, CUT_INTACT, JUDGED_FREE, JUDGED_PROTECTED, KNOWN_CREATED, Victim,
+    CUT_EMPTIED, CUT_INTACT, CUT_REMADE, JUDGED_FREE, JUDGED_PROTECTED, KNOWN_CREATED, RemovedKey,
+    Victim,
 };
 use agent_recorder_abi::state::{DescriptorKey, SessionNumber, Tag};
 use agent_recorder_abi::syscalls::{MARK_LENGTH_PAIR, NO_ARG};
@@ -73,6 +74,7 @@ global! {
         let kind = read::<u16>(inode, offset!(inode_mode)) & S_IFMT;
         if created != 0 {
             judge::note(session, inode, KNOWN_CREATED);
+            remade(call, file, inode);
             return;
         }
         if kind == S_IFBLK {
@@ -117,6 +119,42 @@ global! {
         }
         // LRU: fails only without memory; the file is then not judged.
         let _ = maps::CUTS.insert(&descriptor, &*cut, 0);
+    }
+}
+
+global! {
+    /// A file was made. If somebody else's had the name, it is looked at once it
+    /// is written: tar(1) and unzip(1) remove what they are about to write again.
+    fn remade(call: &Call, file: u64, inode: u64) {
+        let dentry = path::of_file(file).dentry;
+        let name = RemovedKey {
+            session: call.tag.session,
+            parent: read(dentry, offset!(dentry_parent)),
+            name: read(dentry, offset!(dentry_name_hash)),
+        };
+        let Some(removed) = maps::REMOVED.get_ptr(&name) else {
+            return;
+        };
+        // SAFETY: a map value, checked not null.
+        let removed = unsafe { *removed };
+        let _ = maps::REMOVED.remove(&name);
+        let descriptor = DescriptorKey { files: files_of(call.task), fd: call.result as u64 };
+        // SAFETY: a field of a map value.
+        let cut = unsafe { &mut (*call.scratch).cut };
+        cut.file = file;
+        cut.inode = inode;
+        cut.ino = read(inode, offset!(inode_ino));
+        cut.size = removed.size;
+        cut.written = removed.bytes;
+        cut.judged = removed.judged;
+        cut.generation = read(inode, offset!(inode_generation));
+        cut.kind = CUT_REMADE;
+        if let Some(known) = guard::session(call.tag) {
+            // SAFETY: a map value, checked not null.
+            unsafe { core::ptr::write_volatile(&raw mut (*known).cuts, 1) };
+            // LRU: as in `begin`.
+            let _ = maps::CUTS.insert(&descriptor, &*cut, 0);
+        }
     }
 }
 
@@ -331,7 +369,7 @@ extern "C" fn settle_one_cut(session: SessionNumber, files: u64, fd: u64, ends: 
         return 0;
     };
     // SAFETY: a map value, checked not null.
-    let (kind, file, inode, ino, generation, size, judged) = unsafe {
+    let (kind, file, inode, ino, generation, size, bytes, judged) = unsafe {
         (
             (*cut).kind,
             (*cut).file,
@@ -339,15 +377,18 @@ extern "C" fn settle_one_cut(session: SessionNumber, files: u64, fd: u64, ends: 
             (*cut).ino,
             (*cut).generation,
             (*cut).size,
+            (*cut).written,
             (*cut).judged,
         )
     };
     let _ = maps::CUTS.remove(&descriptor);
     let is_open = read::<u64>(file, offset!(file_inode)) == inode && socket::has_references(file);
-    if kind != CUT_EMPTIED || is_open && ends == 0 {
+    if kind == CUT_INTACT || is_open && ends == 0 {
         return 0;
     }
-    drop_emptied(session);
+    if kind == CUT_EMPTIED {
+        drop_emptied(session);
+    }
     // Its memory can be another's by now: then nothing was kept.
     let is_same = read::<u64>(inode, offset!(inode_ino)) == ino
         && read::<u32>(inode, offset!(inode_generation)) == generation;
@@ -357,8 +398,12 @@ extern "C" fn settle_one_cut(session: SessionNumber, files: u64, fd: u64, ends: 
         0
     };
     if kept * KEPT_PART >= size {
+        if kind == CUT_REMADE {
+            guard::failed(session, judged, bytes);
+            judge::disown(session, inode);
+        }
         guard::rewritten(session);
-    } else {
+    } else if kind == CUT_EMPTIED {
         judge::note(session, inode, KNOWN_CREATED);
         guard::count_destroyed(session, judged, size);
     }

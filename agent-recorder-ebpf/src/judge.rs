@@ -67,6 +67,16 @@ pub(crate) extern "C" fn note(session: SessionNumber, inode: u64, what: u32) -> 
     0
 }
 
+/// What the session made is somebody else's from now on: it stands for theirs.
+/// A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn disown(session: SessionNumber, inode: u64) -> u64 {
+    // Not there: it fell out, and counts as somebody else's.
+    let _ = maps::KNOWN.remove(&key_of(session, inode));
+    0
+}
+
 #[inline(always)]
 pub(crate) fn is_directory(inode: u64) -> bool {
     read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFDIR

@@ -66,6 +66,9 @@ pub const NAME_KEY_BYTES: usize = 28;
 pub const SUFFIX_BYTES: usize = 12;
 /// Operations under way in sessions at one time.
 pub const MAX_FORESEEN: u32 = 16_384;
+/// Names that sessions took files from, and may give to new ones: programs that
+/// unpack remove a file and make it anew at once.
+pub const MAX_REMOVED: u32 = 4096;
 /// Open files of sessions that were cut, or may be written over, at one time.
 pub const MAX_CUTS: u32 = 16_384;
 /// Files that a session may have emptied and not written again yet: programs

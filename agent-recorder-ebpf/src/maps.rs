@@ -3,10 +3,12 @@
 use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::limits::{
     AREAS, EVENT_BYTES, KNOWN_INODES, MAX_CUTS, MAX_FORESEEN, MAX_GIVEN, MAX_NAMES, MAX_PLACES,
-    MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES, SEEN_FILES,
-    SYSCALL_NUMBERS,
+    MAX_REMOVED, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES,
+    SEEN_FILES, SYSCALL_NUMBERS,
 };
-use agent_recorder_abi::policy::{Cut, Foreseen, KnownKey, NameKey, Place, PlaceKey};
+use agent_recorder_abi::policy::{
+    Cut, Foreseen, KnownKey, NameKey, Place, PlaceKey, Removed, RemovedKey,
+};
 use agent_recorder_abi::rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::state::{
     DescriptorKey, Given, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey,
@@ -117,6 +119,12 @@ pub(crate) static FORESEEN: LruHashMap<u64, Foreseen> =
 /// Open files that sessions cut, or may write over.
 #[map]
 pub(crate) static CUTS: LruHashMap<DescriptorKey, Cut> = LruHashMap::with_max_entries(MAX_CUTS, 0);
+
+/// Names that sessions took somebody else's files from.
+#[map]
+pub(crate) static REMOVED: LruHashMap<RemovedKey, Removed> =
+    LruHashMap::with_max_entries(MAX_REMOVED, 0);
+
 /// Addresses of calls under way, by thread (pid and tid, as bpf_get_current_pid_tgid() has them).
 #[map]
 pub(crate) static GIVEN: LruHashMap<u64, Given> = LruHashMap::with_max_entries(MAX_GIVEN, 0);

@@ -133,8 +133,6 @@ pub const KNOWN_CREATED: u32 = 1;
 pub const KNOWN_FREED: u32 = 2;
 /// It was moved to where things may be thrown away: that says nothing about it or what is below.
 pub const KNOWN_FOREIGN: u32 = 4;
-/// A rewriting of it is counted.
-pub const KNOWN_REWRITTEN: u32 = 8;
 
 /// Key of a directory that the policy names.
 #[repr(C)]
@@ -246,6 +244,30 @@ pub struct Foreseen {
     pub victims: [Victim; VICTIMS],
 }
 
+/// Key of a name that a session took somebody else's file from.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemovedKey {
+    /// Which session.
+    pub session: SessionNumber,
+    /// Address of the parent's dentry.
+    pub parent: u64,
+    /// `dentry.d_name.hash_len`.
+    pub name: u64,
+}
+
+/// What had it, and how it was counted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Its length.
+    pub size: u64,
+    /// Bytes it held.
+    pub bytes: u64,
+    /// As in [`Victim::judged`].
+    pub judged: u64,
+}
+
 /// Inodes that one operation touches: rename(2) two files and two directories.
 pub const VICTIMS: usize = 4;
 
@@ -261,13 +283,13 @@ pub struct Cut {
     pub ino: u64,
     /// Its length before, 0 where it is not known.
     pub size: u64,
-    /// How far it was written over from its start.
+    /// How far it was written over from its start; of a [`CUT_REMADE`], the bytes that were counted.
     pub written: u64,
     /// As in [`Victim::judged`].
     pub judged: u64,
     /// `inode.i_generation`.
     pub generation: u32,
-    /// [`CUT_EMPTIED`] or [`CUT_INTACT`].
+    /// `CUT_…`.
     pub kind: u32,
 }
 
@@ -275,8 +297,10 @@ pub struct Cut {
 pub const CUT_EMPTIED: u32 = 1;
 /// It has all it had.
 pub const CUT_INTACT: u32 = 2;
+/// It is made where somebody else's was removed, which is counted.
+pub const CUT_REMADE: u32 = 3;
 
 pod! {
     Budget = 24, GuardConfig = 104, KnownKey = 24, PlaceKey = 16, Place = 16, NameKey = 32,
-    Victim = 56, Foreseen = 248, Cut = 56,
+    Victim = 56, Foreseen = 248, Cut = 56, RemovedKey = 24, Removed = 24,
 }

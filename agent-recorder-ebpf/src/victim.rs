@@ -10,7 +10,7 @@ use agent_recorder_abi::event::Op;
 use agent_recorder_abi::limits::KEPT_PART;
 use agent_recorder_abi::policy::{
     Foreseen, JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_NAMED, JUDGED_PROTECTED,
-    JUDGED_SLOT, KNOWN_CREATED, KNOWN_FOREIGN, KNOWN_FREED, VICTIMS, Victim,
+    JUDGED_SLOT, KNOWN_CREATED, KNOWN_FOREIGN, KNOWN_FREED, Removed, RemovedKey, VICTIMS, Victim,
 };
 use agent_recorder_abi::state::SessionNumber;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -182,7 +182,7 @@ pub(crate) extern "C" fn foresee_move(
     }
     let loss = loss_by_replacing(source, target);
     if loss == LOSS_REWRITTEN {
-        guard::rewritten(session);
+        rewritten_by(session, inode);
     }
     if loss != LOSS_WHOLE {
         return 1;
@@ -244,6 +244,35 @@ fn loss_by_replacing(source: *const Victim, target: *const Victim) -> u32 {
     } else {
         LOSS_WHOLE
     }
+}
+
+/// What a session made has the name of somebody else's file, and stands for it from now on.
+#[inline(always)]
+fn rewritten_by(session: SessionNumber, by: u64) {
+    judge::disown(session, by);
+    guard::rewritten(session);
+}
+
+/// Which name a file was taken from that counted. A new one there can take its place.
+#[inline(always)]
+fn remember(session: SessionNumber, victim: *const Victim) {
+    // SAFETY: in a map value.
+    let (key, removed) = unsafe {
+        (
+            RemovedKey {
+                session,
+                parent: (*victim).parent,
+                name: (*victim).name,
+            },
+            Removed {
+                size: (*victim).size,
+                bytes: (*victim).bytes,
+                judged: (*victim).judged,
+            },
+        )
+    };
+    // LRU: fails only without memory; then the removal counts, whatever follows.
+    let _ = maps::REMOVED.insert(&key, &removed, 0);
 }
 
 /// A hook was given the name of what is to be made. A global function (see `call`).
@@ -387,10 +416,12 @@ global! {
         // SAFETY: as above.
         let (counted, made) = unsafe { ((*known).counted, (*known).made) };
         if counted != 0 {
+            let victim = at(known, 0);
             if succeeded == 0 {
-                let victim = at(known, 0);
                 // SAFETY: as above.
                 unsafe { guard::failed(session, (*victim).judged, (*victim).bytes) };
+            } else {
+                remember(session, victim);
             }
             return;
         }
@@ -437,13 +468,13 @@ global! {
         let (made, op) = unsafe { ((*known).made, (*known).op) };
         let is_hidden = hooks().see == 0 && op == Op::Delete as u32;
         let mut whiteout = if is_hidden && judge::is_character_device(made) { made } else { 0 };
-        let (mut found, mut counted, mut size) = (UNKNOWN, 0, 0);
+        let (mut found, mut first) = (UNKNOWN, 0);
         let mut index = 0;
         while index < VICTIMS as u64 {
             let victim = at(known, index);
             // SAFETY: fields of a map value.
-            let (seen, inode, judged, bytes) =
-                unsafe { ((*known).seen, (*victim).inode, (*victim).judged, (*victim).bytes) };
+            let (seen, inode, judged) =
+                unsafe { ((*known).seen, (*victim).inode, (*victim).judged) };
             if index >= u64::from(seen) {
                 break;
             }
@@ -454,8 +485,7 @@ global! {
                 }
                 if found == UNKNOWN {
                     found = if judged & JUDGED_FREE == 0 && !restores { COUNTS } else { FREE };
-                    counted = judged;
-                    size = bytes;
+                    first = index;
                 }
             } else if is_hidden && judge::is_character_device(inode) {
                 whiteout = inode;
@@ -463,7 +493,11 @@ global! {
             index += 1;
         }
         if found == COUNTS {
-            guard::count_destroyed(call.tag.session, counted, size);
+            let victim = at(known, first);
+            // SAFETY: as above.
+            let (judged, bytes) = unsafe { ((*victim).judged, (*victim).bytes) };
+            remember(call.tag.session, victim);
+            guard::count_destroyed(call.tag.session, judged, bytes);
         } else if found == UNKNOWN && whiteout != 0 {
             settle_whiteout(call, whiteout);
         }
@@ -553,7 +587,11 @@ global! {
             return;
         }
         match loss_by_replacing(source, target) {
-            LOSS_REWRITTEN if moving != NOBODY => guard::rewritten(session),
+            LOSS_REWRITTEN if moving != NOBODY => {
+                // SAFETY: as above.
+                let by = unsafe { (*source).inode };
+                rewritten_by(session, by);
+            }
             LOSS_NONE => {}
             _ => {
                 guard::count_destroyed(session, judged, bytes);

@@ -109,6 +109,18 @@ fn every_way_of_destroying_ends_at_the_limit() -> anyhow::Result<()> {
             r#"for f in "$1"/*; do echo > "$1.new"; mv -f "$1.new" "$f"; done"#,
         ),
         (
+            "move as much over and remove",
+            r#"for f in "$1"/*; do seq 100 > "$1.new"; mv -f "$1.new" "$f"; rm "$f"; done"#,
+        ),
+        (
+            "remove and make an empty one",
+            r#"for f in "$1"/*; do rm "$f"; : > "$f"; done"#,
+        ),
+        (
+            "remove, make as much and remove",
+            r#"for f in "$1"/*; do rm "$f"; seq 100 > "$f"; rm "$f"; done"#,
+        ),
+        (
             "punch",
             r#"for f in "$1"/*; do fallocate -p -o 0 -l 4096 "$f"; done"#,
         ),
@@ -181,6 +193,10 @@ fn ordinary_work_on_other_peoples_files_is_not_stopped() -> anyhow::Result<()> {
         (
             "temporary files",
             r#"for i in $(seq 200); do t=$(mktemp "$1/XXXXXX"); echo x > "$t"; rm "$t"; done"#,
+        ),
+        (
+            "remove and write anew",
+            r#"for f in "$1"/*; do c=$(cat "$f"); rm "$f"; echo "$c, changed" > "$f"; done"#,
         ),
         ("append", r#"for f in "$1"/*; do echo more >> "$f"; done"#),
         (

@@ -13,6 +13,8 @@ mod work;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use agent_recorder_tests::recorder::Recorder;
 use anyhow::{Context as _, Result, ensure};
@@ -34,6 +36,9 @@ struct Args {
     /// A directory that is no temporary one, for the files that are destroyed
     #[arg(long, default_value = "/var/lib", value_name = "DIR")]
     place: PathBuf,
+    /// How many cases are tried at a time: each has files and a recorder of its own
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    at_once: usize,
 }
 
 fn main() -> ExitCode {
@@ -55,9 +60,10 @@ fn report(args: &Args) -> Result<bool> {
         destroy: compile(tools.path())?,
         uring: sibling("stim_uring")?,
         tools,
+        installing: Mutex::new(()),
     };
     let about = About::ask()?;
-    let mut text = about.heading();
+    let mut text = about.heading(args.at_once);
     let mut failures = Vec::new();
     for (kind, title, cases) in [
         (Kind::Destroyer, "Destroyers", destroyers::DESTROYERS),
@@ -65,8 +71,11 @@ fn report(args: &Args) -> Result<bool> {
     ] {
         let _ = writeln!(text, "\n## {title}\n\n{}", about.explain(kind));
         text += &table::head(kind);
-        for case in cases.iter().filter(|case| case.name.contains(&args.only)) {
-            text += &one(&stage, kind, case, &about, &mut failures)?;
+        let wanted = |case: &&Case| case.name.contains(&args.only);
+        let cases: Vec<_> = cases.iter().filter(wanted).collect();
+        for (row, fault) in all(&stage, kind, &cases, &about, args.at_once)? {
+            text += &row;
+            failures.extend(fault);
         }
     }
     match &args.out {
@@ -79,25 +88,47 @@ fn report(args: &Args) -> Result<bool> {
     Ok(failures.is_empty())
 }
 
-fn one(
+/// A row, and what is wrong with it.
+type Row = (String, Option<String>);
+
+/// Tries so many cases at a time; the rows are in the cases' order.
+fn all(
     stage: &Stage,
     kind: Kind,
-    case: &Case,
+    cases: &[&Case],
     about: &About,
-    failures: &mut Vec<String>,
-) -> Result<String> {
+    at_once: usize,
+) -> Result<Vec<Row>> {
+    let next = AtomicUsize::new(0);
+    let rows: Vec<OnceLock<Result<Row>>> = cases.iter().map(|_| OnceLock::new()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..at_once.max(1) {
+            scope.spawn(|| {
+                while let Some((case, row)) = {
+                    let index = next.fetch_add(1, Ordering::SeqCst);
+                    cases.get(index).zip(rows.get(index))
+                } {
+                    row.get_or_init(|| one(stage, kind, case, about));
+                }
+            });
+        }
+    });
+    rows.into_iter().filter_map(OnceLock::into_inner).collect()
+}
+
+fn one(stage: &Stage, kind: Kind, case: &Case, about: &About) -> Result<Row> {
     let outcome = stage
         .run(case, kind == Kind::Destroyer)
         .with_context(|| case.name.to_owned())?;
-    if let Outcome::Ran(ran) = &outcome
-        && case.weakness.is_none()
-        && let Some(fault) = table::fault(kind, case, ran, about.refuses)
-    {
-        failures.push(format!("{}: {fault}", case.name));
-    }
+    let fault = match &outcome {
+        Outcome::Ran(ran) if case.weakness.is_none() => {
+            table::fault(kind, case, ran, about.refuses)
+        }
+        _ => None,
+    };
     let row = table::row(kind, case, &outcome, about.refuses);
     eprint!("{row}");
-    Ok(row)
+    Ok((row, fault.map(|fault| format!("{}: {fault}", case.name))))
 }
 
 /// What the report was made on.
@@ -126,9 +157,9 @@ impl About {
         })
     }
 
-    fn heading(&self) -> String {
+    fn heading(&self, at_once: usize) -> String {
         format!(
-            "# What the guard stops, and what not\n\nMade by `cargo xtask guard-report` on {}, Linux {}, profile `{}`, agent-recorder {}, with the default policy and the action `kill`.\n",
+            "# What the guard stops, and what not\n\nMade by `cargo xtask guard-report` on {}, Linux {}, profile `{}`, agent-recorder {}, with the default policy and the action `kill`; {at_once} cases at a time.\n",
             self.machine,
             self.kernel,
             self.profile,

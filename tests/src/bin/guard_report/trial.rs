@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use agent_recorder_tests::recorder::Recorder;
@@ -31,6 +32,8 @@ pub(crate) struct Stage {
     pub(crate) place: PathBuf,
     /// Programs from npm.
     pub(crate) tools: TempDir,
+    /// One at a time puts something there.
+    pub(crate) installing: Mutex<()>,
     /// The program of `destroy.c`.
     pub(crate) destroy: PathBuf,
     pub(crate) uring: PathBuf,
@@ -187,6 +190,11 @@ impl Stage {
     }
 
     fn install(&self, program: &str, packages: &str) -> Result<()> {
+        // Poisoned: another's installation failed, which is nothing to this one.
+        let _one = self
+            .installing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let prefix = self.tools.path();
         if prefix.join("node_modules/.bin").join(program).exists() {
             return Ok(());
