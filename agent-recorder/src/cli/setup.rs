@@ -9,21 +9,24 @@ use crate::kernel;
 use crate::recorder::{self, Recorder};
 use crate::session::agents::RuleSet;
 use crate::spool::{Spool, Store};
-use crate::stream::{self, Stream};
+use crate::stream::{self, Earlier, Stream};
 use tokio::runtime::Runtime;
 
 /// What is sent to the collector.
 #[derive(Debug)]
 pub(super) struct Streams {
     own: Stream,
-    /// Those that earlier recorders left; they no longer grow.
-    _earlier: Vec<Stream>,
+    _earlier: Earlier,
 }
 
 impl Streams {
-    /// Says how far the recorder has come.
-    pub(super) fn grown(&self, recorder: &Recorder) {
+    /// Says how far the recorder has come, and has it record what the stream declares.
+    pub(super) fn exchange(&mut self, recorder: &mut Recorder) -> Result<(), recorder::Error> {
+        while let Some(declaration) = self.own.declaration() {
+            recorder.declare(&declaration)?;
+        }
         self.own.grown(recorder.progress());
+        Ok(())
     }
 }
 
@@ -82,20 +85,20 @@ impl Setting {
             .unwrap_or_default();
         let own = spool.stream_id();
         let _inside = runtime.enter();
-        let start = |stream| {
-            Stream::start(stream::Options {
-                collector: collector.clone(),
-                spool: directory.clone(),
-                stream,
-            })
+        let options = |stream| stream::Options {
+            collector: collector.clone(),
+            spool: directory.clone(),
+            stream,
         };
+        let earlier = earlier
+            .into_iter()
+            .filter(|stream| *stream != own)
+            .map(options)
+            .collect();
+        let own = Stream::start(options(own));
         Some(Streams {
-            own: start(own),
-            _earlier: earlier
-                .into_iter()
-                .filter(|stream| *stream != own)
-                .map(start)
-                .collect(),
+            _earlier: Earlier::start(earlier, &own),
+            own,
         })
     }
 

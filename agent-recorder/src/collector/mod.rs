@@ -126,6 +126,7 @@ impl Ingest for Service {
         let welcome = proto::Welcome {
             protocol: PROTOCOL,
             durable_through: replica.last_seq().0,
+            ..Default::default()
         };
         let _ = answers
             .send(Ok(answer(to_daemon::Message::Welcome(welcome))))

@@ -381,6 +381,15 @@ impl Recorder {
         self.sync()
     }
 
+    /// Records what the stream has to say about its collector.
+    ///
+    /// # Errors
+    ///
+    /// The spool fails.
+    pub fn declare(&mut self, declaration: &stream::Declaration) -> Result<(), Error> {
+        self.tell(declaration.event, &declaration.detail)
+    }
+
     fn tell(&mut self, event: &str, detail: &str) -> Result<(), Error> {
         let body = proto::record::Body::StreamEvent(proto::StreamEvent {
             event: event.to_owned(),
