@@ -202,7 +202,7 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => sessions::act(args, Act::Resume, &cli.common),
         Command::Replay(args) => replay::run(args, &cli.common),
         Command::Who(args) => who::run(args, &cli.common),
-        Command::Collect(args) => collect::run(args),
+        Command::Collect(args) => collect::run(args, &cli.common),
         Command::Verify(args) => verify::run(args, &cli.common),
         Command::Doctor(args) => doctor::run(args, &cli.common),
         Command::Config(args) => config::run(args, &cli.common),

@@ -4,9 +4,14 @@ use std::process::ExitCode;
 
 use super::setup::StoreArgs;
 use super::{Common, Error};
+use crate::collector::{self, Absence};
 use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId, proto};
+use crate::replay::escaped;
 use crate::spool::{Item, Store};
+
+/// Declared absences that are shown of one stream.
+const REMARKS: usize = 20;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -59,11 +64,14 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
 fn verify(store: &Store, stream: StreamId) -> Result<(Verdict, Seq, String), Error> {
     let mut chain = Chain::start(stream);
     let mut cursor = store.cursor(stream)?;
-    let mut loss = false;
+    let declared = declared(store, stream)?;
+    let mut loss = !declared.is_empty();
+    let mut after_absence = false;
     while let Some(item) = cursor.next()? {
         match item {
             Item::Record { seq, record, bytes } => {
-                if !chain.verify(seq, &bytes) {
+                // Nothing ties what follows an absence to what was before it.
+                if !chain.verify(seq, &bytes) && !std::mem::take(&mut after_absence) {
                     return Ok((
                         Verdict::Altered,
                         seq,
@@ -72,6 +80,11 @@ fn verify(store: &Store, stream: StreamId) -> Result<(Verdict, Seq, String), Err
                 }
                 loss |= matches!(record.body, Some(proto::record::Body::Loss(_)));
             }
+            Item::Damage {
+                first,
+                last: Some(last),
+                ..
+            } if covered(&declared, first, last) => after_absence = true,
             Item::Damage {
                 first,
                 last: Some(last),
@@ -119,6 +132,40 @@ fn verify(store: &Store, stream: StreamId) -> Result<(Verdict, Seq, String), Err
             Verdict::Intact
         },
         chain.seq(),
-        String::new(),
+        remark(&declared),
     ))
+}
+
+/// What the collector declared of its copy; nothing on a host.
+fn declared(store: &Store, stream: StreamId) -> Result<Vec<Absence>, Error> {
+    let folder = store.folder(stream);
+    collector::declared(&folder).map_err(|source| Error::System {
+        what: format!("read what is declared absent in {}", folder.display()),
+        source,
+    })
+}
+
+/// Whether every number of a gap is declared.
+fn covered(declared: &[Absence], first: Seq, last: Seq) -> bool {
+    let mut next = first;
+    for absence in declared {
+        if absence.first <= next && absence.last >= next {
+            next = absence.last.next();
+        }
+    }
+    next > last
+}
+
+fn remark(declared: &[Absence]) -> String {
+    let mut text = String::new();
+    for Absence { first, last, why } in declared.iter().take(REMARKS) {
+        text.push_str(&format!(
+            "\n    {first}–{last} absent: {}",
+            escaped(why.as_bytes())
+        ));
+    }
+    if declared.len() > REMARKS {
+        text.push_str(&format!("\n    and {} more", declared.len() - REMARKS));
+    }
+    text
 }

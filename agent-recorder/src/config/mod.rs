@@ -7,6 +7,7 @@ mod guard;
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,8 +34,10 @@ pub struct Config {
     pub kernel: Kernel,
     /// The guard.
     pub guard: Guard,
-    /// The collector.
+    /// Where the records are sent.
     pub stream: Stream,
+    /// What `collect` takes.
+    pub collector: Collector,
     /// The built-in rules.
     pub agents: Agents,
     /// Rules beyond the built-in ones.
@@ -112,6 +115,33 @@ impl Default for Stream {
         Self {
             collector: None,
             drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// `[collector]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Collector {
+    /// Where it listens; anything but loopback needs `keys`.
+    pub listen: SocketAddr,
+    /// Where it keeps the streams; the command line may name it instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<PathBuf>,
+    /// Connections at one time.
+    pub connections: usize,
+    /// Streams that are written at one time.
+    pub streams: usize,
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4319)),
+            store: None,
+            // A connection holds some 100 kB, a stream at work some MiB: both fit into a few GiB.
+            connections: 1024,
+            streams: 1024,
         }
     }
 }
@@ -197,6 +227,15 @@ impl Config {
             }
         }
         self.guard.check()?;
+        for (key, number) in [
+            ("connections", self.collector.connections),
+            ("streams", self.collector.streams),
+        ] {
+            // The upper end is what tokio's semaphores take.
+            if !(1..=1_000_000).contains(&number) {
+                return Err((key, "must be from 1 to 1000000".to_owned()));
+            }
+        }
         if let Some(collector) = &self.stream.collector
             && !collector.starts_with("http://")
         {

@@ -85,6 +85,11 @@ impl Store {
         Watch::new(&directory).map_err(io("watch", &directory))
     }
 
+    /// Where a stream is kept.
+    pub fn folder(&self, stream: StreamId) -> PathBuf {
+        self.directory.join(stream.to_string())
+    }
+
     /// A cursor at the beginning of a stream.
     ///
     /// # Errors

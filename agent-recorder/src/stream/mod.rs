@@ -14,6 +14,7 @@ mod batch;
 mod sender;
 mod window;
 
+pub(crate) use batch::{BATCH_BYTES, BATCH_RECORDS};
 pub(crate) use sender::PROTOCOL;
 
 use std::path::{Path, PathBuf};
