@@ -19,6 +19,9 @@ pub struct Args {
     /// Where to keep the streams.
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
+    /// ca.pem, collector.pem and collector.key, as `agent-recorder keys` makes them: only hosts of that CA are heard.
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
 }
 
 impl Args {
@@ -30,6 +33,7 @@ impl Args {
         Ok(Options {
             listen: self.listen.unwrap_or(config.listen),
             store,
+            keys: self.keys.clone().or(config.keys),
             connections: config.connections,
             streams: config.streams,
         })

@@ -1,10 +1,12 @@
 //! From the command line and the configuration to what the rooms take.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{Common, Error};
 use crate::config::{Config, Profile};
 use crate::guard::{Policy, places};
+use crate::identity::{Files, HostKeys};
 use crate::kernel;
 use crate::recorder::{self, Recorder};
 use crate::session::agents::RuleSet;
@@ -84,9 +86,11 @@ impl Setting {
             .and_then(|store| store.streams())
             .unwrap_or_default();
         let own = spool.stream_id();
+        let keys = self.host_keys(collector);
         let _inside = runtime.enter();
         let options = |stream| stream::Options {
             collector: collector.clone(),
+            keys: keys.clone(),
             spool: directory.clone(),
             stream,
         };
@@ -100,6 +104,18 @@ impl Setting {
             _earlier: Earlier::start(earlier, &own),
             own,
         })
+    }
+
+    fn host_keys(&self, collector: &str) -> Option<Arc<HostKeys>> {
+        let directory = self
+            .config
+            .stream
+            .keys
+            .clone()
+            .unwrap_or_else(|| self.config.recorder.state_dir.join("keys"));
+        collector
+            .starts_with("https://")
+            .then(|| Arc::new(HostKeys::new(Files::of_host(&directory))))
     }
 
     /// Gives the recorder's own stream its time to arrive.

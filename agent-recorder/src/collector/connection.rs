@@ -1,4 +1,5 @@
-//! Accepting: how many connections there may be, and when one is given up.
+//! Accepting: how many connections there may be, who they are, and when one
+//! is given up.
 //!
 //! A connection on which nothing arrives is closed, whatever it is: a
 //! half-open one, one that never says what it wants, one that says it a byte
@@ -10,18 +11,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
+
+use crate::identity::{Certificate, CollectorKeys, HostId};
 
 /// Three pings of the collector, or heartbeats of the daemon, that did not come.
 const SILENCE: Duration = Duration::from_secs(30);
 /// After accept(2) failed, for want of descriptors mostly.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// A handshake takes two round trips and some ms of work.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Accepted connections that the server has not taken.
 const QUEUED: usize = 16;
 
@@ -29,12 +36,27 @@ const QUEUED: usize = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
+    /// What its certificate says; `None` without TLS.
+    pub(super) identity: Option<Identity>,
+}
+
+/// A host by its certificate.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) host: HostId,
+    pub(super) until: SystemTime,
 }
 
 /// Accepts in a task of its own, for as long as what it gives back is read.
-pub(super) fn accept(listener: TcpListener, most: usize) -> mpsc::Receiver<io::Result<Connection>> {
+/// With keys, what it gives back has shown a certificate that they vouch for.
+pub(super) fn accept(
+    listener: TcpListener,
+    most: usize,
+    keys: Option<CollectorKeys>,
+) -> mpsc::Receiver<io::Result<Connection>> {
     let (accepted, connections) = mpsc::channel(QUEUED);
     let room = Arc::new(Semaphore::new(most));
+    let keys = keys.map(Arc::new);
     tokio::spawn(async move {
         let turned_away = AtomicU64::new(0);
         while !accepted.is_closed() {
@@ -58,28 +80,84 @@ pub(super) fn accept(listener: TcpListener, most: usize) -> mpsc::Receiver<io::R
             };
             // What fails here fails at the first read, too.
             let _ = stream.set_nodelay(true);
-            let connection = Connection::new(stream, Peer { address }, permit);
-            if accepted.send(Ok(connection)).await.is_err() {
-                return;
+            match &keys {
+                None => {
+                    let peer = Peer {
+                        address,
+                        identity: None,
+                    };
+                    let connection = Connection::new(Io::Plain(stream), peer, permit);
+                    if accepted.send(Ok(connection)).await.is_err() {
+                        return;
+                    }
+                }
+                // In a task of its own: who is slow with its handshake delays nobody.
+                Some(keys) => {
+                    let (keys, accepted) = (Arc::clone(keys), accepted.clone());
+                    tokio::spawn(async move {
+                        match timeout(HANDSHAKE, identify(&keys, stream)).await {
+                            Ok(Ok((stream, identity))) => {
+                                let peer = Peer {
+                                    address,
+                                    identity: Some(identity),
+                                };
+                                let connection =
+                                    Connection::new(Io::Tls(Box::new(stream)), peer, permit);
+                                // The server has ended.
+                                let _ = accepted.send(Ok(connection)).await;
+                            }
+                            Ok(Err(why)) => tracing::warn!("{address} is refused: {why}"),
+                            Err(_) => tracing::warn!("{address} is refused: no handshake came"),
+                        }
+                    });
+                }
             }
         }
     });
     connections
 }
 
+async fn identify(
+    keys: &CollectorKeys,
+    stream: TcpStream,
+) -> Result<(TlsStream<TcpStream>, Identity), String> {
+    let config = keys.current().map_err(|error| error.to_string())?;
+    let stream = TlsAcceptor::from(config)
+        .accept(stream)
+        .await
+        .map_err(|error| error.to_string())?;
+    let certificates = stream.get_ref().1.peer_certificates();
+    let certificate = certificates
+        .and_then(<[_]>::first)
+        .ok_or("it shows no certificate")?;
+    let Certificate {
+        host,
+        from: _,
+        until,
+    } = Certificate::read(certificate)?;
+    let host = host.ok_or("its certificate names no host")?;
+    Ok((stream, Identity { host, until }))
+}
+
+#[derive(Debug)]
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
 /// One connection, closed when nothing arrives for too long.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    io: Io,
     peer: Peer,
     silence: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit) -> Self {
+    fn new(io: Io, peer: Peer, permit: OwnedSemaphorePermit) -> Self {
         Self {
-            stream,
+            io,
             peer,
             silence: Box::pin(sleep_until(Instant::now() + SILENCE)),
             _permit: permit,
@@ -102,9 +180,13 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(context, buffer) {
+        let read = match &mut this.io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Io::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        };
+        if read.is_ready() {
             this.silence.as_mut().reset(Instant::now() + SILENCE);
-            return Poll::Ready(read);
+            return read;
         }
         ready!(this.silence.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -117,14 +199,23 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Io::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
     }
 }

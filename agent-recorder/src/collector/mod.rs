@@ -26,6 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 
+use crate::identity::{self, CollectorKeys, Files};
 use crate::record::proto::ingest_server::IngestServer;
 use crate::stream::BATCH_BYTES;
 use service::Service;
@@ -64,6 +65,9 @@ pub enum Error {
         /// Where it was told to.
         address: SocketAddr,
     },
+    /// Its keys make no sense.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
     /// The server failed.
     #[error("the collector's server failed: {0}")]
     Serve(#[from] tonic::transport::Error),
@@ -76,6 +80,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where the streams are kept.
     pub store: PathBuf,
+    /// The directory of `ca.pem`, `collector.pem` and `collector.key`; without it there is no TLS.
+    pub keys: Option<PathBuf>,
     /// Connections at one time.
     pub connections: usize,
     /// Streams that are written at one time.
@@ -87,6 +93,7 @@ pub struct Options {
 pub struct Collector {
     listener: TcpListener,
     options: Options,
+    keys: Option<CollectorKeys>,
 }
 
 impl Collector {
@@ -94,16 +101,25 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// The address cannot be had, or is open to others.
+    /// The address cannot be had, or is open to others without keys; the keys make no sense.
     pub async fn bind(options: Options) -> Result<Self, Error> {
         let address = options.listen;
-        if !address.ip().is_loopback() {
+        let keys = options
+            .keys
+            .as_deref()
+            .map(|directory| CollectorKeys::open(Files::of_collector(directory)))
+            .transpose()?;
+        if keys.is_none() && !address.ip().is_loopback() {
             return Err(Error::Plaintext { address });
         }
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { listener, options })
+        Ok(Self {
+            listener,
+            options,
+            keys,
+        })
     }
 
     /// Where it listens; a port of 0 has become a real one.
@@ -120,6 +136,7 @@ impl Collector {
         let Options {
             listen: _,
             store,
+            keys: _,
             connections,
             streams,
         } = self.options;
@@ -127,7 +144,7 @@ impl Collector {
             .max_decoding_message_size(MAX_MESSAGE)
             .accept_compressed(CompressionEncoding::Zstd)
             .send_compressed(CompressionEncoding::Zstd);
-        let incoming = connection::accept(self.listener, connections);
+        let incoming = connection::accept(self.listener, connections, self.keys);
         let server = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::about::{self, About};
-use super::connection::Peer;
+use super::connection::{Identity, Peer};
 use super::keep::{self, Keeper};
 use super::seats::{NoSeat, Seat, Seats};
 use crate::record::{Seq, StreamId, proto};
@@ -24,6 +24,8 @@ use proto::{to_collector, to_daemon};
 const QUEUED_ANSWERS: usize = 64;
 /// Hello comes at once, or not at all.
 const HELLO: Duration = Duration::from_secs(10);
+/// So often the clock is asked whether a certificate still holds.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 /// Three heartbeats that did not come.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -41,7 +43,11 @@ impl Service {
     }
 
     /// Sees to it that a stream is written by its owner only. Its owner, if it has one.
-    fn admit(&self, hello: &proto::Hello) -> Result<(StreamId, Option<String>), Status> {
+    fn admit(
+        &self,
+        hello: &proto::Hello,
+        identity: Option<&Identity>,
+    ) -> Result<(StreamId, Option<String>), Status> {
         if hello.protocol != PROTOCOL {
             return Err(Status::failed_precondition(format!(
                 "protocol {} is not {PROTOCOL}",
@@ -52,6 +58,14 @@ impl Service {
             .ok_or_else(|| Status::invalid_argument("a stream id has 16 bytes"))?;
         if let Some(field) = about::too_long(hello) {
             return Err(Status::invalid_argument(format!("{field} is too long")));
+        }
+        if let Some(identity) = identity
+            && identity.host.as_str() != hello.host_id
+        {
+            tracing::error!("{} says that it is {:?}", identity.host, hello.host_id);
+            return Err(Status::unauthenticated(
+                "the certificate names another host than Hello",
+            ));
         }
         let owner = about::owner(&self.store.join(stream.to_string()))
             .map_err(|error| Status::unavailable(format!("cannot read whose it is: {error}")))?;
@@ -90,15 +104,16 @@ impl Ingest for Service {
         else {
             return Err(Status::invalid_argument("a stream begins with Hello"));
         };
-        let (stream, owner) = self.admit(&hello)?;
+        let identity = peer.as_ref().and_then(|peer| peer.identity.clone());
+        let (stream, owner) = self.admit(&hello, identity.as_ref())?;
         let seat = self.seats.take(stream).await.map_err(no_seat)?;
         let store = self.store.clone();
-        let identity = hello.host_id.clone();
+        let host = hello.host_id.clone();
         let folder = store.join(stream.to_string());
         let keeper = blocking(move || {
             let keeper = Keeper::open(&store, stream).map_err(unavailable)?;
             if owner.is_none() {
-                about::bind(&store.join(stream.to_string()), &identity)
+                about::bind(&store.join(stream.to_string()), &host)
                     .map_err(|error| Status::unavailable(format!("cannot bind it: {error}")))?;
             }
             Ok(keeper)
@@ -122,6 +137,7 @@ impl Ingest for Service {
             answers: answers.clone(),
             about: About::new(folder, hello, peer),
             beat: proto::Heartbeat::default(),
+            until: identity.map(|identity| identity.until),
         };
         tokio::spawn(async move {
             if let Err(status) = conversation.hold(keeper, seat).await {
@@ -174,12 +190,26 @@ struct Conversation {
     answers: Outbox,
     about: About,
     beat: proto::Heartbeat,
+    /// When the certificate that it was let in with ends.
+    until: Option<SystemTime>,
+}
+
+async fn ended(until: Option<SystemTime>) {
+    let Some(until) = until else {
+        return std::future::pending().await;
+    };
+    // A clock that was set goes before what was left once.
+    while let Ok(left) = until.duration_since(SystemTime::now()) {
+        sleep(left.min(LOOK_AT_CLOCK)).await;
+    }
 }
 
 impl Conversation {
     async fn hold(mut self, keeper: Keeper, seat: Seat) -> Result<(), Status> {
         self.about.write(true, &self.beat);
+        let until = self.until;
         let result = tokio::select! {
+            () = ended(until) => Err(Status::unauthenticated("the certificate has expired")),
             result = self.receive(keeper) => result,
             () = seat.wanted() => Err(Status::aborted("a newer connection writes this stream")),
         };

@@ -102,9 +102,12 @@ impl Default for Kernel {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stream {
-    /// `http://HOST:PORT`; absent: everything stays on the host.
+    /// `https://HOST:PORT`, or `http://127.0.0.1:PORT`; absent: everything stays on the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collector: Option<String>,
+    /// The directory of `ca.pem`, `host.pem` and `host.key` for `https`; absent: `keys` in the state directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<PathBuf>,
     /// How long a recorder that ends waits for the collector's acknowledgement.
     #[serde(with = "duration")]
     pub drain: Duration,
@@ -114,6 +117,7 @@ impl Default for Stream {
     fn default() -> Self {
         Self {
             collector: None,
+            keys: None,
             drain: Duration::from_secs(5),
         }
     }
@@ -128,6 +132,9 @@ pub struct Collector {
     /// Where it keeps the streams; the command line may name it instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<PathBuf>,
+    /// The directory of `ca.pem`, `collector.pem` and `collector.key`; absent: no TLS, and loopback only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<PathBuf>,
     /// Connections at one time.
     pub connections: usize,
     /// Streams that are written at one time.
@@ -139,6 +146,7 @@ impl Default for Collector {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 4319)),
             store: None,
+            keys: None,
             // A connection holds some 100 kB, a stream at work some MiB: both fit into a few GiB.
             connections: 1024,
             streams: 1024,
@@ -236,10 +244,8 @@ impl Config {
                 return Err((key, "must be from 1 to 1000000".to_owned()));
             }
         }
-        if let Some(collector) = &self.stream.collector
-            && !collector.starts_with("http://")
-        {
-            return Err(("collector", "must be http://HOST:PORT".to_owned()));
+        if let Some(collector) = &self.stream.collector {
+            check_address(collector).map_err(|why| ("collector", why.to_owned()))?;
         }
         Ok(())
     }
@@ -248,6 +254,25 @@ impl Config {
     pub fn to_toml(&self) -> String {
         // Strings, numbers and tables only: what can be read can be written.
         toml::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Records say what happened on a host: in plaintext they stay on it.
+fn check_address(collector: &str) -> Result<(), &'static str> {
+    if collector.starts_with("https://") {
+        return Ok(());
+    }
+    let rest = collector
+        .strip_prefix("http://")
+        .ok_or("must be https://HOST:PORT, or http://127.0.0.1:PORT")?;
+    let loopback = match rest.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => rest.starts_with("localhost:"),
+    };
+    if loopback {
+        Ok(())
+    } else {
+        Err("must be https://HOST:PORT: http is for loopback addresses only")
     }
 }
 
@@ -307,6 +332,11 @@ mod tests {
             ("[guard]\nwindow = \"soon\"\n", "c.toml:2:10: "),
             ("[kernel]\n\nbulk_ring_bytes = 100000\n", "c.toml:3:1: "),
             ("[guard\n", "c.toml:1:7: "),
+            (
+                "[stream]\ncollector = \"http://192.0.2.1:4319\"\n",
+                "c.toml:2:1: ",
+            ),
+            ("[collector]\nstreams = 0\n", "c.toml:2:1: "),
         ] {
             let complaint = complaint(text);
             assert!(

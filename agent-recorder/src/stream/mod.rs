@@ -11,6 +11,7 @@
 
 mod aside;
 mod batch;
+mod connect;
 mod sender;
 mod window;
 
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::identity::HostKeys;
 use crate::record::{Seq, StreamId};
 use sender::{Sending, Watched};
 
@@ -34,8 +36,10 @@ const EARLIER_AT_ONCE: usize = 4;
 /// Where to, and what.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `http://HOST:PORT`.
+    /// `https://HOST:PORT`, or `http://HOST:PORT` without TLS.
     pub collector: String,
+    /// What the host shows, and knows the collector by; for `https` only.
+    pub keys: Option<Arc<HostKeys>>,
     /// The folder of streams.
     pub spool: PathBuf,
     /// The stream.

@@ -1,18 +1,20 @@
 //! One stream, one connection at a time, for ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
-use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
 use super::aside::Aside;
 use super::batch::{BATCH_WAIT, Batcher, Ready};
+use super::connect;
 use super::window::{BadAck, Window};
 use super::{Declaration, Flow, Options, Progress, acknowledged_path, unix_ns};
+use crate::identity::HostPair;
 use crate::record::chain;
 use crate::record::{Seq, proto};
 use crate::spool::{self, Item, Store};
@@ -25,11 +27,6 @@ pub(crate) const PROTOCOL: u32 = 1;
 const QUEUED: usize = 1;
 /// Silence is told of, so that it is not taken for health.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// A connection that answers no ping within the two together is gone.
-const PING: Duration = Duration::from_secs(10);
-const PING_ANSWER: Duration = Duration::from_secs(10);
-/// For TCP and TLS together.
-const CONNECT: Duration = Duration::from_secs(10);
 /// A collector reads its copy before it welcomes: gigabytes on a slow disk.
 const WELCOME: Duration = Duration::from_secs(120);
 /// Time between two tries, doubled each time.
@@ -41,8 +38,8 @@ const MAX_ANSWER: usize = 64 << 10;
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
-    #[error("cannot reach it: {}", causes(.0))]
-    Connect(#[from] tonic::transport::Error),
+    #[error("{0}")]
+    Connect(#[from] connect::Error),
     #[error("it says: {}: {}", .0.code(), .0.message())]
     Status(Box<Status>),
     #[error("it closed the stream")]
@@ -92,15 +89,12 @@ impl From<BadAck> for Broken {
     }
 }
 
-/// A transport's error says the least in its first line.
-fn causes(error: &tonic::transport::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+/// Why a connection ended well.
+enum Ended {
+    /// All of a stream that no longer grows is acknowledged.
+    Done,
+    /// There is a newer certificate to connect with.
+    Renew,
 }
 
 /// How the sender and the rest of the daemon see each other.
@@ -163,7 +157,8 @@ impl Sending {
             self.show(false, (0, 0));
             self.declare_refusals();
             match ended {
-                Ok(()) => return,
+                Ok(Ended::Done) => return,
+                Ok(Ended::Renew) => continue,
                 Err(broken) => self.tell(&broken),
             }
             if self.acknowledged > before {
@@ -208,19 +203,15 @@ impl Sending {
         }
     }
 
-    /// Ends well only where the stream has an end.
-    async fn connection(&mut self) -> Result<(), Broken> {
-        let endpoint = Endpoint::from_shared(self.options.collector.clone())?
-            .connect_timeout(CONNECT)
-            .http2_keep_alive_interval(PING)
-            .keep_alive_timeout(PING_ANSWER)
-            .keep_alive_while_idle(true);
-        let mut client = IngestClient::new(endpoint.connect().await?)
+    async fn connection(&mut self) -> Result<Ended, Broken> {
+        let pair = connect::pair(&self.options)?;
+        let channel = connect::connect(&self.options, pair.as_deref()).await?;
+        let mut client = IngestClient::new(channel)
             .max_decoding_message_size(MAX_ANSWER)
             .send_compressed(CompressionEncoding::Zstd)
             .accept_compressed(CompressionEncoding::Zstd);
         let store = Store::open(&self.options.spool)?;
-        let hello = self.hello(&store)?;
+        let hello = self.hello(&store, pair.as_deref())?;
         let last = Seq(hello.last_seq);
         let (outbox, messages) = mpsc::channel(QUEUED);
         // The channel is empty, and has room for one.
@@ -244,6 +235,7 @@ impl Sending {
             window: Window::new(held, welcome.window_bytes, self.window.take()),
             store,
             inbox,
+            pair,
             outgoing: None,
             beat_due: false,
         };
@@ -254,7 +246,7 @@ impl Sending {
         ended
     }
 
-    fn hello(&self, store: &Store) -> Result<proto::Hello, Broken> {
+    fn hello(&self, store: &Store, pair: Option<&HostPair>) -> Result<proto::Hello, Broken> {
         let read = |path: &str| {
             std::fs::read_to_string(path)
                 .unwrap_or_default()
@@ -273,7 +265,7 @@ impl Sending {
         Ok(proto::Hello {
             protocol: PROTOCOL,
             stream_id: self.options.stream.to_bytes(),
-            host_id: read("/etc/machine-id"),
+            host_id: pair.map_or_else(|| read("/etc/machine-id"), |pair| pair.host.to_string()),
             boot_id: read("/proc/sys/kernel/random/boot_id"),
             hostname: read("/proc/sys/kernel/hostname"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -329,7 +321,7 @@ impl Sending {
         &mut self,
         pump: &mut Pump,
         outbox: &mpsc::Sender<proto::ToCollector>,
-    ) -> Result<(), Broken> {
+    ) -> Result<Ended, Broken> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
             if pump.outgoing.is_none() {
@@ -340,7 +332,7 @@ impl Sending {
             let idle = pump.outgoing.is_none();
             let done = idle && pump.batcher.is_drained() && pump.window.deadline().is_none();
             if self.ends && done {
-                return Ok(());
+                return Ok(Ended::Done);
             }
             let sends = pump.beat_due
                 || pump
@@ -375,6 +367,12 @@ impl Sending {
                 _ = heartbeat.tick() => {
                     pump.beat_due = true;
                     self.declare_refusals();
+                    // A pair that cannot be read is told of, and the one in use stays.
+                    if let (Some(used), Ok(Some(now))) = (&pump.pair, connect::pair(&self.options))
+                        && !Arc::ptr_eq(used, &now)
+                    {
+                        return Ok(Ended::Renew);
+                    }
                 }
                 () = at(pump.window.deadline()) => return Err(Broken::Silent),
             }
@@ -449,6 +447,7 @@ struct Pump {
     window: Window,
     store: Store,
     inbox: Streaming<proto::ToDaemon>,
+    pair: Option<Arc<HostPair>>,
     outgoing: Option<Ready>,
     beat_due: bool,
 }
