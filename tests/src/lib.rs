@@ -8,6 +8,7 @@ pub mod collecting;
 pub mod compare;
 pub mod daemon;
 pub mod file_systems;
+pub mod line;
 pub mod model;
 pub mod normal;
 pub mod programs;

@@ -8,8 +8,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +24,8 @@ use crate::identity::{Certificate, CollectorKeys, HostId};
 
 /// Three pings of the collector, or heartbeats of the daemon, that did not come.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Who is turned away is told of once in as long: a flood does not fill the log.
+const COMPLAINTS: Duration = Duration::from_secs(1);
 /// After accept(2) failed, for want of descriptors mostly.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// A handshake takes two round trips and some ms of work.
@@ -58,7 +59,7 @@ pub(super) fn accept(
     let room = Arc::new(Semaphore::new(most));
     let keys = keys.map(Arc::new);
     tokio::spawn(async move {
-        let turned_away = AtomicU64::new(0);
+        let complaints = Arc::new(Complaints::default());
         while !accepted.is_closed() {
             let (stream, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -69,13 +70,7 @@ pub(super) fn accept(
                 }
             };
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                // Told of at the first, the second, the fourth …: a flood does not fill the log.
-                let count = turned_away.fetch_add(1, Ordering::Relaxed) + 1;
-                if count.is_power_of_two() {
-                    tracing::warn!(
-                        "{most} connections are open, {address} is turned away; {count} were so far"
-                    );
-                }
+                complaints.tell(address, &format!("{most} connections are open"));
                 continue;
             };
             // What fails here fails at the first read, too.
@@ -94,6 +89,7 @@ pub(super) fn accept(
                 // In a task of its own: who is slow with its handshake delays nobody.
                 Some(keys) => {
                     let (keys, accepted) = (Arc::clone(keys), accepted.clone());
+                    let complaints = Arc::clone(&complaints);
                     tokio::spawn(async move {
                         match timeout(HANDSHAKE, identify(&keys, stream)).await {
                             Ok(Ok((stream, identity))) => {
@@ -106,8 +102,8 @@ pub(super) fn accept(
                                 // The server has ended.
                                 let _ = accepted.send(Ok(connection)).await;
                             }
-                            Ok(Err(why)) => tracing::warn!("{address} is refused: {why}"),
-                            Err(_) => tracing::warn!("{address} is refused: no handshake came"),
+                            Ok(Err(why)) => complaints.tell(address, &why),
+                            Err(_) => complaints.tell(address, "no handshake came"),
                         }
                     });
                 }
@@ -115,6 +111,25 @@ pub(super) fn accept(
         }
     });
     connections
+}
+
+/// What is said about those who are turned away.
+#[derive(Debug, Default)]
+struct Complaints(Mutex<(Option<Instant>, u64)>);
+
+impl Complaints {
+    fn tell(&self, address: SocketAddr, why: &str) {
+        let now = Instant::now();
+        // Both are set at once: a panic elsewhere leaves them whole.
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.0.is_some_and(|last| now < last + COMPLAINTS) {
+            told.1 += 1;
+            return;
+        }
+        let untold = std::mem::take(&mut told.1);
+        told.0 = Some(now);
+        tracing::warn!("{address} is turned away: {why} ({untold} more since the last)");
+    }
 }
 
 async fn identify(

@@ -195,6 +195,8 @@ impl Keeper {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::record::chain::Chain;
 
@@ -270,6 +272,81 @@ mod tests {
         let numbers: Vec<_> = other.refusals.iter().map(|refusal| refusal.seq).collect();
         assert_eq!(numbers, [2, 3]);
         assert_eq!(keeper.position(), Seq(5));
+    }
+
+    /// One thing that a daemon, honest or not, does.
+    #[derive(Clone, Debug)]
+    enum Act {
+        Sends { first: usize, count: usize },
+        Garbage { first: u64, bytes: Vec<u8> },
+        ComesBack,
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            (0..40_usize, 0..10_usize).prop_map(|(first, count)| Act::Sends { first, count }),
+            (0..60_u64, proptest::collection::vec(any::<u8>(), 0..40))
+                .prop_map(|(first, bytes)| Act::Garbage { first, bytes }),
+            Just(Act::ComesBack),
+        ]
+    }
+
+    proptest! {
+        // Each act syncs a real disk.
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// N8: whatever is sent, in whatever order.
+        #[test]
+        fn a_copy_holds_what_it_acknowledged_or_declares_it_absent(
+            acts in proptest::collection::vec(act(), 1..20),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let stream = StreamId::generate();
+            let sent = records(&mut Chain::start(stream), 50, "x");
+            let mut keeper = Keeper::open(dir.path(), stream).unwrap();
+            let mut position = keeper.position();
+            for act in acts {
+                match act {
+                    Act::Sends { first, count } => {
+                        let some = &sent[first..first + count];
+                        keeper.keep(&batch(first as u64 + 1, some)).unwrap();
+                    }
+                    Act::Garbage { first, bytes } => {
+                        let kept = keeper.keep(&batch(first, &[bytes]));
+                        prop_assert_eq!(kept.is_err(), first == 0);
+                    }
+                    Act::ComesBack => {
+                        drop(keeper);
+                        keeper = Keeper::open(dir.path(), stream).unwrap();
+                        prop_assert_eq!(keeper.position(), position);
+                    }
+                }
+                prop_assert!(keeper.position() >= position);
+                position = keeper.position();
+            }
+            let absent = absent::declared(&dir.path().join(stream.to_string())).unwrap();
+            let mut cursor = Store::open(dir.path()).unwrap().cursor(stream).unwrap();
+            let mut held = std::collections::BTreeSet::new();
+            while let Some(item) = cursor.next().unwrap() {
+                if let Item::Record { seq, bytes, .. } = item {
+                    prop_assert_eq!(&bytes, &sent[seq.0 as usize - 1]);
+                    held.insert(seq);
+                }
+            }
+            for seq in (1..=position.0).map(Seq) {
+                let declared = absent.iter().any(|run| run.first <= seq && seq <= run.last);
+                prop_assert!(declared != held.contains(&seq), "{}", seq);
+            }
+        }
+
+        #[test]
+        fn no_bytes_at_all_make_a_decoder_fail_otherwise_than_by_saying_so(
+            bytes in proptest::collection::vec(any::<u8>(), 0..2000),
+        ) {
+            let _ = proto::ToCollector::decode(bytes.as_slice());
+            let _ = proto::ToDaemon::decode(bytes.as_slice());
+            let _ = proto::Record::decode(bytes.as_slice());
+        }
     }
 
     #[test]
