@@ -129,13 +129,16 @@ impl Collector {
         Ok(())
     }
 
-    /// Stops or continues it.
+    /// Sends SIGTERM and waits for its end.
     ///
     /// # Errors
     ///
-    /// It has ended.
-    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        Ok(kill_process(Pid::from_child(&self.process), signal)?)
+    /// It outlives it, or fails.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
+        ensure!(ended_within(&self.process, LIMIT)?, "it outlives SIGTERM");
+        ensure!(self.process.wait()?.success(), "{}", self.said());
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 //! much of everything. The one stream fails, the others go on.
 
 use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -135,6 +136,8 @@ fn malformed_messages_fail_their_stream_and_no_other() -> anyhow::Result<()> {
             deep = outer;
         }
         sent.push(deep);
+        // What a newer daemon says is passed over (N13).
+        beside.send(vec![0x7a, 0x00]);
         beside.send(batch(1, sent));
         let answer = beside.answer().await?;
         ensure!(
@@ -263,6 +266,24 @@ fn too_many_connections_and_streams_are_turned_away() -> anyhow::Result<()> {
         Ok::<_, anyhow::Error>(())
     })?;
     assert!(collector.said().contains("turned away"));
+    Ok(())
+}
+
+/// N5, N10: slow-loris, and a peer that vanished before it said anything.
+#[test]
+fn a_connection_that_says_nothing_whole_is_closed() -> anyhow::Result<()> {
+    let store = tempfile::tempdir()?;
+    let collector = Collector::start("127.0.0.1:0", store.path(), &[])?;
+    let silent = std::net::TcpStream::connect(collector.address)?;
+    let mut begun = std::net::TcpStream::connect(collector.address)?;
+    begun.write_all(b"PRI * HTTP/2.0")?;
+    for mut stream in [silent, begun] {
+        stream.set_read_timeout(Some(LIMIT))?;
+        // An end or a reset, but not the time limit.
+        let end = stream.read_to_end(&mut Vec::new());
+        let in_time = end.map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true);
+        assert!(in_time);
+    }
     Ok(())
 }
 

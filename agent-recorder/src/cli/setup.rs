@@ -28,6 +28,7 @@ impl Streams {
             recorder.declare(&declaration)?;
         }
         self.own.grown(recorder.progress());
+        recorder.show_flow(self.own.flow());
         Ok(())
     }
 }

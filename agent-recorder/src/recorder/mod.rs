@@ -76,6 +76,7 @@ pub struct Recorder {
     waiters: Vec<commands::Waiter>,
     policy: guard::Policy,
     last_places: Instant,
+    flow: Option<stream::Flow>,
 }
 
 impl Recorder {
@@ -104,6 +105,7 @@ impl Recorder {
             waiters: Vec::new(),
             policy: setup.policy,
             last_places: Instant::now(),
+            flow: None,
         };
         recorder.tell("recorder_start", &profile)?;
         let passed_over: Vec<_> = recorder
@@ -379,6 +381,11 @@ impl Recorder {
             .collect();
         self.store(records)?;
         self.sync()
+    }
+
+    /// What is on its way to the collector, for those who ask.
+    pub fn show_flow(&mut self, flow: stream::Flow) {
+        self.flow = Some(flow);
     }
 
     /// Records what the stream has to say about its collector.
