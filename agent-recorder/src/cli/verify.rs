@@ -1,10 +1,10 @@
 //! `verify`: whether anything was altered, removed or cut off.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use super::setup::StoreArgs;
 use super::{Common, Error};
-use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId, proto};
 use crate::spool::{Item, Store};
 
@@ -44,81 +44,166 @@ impl Verdict {
     }
 }
 
+/// Ranges that are named one by one; the rest is counted.
+const NAMED: usize = 8;
+
 /// 0 intact, 3 loss declared, 4 altered, 5 cut off at the end; the worst of all streams.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let store = args.store.open(common)?;
     let mut worst = Verdict::Intact;
     for stream in store.streams()? {
-        let (verdict, last, remark) = verify(&store, stream)?;
-        println!("{stream}  1–{last}  {}{remark}", verdict.words());
-        worst = worst.max(verdict);
+        let found = Found::of(&store, stream)?;
+        println!("{stream}  {found}");
+        worst = worst.max(found.verdict);
     }
     Ok(ExitCode::from(worst.status()))
 }
 
-fn verify(store: &Store, stream: StreamId) -> Result<(Verdict, Seq, String), Error> {
-    let mut chain = Chain::start(stream);
-    let mut cursor = store.cursor(stream)?;
-    let mut loss = false;
-    while let Some(item) = cursor.next()? {
-        match item {
-            Item::Record { seq, record, bytes } => {
-                if !chain.verify(seq, &bytes) {
-                    return Ok((
-                        Verdict::Altered,
-                        seq,
-                        format!(": record {seq} does not continue the chain"),
-                    ));
+/// What one stream turned out to be.
+#[derive(Debug)]
+struct Found {
+    verdict: Verdict,
+    first: Seq,
+    last: Seq,
+    remarks: Vec<String>,
+    missing: Vec<Missing>,
+}
+
+/// Numbers that are not there.
+#[derive(Debug)]
+struct Missing {
+    first: Seq,
+    last: Seq,
+    why: &'static str,
+    /// The record that says so, and whether they had been durable.
+    declared: Option<(Seq, bool)>,
+}
+
+impl Found {
+    fn of(store: &Store, stream: StreamId) -> Result<Self, Error> {
+        let mut chain = store.beginning(stream);
+        let mut found = Self {
+            verdict: Verdict::Intact,
+            first: chain.seq().next(),
+            last: chain.seq(),
+            remarks: Vec::new(),
+            missing: Vec::new(),
+        };
+        let mut cursor = store.cursor(stream)?;
+        // Behind what is missing the chain is taken up anew.
+        let mut anchored = true;
+        while let Some(item) = cursor.next()? {
+            match item {
+                Item::Record { seq, record, bytes } => {
+                    if !chain.verify(seq, &bytes) && anchored {
+                        let what = format!("record {seq} does not continue the chain");
+                        found.say(Verdict::Altered, what);
+                    }
+                    anchored = true;
+                    if let Some(proto::record::Body::Loss(loss)) = &record.body {
+                        found.declare(seq, loss);
+                    }
                 }
-                loss |= matches!(record.body, Some(proto::record::Body::Loss(_)));
+                Item::Damage {
+                    first,
+                    last: Some(last),
+                    why,
+                } => {
+                    anchored = false;
+                    found.missing.push(Missing {
+                        first,
+                        last,
+                        why,
+                        declared: None,
+                    });
+                }
+                Item::Damage {
+                    first,
+                    last: None,
+                    why,
+                } => {
+                    found.say(Verdict::CutOff, format!("from {first} on {why}"));
+                    break;
+                }
+                Item::Flaw { at, why } => {
+                    found.say(Verdict::Altered, format!("at {at}, {why}"));
+                }
             }
-            Item::Damage {
-                first,
-                last: Some(last),
-                why,
-            } => {
-                return Ok((
+        }
+        found.last = chain.seq();
+        if let Some((durable, value)) = store.head(stream) {
+            if durable > chain.seq() {
+                found.say(Verdict::CutOff, format!("{durable} was durable once"));
+            } else if durable == chain.seq() && value != chain.value() {
+                let what = "its end is not the one that was durable";
+                found.say(Verdict::Altered, what.to_owned());
+            }
+        }
+        found.judge_missing();
+        Ok(found)
+    }
+
+    fn say(&mut self, verdict: Verdict, what: String) {
+        self.verdict = self.verdict.max(verdict);
+        // One record that was altered breaks the chain once; many were are one story.
+        if self.remarks.len() < NAMED {
+            self.remarks.push(what);
+        }
+    }
+
+    fn declare(&mut self, by: Seq, loss: &proto::Loss) {
+        self.verdict = self.verdict.max(Verdict::LossDeclared);
+        let told = loss.first_seq..=loss.last_seq;
+        for range in &mut self.missing {
+            if told.contains(&range.first.0) && told.contains(&range.last.0) {
+                range.declared = Some((by, loss.was_durable));
+            }
+        }
+    }
+
+    fn judge_missing(&mut self) {
+        let missing = std::mem::take(&mut self.missing);
+        let more = missing.len().saturating_sub(NAMED);
+        for range in missing {
+            let Missing {
+                first, last, why, ..
+            } = range;
+            let (verdict, remark) = match range.declared {
+                Some((by, false)) => (
+                    Verdict::LossDeclared,
+                    format!("{first} to {last} are missing, as record {by} says"),
+                ),
+                Some((by, true)) => (
                     Verdict::Altered,
-                    last,
-                    format!(": {why}, from {first} to {last}"),
-                ));
-            }
-            Item::Damage {
-                first,
-                last: None,
-                why,
-            } => {
-                return Ok((
-                    Verdict::CutOff,
-                    chain.seq(),
-                    format!(": from {first} on {why}"),
-                ));
-            }
+                    format!(
+                        "{first} to {last} are missing, which were durable once, as record {by} says"
+                    ),
+                ),
+                None => (
+                    Verdict::Altered,
+                    format!("{first} to {last} are missing: {why}"),
+                ),
+            };
+            self.say(verdict, remark);
+        }
+        if more > 0 {
+            self.remarks.push(format!("and {more} more ranges"));
         }
     }
-    if let Some((durable, value)) = store.head(stream) {
-        if durable > chain.seq() {
-            return Ok((
-                Verdict::CutOff,
-                chain.seq(),
-                format!(": {durable} was durable once"),
-            ));
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            verdict,
+            first,
+            last,
+            ..
+        } = self;
+        write!(f, "{first}–{last}  {}", verdict.words())?;
+        if !self.remarks.is_empty() {
+            write!(f, ": {}", self.remarks.join("; "))?;
         }
-        if durable == chain.seq() && value != chain.value() {
-            return Ok((
-                Verdict::Altered,
-                chain.seq(),
-                ": its end is not the one that was durable".to_owned(),
-            ));
-        }
+        Ok(())
     }
-    Ok((
-        if loss {
-            Verdict::LossDeclared
-        } else {
-            Verdict::Intact
-        },
-        chain.seq(),
-        String::new(),
-    ))
 }

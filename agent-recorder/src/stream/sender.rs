@@ -106,7 +106,7 @@ impl Sending {
             .await?
             .into_inner();
         let held = self.welcome(&mut inbox).await?;
-        let mut cursor = Store::open(&self.options.spool)?.cursor(self.options.stream)?;
+        let mut cursor = Store::open(&self.options.spool)?.durable_cursor(self.options.stream)?;
         cursor.seek(held.next())?;
         self.pump(&mut cursor, &outbox, &mut inbox).await
     }
@@ -229,7 +229,7 @@ fn next_batch(cursor: &mut Cursor) -> Result<Option<(Seq, proto::Batch)>, spool:
         match cursor.next()? {
             None | Some(Item::Damage { last: None, .. }) => break,
             // The collector sees the gap by the numbers.
-            Some(Item::Damage { .. }) => {}
+            Some(Item::Damage { .. } | Item::Flaw { .. }) => {}
             Some(Item::Record { seq, bytes, .. }) => {
                 if batch.records.is_empty() {
                     batch.first_seq = seq.0;
