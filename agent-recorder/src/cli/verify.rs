@@ -207,3 +207,89 @@ impl fmt::Display for Found {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::spool::{Options, Spool};
+
+    /// Five records, synced, and what is done to the one segment's bytes.
+    fn after(change: impl FnOnce(&mut Vec<u8>)) -> (tempfile::TempDir, Found) {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let mut spool = Spool::open(dir.path(), Options::default()).unwrap();
+        append(&mut spool, 5);
+        let segment = spool.dir().join("00000000000000000001.seg");
+        drop(spool);
+        let mut bytes = fs::read(&segment).unwrap();
+        change(&mut bytes);
+        fs::write(&segment, bytes).unwrap();
+        let found = verified(dir.path());
+        (dir, found)
+    }
+
+    fn append(spool: &mut Spool, count: usize) {
+        for _ in 0..count {
+            let body = Some(proto::record::Body::StreamEvent(
+                proto::StreamEvent::default(),
+            ));
+            spool
+                .append(proto::Record {
+                    body,
+                    ..Default::default()
+                })
+                .unwrap();
+        }
+        spool.sync().unwrap();
+    }
+
+    fn verified(directory: &Path) -> Found {
+        let store = Store::open(directory).unwrap();
+        let stream = store.streams().unwrap()[0];
+        Found::of(&store, stream).unwrap()
+    }
+
+    #[test]
+    fn what_is_as_it_was_written_is_intact() {
+        let (_dir, found) = after(|_| {});
+        assert_eq!(found.verdict.status(), 0);
+        assert!(found.to_string().ends_with("1–5  intact"), "{found}");
+    }
+
+    /// S4.
+    #[test]
+    fn a_damaged_header_a_damaged_record_and_a_cut_end_have_their_status() {
+        let (_dir, found) = after(|bytes| bytes[20] ^= 1);
+        assert_eq!(found.verdict.status(), 4, "{found}");
+        let (_dir, found) = after(|bytes| bytes[64 + 20] ^= 1);
+        assert_eq!(found.verdict.status(), 4, "{found}");
+        assert!(found.to_string().contains("1 to 1 are missing"), "{found}");
+        let (_dir, found) = after(|bytes| bytes.truncate(bytes.len() - 1));
+        assert_eq!(found.verdict.status(), 5, "{found}");
+    }
+
+    /// S4: going on after damage does not make it undone.
+    #[test]
+    fn a_durable_record_that_is_lost_stays_altered_though_the_recorder_says_so() {
+        let (dir, _) = after(|bytes| bytes.truncate(bytes.len() - 1));
+        let mut spool = Spool::open(dir.path(), Options::default()).unwrap();
+        for body in spool.take_news() {
+            let record = proto::Record {
+                body: Some(body),
+                ..Default::default()
+            };
+            spool.append(record).unwrap();
+        }
+        append(&mut spool, 2);
+        let found = verified(dir.path());
+        assert_eq!(found.verdict.status(), 4, "{found}");
+        let text = found.to_string();
+        assert!(
+            text.contains("5 to 5 are missing, which were durable once, as record 6 says"),
+            "{text}"
+        );
+    }
+}

@@ -133,6 +133,6 @@ impl Handle for File {
 
     fn length(&self) -> io::Result<Option<u64>> {
         let about = self.metadata()?;
-        Ok((about.nlink() > 0).then(|| about.len()))
+        Ok((about.nlink() > 0).then_some(about.len()))
     }
 }

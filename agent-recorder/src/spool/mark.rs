@@ -75,6 +75,15 @@ pub(super) fn read(disk: &dyn Disk, directory: &Path, name: &str) -> Option<Chai
     slots(&*file).into_iter().flatten().max_by_key(Chain::seq)
 }
 
+/// Whether a mark was made and never moved.
+pub(super) fn is_fresh(disk: &dyn Disk, directory: &Path, name: &str) -> bool {
+    let mut bytes = [0; SECTOR as usize + SLOT_BYTES];
+    let read = disk
+        .open_to_read(&directory.join(name))
+        .and_then(|file| read_up_to(&*file, &mut bytes, 0));
+    read.is_ok() && bytes.iter().all(|byte| *byte == 0)
+}
+
 fn slots(file: &dyn Handle) -> [Option<Chain>; 2] {
     [0, SECTOR].map(|offset| {
         let mut bytes = [0; SLOT_BYTES];

@@ -107,7 +107,7 @@ impl Store {
     /// The stream's folder cannot be read.
     pub fn durable_cursor(&self, stream: StreamId) -> Result<Cursor, Error> {
         let mut cursor = self.cursor(stream)?;
-        cursor.durable = Some(Seq::default());
+        cursor.only_durable();
         Ok(cursor)
     }
 
@@ -189,6 +189,11 @@ impl Cursor {
     /// The stream that is read.
     pub fn stream_id(&self) -> StreamId {
         self.stream
+    }
+
+    /// Reads nothing beyond the head.
+    pub(super) fn only_durable(&mut self) {
+        self.durable = Some(Seq::default());
     }
 
     /// The number that comes next.

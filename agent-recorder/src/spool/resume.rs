@@ -61,6 +61,7 @@ struct Scan {
     foreign: bool,
     /// A segment is not as it was written, and nothing is to be added to it.
     flawed: bool,
+    last_read: Option<Seq>,
 }
 
 /// Opens the end of a stream.
@@ -88,11 +89,12 @@ pub(super) fn resume(
         }
         cursor.seek(key.first)?;
         scan.read(&mut cursor)?;
-        if scan.chain.is_some() {
+        if scan.last_read.is_some() {
             break;
         }
     }
-    if scan.chain.is_none() && known.is_none() && !keys.is_empty() {
+    let nothing_read = scan.last_read.is_none() && known.is_none();
+    if nothing_read && !keys.is_empty() && !mark::is_fresh(&*disk, &directory, HEAD) {
         return Err(Error::Format {
             path: directory,
             why: "nothing in it can be read, nor how far it went; it is left as it is",
@@ -140,6 +142,7 @@ impl Scan {
             missing: Vec::new(),
             foreign: false,
             flawed: false,
+            last_read: None,
         }
     }
 
@@ -164,6 +167,7 @@ impl Scan {
         let Some((_, value)) = chain::split(stored) else {
             return self.miss(seq, seq);
         };
+        self.last_read = Some(seq);
         self.declared(stored);
         let durable = self.durable();
         if seq < durable {

@@ -61,7 +61,7 @@ pub(super) enum Step {
 }
 
 impl Segment {
-    /// Opens it; `None` when it is no longer, or not yet wholly, there.
+    /// Opens it; `None` when it is no longer there, or nothing is in it.
     pub(super) fn open(
         disk: &dyn Disk,
         directory: &Path,
@@ -75,13 +75,13 @@ impl Segment {
         };
         let mut header = [0; HEADER_BYTES];
         let have = read_up_to(&*file, &mut header, 0).map_err(io("read the header of", &path))?;
-        if have < HEADER_BYTES {
+        // One that was begun and never written stands for nothing. It can come
+        // back at a power loss after it was removed.
+        let length = file.length().map_err(io("look at", &path))?;
+        if have < HEADER_BYTES || length == Some(HEADER_BYTES as u64) {
             return Ok(None);
         }
-        let length = file.length().map_err(io("look at", &path))?;
         let flaw = match SegmentHeader::decode(&header) {
-            // It was begun when the power went, and nothing was in it yet.
-            Err(_) if length == Some(HEADER_BYTES as u64) => return Ok(None),
             Err(why) => Some(why),
             Ok(found) if found.stream != stream || found.first != key.first => {
                 Some("its header is that of another place")

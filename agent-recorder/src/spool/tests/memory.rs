@@ -114,14 +114,6 @@ impl MemoryDisk {
         Some(state.files[*file].cached.clone())
     }
 
-    /// Changes a byte behind everybody's back.
-    pub(super) fn flip(&self, path: &Path, at: usize) {
-        let mut state = self.state();
-        let file = state.names[path];
-        state.files[file].cached[at] ^= 0x10;
-        state.files[file].durable[at] ^= 0x10;
-    }
-
     /// Power goes and comes back: of what was not synced, `survives` says for
     /// each change whether it had reached the disk.
     pub(super) fn lose_power(&self, mut survives: impl FnMut() -> bool) {

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod damage;
 mod memory;
+mod model;
 mod outage;
 
 use std::fs;
@@ -28,14 +30,15 @@ fn record(text: &str) -> proto::Record {
     }
 }
 
+fn small_segments() -> Options {
+    Options {
+        segment_bytes: 2000,
+        ..Options::default()
+    }
+}
+
 fn spool_of(directory: &Path, records: usize) -> (StreamId, PathBuf) {
-    let mut spool = Spool::open(
-        directory,
-        Options {
-            segment_bytes: 2000,
-        },
-    )
-    .unwrap();
+    let mut spool = Spool::open(directory, small_segments()).unwrap();
     for number in 0..records {
         spool.append(record(&format!("event {number}"))).unwrap();
         spool.flush();
@@ -246,7 +249,14 @@ fn two_writers_never_share_a_stream() {
 #[test]
 fn a_cursor_goes_on_when_more_was_written() {
     let dir = in_memory();
-    let mut spool = Spool::open(dir.path(), Options { segment_bytes: 300 }).unwrap();
+    let mut spool = Spool::open(
+        dir.path(),
+        Options {
+            segment_bytes: 300,
+            ..Options::default()
+        },
+    )
+    .unwrap();
     let mut cursor = Store::open(dir.path())
         .unwrap()
         .cursor(spool.stream_id())
