@@ -8,7 +8,7 @@ use crate::guard::{Policy, places};
 use crate::kernel;
 use crate::recorder::{self, Recorder};
 use crate::session::agents::RuleSet;
-use crate::spool::{Spool, Store};
+use crate::spool::{self, Spool, Store};
 use crate::stream::{self, Stream};
 use tokio::runtime::Runtime;
 
@@ -135,6 +135,11 @@ impl Setting {
             },
             rules: self.rules.names(),
             spool: self.config.recorder.state_dir.join("spool"),
+            keep: spool::Options {
+                retain_bytes: self.config.spool.max_bytes,
+                retain_age: self.config.spool.max_age,
+                ..spool::Options::default()
+            },
             policy,
         }
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::setup::StoreArgs;
 use super::{Common, Error};
+use crate::record::chain::CHAIN_BYTES;
 use crate::record::{Seq, StreamId, proto};
 use crate::spool::{Item, Store};
 
@@ -75,7 +76,7 @@ struct Missing {
     first: Seq,
     last: Seq,
     why: &'static str,
-    /// The record that says so, and whether they had been durable.
+    /// The record that says so, and whether the disk lost them or somebody did.
     declared: Option<(Seq, bool)>,
 }
 
@@ -91,7 +92,12 @@ impl Found {
         };
         let mut cursor = store.cursor(stream)?;
         // Behind what is missing the chain is taken up anew.
-        let mut anchored = true;
+        let mut anchored = chain.value() != [0; CHAIN_BYTES];
+        if chain.seq() > Seq::default() {
+            found
+                .remarks
+                .push(format!("1 to {} were taken away to make room", chain.seq()));
+        }
         while let Some(item) = cursor.next()? {
             match item {
                 Item::Record { seq, record, bytes } => {
@@ -156,7 +162,7 @@ impl Found {
         let told = loss.first_seq..=loss.last_seq;
         for range in &mut self.missing {
             if told.contains(&range.first.0) && told.contains(&range.last.0) {
-                range.declared = Some((by, loss.was_durable));
+                range.declared = Some((by, loss.was_durable && !loss.freed));
             }
         }
     }

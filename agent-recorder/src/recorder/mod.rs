@@ -44,12 +44,16 @@ pub struct Setup {
     pub rules: Vec<RuleName>,
     /// Where streams are kept.
     pub spool: PathBuf,
+    /// How they are kept.
+    pub keep: spool::Options,
     /// What the guard decides by.
     pub policy: guard::Policy,
 }
 
 /// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
 const PLACES_INTERVAL: Duration = Duration::from_secs(5);
+/// So often what is too old or too much is looked for in the spool.
+const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 /// Records are durable this long after they were made, at the latest.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 /// Wait for events that were too young for the last batch.
@@ -76,6 +80,7 @@ pub struct Recorder {
     waiters: Vec<commands::Waiter>,
     policy: guard::Policy,
     last_places: Instant,
+    last_tidy: Instant,
 }
 
 impl Recorder {
@@ -85,7 +90,7 @@ impl Recorder {
     ///
     /// The kernel refuses, or the spool cannot be opened.
     pub fn start(setup: Setup) -> Result<Self, Error> {
-        let spool = Spool::open(&setup.spool, spool::Options::default())?;
+        let spool = Spool::open(&setup.spool, setup.keep)?;
         let (mut kernel, rings) = Kernel::load(&setup.kernel)?;
         kernel.set_places(&guard::places::resolve(&setup.policy))?;
         kernel.attach()?;
@@ -104,6 +109,7 @@ impl Recorder {
             waiters: Vec::new(),
             policy: setup.policy,
             last_places: Instant::now(),
+            last_tidy: Instant::now(),
         };
         recorder.tell("recorder_start", &profile);
         let passed_over: Vec<_> = recorder
@@ -206,6 +212,10 @@ impl Recorder {
             self.last_places = Instant::now();
             self.kernel
                 .set_places(&guard::places::resolve(&self.policy))?;
+        }
+        if self.last_tidy.elapsed() >= TIDY_INTERVAL {
+            self.last_tidy = Instant::now();
+            self.spool.tidy();
         }
         if self.unsynced && self.last_sync.elapsed() >= SYNC_INTERVAL {
             self.sync();

@@ -590,6 +590,7 @@ fn loss_json(loss: &proto::Loss) -> Object {
         first_seq,
         last_seq,
         was_durable,
+        freed,
     } = loss;
     let mut out = object([
         ("stage", json!(stage)),
@@ -600,6 +601,7 @@ fn loss_json(loss: &proto::Loss) -> Object {
         out.insert("firstSeq".into(), json!(first_seq));
         out.insert("lastSeq".into(), json!(last_seq));
         out.insert("wasDurable".into(), json!(was_durable));
+        out.insert("freed".into(), json!(freed));
     }
     out
 }

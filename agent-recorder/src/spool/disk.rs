@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Where segments lie.
 pub(super) trait Disk: Debug + Send + Sync {
@@ -35,6 +36,8 @@ pub(super) trait Handle: Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Its length; `None` when no name leads to it any more.
     fn length(&self) -> io::Result<Option<u64>>;
+    /// When it was last written.
+    fn modified(&self) -> io::Result<SystemTime>;
 }
 
 /// Reads until `buffer` is full or the file ends; how much.
@@ -134,5 +137,9 @@ impl Handle for File {
     fn length(&self) -> io::Result<Option<u64>> {
         let about = self.metadata()?;
         Ok((about.nlink() > 0).then_some(about.len()))
+    }
+
+    fn modified(&self) -> io::Result<SystemTime> {
+        self.metadata()?.modified()
     }
 }

@@ -6,28 +6,26 @@
 //! a segment that begins there.
 
 use std::fs::File;
-use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::disk::{Disk, Handle, write_on};
 use super::error::io;
 use super::format::{self, FRAME_BYTES, HEADER_BYTES, MAX_PAYLOAD, SegmentHeader};
-use super::mark::{HEAD, Mark};
-use super::names::Key;
+use super::mark::{FREED, HEAD, Mark};
+use super::names::{self, Key};
 use super::{Error, Options};
 use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId};
 
 /// Frames wait in memory up to this before they are written, bytes: one write(2) for some hundreds of them.
 const BUFFER_BYTES: usize = 256 << 10;
-/// A segment can be begun so often at one number: once for each failed sync.
-const ATTEMPTS: u32 = 1 << 20;
 
 /// The segments of one stream.
 #[derive(Debug)]
 pub(super) struct Log {
-    disk: Arc<dyn Disk>,
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) directory: PathBuf,
     pub(super) stream: StreamId,
     pub(super) chain: Chain,
@@ -37,6 +35,9 @@ pub(super) struct Log {
     waiting: Waiting,
     head: Mark,
     head_due: bool,
+    pub(super) freed: Mark,
+    /// What somebody else did to the segment that was written.
+    pub(super) altered: Option<String>,
     pub(super) options: Options,
     /// Held as long as the stream is open; the kernel lets go of it however the process ends.
     _lock: Option<File>,
@@ -59,6 +60,7 @@ pub(super) struct Open {
     pub(super) path: PathBuf,
     /// Bytes that are synced.
     pub(super) synced: u64,
+    pub(super) begun: Instant,
 }
 
 /// What a log begins with.
@@ -81,6 +83,7 @@ impl Log {
         start: Start,
     ) -> Result<Self, Error> {
         let head = Mark::open(&*disk, &directory, HEAD)?;
+        let freed = Mark::open(&*disk, &directory, FREED)?;
         let (first, bytes) = start
             .waiting
             .unwrap_or_else(|| (start.chain.seq().next(), Vec::with_capacity(BUFFER_BYTES)));
@@ -98,6 +101,8 @@ impl Log {
                 written: 0,
             },
             head,
+            freed,
+            altered: None,
             options,
             _lock: lock,
         })
@@ -154,6 +159,7 @@ impl Log {
 
     /// Makes everything durable. The last number.
     pub(super) fn sync(&mut self) -> Result<Seq, Error> {
+        self.look_at_segment()?;
         self.flush()?;
         if let Some(open) = self.segment.as_mut().filter(|_| self.waiting.written > 0) {
             if let Err(error) = open.file.sync() {
@@ -171,12 +177,42 @@ impl Log {
             self.head_due = false;
             self.durable = self.chain.seq();
         }
-        if let Some(open) = &self.segment
-            && open.synced >= self.options.segment_bytes
-        {
-            self.segment = None;
+        if let Some(open) = &self.segment {
+            let full = open.synced >= self.options.segment_bytes;
+            if full || open.begun.elapsed() >= self.options.segment_age {
+                self.segment = None;
+            }
         }
         Ok(self.durable)
+    }
+
+    /// Bytes of the segment that is written.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.segment.as_ref().map_or(0, |open| open.synced)
+    }
+
+    /// Whether this is the segment that is written.
+    pub(super) fn writes(&self, path: &Path) -> bool {
+        self.segment.as_ref().is_some_and(|open| open.path == path)
+    }
+
+    /// A segment that somebody else removed, cut or wrote to is not written
+    /// again: what was not synced goes into the next one.
+    fn look_at_segment(&mut self) -> Result<(), Error> {
+        let Some(open) = &self.segment else {
+            return Ok(());
+        };
+        let expected = open.synced + self.waiting.written as u64;
+        let found = open.file.length().map_err(io("look at", &open.path))?;
+        let what = match found {
+            Some(length) if length == expected => return Ok(()),
+            Some(length) => format!("has {length} bytes in place of {expected}"),
+            None => "was removed".to_owned(),
+        };
+        self.altered = Some(format!("{} {what}", open.path.display()));
+        self.waiting.written = 0;
+        self.segment = None;
+        Ok(())
     }
 
     /// Never writes the open segment again; what was not synced waits for the next one.
@@ -191,40 +227,38 @@ impl Log {
         }
     }
 
-    /// Begins the segment of the first frame that waits.
+    /// Begins the segment of the first frame that waits, behind those that were begun there before.
     fn begin(&self) -> Result<Open, Error> {
         let first = self.waiting.first;
-        for attempt in 0..ATTEMPTS {
-            let path = self.directory.join(Key { first, attempt }.name());
-            let file = match self.disk.create(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                other => other.map_err(io("create", &path))?,
-            };
-            let header = SegmentHeader {
-                stream: self.stream,
-                first,
-            };
-            let made = write_on(&*file, &header.encode(), 0, &mut 0)
-                .map_err(io("write", &path))
-                .and_then(|()| file.sync().map_err(io("sync", &path)))
-                .and_then(|()| {
-                    let synced = self.disk.sync_directory(&self.directory);
-                    synced.map_err(io("sync", &self.directory))
-                });
-            if let Err(error) = made {
-                // Without frames it is passed over, if it stays.
-                let _ = self.disk.remove(&path);
-                return Err(error);
-            }
-            return Ok(Open {
-                file,
-                path,
-                synced: HEADER_BYTES as u64,
+        let keys = names::segments(&*self.disk, &self.directory)?;
+        let before = keys.iter().rfind(|key| key.first == first);
+        let key = Key {
+            first,
+            attempt: before.map_or(0, |key| key.attempt.saturating_add(1)),
+        };
+        let path = self.directory.join(key.name());
+        let file = self.disk.create(&path).map_err(io("create", &path))?;
+        let header = SegmentHeader {
+            stream: self.stream,
+            first,
+        };
+        let made = write_on(&*file, &header.encode(), 0, &mut 0)
+            .map_err(io("write", &path))
+            .and_then(|()| file.sync().map_err(io("sync", &path)))
+            .and_then(|()| {
+                let synced = self.disk.sync_directory(&self.directory);
+                synced.map_err(io("sync", &self.directory))
             });
+        if let Err(error) = made {
+            // Without frames it stands for nothing, if it stays.
+            let _ = self.disk.remove(&path);
+            return Err(error);
         }
-        Err(Error::Format {
-            path: self.directory.join(Key { first, attempt: 0 }.name()),
-            why: "it was begun too often; see the kernel's log for errors of the disk",
+        Ok(Open {
+            file,
+            path,
+            synced: HEADER_BYTES as u64,
+            begun: Instant::now(),
         })
     }
 }

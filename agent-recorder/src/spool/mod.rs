@@ -31,6 +31,7 @@ mod place;
 mod read;
 mod replica;
 mod resume;
+mod retain;
 mod segment;
 #[expect(
     clippy::module_inception,
@@ -41,6 +42,8 @@ mod watch;
 
 #[cfg(test)]
 mod tests;
+
+use std::time::Duration;
 
 pub use error::Error;
 pub use read::{Cursor, Item, Store};
@@ -58,12 +61,22 @@ const STAGE: &str = "spool";
 pub struct Options {
     /// A segment is sealed when it has grown beyond this, bytes.
     pub segment_bytes: u64,
+    /// A segment is sealed when it was begun so long ago.
+    pub segment_age: Duration,
+    /// The oldest segments are taken away when all are larger than this, bytes.
+    pub retain_bytes: u64,
+    /// A segment is taken away when it was last written so long ago.
+    pub retain_age: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
+            segment_age: Duration::from_secs(3600),
+            // Who does not say how long, keeps everything.
+            retain_bytes: u64::MAX,
+            retain_age: Duration::MAX,
         }
     }
 }

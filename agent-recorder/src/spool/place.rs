@@ -11,6 +11,9 @@ use super::Error;
 use super::error::io;
 use crate::record::StreamId;
 
+/// Only a file's owner may rename it (inode(7), S_ISVTX).
+const STICKY: u32 = 0o1000;
+
 /// Makes the directory, readable by its owner only, and refuses one that others could change.
 pub(super) fn prepare(directory: &Path) -> Result<(), Error> {
     DirBuilder::new()
@@ -33,6 +36,44 @@ pub(super) fn prepare(directory: &Path) -> Result<(), Error> {
     }
     if about.mode() & 0o022 != 0 {
         return refuse("can be written by others");
+    }
+    check_above(directory)
+}
+
+/// Refuses a directory whose name leads there by a link: whoever can change that leads it elsewhere.
+pub(super) fn refuse_link(directory: &Path) -> Result<(), Error> {
+    let about = fs::symlink_metadata(directory).map_err(io("look at", directory))?;
+    if about.is_symlink() {
+        return Err(Error::Unsafe {
+            path: directory.to_owned(),
+            why: "is a symbolic link; name what it leads to",
+        });
+    }
+    Ok(())
+}
+
+/// Who can write to a directory above can put another one in its place.
+fn check_above(directory: &Path) -> Result<(), Error> {
+    let named = std::path::absolute(directory).map_err(io("find", directory))?;
+    let real = fs::canonicalize(directory).map_err(io("find", directory))?;
+    let above = named.ancestors().skip(1).chain(real.ancestors().skip(1));
+    for path in above {
+        let about = fs::symlink_metadata(path).map_err(io("look at", path))?;
+        let refuse = |why| {
+            Err(Error::Unsafe {
+                path: path.to_owned(),
+                why,
+            })
+        };
+        if ![0, rustix::process::geteuid().as_raw()].contains(&about.uid()) {
+            return refuse("belongs to another user, who can change what is below it");
+        }
+        // Of a link, what it leads to counts, which is among the real ones. In a
+        // sticky directory nobody renames what is another's; root's group is root.
+        let others = about.mode() & 0o002 != 0 || about.mode() & 0o020 != 0 && about.gid() != 0;
+        if !about.is_symlink() && others && about.mode() & STICKY == 0 {
+            return refuse("can be written by others, who can change what is below it");
+        }
     }
     Ok(())
 }

@@ -90,6 +90,11 @@ impl Store {
         Watch::new(&directory).map_err(io("watch", &directory))
     }
 
+    /// Where a stream is kept.
+    pub fn folder(&self, stream: StreamId) -> PathBuf {
+        self.directory.join(stream.to_string())
+    }
+
     /// A cursor at the beginning of a stream, which sees all that was written.
     ///
     /// # Errors
@@ -120,10 +125,6 @@ impl Store {
     /// Where the chain of what is held begins: behind what was taken away to make room.
     pub fn beginning(&self, stream: StreamId) -> Chain {
         beginning(&Host, &self.folder(stream), stream)
-    }
-
-    fn folder(&self, stream: StreamId) -> PathBuf {
-        self.directory.join(stream.to_string())
     }
 }
 

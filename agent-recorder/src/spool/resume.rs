@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use prost::Message as _;
 
@@ -18,7 +19,7 @@ use super::log::{Log, Open, Start};
 use super::mark::{self, HEAD};
 use super::names::{self, Key};
 use super::read::{Cursor, Raw, beginning};
-use super::{Error, Options};
+use super::{Error, Options, retain};
 use crate::record::chain::{self, Chain};
 use crate::record::{Seq, StreamId, proto};
 
@@ -75,7 +76,8 @@ pub(super) fn resume(
     let begins = beginning(&*disk, &directory, stream);
     let head = mark::read(&*disk, &directory, HEAD);
     let known = head.filter(|head| head.seq() >= begins.seq());
-    let keys = remove_empty(&*disk, &directory)?;
+    let mut keys = remove_empty(&*disk, &directory)?;
+    retain::finish(&*disk, &directory, begins.seq(), &mut keys);
     let mut scan = Scan::new(known);
     let mut cursor = Cursor::new(Arc::clone(&disk), directory.clone(), stream);
     let mut candidates = match known {
@@ -292,5 +294,6 @@ fn last_segment(disk: &dyn Disk, cursor: &Cursor, keys: &[Key]) -> Option<Open> 
         file,
         path: segment.path().to_owned(),
         synced: segment.good_end,
+        begun: Instant::now(),
     })
 }

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use prost::Message as _;
 
@@ -14,6 +14,7 @@ use super::disk::Host;
 use super::hold::{self, Drops};
 use super::log::{Log, Start};
 use super::resume::{Missing, resume};
+use super::retain::Freed;
 use super::{Error, HELD_BYTES, Options, STAGE, place, read};
 use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId, proto};
@@ -44,6 +45,9 @@ impl Spool {
     /// The directory is not safe, cannot be made, or a stream cannot be begun.
     pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
         place::prepare(directory)?;
+        if let Some(state) = directory.parent().filter(|state| state.is_absolute()) {
+            place::refuse_link(state)?;
+        }
         let mut streams = read::stream_ids(directory)?;
         streams.sort_unstable();
         for stream in streams.into_iter().rev() {
@@ -80,7 +84,7 @@ impl Spool {
             log,
             outage: None,
             drops: Drops::default(),
-            news: missing.iter().map(told).collect(),
+            news: missing.iter().map(told).map(Body::Loss).collect(),
         }
     }
 
@@ -156,7 +160,22 @@ impl Spool {
     ///
     /// Writing or syncing fails; what waits is held, and the next call tries again.
     pub fn sync(&mut self) -> Result<Seq, Error> {
-        match self.log.sync() {
+        let mut synced = self.log.sync();
+        if synced.as_ref().is_err_and(Error::is_full) {
+            match self.log.make_room() {
+                Ok(Some(freed)) => {
+                    self.tell_freed(&freed);
+                    synced = self.log.sync();
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!("cannot make room: {error}"),
+            }
+        }
+        if let Some(what) = self.log.altered.take() {
+            tracing::error!("somebody altered the spool: {what}");
+            self.tell("spool_altered", what);
+        }
+        match synced {
             Ok(seq) => {
                 self.recovered();
                 Ok(seq)
@@ -166,6 +185,41 @@ impl Spool {
                 Err(error)
             }
         }
+    }
+
+    /// Takes away what is beyond the configured size and age.
+    pub fn tidy(&mut self) {
+        match self.log.retain(SystemTime::now()) {
+            Ok(Some(freed)) => self.tell_freed(&freed),
+            Ok(None) => {}
+            Err(error) => tracing::warn!("cannot take away old records: {error}"),
+        }
+    }
+
+    fn tell_freed(&mut self, freed: &Freed) {
+        let Freed { first, last, .. } = *freed;
+        let why = freed.why;
+        self.tell("spool_freed", format!("{first} to {last}: {why}"));
+        let Some(acknowledged) = freed.acknowledged.filter(|seq| *seq < last) else {
+            return;
+        };
+        let first = first.max(acknowledged.next());
+        let missing = Missing {
+            first,
+            last,
+            durable: true,
+        };
+        let mut loss = told(&missing);
+        loss.freed = true;
+        self.news.push(Body::Loss(loss));
+    }
+
+    fn tell(&mut self, event: &str, detail: String) {
+        self.news.push(Body::StreamEvent(proto::StreamEvent {
+            event: event.to_owned(),
+            detail,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }));
     }
 
     fn failed(&mut self, error: &Error) {
@@ -190,21 +244,17 @@ impl Spool {
             outage.since.elapsed().as_secs_f64(),
         );
         tracing::info!("the spool is written again: {detail}");
-        self.news.push(Body::StreamEvent(proto::StreamEvent {
-            event: "spool_outage".to_owned(),
-            detail,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        }));
+        self.tell("spool_outage", detail);
     }
 }
 
-fn told(missing: &Missing) -> Body {
-    Body::Loss(proto::Loss {
+fn told(missing: &Missing) -> proto::Loss {
+    proto::Loss {
         stage: STAGE.to_owned(),
         count: missing.last.0 - missing.first.0 + 1,
         first_seq: missing.first.0,
         last_seq: missing.last.0,
         was_durable: missing.durable,
         ..Default::default()
-    })
+    }
 }

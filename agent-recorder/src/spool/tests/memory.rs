@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::super::disk::{Disk, Handle};
 
@@ -138,6 +139,25 @@ impl MemoryDisk {
             file.cached.clone_from(&file.durable);
         }
         state.faults = Faults::default();
+    }
+
+    /// Writes a small file that is no segment.
+    pub(super) fn write(&self, path: &Path, bytes: &[u8]) {
+        let mut state = self.state();
+        let file = File {
+            cached: bytes.to_vec(),
+            durable: bytes.to_vec(),
+            changes: Vec::new(),
+        };
+        state.files.push(file);
+        let file = state.files.len() - 1;
+        state.names.insert(path.to_owned(), file);
+        state.durable_names.insert(path.to_owned(), file);
+    }
+
+    /// Bytes of all files.
+    pub(super) fn used(&self) -> u64 {
+        self.state().used()
     }
 
     fn handle(&self, file: usize) -> Box<dyn Handle> {
@@ -280,6 +300,10 @@ impl Handle for MemoryFile {
             change.apply(&mut file.durable);
         }
         Ok(())
+    }
+
+    fn modified(&self) -> io::Result<SystemTime> {
+        Ok(SystemTime::UNIX_EPOCH)
     }
 
     fn length(&self) -> io::Result<Option<u64>> {

@@ -6,9 +6,13 @@ mod damage;
 mod memory;
 mod model;
 mod outage;
+mod place;
+mod retention;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use memory::{Faults, MemoryDisk};
 
 use super::format::{self, Found, HEADER_BYTES};
 use super::{Item, Options, Spool, Store};

@@ -15,9 +15,13 @@ use super::record;
 use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId, proto};
 
-const DIRECTORY: &str = "/stream";
+pub(super) const DIRECTORY: &str = "/stream";
 
 fn begin(disk: &MemoryDisk, stream: StreamId) -> Spool {
+    begin_with(disk, stream, Options::default())
+}
+
+pub(super) fn begin_with(disk: &MemoryDisk, stream: StreamId, options: Options) -> Spool {
     let start = Start {
         chain: Chain::start(stream),
         durable: Seq::default(),
@@ -25,12 +29,11 @@ fn begin(disk: &MemoryDisk, stream: StreamId) -> Spool {
         waiting: None,
     };
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    let options = Options::default();
     let log = Log::new(disk, DIRECTORY.into(), stream, options, None, start).unwrap();
     Spool::new(log, &[])
 }
 
-fn again(disk: &MemoryDisk, stream: StreamId) -> Spool {
+pub(super) fn again(disk: &MemoryDisk, stream: StreamId) -> Spool {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let resumed = resume(disk, DIRECTORY.into(), stream, Options::default(), None).unwrap();
     Spool::new(resumed.log, &resumed.missing)
