@@ -16,7 +16,8 @@ const HIGH_BYTES: usize = 8 << 20;
 /// How much may be held for a record like this to be held, too.
 pub(super) fn room(record: &proto::Record) -> usize {
     match &record.body {
-        Some(Body::File(file)) if file.read_only => LOW_BYTES,
+        // A flood of opens must not push out what was done.
+        Some(Body::File(file)) if file.op() == proto::FileOp::Open => LOW_BYTES,
         Some(Body::Dns(_)) => LOW_BYTES,
         Some(
             Body::SessionStart(_)
