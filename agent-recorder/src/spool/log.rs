@@ -82,8 +82,9 @@ impl Log {
         lock: Option<File>,
         start: Start,
     ) -> Result<Self, Error> {
-        let head = Mark::open(&*disk, &directory, HEAD)?;
-        let freed = Mark::open(&*disk, &directory, FREED)?;
+        let beginning = Chain::start(stream);
+        let head = Mark::open(&*disk, &directory, HEAD, &beginning)?;
+        let freed = Mark::open(&*disk, &directory, FREED, &beginning)?;
         let (first, bytes) = start
             .waiting
             .unwrap_or_else(|| (start.chain.seq().next(), Vec::with_capacity(BUFFER_BYTES)));
@@ -91,7 +92,8 @@ impl Log {
             disk,
             directory,
             stream,
-            head_due: start.durable < start.chain.seq(),
+            // What can be read of it is perhaps only in the kernel's memory.
+            head_due: true,
             chain: start.chain,
             durable: start.durable,
             segment: start.segment,

@@ -32,17 +32,21 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Opens it, or makes it with room for both slots: moving it then needs no space.
-    pub(super) fn open(disk: &dyn Disk, directory: &Path, name: &str) -> Result<Self, Error> {
+    /// Opens it. Where there is none, it is made with room for both slots, so
+    /// that moving it needs no space, and stands at `start`: one that says
+    /// nothing is a damaged one.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        directory: &Path,
+        name: &str,
+        start: &Chain,
+    ) -> Result<Self, Error> {
         let path = directory.join(name);
         let file = match disk.open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let file = disk.create(&path).map_err(io("create", &path))?;
                 let zeros = [0; SECTOR as usize + SLOT_BYTES];
                 write_on(&*file, &zeros, 0, &mut 0).map_err(io("write", &path))?;
-                file.sync().map_err(io("sync", &path))?;
-                disk.sync_directory(directory)
-                    .map_err(io("sync", directory))?;
                 file
             }
             other => other.map_err(io("open", &path))?,
@@ -53,7 +57,13 @@ impl Mark {
             .filter_map(|(slot, chain)| Some((chain?.seq(), slot)))
             .max();
         let turn = newest.map_or(0, |(_, slot)| 1 - slot as u64);
-        Ok(Self { file, path, turn })
+        let mut mark = Self { file, path, turn };
+        if newest.is_none() {
+            mark.set(start)?;
+            disk.sync_directory(directory)
+                .map_err(io("sync", directory))?;
+        }
+        Ok(mark)
     }
 
     /// Moves it, durably. After an error the next call dirties the same page again.
@@ -75,15 +85,6 @@ pub(super) fn read(disk: &dyn Disk, directory: &Path, name: &str) -> Option<Chai
     slots(&*file).into_iter().flatten().max_by_key(Chain::seq)
 }
 
-/// Whether a mark was made and never moved.
-pub(super) fn is_fresh(disk: &dyn Disk, directory: &Path, name: &str) -> bool {
-    let mut bytes = [0; SECTOR as usize + SLOT_BYTES];
-    let read = disk
-        .open_to_read(&directory.join(name))
-        .and_then(|file| read_up_to(&*file, &mut bytes, 0));
-    read.is_ok() && bytes.iter().all(|byte| *byte == 0)
-}
-
 fn slots(file: &dyn Handle) -> [Option<Chain>; 2] {
     [0, SECTOR].map(|offset| {
         let mut bytes = [0; SLOT_BYTES];
@@ -97,7 +98,6 @@ fn decode(bytes: &[u8]) -> Option<Chain> {
     let (content, crc) = bytes.split_last_chunk::<4>()?;
     let (seq, value) = content.split_first_chunk::<8>()?;
     let seq = Seq(u64::from_le_bytes(*seq));
-    // Zeros have a valid CRC32C of zero: nothing stands at number 0.
-    let valid = seq.0 > 0 && crc32c::crc32c(content) == u32::from_le_bytes(*crc);
+    let valid = crc32c::crc32c(content) == u32::from_le_bytes(*crc);
     valid.then(|| value.try_into().ok().map(|value| Chain::at(seq, value)))?
 }

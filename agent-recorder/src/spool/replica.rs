@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::disk::Host;
 use super::format::MAX_PAYLOAD;
 use super::log::Log;
-use super::resume::resume;
+use super::resume::{Role, resume};
 use super::{Error, HELD_BYTES, Options, place};
 use crate::record::{Seq, StreamId};
 
@@ -47,7 +47,14 @@ impl Replica {
                 why: "is being written by another connection",
             });
         };
-        let resumed = resume(Arc::new(Host), folder, stream, options, Some(lock))?;
+        let resumed = resume(
+            Arc::new(Host),
+            folder,
+            stream,
+            options,
+            Some(lock),
+            Role::Copies,
+        )?;
         let mut log = resumed.log;
         log.sync()?;
         Ok(Self { log })

@@ -37,6 +37,15 @@ pub(super) struct Missing {
     pub(super) durable: bool,
 }
 
+/// What is done with a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Numbers are given here.
+    Numbers,
+    /// They come with the records: what is missing is sent again.
+    Copies,
+}
+
 /// A stream that goes on.
 #[derive(Debug)]
 pub(super) struct Resumed {
@@ -72,12 +81,19 @@ pub(super) fn resume(
     stream: StreamId,
     options: Options,
     lock: Option<File>,
+    role: Role,
 ) -> Result<Resumed, Error> {
     let begins = beginning(&*disk, &directory, stream);
     let head = mark::read(&*disk, &directory, HEAD);
     let known = head.filter(|head| head.seq() >= begins.seq());
     let mut keys = remove_empty(&*disk, &directory)?;
     retain::finish(&*disk, &directory, begins.seq(), &mut keys);
+    if role == Role::Numbers && known.is_none() && !keys.is_empty() {
+        return Err(Error::Format {
+            path: directory.join(HEAD),
+            why: "it does not say how far the stream was durable, and no number may be given twice",
+        });
+    }
     let mut scan = Scan::new(known);
     let mut cursor = Cursor::new(Arc::clone(&disk), directory.clone(), stream);
     let mut candidates = match known {
@@ -94,13 +110,6 @@ pub(super) fn resume(
         if scan.last_read.is_some() {
             break;
         }
-    }
-    let nothing_read = scan.last_read.is_none() && known.is_none();
-    if nothing_read && !keys.is_empty() && !mark::is_fresh(&*disk, &directory, HEAD) {
-        return Err(Error::Format {
-            path: directory,
-            why: "nothing in it can be read, nor how far it went; it is left as it is",
-        });
     }
     // Where nothing can be read, the stream goes on from what is known to have been.
     let known = known.unwrap_or(begins);

@@ -13,7 +13,7 @@ use prost::Message as _;
 use super::disk::Host;
 use super::hold::{self, Drops};
 use super::log::{Log, Start};
-use super::resume::{Missing, resume};
+use super::resume::{Missing, Role, resume};
 use super::retain::Freed;
 use super::{Error, HELD_BYTES, Options, STAGE, place, read};
 use crate::record::chain::Chain;
@@ -55,7 +55,14 @@ impl Spool {
             let Some(lock) = place::try_lock(&folder)? else {
                 continue;
             };
-            match resume(Arc::new(Host), folder, stream, options, Some(lock)) {
+            match resume(
+                Arc::new(Host),
+                folder,
+                stream,
+                options,
+                Some(lock),
+                Role::Numbers,
+            ) {
                 Ok(resumed) => return Ok(Self::new(resumed.log, &resumed.missing)),
                 // It stays as it is, for `verify`; what happens now is recorded all the same.
                 Err(error) => tracing::warn!("stream {stream} cannot go on: {error}"),

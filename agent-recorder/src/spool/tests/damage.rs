@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::super::format::{self, HEADER_BYTES};
-use super::super::{Item, Options, Spool, Store};
+use super::super::{Item, Options, Replica, Spool, Store};
 use super::{frames, in_memory, numbers, record, small_segments, spool_of, told};
 use crate::record::{Seq, StreamId};
 
@@ -152,22 +152,23 @@ fn a_loss_that_a_record_declares_is_not_told_again() {
     }
 }
 
-/// Without the head, the last record there is says how far the stream went.
+/// How far the collector has it, only the head can bound.
 #[test]
-fn a_stream_whose_head_is_gone_goes_on_behind_its_last_record() {
+fn a_stream_whose_head_cannot_be_read_is_left_and_another_one_begun() {
     let dir = in_memory();
     let (stream, folder) = spool_of(dir.path(), 60);
-    fs::remove_file(folder.join("head")).unwrap();
-    let (again, _) = spool_of(dir.path(), 1);
-    assert_eq!(stream, again);
-    assert_eq!(numbers(dir.path(), stream), ((1..=61).collect(), vec![]));
-    // And with nothing that can be read, numbers are not begun anew.
-    fs::remove_file(folder.join("head")).unwrap();
-    for entry in fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "seg") {
-            fs::write(path, [0xff; 1000]).unwrap();
+    for change in [false, true] {
+        if change {
+            fs::write(folder.join("head"), [0xff; 556]).unwrap();
+        } else {
+            fs::remove_file(folder.join("head")).unwrap();
         }
+        let (other, elsewhere) = spool_of(dir.path(), 1);
+        assert_ne!(stream, other);
+        assert_eq!(numbers(dir.path(), stream), ((1..=60).collect(), vec![]));
+        fs::remove_dir_all(elsewhere).unwrap();
     }
-    assert_ne!(spool_of(dir.path(), 1).0, stream);
+    // A copy's numbers come with its records: it goes on.
+    let replica = Replica::open(dir.path(), stream, Options::default()).unwrap();
+    assert_eq!(replica.last_seq(), Seq(60));
 }

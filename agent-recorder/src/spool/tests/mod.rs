@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod any;
+mod crash;
 mod damage;
 mod memory;
 mod model;

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::super::disk::Disk;
 use super::super::log::{Log, Start};
 use super::super::read::{Cursor, Item, beginning};
-use super::super::resume::resume;
+use super::super::resume::{Role, resume};
 use super::super::{Options, Spool};
 use super::memory::{Faults, MemoryDisk};
 use super::record;
@@ -171,7 +171,15 @@ impl Model {
     fn resume(&mut self) {
         let before = self.spool.durable();
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let resumed = resume(disk, DIRECTORY.into(), self.stream, options(), None).unwrap();
+        let resumed = resume(
+            disk,
+            DIRECTORY.into(),
+            self.stream,
+            options(),
+            None,
+            Role::Numbers,
+        )
+        .unwrap();
         self.spool = Spool::new(resumed.log, &resumed.missing);
         let last = self.spool.last_seq();
         assert!(last >= before, "{last} < {before}");

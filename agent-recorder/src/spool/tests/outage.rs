@@ -8,7 +8,7 @@ use super::super::disk::Disk;
 use super::super::log::{Log, Start};
 use super::super::mark::{self, HEAD};
 use super::super::read::{Cursor, Raw};
-use super::super::resume::resume;
+use super::super::resume::{Role, resume};
 use super::super::{Options, Spool};
 use super::memory::{Faults, MemoryDisk};
 use super::record;
@@ -35,7 +35,15 @@ pub(super) fn begin_with(disk: &MemoryDisk, stream: StreamId, options: Options) 
 
 pub(super) fn again(disk: &MemoryDisk, stream: StreamId) -> Spool {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    let resumed = resume(disk, DIRECTORY.into(), stream, Options::default(), None).unwrap();
+    let resumed = resume(
+        disk,
+        DIRECTORY.into(),
+        stream,
+        Options::default(),
+        None,
+        Role::Numbers,
+    )
+    .unwrap();
     Spool::new(resumed.log, &resumed.missing)
 }
 

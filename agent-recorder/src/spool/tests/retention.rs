@@ -222,10 +222,15 @@ fn four_gibibytes_of_backlog_start_in_constant_memory() {
             file.set_len(SEGMENT_BYTES).unwrap();
         }
     }
-    Mark::open(&super::super::disk::Host, &folder, HEAD)
-        .unwrap()
-        .set(&chain)
-        .unwrap();
+    Mark::open(
+        &super::super::disk::Host,
+        &folder,
+        HEAD,
+        &Chain::start(stream),
+    )
+    .unwrap()
+    .set(&chain)
+    .unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture"])
         .arg("spool::tests::retention::four_gibibytes_of_backlog_start_in_constant_memory")
