@@ -198,7 +198,9 @@ impl Host {
     /// It cannot be written.
     pub fn record(&mut self, records: usize, bytes: usize) -> anyhow::Result<()> {
         for number in 0..records {
-            self.spool.append(record(number, bytes))?;
+            self.spool
+                .append(record(number, bytes))
+                .context("the spool has no room")?;
         }
         self.spool.sync()?;
         Ok(())

@@ -60,7 +60,7 @@ fn carry(
     loop {
         let asked = recorder.step()?;
         if let Some(streams) = &mut streams {
-            streams.exchange(recorder)?;
+            streams.exchange(recorder);
         }
         if asked {
             for request in inbox.take() {

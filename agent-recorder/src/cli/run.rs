@@ -69,7 +69,7 @@ fn run_alone(args: &Args, setting: &Setting) -> Result<ExitCode, Error> {
     recorder.watch(child.process.as_fd())?;
     while !recorder.step()? {
         if let Some(streams) = &mut streams {
-            streams.exchange(&mut recorder)?;
+            streams.exchange(&mut recorder);
         }
     }
     let status = child.wait()?;

@@ -10,7 +10,7 @@ use crate::identity::{Files, HostKeys};
 use crate::kernel;
 use crate::recorder::{self, Recorder};
 use crate::session::agents::RuleSet;
-use crate::spool::{Spool, Store};
+use crate::spool::{self, Spool, Store};
 use crate::stream::{self, Earlier, Stream};
 use tokio::runtime::Runtime;
 
@@ -23,13 +23,12 @@ pub(super) struct Streams {
 
 impl Streams {
     /// Says how far the recorder has come, and has it record what the stream declares.
-    pub(super) fn exchange(&mut self, recorder: &mut Recorder) -> Result<(), recorder::Error> {
+    pub(super) fn exchange(&mut self, recorder: &mut Recorder) {
         while let Some(declaration) = self.own.declaration() {
-            recorder.declare(&declaration)?;
+            recorder.declare(&declaration);
         }
         self.own.grown(recorder.progress());
         recorder.show_flow(self.own.flow());
-        Ok(())
     }
 }
 
@@ -155,6 +154,11 @@ impl Setting {
             },
             rules: self.rules.names(),
             spool: self.config.recorder.state_dir.join("spool"),
+            keep: spool::Options {
+                retain_bytes: self.config.spool.max_bytes,
+                retain_age: self.config.spool.max_age,
+                ..spool::Options::default()
+            },
             policy,
         }
     }

@@ -34,6 +34,8 @@ pub struct Config {
     pub kernel: Kernel,
     /// The guard.
     pub guard: Guard,
+    /// What is kept on the host.
+    pub spool: Spool,
     /// Where the records are sent.
     pub stream: Stream,
     /// What `collect` takes.
@@ -94,6 +96,28 @@ impl Default for Kernel {
         Self {
             priority_ring_bytes: 8 << 20,
             bulk_ring_bytes: 16 << 20,
+        }
+    }
+}
+
+/// `[spool]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// The oldest records are taken away when there are more bytes than this.
+    pub max_bytes: u64,
+    /// And when they are older than this.
+    #[serde(with = "duration")]
+    pub max_age: Duration,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            // Some 40 million records.
+            max_bytes: 8 << 30,
+            // A quarter of a year.
+            max_age: Duration::from_secs(90 * 24 * 3600),
         }
     }
 }
@@ -235,6 +259,14 @@ impl Config {
             }
         }
         self.guard.check()?;
+        // Less would be less than what is written and what a collector is sent at one time.
+        if !(256 << 20..=1 << 60).contains(&self.spool.max_bytes) {
+            let why = "must be from 256 MiB to 1 EiB, in bytes";
+            return Err(("max_bytes", why.to_owned()));
+        }
+        if self.spool.max_age < Duration::from_secs(3600) {
+            return Err(("max_age", "must be at least 1h".to_owned()));
+        }
         for (key, number) in [
             ("connections", self.collector.connections),
             ("streams", self.collector.streams),
@@ -330,6 +362,8 @@ mod tests {
             ("[guard]\nlimit = \"many\"\n", "c.toml:2:9: "),
             ("[guard]\nlimit = 0\n", "c.toml:2:1: "),
             ("[guard]\nwindow = \"soon\"\n", "c.toml:2:10: "),
+            ("[spool]\nmax_bytes = 1000\n", "c.toml:2:1: "),
+            ("[spool]\nmax_age = \"5s\"\n", "c.toml:2:1: "),
             ("[kernel]\n\nbulk_ring_bytes = 100000\n", "c.toml:3:1: "),
             ("[guard\n", "c.toml:1:7: "),
             (

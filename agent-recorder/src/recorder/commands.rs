@@ -139,7 +139,7 @@ impl Recorder {
             files_destroyed: session.totals.files_destroyed,
             killed: session.killed,
             frozen: session.frozen,
-            lost: self.loss.total(),
+            lost: self.lost(),
         }
     }
 

@@ -44,12 +44,16 @@ pub struct Setup {
     pub rules: Vec<RuleName>,
     /// Where streams are kept.
     pub spool: PathBuf,
+    /// How they are kept.
+    pub keep: spool::Options,
     /// What the guard decides by.
     pub policy: guard::Policy,
 }
 
 /// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
 const PLACES_INTERVAL: Duration = Duration::from_secs(5);
+/// So often what is too old or too much is looked for in the spool.
+const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 /// Records are durable this long after they were made, at the latest.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 /// Wait for events that were too young for the last batch.
@@ -77,6 +81,7 @@ pub struct Recorder {
     policy: guard::Policy,
     last_places: Instant,
     flow: Option<stream::Flow>,
+    last_tidy: Instant,
 }
 
 impl Recorder {
@@ -86,7 +91,7 @@ impl Recorder {
     ///
     /// The kernel refuses, or the spool cannot be opened.
     pub fn start(setup: Setup) -> Result<Self, Error> {
-        let spool = Spool::open(&setup.spool, spool::Options::default())?;
+        let spool = Spool::open(&setup.spool, setup.keep)?;
         let (mut kernel, rings) = Kernel::load(&setup.kernel)?;
         kernel.set_places(&guard::places::resolve(&setup.policy))?;
         kernel.attach()?;
@@ -106,8 +111,9 @@ impl Recorder {
             policy: setup.policy,
             last_places: Instant::now(),
             flow: None,
+            last_tidy: Instant::now(),
         };
-        recorder.tell("recorder_start", &profile)?;
+        recorder.tell("recorder_start", &profile);
         let passed_over: Vec<_> = recorder
             .kernel
             .passed_over()
@@ -115,14 +121,16 @@ impl Recorder {
             .map(|(profile, why)| format!("{profile}: {why}"))
             .collect();
         for why in passed_over {
-            recorder.tell("profile_passed_over", &why)?;
+            recorder.tell("profile_passed_over", &why);
         }
         if let Some(why) = recorder.kernel.not_refusing().map(ToString::to_string) {
-            recorder.tell("guard_not_refusing", &why)?;
+            recorder.tell("guard_not_refusing", &why);
         }
         for absent in recorder.kernel.absent().to_vec() {
-            recorder.tell("hook_absent", &absent.to_string())?;
+            recorder.tell("hook_absent", &absent.to_string());
         }
+        // What is missing in the spool is told of before anything else happens.
+        recorder.tell_losses()?;
         Ok(recorder)
     }
 
@@ -134,9 +142,14 @@ impl Recorder {
     /// What the stream's other end is told.
     pub fn progress(&self) -> stream::Progress {
         stream::Progress {
-            last: self.spool.last_seq(),
-            lost: self.loss.total(),
+            last: self.spool.durable(),
+            lost: self.lost(),
         }
+    }
+
+    /// Records lost since it started, by every cause.
+    fn lost(&self) -> u64 {
+        self.loss.total() + self.spool.dropped()
     }
 
     /// The sessions.
@@ -202,10 +215,14 @@ impl Recorder {
             self.kernel
                 .set_places(&guard::places::resolve(&self.policy))?;
         }
+        if self.last_tidy.elapsed() >= TIDY_INTERVAL {
+            self.last_tidy = Instant::now();
+            self.spool.tidy();
+        }
         if self.unsynced && self.last_sync.elapsed() >= SYNC_INTERVAL {
-            self.sync()?;
+            self.sync();
         } else {
-            self.spool.flush()?;
+            self.spool.flush();
         }
         Ok(woken.other)
     }
@@ -235,8 +252,9 @@ impl Recorder {
         for number in running {
             self.end(number, proto::EndReason::Detached)?;
         }
-        self.tell("recorder_stop", "")?;
-        self.sync()
+        self.tell("recorder_stop", "");
+        self.spool.sync()?;
+        Ok(())
     }
 
     /// Ends every process of a session.
@@ -271,7 +289,7 @@ impl Recorder {
                 Err(_) => self.loss.damaged += 1,
             }
         }
-        self.store(records)?;
+        self.store(records);
         for notice in notices {
             match notice {
                 Notice::Limit(header, body) => self.enforce(&header, body)?,
@@ -333,8 +351,9 @@ impl Recorder {
             operation_may_have_completed: ends && body.denied == 0,
         };
         let record = self.tracker.enforcement(header, enforcement);
-        self.store([record])?;
-        self.sync()
+        self.store([record]);
+        self.sync();
+        Ok(())
     }
 
     /// Ends what is left of a session that a limit was met in. Others died or
@@ -359,9 +378,9 @@ impl Recorder {
             .map(|session| session.id);
         let totals = loss::totals(&self.kernel.counters()?, &self.delivered);
         let records = self.tracker.end_session(number, reason, totals);
-        self.store(records)?;
+        self.store(records);
         self.kernel.end_session(number);
-        self.sync()?;
+        self.sync();
         if let Some(id) = id {
             self.answer_waiters(id);
         }
@@ -372,15 +391,16 @@ impl Recorder {
         let counters = self.kernel.counters()?;
         self.loss.pending = self.tracker.pending_lost;
         let losses = self.loss.news(&counters);
-        if losses.is_empty() {
-            return Ok(());
-        }
-        let records: Vec<_> = losses
-            .into_iter()
-            .map(|loss| self.tracker.stream_record(proto::record::Body::Loss(loss)))
+        let bodies = losses.into_iter().map(proto::record::Body::Loss);
+        let records: Vec<_> = bodies
+            .chain(self.spool.take_news())
+            .map(|body| self.tracker.stream_record(body))
             .collect();
-        self.store(records)?;
-        self.sync()
+        if !records.is_empty() {
+            self.store(records);
+            self.sync();
+        }
+        Ok(())
     }
 
     /// What is on its way to the collector, for those who ask.
@@ -389,36 +409,31 @@ impl Recorder {
     }
 
     /// Records what the stream has to say about its collector.
-    ///
-    /// # Errors
-    ///
-    /// The spool fails.
-    pub fn declare(&mut self, declaration: &stream::Declaration) -> Result<(), Error> {
-        self.tell(declaration.event, &declaration.detail)
+    pub fn declare(&mut self, declaration: &stream::Declaration) {
+        self.tell(declaration.event, &declaration.detail);
     }
 
-    fn tell(&mut self, event: &str, detail: &str) -> Result<(), Error> {
+    fn tell(&mut self, event: &str, detail: &str) {
         let body = proto::record::Body::StreamEvent(proto::StreamEvent {
             event: event.to_owned(),
             detail: detail.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         });
         let record = self.tracker.stream_record(body);
-        self.store([record])
+        self.store([record]);
     }
 
-    fn store(&mut self, records: impl IntoIterator<Item = proto::Record>) -> Result<(), Error> {
+    fn store(&mut self, records: impl IntoIterator<Item = proto::Record>) {
         for record in records {
-            self.spool.append(record)?;
+            self.spool.append(record);
             self.unsynced = true;
         }
-        Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), Error> {
-        self.spool.sync()?;
+    /// What cannot be written now is held by the spool, which says so: the
+    /// recorder and its guard go on, and the next interval tries again.
+    fn sync(&mut self) {
+        self.unsynced = self.spool.sync().is_err();
         self.last_sync = Instant::now();
-        self.unsynced = false;
-        Ok(())
     }
 }

@@ -100,7 +100,7 @@ impl Batcher {
                 None => match self.cursor.next()? {
                     None | Some(Item::Damage { last: None, .. }) => return Ok(false),
                     // The numbers tell.
-                    Some(Item::Damage { .. }) => continue,
+                    Some(Item::Damage { .. } | Item::Flaw { .. }) => continue,
                     Some(Item::Record { seq, bytes, .. }) => (seq, bytes),
                 },
             };
@@ -179,7 +179,7 @@ mod tests {
         spool.append(event(1)).unwrap();
         spool.sync().unwrap();
         spool.append(event(2)).unwrap();
-        spool.flush().unwrap();
+        spool.flush();
         let mut batcher = batcher(dir.path(), &spool);
         let begin = Instant::now();
         assert!(batcher.next(BATCH_BYTES, begin).unwrap().is_none());

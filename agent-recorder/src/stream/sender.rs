@@ -257,6 +257,7 @@ impl Sending {
         let first = match cursor.next()? {
             Some(Item::Record { seq, .. }) => seq,
             Some(Item::Damage { last, .. }) => last.unwrap_or_default().next(),
+            Some(Item::Flaw { at, .. }) => at,
             None => Seq::default(),
         };
         let durable = store
