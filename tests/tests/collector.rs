@@ -75,9 +75,9 @@ fn a_full_disk_is_a_refusal_with_its_reason_and_loses_nothing() -> anyhow::Resul
     assert!(held.len() as u64 >= acknowledged.0, "{} held", held.len());
     fs::remove_file(store.join("filler"))?;
     host.wait_until_sent(&stream)?;
-    assert_eq!(
-        stored(&store, host.stream())?,
-        stored(&host.spool(), host.stream())?
+    ensure!(
+        stored(&store, host.stream())? == stored(&host.spool(), host.stream())?,
+        "the copy differs"
     );
     Ok(())
 }
@@ -330,9 +330,9 @@ fn a_collector_restored_from_an_old_copy_is_sent_the_rest_again() -> anyhow::Res
     assert_eq!(declared.event, "collector_behind");
     println!("{}", declared.detail);
     host.wait_until_sent(&stream)?;
-    assert_eq!(
-        stored(&store, host.stream())?,
-        stored(&host.spool(), host.stream())?
+    ensure!(
+        stored(&store, host.stream())? == stored(&host.spool(), host.stream())?,
+        "the copy differs"
     );
     assert_eq!(verify(&store)?.0, Some(0));
     Ok(())

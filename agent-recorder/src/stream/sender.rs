@@ -304,16 +304,16 @@ impl Sending {
                 return Err(Fault::Differs(held).into());
             }
         }
-        if through < self.acknowledged {
+        let before = self.acknowledged;
+        self.acknowledge(through);
+        // Before it is told of: who hears of it must not see what was acknowledged before.
+        self.show(true, (0, 0));
+        if through < before {
             self.declare(
                 "collector_behind",
-                format!(
-                    "it holds records up to {through}, and had acknowledged {}",
-                    self.acknowledged
-                ),
+                format!("it holds records up to {through}, and had acknowledged {before}"),
             );
         }
-        self.acknowledge(through);
         Ok(through)
     }
 
