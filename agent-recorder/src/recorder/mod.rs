@@ -424,9 +424,15 @@ impl Recorder {
     }
 
     fn store(&mut self, records: impl IntoIterator<Item = proto::Record>) {
+        let mut begins = false;
         for record in records {
+            begins |= matches!(record.body, Some(proto::record::Body::SessionStart(_)));
             self.spool.append(record);
             self.unsynced = true;
+        }
+        // That there was a session must not be lost, whatever its first act is.
+        if begins {
+            self.sync();
         }
     }
 
