@@ -4,13 +4,15 @@
 //! the next: [`kernel`] (hooks, tags, rings, decode) → [`session`] →
 //! [`guard`] → [`record`] (number and chain) → [`spool`] → [`stream`] →
 //! [`collector`] → [`replay`]. [`control`] carries operators' commands the
-//! other way, [`config`] is read by all, [`cli`] is the door.
+//! other way, [`identity`] tells the two ends of a stream who the other is,
+//! [`config`] is read by all, [`cli`] is the door.
 
 pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod control;
 pub mod guard;
+pub mod identity;
 pub mod kernel;
 pub mod record;
 pub mod recorder;

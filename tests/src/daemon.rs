@@ -50,7 +50,15 @@ impl Daemon {
     ///
     /// As there.
     pub fn start_with(configuration: &str) -> anyhow::Result<Self> {
-        let state = tempfile::tempdir()?;
+        Self::start_in(tempfile::tempdir()?, configuration)
+    }
+
+    /// As [`Daemon::start_with`], in a directory that there is.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_in(state: TempDir, configuration: &str) -> anyhow::Result<Self> {
         std::fs::write(state.path().join("config.toml"), configuration)?;
         let socket = state.path().join("notify");
         let notify = UnixDatagram::bind(&socket).context("listen for READY=1")?;

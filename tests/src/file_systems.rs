@@ -1,7 +1,7 @@
 //! File systems to do things on: each mounted for a test alone, in a mount
 //! namespace that ends with it.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,15 +69,22 @@ pub fn in_own_namespace<T: Send>(
 ///
 /// The directory cannot be made, or nothing be mounted on it.
 pub fn tmpfs(directory: &Path) -> anyhow::Result<Mounted> {
+    tmpfs_with(directory, c"mode=755")
+}
+
+/// A new tmpfs that is full with so many bytes.
+///
+/// # Errors
+///
+/// As for [`tmpfs`].
+pub fn small_tmpfs(directory: &Path, bytes: u64) -> anyhow::Result<Mounted> {
+    tmpfs_with(directory, &CString::new(format!("mode=755,size={bytes}"))?)
+}
+
+fn tmpfs_with(directory: &Path, options: &CStr) -> anyhow::Result<Mounted> {
     fs::create_dir_all(directory)?;
-    rustix::mount::mount(
-        "tmpfs",
-        directory,
-        "tmpfs",
-        MountFlags::empty(),
-        c"mode=755",
-    )
-    .with_context(|| format!("mount a tmpfs on {}", directory.display()))?;
+    rustix::mount::mount("tmpfs", directory, "tmpfs", MountFlags::empty(), options)
+        .with_context(|| format!("mount a tmpfs on {}", directory.display()))?;
     Ok(Mounted {
         kind: "tmpfs",
         directory: directory.to_owned(),

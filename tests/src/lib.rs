@@ -4,12 +4,15 @@
 pub mod agents;
 pub mod beside;
 pub mod child;
+pub mod collecting;
 pub mod compare;
 pub mod daemon;
 pub mod file_systems;
+pub mod line;
 pub mod model;
 pub mod normal;
 pub mod programs;
+pub mod raw;
 pub mod recorder;
 pub mod stimulus;
 pub mod tally;

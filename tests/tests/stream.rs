@@ -1,69 +1,17 @@
 //! The stream: a collector holds what the spool holds, also after it was away.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use agent_recorder::record::Seq;
+use agent_recorder::identity::{make_ca, make_collector, make_host};
+use agent_recorder::record::proto::record::Body;
+use agent_recorder::record::{Seq, proto};
 use agent_recorder::spool::{Item, Store};
-use agent_recorder_tests::child::ended_within;
+use agent_recorder_tests::collecting::{Collector, wait_for};
 use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::recorder::binary;
 use anyhow::{Context as _, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
-
-/// A collector that is away for some seconds is tried again after at most 30.
-const LIMIT: Duration = Duration::from_secs(60);
-const PACE: Duration = Duration::from_millis(50);
-
-struct Collector {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Collector {
-    fn start(address: SocketAddr, store: &Path) -> anyhow::Result<Self> {
-        let mut process = Command::new(binary()?)
-            .args(["collect", "--listen", &address.to_string(), "--store"])
-            .arg(store)
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let said = process.stderr.take().context("its standard error")?;
-        let mut line = String::new();
-        BufReader::new(said).read_line(&mut line)?;
-        let address = line
-            .trim()
-            .rsplit(' ')
-            .next()
-            .and_then(|address| address.parse().ok())
-            .with_context(|| format!("the collector says: {line}"))?;
-        Ok(Self { process, address })
-    }
-
-    /// Ends it without giving it time for anything.
-    fn kill(mut self) -> anyhow::Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
-    }
-
-    fn stop(mut self) -> anyhow::Result<()> {
-        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
-        ensure!(ended_within(&self.process, LIMIT)?, "it outlives SIGTERM");
-        ensure!(self.process.wait()?.success());
-        Ok(())
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        // It fails only when the collector has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use prost::Message as _;
 
 /// Every stored record of every stream, with its number.
 fn stored(directory: &Path) -> anyhow::Result<Vec<(String, Seq, Vec<u8>)>> {
@@ -81,21 +29,25 @@ fn stored(directory: &Path) -> anyhow::Result<Vec<(String, Seq, Vec<u8>)>> {
     Ok(all)
 }
 
+/// What the recorder tells of itself.
+fn events(directory: &Path) -> anyhow::Result<Vec<String>> {
+    let records = stored(directory)?.into_iter();
+    records
+        .map(|(_, _, bytes)| {
+            let record = proto::Record::decode(bytes.as_slice())?;
+            Ok(match record.body {
+                Some(Body::StreamEvent(event)) => event.event,
+                _ => String::new(),
+            })
+        })
+        .collect()
+}
+
 fn wait_until_equal(spool: &Path, store: &Path) -> anyhow::Result<()> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
+    wait_for("the copy to be equal", || {
         let (ours, theirs) = (stored(spool)?, stored(store).unwrap_or_default());
-        if ours == theirs && !ours.is_empty() {
-            return Ok(());
-        }
-        ensure!(
-            Instant::now() < deadline,
-            "the spool holds {} records, the collector {}",
-            ours.len(),
-            theirs.len()
-        );
-        std::thread::sleep(PACE);
-    }
+        Ok((ours == theirs && !ours.is_empty()).then_some(()))
+    })
 }
 
 fn session(daemon: &Daemon, name: &str) -> anyhow::Result<()> {
@@ -110,27 +62,48 @@ fn session(daemon: &Daemon, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// N4, and the whole way by mutual TLS, as the configuration says it.
 #[test]
-fn a_collector_that_was_away_holds_what_the_spool_holds() -> anyhow::Result<()> {
+fn a_collector_that_was_away_or_lost_its_copy_holds_what_the_spool_holds() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    let store = directory.path().join("store");
-    let collector = Collector::start("127.0.0.1:0".parse()?, &store)?;
-    let address = collector.address;
-    let daemon = Daemon::start_with(&format!("[stream]\ncollector = \"http://{address}\"\n"))?;
+    let at = |name: &str| directory.path().join(name);
+    make_ca(&at("ca"), 1)?;
+    make_collector(&at("ca"), &at("collector"), &["localhost".to_owned()], 1)?;
+    make_host(&at("ca"), &at("host"), &"a-host".parse()?, 1)?;
+    let (store, keys) = (at("store"), at("collector"));
+    let keys = ["--keys", keys.to_str().context("a path")?];
+    let collector = Collector::start("127.0.0.1:0", &store, &keys)?;
+    let address = collector.address.to_string();
+    let daemon = Daemon::start_with(&format!(
+        "[stream]\ncollector = \"https://localhost:{}\"\nkeys = {:?}\n",
+        collector.address.port(),
+        at("host")
+    ))?;
     let spool = daemon.state().join("spool");
 
     session(&daemon, "before")?;
     wait_until_equal(&spool, &store)?;
     let before = stored(&store)?.len();
+    let sessions = daemon.command("sessions")?.output()?;
+    let said = String::from_utf8_lossy(&sessions.stderr).into_owned();
+    assert!(said.contains("the collector answers: "), "{said}");
 
     collector.kill()?;
     session(&daemon, "while it is away")?;
     assert!(stored(&spool)?.len() > before);
     assert_eq!(stored(&store)?.len(), before);
 
-    let collector = Collector::start(address, &store)?;
+    // What it held is gone with it: all is sent again, and that it was is recorded.
+    std::fs::remove_dir_all(&store)?;
+    let collector = Collector::start(&address, &store, &keys)?;
     session(&daemon, "after")?;
     wait_until_equal(&spool, &store)?;
+    wait_for("the record of it", || {
+        let found = events(&spool)?
+            .iter()
+            .any(|event| event == "collector_behind");
+        Ok(found.then_some(()))
+    })?;
 
     let state = daemon.stop()?;
     let spool = state.path().join("spool");

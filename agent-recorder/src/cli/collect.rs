@@ -6,22 +6,43 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Error;
-use crate::collector::Collector;
+use super::{Common, Error};
+use crate::collector::{Collector, Options};
+use crate::config::Config;
 
-/// Arguments of `collect`.
+/// Arguments of `collect`; each goes before what the configuration says in `[collector]`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to listen; without mutual TLS, anything but loopback is for networks that are trusted.
-    #[arg(long, default_value = "127.0.0.1:4319", value_name = "ADDR")]
-    listen: SocketAddr,
+    /// Where to listen (default 127.0.0.1:4319).
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
     /// Where to keep the streams.
     #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    store: Option<PathBuf>,
+    /// ca.pem, collector.pem and collector.key, as `agent-recorder keys` makes them: only hosts of that CA are heard.
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+}
+
+impl Args {
+    fn options(&self, common: &Common) -> Result<Options, Error> {
+        let config = Config::load(common.config.as_deref())?.collector;
+        let store = self.store.clone().or(config.store).ok_or_else(|| {
+            Error::Usage("name a directory for the streams with --store DIR".to_owned())
+        })?;
+        Ok(Options {
+            listen: self.listen.unwrap_or(config.listen),
+            store,
+            keys: self.keys.clone().or(config.keys),
+            connections: config.connections,
+            streams: config.streams,
+        })
+    }
 }
 
 /// Until SIGTERM or SIGINT.
-pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
+pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
+    let options = args.options(common)?;
     let system = |source| Error::System {
         what: "start the collector".to_owned(),
         source,
@@ -32,7 +53,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
         .build()
         .map_err(system)?;
     runtime.block_on(async {
-        let collector = Collector::bind(args.listen, args.store.clone()).await?;
+        let collector = Collector::bind(options).await?;
         if let Some(address) = collector.address() {
             eprintln!("agent-recorder: collecting at {address}");
         }

@@ -32,7 +32,7 @@ pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
         })?;
     let (requests, inbox) = control::queue()?;
     let mut recorder = Recorder::start(setting.recorder())?;
-    let streams = setting.start_streams(&runtime, recorder.spool());
+    let mut streams = setting.start_streams(&runtime, recorder.spool());
     recorder.watch(inbox.descriptor())?;
     recorder.adopt(&setting.rules)?;
     let socket = control::socket_path(&setting.config.recorder.state_dir);
@@ -42,7 +42,7 @@ pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
     drop(guard);
     tell_systemd("READY=1");
     tracing::info!("recording; control socket {}", socket.display());
-    let result = carry(&mut recorder, &inbox, streams.as_ref());
+    let result = carry(&mut recorder, &inbox, streams.as_mut());
     tell_systemd("STOPPING=1");
     drop(server);
     let finished = recorder.finish();
@@ -55,12 +55,12 @@ pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
 fn carry(
     recorder: &mut Recorder,
     inbox: &Receiver,
-    streams: Option<&Streams>,
+    mut streams: Option<&mut Streams>,
 ) -> Result<(), Error> {
     loop {
         let asked = recorder.step()?;
-        if let Some(streams) = streams {
-            streams.grown(recorder);
+        if let Some(streams) = &mut streams {
+            streams.exchange(recorder);
         }
         if asked {
             for request in inbox.take() {

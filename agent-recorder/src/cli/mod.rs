@@ -7,6 +7,7 @@ mod collect;
 mod config;
 mod daemon;
 mod doctor;
+mod keys;
 mod replay;
 mod run;
 mod sessions;
@@ -84,6 +85,8 @@ pub enum Command {
     Who(who::Args),
     /// Take the streams of many hosts and keep them.
     Collect(collect::Args),
+    /// Make a private CA, a collector's and hosts' certificates.
+    Keys(keys::Args),
     /// Say whether anything was altered, removed or cut off.
     Verify(verify::Args),
     /// Say what this kernel allows, what is missing, and the remedy.
@@ -123,6 +126,9 @@ pub enum Error {
     /// The collector failed.
     #[error(transparent)]
     Collector(#[from] crate::collector::Error),
+    /// Keys or certificates make no sense.
+    #[error(transparent)]
+    Identity(#[from] crate::identity::Error),
     /// There is a daemon already.
     #[error("a daemon runs already with the state directory {state_dir}: process {pid}")]
     Running {
@@ -155,6 +161,7 @@ impl Error {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_)
+            | Self::Identity(_)
             | Self::Filter(_)
             | Self::Select(_)
             | Self::Config(_)
@@ -202,7 +209,8 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => sessions::act(args, Act::Resume, &cli.common),
         Command::Replay(args) => replay::run(args, &cli.common),
         Command::Who(args) => who::run(args, &cli.common),
-        Command::Collect(args) => collect::run(args),
+        Command::Collect(args) => collect::run(args, &cli.common),
+        Command::Keys(args) => keys::run(args),
         Command::Verify(args) => verify::run(args, &cli.common),
         Command::Doctor(args) => doctor::run(args, &cli.common),
         Command::Config(args) => config::run(args, &cli.common),

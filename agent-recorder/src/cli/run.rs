@@ -62,14 +62,14 @@ fn run_alone(args: &Args, setting: &Setting) -> Result<ExitCode, Error> {
             what: "start the asynchronous runtime".to_owned(),
             source,
         })?;
-    let streams = setting.start_streams(&runtime, recorder.spool());
+    let mut streams = setting.start_streams(&runtime, recorder.spool());
     let child = Child::spawn(&args.command)?;
     let id = recorder.register(child.pid(), agent_name(args), &args.name)?;
     let child = child.release()?;
     recorder.watch(child.process.as_fd())?;
     while !recorder.step()? {
-        if let Some(streams) = &streams {
-            streams.grown(&recorder);
+        if let Some(streams) = &mut streams {
+            streams.exchange(&mut recorder);
         }
     }
     let status = child.wait()?;

@@ -27,7 +27,8 @@ pub struct ActArgs {
 
 /// Lists the sessions that run.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
-    let sessions = connect(common)?.sessions()?;
+    let mut client = connect(common)?;
+    let sessions = client.sessions()?;
     if args.format == Format::Text {
         println!(
             "{:<36}  {:<12}  {:<24}  {:>8}  {:>9}  {:>9}",
@@ -49,7 +50,25 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
             Format::Json => println!("{}", to_json(&id, session)),
         }
     }
+    show_flow(&client.status()?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the collector has, and what is on its way to it.
+fn show_flow(status: &proto::StatusResponse) {
+    let Some(flow) = &status.flow else { return };
+    eprintln!(
+        "agent-recorder: the collector {}: {} of {} records acknowledged, {} batches of {} bytes on their way",
+        if flow.connected {
+            "answers"
+        } else {
+            "does not answer"
+        },
+        status.acknowledged_seq,
+        status.last_seq,
+        flow.batches,
+        flow.bytes
+    );
 }
 
 fn to_json(id: &str, session: &proto::SessionInfo) -> serde_json::Value {

@@ -1,29 +1,34 @@
 //! From the command line and the configuration to what the rooms take.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{Common, Error};
 use crate::config::{Config, Profile};
 use crate::guard::{Policy, places};
+use crate::identity::{Files, HostKeys};
 use crate::kernel;
 use crate::recorder::{self, Recorder};
 use crate::session::agents::RuleSet;
-use crate::spool::{Spool, Store};
-use crate::stream::{self, Stream};
+use crate::spool::{self, Spool, Store};
+use crate::stream::{self, Earlier, Stream};
 use tokio::runtime::Runtime;
 
 /// What is sent to the collector.
 #[derive(Debug)]
 pub(super) struct Streams {
     own: Stream,
-    /// Those that earlier recorders left; they no longer grow.
-    _earlier: Vec<Stream>,
+    _earlier: Earlier,
 }
 
 impl Streams {
-    /// Says how far the recorder has come.
-    pub(super) fn grown(&self, recorder: &Recorder) {
+    /// Says how far the recorder has come, and has it record what the stream declares.
+    pub(super) fn exchange(&mut self, recorder: &mut Recorder) {
+        while let Some(declaration) = self.own.declaration() {
+            recorder.declare(&declaration);
+        }
         self.own.grown(recorder.progress());
+        recorder.show_flow(self.own.flow());
     }
 }
 
@@ -81,22 +86,36 @@ impl Setting {
             .and_then(|store| store.streams())
             .unwrap_or_default();
         let own = spool.stream_id();
+        let keys = self.host_keys(collector);
         let _inside = runtime.enter();
-        let start = |stream| {
-            Stream::start(stream::Options {
-                collector: collector.clone(),
-                spool: directory.clone(),
-                stream,
-            })
+        let options = |stream| stream::Options {
+            collector: collector.clone(),
+            keys: keys.clone(),
+            spool: directory.clone(),
+            stream,
         };
+        let earlier = earlier
+            .into_iter()
+            .filter(|stream| *stream != own)
+            .map(options)
+            .collect();
+        let own = Stream::start(options(own));
         Some(Streams {
-            own: start(own),
-            _earlier: earlier
-                .into_iter()
-                .filter(|stream| *stream != own)
-                .map(start)
-                .collect(),
+            _earlier: Earlier::start(earlier, &own),
+            own,
         })
+    }
+
+    fn host_keys(&self, collector: &str) -> Option<Arc<HostKeys>> {
+        let directory = self
+            .config
+            .stream
+            .keys
+            .clone()
+            .unwrap_or_else(|| self.config.recorder.state_dir.join("keys"));
+        collector
+            .starts_with("https://")
+            .then(|| Arc::new(HostKeys::new(Files::of_host(&directory))))
     }
 
     /// Gives the recorder's own stream its time to arrive.
@@ -135,6 +154,11 @@ impl Setting {
             },
             rules: self.rules.names(),
             spool: self.config.recorder.state_dir.join("spool"),
+            keep: spool::Options {
+                retain_bytes: self.config.spool.max_bytes,
+                retain_age: self.config.spool.max_age,
+                ..spool::Options::default()
+            },
             policy,
         }
     }

@@ -2,32 +2,49 @@
 //!
 //! An acknowledgement means synced: it is given after fdatasync(2) and never
 //! before. Duplicates are dropped by number, records that break the chain are
-//! refused one by one. Ids from the wire become UUIDs before they become names.
+//! refused one by one, and what is missing is declared beside the copy. Ids
+//! from the wire become UUIDs before they become names.
 //!
-//! Not here: what a record means.
+//! Everything that a daemon can size is bounded, and what fails is the one
+//! stream. Not here: what a record means.
+
+mod about;
+mod absent;
+mod connection;
+mod keep;
+mod seats;
+mod service;
+
+pub use absent::{Absence, declared};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::time::Duration;
 
-use prost::Message as _;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio_stream::Stream;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::transport::Server;
 
-use crate::record::{Seq, StreamId, proto};
-use crate::spool::{Kept, Options, Replica};
-use crate::stream::PROTOCOL;
-use proto::ingest_server::{Ingest, IngestServer};
-use proto::{to_collector, to_daemon};
+use crate::identity::{self, CollectorKeys, Files};
+use crate::record::proto::ingest_server::IngestServer;
+use crate::stream::BATCH_BYTES;
+use service::Service;
 
-/// Bytes of one message after decompression: a batch of 1 MiB and one largest record more.
-const MAX_MESSAGE: usize = 4 << 20;
-/// Answers that wait for a daemon to take them.
-const QUEUED_ANSWERS: usize = 64;
+/// Bytes of one message after decompression: a batch, and the names and lengths of its fields.
+const MAX_MESSAGE: usize = BATCH_BYTES + (64 << 10);
+/// Bytes of one stream, and of one connection, that wait to be read.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 512 << 10;
+/// A daemon has one stream, and one for each that earlier recorders left, four at a time.
+const STREAMS_PER_CONNECTION: u32 = 8;
+/// Bytes of a request's headers: gRPC's are some hundred.
+const HEADERS: u32 = 16 << 10;
+/// Streams that were reset before they were served, a connection: beyond, it is closed.
+const RESETS: usize = 20;
+/// A connection that answers no ping is closed.
+const PING: Duration = Duration::from_secs(10);
+const PING_ANSWER: Duration = Duration::from_secs(10);
 
 /// An error of the collector.
 #[derive(Debug, thiserror::Error)]
@@ -40,16 +57,43 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// Others could listen, or write.
+    #[error(
+        "will not listen at {address} without TLS: listen at 127.0.0.1, or name keys with --keys (make them with `agent-recorder keys`)"
+    )]
+    Plaintext {
+        /// Where it was told to.
+        address: SocketAddr,
+    },
+    /// Its keys make no sense.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
     /// The server failed.
     #[error("the collector's server failed: {0}")]
     Serve(#[from] tonic::transport::Error),
+}
+
+/// How to collect.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where the streams are kept.
+    pub store: PathBuf,
+    /// The directory of `ca.pem`, `collector.pem` and `collector.key`; without it there is no TLS.
+    pub keys: Option<PathBuf>,
+    /// Connections at one time.
+    pub connections: usize,
+    /// Streams that are written at one time.
+    pub streams: usize,
 }
 
 /// A collector that listens and has not begun to serve.
 #[derive(Debug)]
 pub struct Collector {
     listener: TcpListener,
-    store: PathBuf,
+    options: Options,
+    keys: Option<CollectorKeys>,
 }
 
 impl Collector {
@@ -57,12 +101,25 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// The address cannot be had.
-    pub async fn bind(address: SocketAddr, store: PathBuf) -> Result<Self, Error> {
+    /// The address cannot be had, or is open to others without keys; the keys make no sense.
+    pub async fn bind(options: Options) -> Result<Self, Error> {
+        let address = options.listen;
+        let keys = options
+            .keys
+            .as_deref()
+            .map(|directory| CollectorKeys::open(Files::of_collector(directory)))
+            .transpose()?;
+        if keys.is_none() && !address.ip().is_loopback() {
+            return Err(Error::Plaintext { address });
+        }
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { listener, store })
+        Ok(Self {
+            listener,
+            options,
+            keys,
+        })
     }
 
     /// Where it listens; a port of 0 has become a real one.
@@ -76,160 +133,31 @@ impl Collector {
     ///
     /// The server fails.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        let service = IngestServer::new(Service { store: self.store })
+        let Options {
+            listen: _,
+            store,
+            keys: _,
+            connections,
+            streams,
+        } = self.options;
+        let service = IngestServer::new(Service::new(store, streams))
             .max_decoding_message_size(MAX_MESSAGE)
             .accept_compressed(CompressionEncoding::Zstd)
             .send_compressed(CompressionEncoding::Zstd);
-        let server = tonic::transport::Server::builder()
+        let incoming = connection::accept(self.listener, connections, self.keys);
+        let server = Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .http2_max_header_list_size(HEADERS)
+            .http2_max_pending_accept_reset_streams(Some(RESETS))
+            .http2_keepalive_interval(Some(PING))
+            .http2_keepalive_timeout(Some(PING_ANSWER))
             .add_service(service)
-            .serve_with_incoming(TcpListenerStream::new(self.listener));
+            .serve_with_incoming(ReceiverStream::new(incoming));
         tokio::select! {
             result = server => Ok(result?),
             () = shutdown => Ok(()),
         }
     }
-}
-
-struct Service {
-    store: PathBuf,
-}
-
-type Answers = Pin<Box<dyn Stream<Item = Result<proto::ToDaemon, Status>> + Send>>;
-
-#[tonic::async_trait]
-impl Ingest for Service {
-    type StreamStream = Answers;
-
-    async fn stream(
-        &self,
-        request: Request<Streaming<proto::ToCollector>>,
-    ) -> Result<Response<Answers>, Status> {
-        let mut inbox = request.into_inner();
-        let hello = match inbox.message().await?.and_then(|message| message.message) {
-            Some(to_collector::Message::Hello(hello)) => hello,
-            _ => return Err(Status::invalid_argument("a stream begins with Hello")),
-        };
-        if hello.protocol != PROTOCOL {
-            return Err(Status::failed_precondition(format!(
-                "protocol {} is not {PROTOCOL}",
-                hello.protocol
-            )));
-        }
-        let stream = StreamId::from_bytes(&hello.stream_id)
-            .ok_or_else(|| Status::invalid_argument("a stream id has 16 bytes"))?;
-        let store = self.store.clone();
-        let replica = blocking(move || {
-            Replica::open(&store, stream, Options::default()).map_err(unavailable)
-        })
-        .await?;
-        let (answers, outbox) = mpsc::channel(QUEUED_ANSWERS);
-        let welcome = proto::Welcome {
-            protocol: PROTOCOL,
-            durable_through: replica.last_seq().0,
-        };
-        let _ = answers
-            .send(Ok(answer(to_daemon::Message::Welcome(welcome))))
-            .await;
-        tokio::spawn(async move {
-            if let Err(status) = receive(inbox, replica, &answers).await {
-                // The daemon may be gone; it connects again and asks where it was.
-                let _ = answers.send(Err(status)).await;
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(outbox))))
-    }
-}
-
-fn answer(message: to_daemon::Message) -> proto::ToDaemon {
-    proto::ToDaemon {
-        message: Some(message),
-    }
-}
-
-fn unavailable(error: crate::spool::Error) -> Status {
-    Status::unavailable(error.to_string())
-}
-
-/// Disk work has a thread of its own: a slow disk delays its stream, not the others.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Status> + Send + 'static,
-) -> Result<T, Status> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Status::internal(error.to_string()))?
-}
-
-async fn receive(
-    mut inbox: Streaming<proto::ToCollector>,
-    mut replica: Replica,
-    answers: &mpsc::Sender<Result<proto::ToDaemon, Status>>,
-) -> Result<(), Status> {
-    while let Some(message) = inbox.message().await? {
-        match message.message {
-            Some(to_collector::Message::Batch(batch)) => {
-                let kept = blocking(move || keep(replica, &batch)).await?;
-                replica = kept.replica;
-                for refusal in kept.refusals {
-                    let _ = answers
-                        .send(Ok(answer(to_daemon::Message::Refusal(refusal))))
-                        .await;
-                }
-                let ack = proto::Ack {
-                    durable_through: kept.durable.0,
-                };
-                if answers
-                    .send(Ok(answer(to_daemon::Message::Ack(ack))))
-                    .await
-                    .is_err()
-                {
-                    return Ok(());
-                }
-            }
-            // Its arrival is what it says.
-            Some(to_collector::Message::Heartbeat(_)) => {}
-            Some(to_collector::Message::Hello(_)) | None => {
-                return Err(Status::invalid_argument(
-                    "only batches and heartbeats follow Hello",
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What came of one batch.
-struct KeptBatch {
-    replica: Replica,
-    durable: Seq,
-    refusals: Vec<proto::Refusal>,
-}
-
-fn keep(mut replica: Replica, batch: &proto::Batch) -> Result<KeptBatch, Status> {
-    let mut refusals = Vec::new();
-    for stored in &batch.records {
-        let Ok(record) = proto::Record::decode(stored.as_slice()) else {
-            refusals.push(proto::Refusal {
-                seq: 0,
-                reason: "it is no record".to_owned(),
-            });
-            continue;
-        };
-        match replica
-            .append(Seq(record.seq), stored)
-            .map_err(unavailable)?
-        {
-            Kept::New | Kept::Duplicate => {}
-            Kept::AfterGap => tracing::warn!("numbers before {} are missing", record.seq),
-            Kept::Broken => refusals.push(proto::Refusal {
-                seq: record.seq,
-                reason: "it does not continue the chain".to_owned(),
-            }),
-        }
-    }
-    let durable = replica.sync().map_err(unavailable)?;
-    Ok(KeptBatch {
-        replica,
-        durable,
-        refusals,
-    })
 }

@@ -8,6 +8,7 @@ mod guard;
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,8 +33,12 @@ pub struct Config {
     pub kernel: Kernel,
     /// The guard.
     pub guard: Guard,
-    /// The collector.
+    /// What is kept on the host.
+    pub spool: Spool,
+    /// Where the records are sent.
     pub stream: Stream,
+    /// What `collect` takes.
+    pub collector: Collector,
     /// The built-in rules.
     pub agents: Agents,
     /// Rules beyond the built-in ones.
@@ -94,13 +99,38 @@ impl Default for Kernel {
     }
 }
 
+/// `[spool]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// The oldest records are taken away when there are more bytes than this.
+    pub max_bytes: u64,
+    /// And when they are older than this.
+    #[serde(with = "duration")]
+    pub max_age: Duration,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            // Some 40 million records.
+            max_bytes: 8 << 30,
+            // A quarter of a year.
+            max_age: Duration::from_secs(90 * 24 * 3600),
+        }
+    }
+}
+
 /// `[stream]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stream {
-    /// `http://HOST:PORT`; absent: everything stays on the host.
+    /// `https://HOST:PORT`, or `http://127.0.0.1:PORT`; absent: everything stays on the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collector: Option<String>,
+    /// The directory of `ca.pem`, `host.pem` and `host.key` for `https`; absent: `keys` in the state directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<PathBuf>,
     /// How long a recorder that ends waits for the collector's acknowledgement.
     #[serde(with = "duration")]
     pub drain: Duration,
@@ -110,7 +140,39 @@ impl Default for Stream {
     fn default() -> Self {
         Self {
             collector: None,
+            keys: None,
             drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// `[collector]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Collector {
+    /// Where it listens; anything but loopback needs `keys`.
+    pub listen: SocketAddr,
+    /// Where it keeps the streams; the command line may name it instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<PathBuf>,
+    /// The directory of `ca.pem`, `collector.pem` and `collector.key`; absent: no TLS, and loopback only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<PathBuf>,
+    /// Connections at one time.
+    pub connections: usize,
+    /// Streams that are written at one time.
+    pub streams: usize,
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4319)),
+            store: None,
+            keys: None,
+            // A connection holds some 100 kB, a stream at work some MiB: both fit into a few GiB.
+            connections: 1024,
+            streams: 1024,
         }
     }
 }
@@ -199,10 +261,25 @@ impl Config {
             }
         }
         self.guard.check()?;
-        if let Some(collector) = &self.stream.collector
-            && !collector.starts_with("http://")
-        {
-            return Err(Wrong::new("stream.collector", "must be http://HOST:PORT"));
+        // Less would be less than what is written and what a collector is sent at one time.
+        if !(256 << 20..=1 << 60).contains(&self.spool.max_bytes) {
+            let why = "must be from 256 MiB to 1 EiB, in bytes";
+            return Err(Wrong::new("spool.max_bytes", why));
+        }
+        if self.spool.max_age < Duration::from_secs(3600) {
+            return Err(Wrong::new("spool.max_age", "must be at least 1h"));
+        }
+        for (key, number) in [
+            ("collector.connections", self.collector.connections),
+            ("collector.streams", self.collector.streams),
+        ] {
+            // The upper end is what tokio's semaphores take.
+            if !(1..=1_000_000).contains(&number) {
+                return Err(Wrong::new(key, "must be from 1 to 1000000"));
+            }
+        }
+        if let Some(collector) = &self.stream.collector {
+            check_address(collector).map_err(|why| Wrong::new("stream.collector", why))?;
         }
         Ok(())
     }
@@ -211,6 +288,25 @@ impl Config {
     pub fn to_toml(&self) -> String {
         // Strings, numbers and tables only: what can be read can be written.
         toml::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Records say what happened on a host: in plaintext they stay on it.
+fn check_address(collector: &str) -> Result<(), &'static str> {
+    if collector.starts_with("https://") {
+        return Ok(());
+    }
+    let rest = collector
+        .strip_prefix("http://")
+        .ok_or("must be https://HOST:PORT, or http://127.0.0.1:PORT")?;
+    let loopback = match rest.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => rest.starts_with("localhost:"),
+    };
+    if loopback {
+        Ok(())
+    } else {
+        Err("must be https://HOST:PORT: http is for loopback addresses only")
     }
 }
 
@@ -268,8 +364,15 @@ mod tests {
             ("[guard]\nlimit = \"many\"\n", "c.toml:2:9: "),
             ("[guard]\nlimit = 0\n", "c.toml:2:1: "),
             ("[guard]\nwindow = \"soon\"\n", "c.toml:2:10: "),
+            ("[spool]\nmax_bytes = 1000\n", "c.toml:2:1: "),
+            ("[spool]\nmax_age = \"5s\"\n", "c.toml:2:1: "),
             ("[kernel]\n\nbulk_ring_bytes = 100000\n", "c.toml:3:1: "),
             ("[guard\n", "c.toml:1:7: "),
+            (
+                "[stream]\ncollector = \"http://192.0.2.1:4319\"\n",
+                "c.toml:2:1: ",
+            ),
+            ("[collector]\nstreams = 0\n", "c.toml:2:1: "),
         ] {
             let complaint = complaint(text);
             assert!(

@@ -99,6 +99,19 @@ impl Client {
         Ok(response.into_inner().sessions)
     }
 
+    /// How the daemon is.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refuses.
+    pub fn status(&mut self) -> Result<proto::StatusResponse, Error> {
+        let response = self
+            .runtime
+            .block_on(self.client.status(proto::StatusRequest {}))
+            .map_err(refused)?;
+        Ok(response.into_inner())
+    }
+
     /// Kills, freezes or resumes a session.
     ///
     /// # Errors

@@ -64,7 +64,8 @@ impl Recorder {
                 self.end(number, proto::EndReason::Exited)?;
             }
         }
-        self.sync()
+        self.sync();
+        Ok(())
     }
 
     /// A session for each outermost agent.
@@ -104,7 +105,7 @@ impl Recorder {
                 authority: authority::of_process(pid),
             });
             let start = self.tracker.started(number);
-            self.store(start)?;
+            self.store(start);
             roots.insert(pid, number);
         }
         Ok(roots)

@@ -143,7 +143,7 @@ impl Recorder {
             files_destroyed: session.totals.files_destroyed,
             killed: session.killed,
             frozen: session.frozen,
-            lost: self.loss.total(),
+            lost: self.lost(),
         }
     }
 
@@ -153,8 +153,13 @@ impl Recorder {
             profile: self.kernel.profile().to_string(),
             stream_id: self.spool.stream_id().to_bytes(),
             last_seq: self.spool.last_seq().0,
-            acknowledged_seq: 0,
+            acknowledged_seq: self.flow.map_or(0, |flow| flow.acknowledged.0),
             pid: std::process::id(),
+            flow: self.flow.map(|flow| proto::StreamFlow {
+                connected: flow.connected,
+                batches: flow.batches as u64,
+                bytes: flow.bytes as u64,
+            }),
         }
     }
 }

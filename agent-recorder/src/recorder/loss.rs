@@ -81,6 +81,7 @@ fn loss<'a>(stage: &str, kinds: impl IntoIterator<Item = (&'a str, u64)>) -> Opt
         stage: stage.to_owned(),
         count,
         kinds,
+        ..Default::default()
     })
 }
 

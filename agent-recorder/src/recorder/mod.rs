@@ -43,12 +43,16 @@ pub struct Setup {
     pub rules: Vec<RuleName>,
     /// Where streams are kept.
     pub spool: PathBuf,
+    /// How they are kept.
+    pub keep: spool::Options,
     /// What the guard decides by.
     pub policy: guard::Policy,
 }
 
 /// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
 const PLACES_INTERVAL: Duration = Duration::from_secs(5);
+/// So often what is too old or too much is looked for in the spool.
+const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 /// Records are durable this long after they were made, at the latest.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 /// Wait for events that were too young for the last batch.
@@ -75,6 +79,8 @@ pub struct Recorder {
     waiters: Vec<commands::Waiter>,
     policy: guard::Policy,
     last_places: Instant,
+    flow: Option<stream::Flow>,
+    last_tidy: Instant,
 }
 
 impl Recorder {
@@ -84,7 +90,7 @@ impl Recorder {
     ///
     /// The kernel refuses, or the spool cannot be opened.
     pub fn start(setup: Setup) -> Result<Self, Error> {
-        let spool = Spool::open(&setup.spool, spool::Options::default())?;
+        let spool = Spool::open(&setup.spool, setup.keep)?;
         let (mut kernel, rings) = Kernel::load(&setup.kernel)?;
         kernel.set_places(&guard::places::resolve(&setup.policy))?;
         kernel.attach()?;
@@ -103,8 +109,10 @@ impl Recorder {
             waiters: Vec::new(),
             policy: setup.policy,
             last_places: Instant::now(),
+            flow: None,
+            last_tidy: Instant::now(),
         };
-        recorder.tell("recorder_start", &profile)?;
+        recorder.tell("recorder_start", &profile);
         let passed_over: Vec<_> = recorder
             .kernel
             .passed_over()
@@ -112,14 +120,16 @@ impl Recorder {
             .map(|(profile, why)| format!("{profile}: {why}"))
             .collect();
         for why in passed_over {
-            recorder.tell("profile_passed_over", &why)?;
+            recorder.tell("profile_passed_over", &why);
         }
         if let Some(why) = recorder.kernel.not_refusing().map(ToString::to_string) {
-            recorder.tell("guard_not_refusing", &why)?;
+            recorder.tell("guard_not_refusing", &why);
         }
         for absent in recorder.kernel.absent().to_vec() {
-            recorder.tell("hook_absent", &absent.to_string())?;
+            recorder.tell("hook_absent", &absent.to_string());
         }
+        // What is missing in the spool is told of before anything else happens.
+        recorder.tell_losses()?;
         Ok(recorder)
     }
 
@@ -131,9 +141,14 @@ impl Recorder {
     /// What the stream's other end is told.
     pub fn progress(&self) -> stream::Progress {
         stream::Progress {
-            last: self.spool.last_seq(),
-            lost: self.loss.total(),
+            last: self.spool.durable(),
+            lost: self.lost(),
         }
+    }
+
+    /// Records lost since it started, by every cause.
+    fn lost(&self) -> u64 {
+        self.loss.total() + self.spool.dropped()
     }
 
     /// The sessions.
@@ -199,10 +214,14 @@ impl Recorder {
             self.kernel
                 .set_places(&guard::places::resolve(&self.policy))?;
         }
+        if self.last_tidy.elapsed() >= TIDY_INTERVAL {
+            self.last_tidy = Instant::now();
+            self.spool.tidy();
+        }
         if self.unsynced && self.last_sync.elapsed() >= SYNC_INTERVAL {
-            self.sync()?;
+            self.sync();
         } else {
-            self.spool.flush()?;
+            self.spool.flush();
         }
         Ok(woken.other)
     }
@@ -232,8 +251,9 @@ impl Recorder {
         for number in running {
             self.end(number, proto::EndReason::Detached)?;
         }
-        self.tell("recorder_stop", "")?;
-        self.sync()
+        self.tell("recorder_stop", "");
+        self.spool.sync()?;
+        Ok(())
     }
 
     /// Ends every process of a session.
@@ -268,7 +288,7 @@ impl Recorder {
                 Err(_) => self.loss.damaged += 1,
             }
         }
-        self.store(records)?;
+        self.store(records);
         for notice in notices {
             match notice {
                 Notice::Limit(header, body) => self.enforce(&header, body)?,
@@ -336,8 +356,9 @@ impl Recorder {
             operation_may_have_completed: ends && body.denied == 0,
         };
         let record = self.tracker.enforcement(header, enforcement);
-        self.store([record])?;
-        self.sync()
+        self.store([record]);
+        self.sync();
+        Ok(())
     }
 
     /// Ends what is left of a session that a limit was met in. Others died or
@@ -377,9 +398,9 @@ impl Recorder {
         let counted = self.kernel.destroyed(number).unwrap_or_default();
         let totals = loss::totals(&self.kernel.counters()?, &self.delivered, counted);
         let records = self.tracker.end_session(number, reason, totals);
-        self.store(records)?;
+        self.store(records);
         self.kernel.end_session(number);
-        self.sync()?;
+        self.sync();
         if let Some(id) = id {
             self.answer_waiters(id);
         }
@@ -390,39 +411,55 @@ impl Recorder {
         let counters = self.kernel.counters()?;
         self.loss.pending = self.tracker.pending_lost;
         let losses = self.loss.news(&counters);
-        if losses.is_empty() {
-            return Ok(());
-        }
-        let records: Vec<_> = losses
-            .into_iter()
-            .map(|loss| self.tracker.stream_record(proto::record::Body::Loss(loss)))
+        let bodies = losses.into_iter().map(proto::record::Body::Loss);
+        let records: Vec<_> = bodies
+            .chain(self.spool.take_news())
+            .map(|body| self.tracker.stream_record(body))
             .collect();
-        self.store(records)?;
-        self.sync()
+        if !records.is_empty() {
+            self.store(records);
+            self.sync();
+        }
+        Ok(())
     }
 
-    fn tell(&mut self, event: &str, detail: &str) -> Result<(), Error> {
+    /// What is on its way to the collector, for those who ask.
+    pub fn show_flow(&mut self, flow: stream::Flow) {
+        self.flow = Some(flow);
+    }
+
+    /// Records what the stream has to say about its collector.
+    pub fn declare(&mut self, declaration: &stream::Declaration) {
+        self.tell(declaration.event, &declaration.detail);
+    }
+
+    fn tell(&mut self, event: &str, detail: &str) {
         let body = proto::record::Body::StreamEvent(proto::StreamEvent {
             event: event.to_owned(),
             detail: detail.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         });
         let record = self.tracker.stream_record(body);
-        self.store([record])
+        self.store([record]);
     }
 
-    fn store(&mut self, records: impl IntoIterator<Item = proto::Record>) -> Result<(), Error> {
+    fn store(&mut self, records: impl IntoIterator<Item = proto::Record>) {
+        let mut begins = false;
         for record in records {
-            self.spool.append(record)?;
+            begins |= matches!(record.body, Some(proto::record::Body::SessionStart(_)));
+            self.spool.append(record);
             self.unsynced = true;
         }
-        Ok(())
+        // That there was a session must not be lost, whatever its first act is.
+        if begins {
+            self.sync();
+        }
     }
 
-    fn sync(&mut self) -> Result<(), Error> {
-        self.spool.sync()?;
+    /// What cannot be written now is held by the spool, which says so: the
+    /// recorder and its guard go on, and the next interval tries again.
+    fn sync(&mut self) {
+        self.unsynced = self.spool.sync().is_err();
         self.last_sync = Instant::now();
-        self.unsynced = false;
-        Ok(())
     }
 }

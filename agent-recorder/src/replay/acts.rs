@@ -50,6 +50,7 @@ impl Acts {
         while let Some(item) = cursor.next()? {
             let record = match item {
                 Item::Record { record, .. } => record,
+                Item::Flaw { .. } => continue,
                 Item::Damage { last, .. } => {
                     self.loss = true;
                     if last.is_none() {

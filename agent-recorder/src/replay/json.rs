@@ -620,10 +620,21 @@ fn loss_json(loss: &proto::Loss) -> Object {
         stage,
         count,
         kinds,
+        first_seq,
+        last_seq,
+        was_durable,
+        freed,
     } = loss;
-    object([
+    let mut out = object([
         ("stage", json!(stage)),
         ("count", json!(count)),
         ("kinds", kind_counts(kinds)),
-    ])
+    ]);
+    if *first_seq != 0 {
+        out.insert("firstSeq".into(), json!(first_seq));
+        out.insert("lastSeq".into(), json!(last_seq));
+        out.insert("wasDurable".into(), json!(was_durable));
+        out.insert("freed".into(), json!(freed));
+    }
+    out
 }

@@ -110,6 +110,7 @@ impl Reader {
         while !self.ended {
             match self.cursor.next()? {
                 None => return Ok(None),
+                Some(Item::Flaw { .. }) => {}
                 Some(Item::Damage { last, .. }) => {
                     self.loss = true;
                     self.ended |= last.is_none();

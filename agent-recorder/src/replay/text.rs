@@ -159,9 +159,13 @@ pub(super) fn line(body: &Body) -> String {
         ),
         Body::Enforcement(enforcement) => enforcement_line(enforcement),
         Body::Loss(loss) => format!(
-            "LOSS     {} records at {}",
+            "LOSS     {} records at {}{}",
             loss.count,
-            escaped(loss.stage.as_bytes())
+            escaped(loss.stage.as_bytes()),
+            match loss.first_seq {
+                0 => String::new(),
+                first => format!(", numbers {first} to {}", loss.last_seq),
+            }
         ),
         Body::StreamEvent(event) => format!(
             "{} {}",

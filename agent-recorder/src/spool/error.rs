@@ -40,6 +40,19 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether there is no room left.
+    pub(super) fn is_full(&self) -> bool {
+        let Self::Io { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
 /// Gives an I/O error its path.
 pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Io {

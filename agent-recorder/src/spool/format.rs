@@ -99,6 +99,13 @@ pub(super) fn parse(bytes: &[u8]) -> Found<'_> {
     }
 }
 
+/// Length of payload and number that a frame at this position would have; `None` where there are
+/// too few bytes to say, or no frame can be.
+pub(super) fn claim(bytes: &[u8]) -> Option<(usize, Seq)> {
+    let length = u32_at(bytes.first_chunk::<FRAME_BYTES>()?, 0) as usize;
+    (length != 0 && length <= MAX_PAYLOAD).then(|| (length, Seq(u64_at(bytes, 8))))
+}
+
 fn checksum(seq: &[u8], payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(seq), payload)
 }

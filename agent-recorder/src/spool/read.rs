@@ -1,22 +1,20 @@
 //! Reading streams: forward, in constant memory, past damage.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prost::Message as _;
 
 use super::Error;
+use super::disk::{Disk, Host};
 use super::error::io;
-use super::format::{self, FRAME_BYTES, Found, HEADER_BYTES, MAX_PAYLOAD, SegmentHeader};
+use super::mark::{self, FREED, HEAD};
+use super::names::{self, Key};
+use super::segment::{Segment, Step};
 use super::watch::Watch;
-use crate::record::chain::CHAIN_BYTES;
+use crate::record::chain::{CHAIN_BYTES, Chain};
 use crate::record::{Seq, StreamId, proto};
-
-/// The file that says how far a stream is durable.
-pub(super) const HEAD: &str = "head";
-/// Bytes read at once.
-const CHUNK: usize = 256 << 10;
 
 /// A folder of streams.
 #[derive(Clone, Debug)]
@@ -36,12 +34,19 @@ pub enum Item {
         /// As stored.
         bytes: Vec<u8>,
     },
-    /// Bytes that are none.
+    /// Numbers that are missing.
     Damage {
-        /// First number that is missing.
+        /// The first of them.
         first: Seq,
-        /// Last number that is missing, unknown at the end of the stream.
+        /// The last of them, unknown at the end of the stream.
         last: Option<Seq>,
+        /// What was found.
+        why: &'static str,
+    },
+    /// Something is not as it was written, but no number is missing by it.
+    Flaw {
+        /// The number that it stands at.
+        at: Seq,
         /// What was found.
         why: &'static str,
     },
@@ -81,32 +86,45 @@ impl Store {
     ///
     /// inotify(7) refuses: the stream's folder is gone, or the user has too many watches.
     pub fn watch(&self, stream: StreamId) -> Result<Watch, Error> {
-        let directory = self.directory.join(stream.to_string());
+        let directory = self.folder(stream);
         Watch::new(&directory).map_err(io("watch", &directory))
     }
 
-    /// A cursor at the beginning of a stream.
+    /// Where a stream is kept.
+    pub fn folder(&self, stream: StreamId) -> PathBuf {
+        self.directory.join(stream.to_string())
+    }
+
+    /// A cursor at the beginning of a stream, which sees all that was written.
     ///
     /// # Errors
     ///
     /// The stream's folder cannot be read.
     pub fn cursor(&self, stream: StreamId) -> Result<Cursor, Error> {
-        let directory = self.directory.join(stream.to_string());
-        Ok(Cursor {
-            directory,
-            stream,
-            expected: Seq(1),
-            segment: None,
-        })
+        Ok(Cursor::new(Arc::new(Host), self.folder(stream), stream))
+    }
+
+    /// A cursor that sees only what is durable: what leaves this machine must
+    /// never be written another way after a power loss.
+    ///
+    /// # Errors
+    ///
+    /// The stream's folder cannot be read.
+    pub fn durable_cursor(&self, stream: StreamId) -> Result<Cursor, Error> {
+        let mut cursor = self.cursor(stream)?;
+        cursor.only_durable();
+        Ok(cursor)
     }
 
     /// How far a stream is known to have been durable: number and chain value.
     pub fn head(&self, stream: StreamId) -> Option<(Seq, [u8; CHAIN_BYTES])> {
-        let bytes = fs::read(self.directory.join(stream.to_string()).join(HEAD)).ok()?;
-        let (content, crc) = bytes.split_last_chunk::<4>()?;
-        let (seq, chain) = content.split_first_chunk::<8>()?;
-        let valid = crc32c::crc32c(content) == u32::from_le_bytes(*crc);
-        valid.then_some((Seq(u64::from_le_bytes(*seq)), chain.try_into().ok()?))
+        let head = mark::read(&Host, &self.folder(stream), HEAD)?;
+        Some((head.seq(), head.value()))
+    }
+
+    /// Where the chain of what is held begins: behind what was taken away to make room.
+    pub fn beginning(&self, stream: StreamId) -> Chain {
+        beginning(&Host, &self.folder(stream), stream)
     }
 }
 
@@ -118,201 +136,28 @@ pub(super) fn stream_ids(directory: &Path) -> Result<Vec<StreamId>, Error> {
         .collect())
 }
 
+/// Where the chain of what is held begins.
+pub(super) fn beginning(disk: &dyn Disk, directory: &Path, stream: StreamId) -> Chain {
+    mark::read(disk, directory, FREED).unwrap_or_else(|| Chain::start(stream))
+}
+
 /// Reads one stream from its beginning, or from a number on.
 #[derive(Debug)]
 pub struct Cursor {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     stream: StreamId,
     expected: Seq,
     segment: Option<Segment>,
+    /// Where the segment after that begins, as far as was known when it was opened.
+    ceiling: Option<Seq>,
+    /// Nothing beyond is read, when only what is durable is.
+    durable: Option<Seq>,
 }
 
+/// What stands next, not decoded.
 #[derive(Debug)]
-struct Segment {
-    file: File,
-    path: PathBuf,
-    first: Seq,
-    /// Offset in the file of `buffer[0]`.
-    offset: u64,
-    buffer: Vec<u8>,
-    at: usize,
-}
-
-impl Cursor {
-    /// The stream that is read.
-    pub fn stream_id(&self) -> StreamId {
-        self.stream
-    }
-
-    /// Goes to the segment that holds a number, and on to it.
-    ///
-    /// # Errors
-    ///
-    /// Reading fails.
-    pub fn seek(&mut self, seq: Seq) -> Result<(), Error> {
-        let firsts = self.segment_firsts()?;
-        let first = firsts
-            .iter()
-            .copied()
-            .rfind(|first| *first <= seq)
-            .or(firsts.first().copied());
-        let Some(first) = first else { return Ok(()) };
-        self.segment = Some(self.open_segment(first)?);
-        self.expected = first;
-        while self.expected < seq {
-            if self.next_raw()?.is_none() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// File and offset behind the last good frame.
-    pub(super) fn position(&self) -> Option<(PathBuf, u64)> {
-        let segment = self.segment.as_ref()?;
-        Some((segment.path.clone(), segment.offset + segment.at as u64))
-    }
-
-    /// The next record or damage; `None` at the present end: a later call goes on when more was written.
-    ///
-    /// # Errors
-    ///
-    /// Reading fails, or a segment is not of this stream.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it can fail, and go on after its end"
-    )]
-    pub fn next(&mut self) -> Result<Option<Item>, Error> {
-        match self.next_raw()? {
-            None => Ok(None),
-            Some(Raw::Damage { first, last, why }) => Ok(Some(Item::Damage { first, last, why })),
-            Some(Raw::Frame { seq, bytes }) => {
-                Ok(Some(match proto::Record::decode(bytes.as_slice()) {
-                    Ok(record) => Item::Record {
-                        seq,
-                        record: Box::new(record),
-                        bytes,
-                    },
-                    Err(_) => Item::Damage {
-                        first: seq,
-                        last: Some(seq),
-                        why: "it is no record",
-                    },
-                }))
-            }
-        }
-    }
-
-    fn next_raw(&mut self) -> Result<Option<Raw>, Error> {
-        loop {
-            if self.segment.is_none() {
-                let Some(first) = self.segment_firsts()?.first().copied() else {
-                    return Ok(None);
-                };
-                self.segment = Some(self.open_segment(first)?);
-            }
-            let Some(segment) = &mut self.segment else {
-                return Ok(None);
-            };
-            match segment.frame()? {
-                Step::Frame { seq, bytes } if seq == self.expected => {
-                    self.expected = seq.next();
-                    return Ok(Some(Raw::Frame { seq, bytes }));
-                }
-                Step::Frame { seq, bytes } => {
-                    // Numbers between are gone; stay before this frame.
-                    segment.at -= FRAME_BYTES + bytes.len();
-                    let first = self.expected;
-                    self.expected = seq;
-                    let last = Seq(seq.0.saturating_sub(1));
-                    return Ok(Some(Raw::Damage {
-                        first,
-                        last: Some(last),
-                        why: "numbers are missing",
-                    }));
-                }
-                // The frame it stands at now tells which numbers are missing.
-                Step::Skipped => {}
-                Step::Damaged => {
-                    if !self.next_segment()? {
-                        let first = self.expected;
-                        return Ok(Some(Raw::Damage {
-                            first,
-                            last: None,
-                            why: "the end is damaged",
-                        }));
-                    }
-                }
-                Step::End => {
-                    if !self.next_segment()? {
-                        return Ok(None);
-                    }
-                }
-            }
-        }
-    }
-
-    fn next_segment(&mut self) -> Result<bool, Error> {
-        let Some(current) = self.segment.as_ref().map(|segment| segment.first) else {
-            return Ok(false);
-        };
-        let Some(next) = self
-            .segment_firsts()?
-            .into_iter()
-            .find(|first| *first > current)
-        else {
-            return Ok(false);
-        };
-        self.segment = Some(self.open_segment(next)?);
-        Ok(true)
-    }
-
-    fn segment_firsts(&self) -> Result<Vec<Seq>, Error> {
-        let entries = fs::read_dir(&self.directory).map_err(io("list", &self.directory))?;
-        let mut firsts: Vec<Seq> = entries
-            .filter_map(|entry| {
-                entry
-                    .ok()?
-                    .file_name()
-                    .to_str()?
-                    .strip_suffix(".seg")?
-                    .parse()
-                    .ok()
-                    .map(Seq)
-            })
-            .collect();
-        firsts.sort_unstable();
-        Ok(firsts)
-    }
-
-    fn open_segment(&self, first: Seq) -> Result<Segment, Error> {
-        let path = self.directory.join(format!("{:020}.seg", first.0));
-        let file = File::open(&path).map_err(io("open", &path))?;
-        let mut header = [0; HEADER_BYTES];
-        file.read_exact_at(&mut header, 0)
-            .map_err(io("read the header of", &path))?;
-        let found = SegmentHeader::decode(&header).map_err(|why| Error::Format {
-            path: path.clone(),
-            why,
-        })?;
-        if found.stream != self.stream || found.first != first {
-            return Err(Error::Format {
-                path,
-                why: "it belongs to another stream or place",
-            });
-        }
-        Ok(Segment {
-            file,
-            path,
-            first,
-            offset: HEADER_BYTES as u64,
-            buffer: Vec::new(),
-            at: 0,
-        })
-    }
-}
-
-enum Raw {
+pub(super) enum Raw {
     Frame {
         seq: Seq,
         bytes: Vec<u8>,
@@ -322,236 +167,189 @@ enum Raw {
         last: Option<Seq>,
         why: &'static str,
     },
+    Flaw {
+        at: Seq,
+        why: &'static str,
+    },
 }
 
-enum Step {
-    Frame { seq: Seq, bytes: Vec<u8> },
-    Skipped,
-    Damaged,
-    End,
-}
+impl Cursor {
+    pub(super) fn new(disk: Arc<dyn Disk>, directory: PathBuf, stream: StreamId) -> Self {
+        let expected = beginning(&*disk, &directory, stream).seq().next();
+        Self {
+            disk,
+            directory,
+            stream,
+            expected,
+            segment: None,
+            ceiling: None,
+            durable: None,
+        }
+    }
 
-impl Segment {
-    fn frame(&mut self) -> Result<Step, Error> {
-        loop {
-            match format::parse(&self.buffer[self.at..]) {
-                Found::Frame {
+    /// The stream that is read.
+    pub fn stream_id(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Reads nothing beyond the head.
+    pub(super) fn only_durable(&mut self) {
+        self.durable = Some(Seq::default());
+    }
+
+    /// The number that comes next.
+    pub(super) fn expected(&self) -> Seq {
+        self.expected
+    }
+
+    /// The segment that is read.
+    pub(super) fn segment(&self) -> Option<&Segment> {
+        self.segment.as_ref()
+    }
+
+    /// Goes on from a number; those that are not held then follow as damage.
+    ///
+    /// # Errors
+    ///
+    /// Reading fails.
+    pub fn seek(&mut self, seq: Seq) -> Result<(), Error> {
+        let keys = names::segments(&*self.disk, &self.directory)?;
+        if let Some(key) = names::holding(&keys, seq) {
+            self.open(key, &keys)?;
+        }
+        self.expected = seq;
+        Ok(())
+    }
+
+    /// The next record or damage; `None` at the present end: a later call goes on when more was written.
+    ///
+    /// # Errors
+    ///
+    /// Reading fails.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it can fail, and go on after its end"
+    )]
+    pub fn next(&mut self) -> Result<Option<Item>, Error> {
+        Ok(self.next_raw()?.map(|raw| match raw {
+            Raw::Damage { first, last, why } => Item::Damage { first, last, why },
+            Raw::Flaw { at, why } => Item::Flaw { at, why },
+            Raw::Frame { seq, bytes } => match proto::Record::decode(bytes.as_slice()) {
+                Ok(record) => Item::Record {
                     seq,
-                    payload,
+                    record: Box::new(record),
                     bytes,
-                } => {
-                    let payload = payload.to_vec();
-                    self.at += bytes;
-                    return Ok(Step::Frame {
-                        seq,
-                        bytes: payload,
-                    });
+                },
+                Err(_) => Item::Damage {
+                    first: seq,
+                    last: Some(seq),
+                    why: "it is no record",
+                },
+            },
+        }))
+    }
+
+    pub(super) fn next_raw(&mut self) -> Result<Option<Raw>, Error> {
+        loop {
+            if !self.may_read() {
+                return Ok(None);
+            }
+            let Some(segment) = &mut self.segment else {
+                if !self.next_segment()? {
+                    return Ok(None);
                 }
-                Found::Incomplete { bytes } => {
-                    if !self.fill(bytes)? {
-                        return self.unfinished();
+                continue;
+            };
+            if let Some(why) = segment.flaw.take() {
+                let at = segment.key.first;
+                return Ok(Some(Raw::Flaw { at, why }));
+            }
+            match segment.step(self.ceiling)? {
+                Step::Frame { seq, .. } if seq < self.expected => {}
+                Step::Frame { seq, bytes } if seq == self.expected => {
+                    self.expected = seq.next();
+                    return Ok(Some(Raw::Frame { seq, bytes }));
+                }
+                Step::Frame { seq, bytes } => {
+                    segment.back(seq, &bytes);
+                    return Ok(Some(self.missing_until(seq, "they cannot be read")));
+                }
+                Step::Stray { seq } => {
+                    let why = "its number was there before";
+                    return Ok(Some(Raw::Flaw { at: seq, why }));
+                }
+                Step::End { torn } => {
+                    if self.next_segment()? {
+                        let first = self.segment.as_ref().map(|segment| segment.key.first);
+                        if let Some(first) = first.filter(|first| *first > self.expected) {
+                            let why = if torn {
+                                "they cannot be read"
+                            } else {
+                                "they are not there"
+                            };
+                            return Ok(Some(self.missing_until(first, why)));
+                        }
+                        continue;
                     }
-                }
-                Found::Damaged => {
-                    return Ok(if self.resynchronise()? {
-                        Step::Skipped
-                    } else {
-                        Step::Damaged
-                    });
+                    // The segment after this one is gone, or not wholly there: what it was
+                    // begun to replace still stands here.
+                    if self.ceiling.take().is_some() {
+                        continue;
+                    }
+                    return Ok(torn.then_some(Raw::Damage {
+                        first: self.expected,
+                        last: None,
+                        why: "the end is damaged",
+                    }));
                 }
             }
         }
     }
 
-    /// Bytes that promise more than the file has: a frame that is still being
-    /// written, unless one stands behind them.
-    fn unfinished(&mut self) -> Result<Step, Error> {
-        let nothing = self.at == self.buffer.len();
-        Ok(if !nothing && self.resynchronise()? {
-            Step::Skipped
-        } else {
-            Step::End
-        })
+    /// Whether the next number is within what this cursor reads.
+    fn may_read(&mut self) -> bool {
+        let Some(durable) = self.durable else {
+            return true;
+        };
+        if self.expected > durable {
+            let head = mark::read(&*self.disk, &self.directory, HEAD);
+            self.durable = Some(head.map_or(Seq::default(), |head| head.seq()));
+        }
+        self.durable.is_some_and(|durable| self.expected <= durable)
     }
 
-    /// Reads on until `wanted` bytes are there from the position; false at the end of the file.
-    fn fill(&mut self, wanted: usize) -> Result<bool, Error> {
-        self.buffer.drain(..self.at);
-        self.offset += self.at as u64;
-        self.at = 0;
-        let have = self.buffer.len();
-        let room = CHUNK.max(wanted.min(FRAME_BYTES + MAX_PAYLOAD) - have.min(wanted));
-        self.buffer.resize(have + room, 0);
-        let read = self
-            .file
-            .read_at(&mut self.buffer[have..], self.offset + have as u64)
-            .map_err(io("read", &self.path))?;
-        self.buffer.truncate(have + read);
-        Ok(read > 0)
+    fn missing_until(&mut self, seq: Seq, why: &'static str) -> Raw {
+        let first = std::mem::replace(&mut self.expected, seq);
+        Raw::Damage {
+            first,
+            last: Some(Seq(seq.0 - 1)),
+            why,
+        }
     }
 
-    /// Goes on to the next byte at which a frame stands; stays where it is when there is none.
-    fn resynchronise(&mut self) -> Result<bool, Error> {
-        let here = self.offset + self.at as u64;
-        self.at += 1;
-        while self.at <= self.buffer.len() {
-            match format::parse(&self.buffer[self.at..]) {
-                Found::Frame { .. } => return Ok(true),
-                Found::Damaged => self.at += 1,
-                Found::Incomplete { bytes } => {
-                    if !self.fill(bytes)? {
-                        self.at += 1;
-                    }
-                }
+    /// Goes on to the segment after the one that is read, or to the first; false when there is none.
+    fn next_segment(&mut self) -> Result<bool, Error> {
+        let keys = names::segments(&*self.disk, &self.directory)?;
+        let current = self.segment.as_ref().map(|segment| segment.key);
+        let behind = keys.partition_point(|key| Some(*key) <= current);
+        for key in &keys[behind..] {
+            if self.open(*key, &keys)? {
+                return Ok(true);
             }
         }
-        self.offset = here;
-        self.buffer.clear();
-        self.at = 0;
         Ok(false)
     }
-}
 
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::super::{Options, Spool};
-    use super::*;
-
-    fn record(text: &str) -> proto::Record {
-        let event = proto::StreamEvent {
-            event: text.to_owned(),
-            ..Default::default()
+    /// Opens a segment; false when there is nothing in it, or it has just gone.
+    pub(super) fn open(&mut self, key: Key, keys: &[Key]) -> Result<bool, Error> {
+        let Some(segment) = Segment::open(&*self.disk, &self.directory, self.stream, key)? else {
+            return Ok(false);
         };
-        proto::Record {
-            body: Some(proto::record::Body::StreamEvent(event)),
-            ..Default::default()
-        }
-    }
-
-    fn spool_of(directory: &Path, records: usize) -> (StreamId, PathBuf) {
-        let mut spool = Spool::open(
-            directory,
-            Options {
-                segment_bytes: 2000,
-            },
-        )
-        .unwrap();
-        for number in 0..records {
-            spool.append(record(&format!("event {number}"))).unwrap();
-            spool.flush().unwrap();
-        }
-        spool.sync().unwrap();
-        (spool.stream_id(), spool.dir().to_owned())
-    }
-
-    fn numbers(directory: &Path, stream: StreamId) -> (Vec<u64>, Vec<(u64, Option<u64>)>) {
-        let mut cursor = Store::open(directory).unwrap().cursor(stream).unwrap();
-        let (mut good, mut bad) = (Vec::new(), Vec::new());
-        while let Some(item) = cursor.next().unwrap() {
-            match item {
-                Item::Record { seq, .. } => good.push(seq.0),
-                Item::Damage { first, last, .. } => {
-                    bad.push((first.0, last.map(|last| last.0)));
-                    if last.is_none() {
-                        break;
-                    }
-                }
-            }
-        }
-        (good, bad)
-    }
-
-    #[test]
-    fn numbers_are_dense_over_segments_and_reopening() {
-        let dir = tempfile::tempdir().unwrap();
-        let (stream, _) = spool_of(dir.path(), 100);
-        let (again, _) = spool_of(dir.path(), 20);
-        assert_eq!(stream, again);
-        assert_eq!(numbers(dir.path(), stream), ((1..=120).collect(), vec![]));
-    }
-
-    #[test]
-    fn a_torn_tail_is_cut_at_the_last_good_frame() {
-        let dir = tempfile::tempdir().unwrap();
-        let (stream, folder) = spool_of(dir.path(), 5);
-        let path = folder.join("00000000000000000001.seg");
-        let whole = fs::read(&path).unwrap();
-        let last_three = {
-            let mut at = HEADER_BYTES;
-            let mut starts = Vec::new();
-            while let Found::Frame { bytes, .. } = format::parse(&whole[at..]) {
-                starts.push(at);
-                at += bytes;
-            }
-            starts[2]
-        };
-        for length in last_three..whole.len() {
-            fs::write(&path, &whole[..length]).unwrap();
-            let (good, _) = numbers(dir.path(), stream);
-            assert_eq!(good, (1..=good.len() as u64).collect::<Vec<_>>());
-            assert!((2..5).contains(&good.len()), "{good:?} of {length} bytes");
-            let mut spool = Spool::open(dir.path(), Options::default()).unwrap();
-            assert_eq!(
-                spool.append(record("next")).unwrap(),
-                Seq(good.len() as u64 + 1)
-            );
-            spool.sync().unwrap();
-            drop(spool);
-            let (after, damage) = numbers(dir.path(), stream);
-            assert_eq!((after.len(), damage), (good.len() + 1, vec![]));
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_costs_one_record_and_says_which() {
-        let dir = tempfile::tempdir().unwrap();
-        let (stream, folder) = spool_of(dir.path(), 8);
-        let path = folder.join("00000000000000000001.seg");
-        let whole = fs::read(&path).unwrap();
-        let Found::Frame { bytes, .. } = format::parse(&whole[HEADER_BYTES..]) else {
-            panic!("no frame")
-        };
-        for at in HEADER_BYTES + bytes..HEADER_BYTES + 2 * bytes {
-            let mut damaged = whole.clone();
-            damaged[at] ^= 0x10;
-            fs::write(&path, &damaged).unwrap();
-            assert_eq!(
-                numbers(dir.path(), stream),
-                (vec![1, 3, 4, 5, 6, 7, 8], vec![(2, Some(2))]),
-                "byte {at}"
-            );
-        }
-    }
-
-    #[test]
-    fn two_writers_never_share_a_stream() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = Spool::open(dir.path(), Options::default()).unwrap();
-        let second = Spool::open(dir.path(), Options::default()).unwrap();
-        assert_ne!(first.stream_id(), second.stream_id());
-    }
-
-    #[test]
-    fn a_cursor_goes_on_when_more_was_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(dir.path(), Options { segment_bytes: 300 }).unwrap();
-        let mut cursor = Store::open(dir.path())
-            .unwrap()
-            .cursor(spool.stream_id())
-            .unwrap();
-        for number in 1..20 {
-            assert!(cursor.next().unwrap().is_none());
-            spool.append(record("x")).unwrap();
-            spool.flush().unwrap();
-            assert!(
-                matches!(cursor.next().unwrap(), Some(Item::Record { seq: Seq(n), .. }) if n == number)
-            );
-        }
-        cursor.seek(Seq(7)).unwrap();
-        assert!(matches!(
-            cursor.next().unwrap(),
-            Some(Item::Record { seq: Seq(7), .. })
-        ));
+        self.segment = Some(segment);
+        self.ceiling = keys
+            .iter()
+            .find(|other| **other > key)
+            .map(|other| other.first);
+        Ok(true)
     }
 }

@@ -3,25 +3,43 @@
 //! It reads its own spool, never the recorder: a collector that is slow or
 //! gone costs the recorder nothing. What is acknowledged is kept beside the
 //! stream, and after a break it goes on from what the collector holds.
+//!
+//! What a collector does wrong, or refuses, is handed to the recorder as a
+//! [`Declaration`]: it becomes a record of the stream.
+//!
+//! Not here: what is durable (`spool`), and what a record means.
 
+mod aside;
+mod batch;
+mod connect;
 mod sender;
+mod window;
 
+pub(crate) use batch::{BATCH_BYTES, BATCH_RECORDS};
 pub(crate) use sender::PROTOCOL;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::identity::HostKeys;
 use crate::record::{Seq, StreamId};
-use crate::spool::Store;
-use sender::Sending;
+use sender::{Sending, Watched};
+
+/// Declarations that wait for the recorder: each is rare, and more than these say nothing new.
+const QUEUED_DECLARATIONS: usize = 16;
+/// Streams that earlier recorders left and that are sent at one time, beside the recorder's own.
+const EARLIER_AT_ONCE: usize = 4;
 
 /// Where to, and what.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `http://HOST:PORT`.
+    /// `https://HOST:PORT`, or `http://HOST:PORT` without TLS.
     pub collector: String,
+    /// What the host shows, and knows the collector by; for `https` only.
+    pub keys: Option<Arc<HostKeys>>,
     /// The folder of streams.
     pub spool: PathBuf,
     /// The stream.
@@ -31,33 +49,61 @@ pub struct Options {
 /// How far a recorder has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The last record that can be read.
+    /// The last record that was made.
     pub last: Seq,
     /// Records lost since it started, by every cause.
     pub lost: u64,
+}
+
+/// Something about the collector that belongs into the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declaration {
+    /// `collector_fault`, `collector_behind` or `records_refused`.
+    pub event: &'static str,
+    /// What happened.
+    pub detail: String,
+}
+
+/// What a stream has on its way to the collector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Whether the collector has answered on the present connection.
+    pub connected: bool,
+    /// The last number that the collector has synced.
+    pub acknowledged: Seq,
+    /// Batches without an acknowledgement.
+    pub batches: usize,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
 /// A stream on its way.
 #[derive(Debug)]
 pub struct Stream {
     progress: watch::Sender<Progress>,
-    acknowledged: watch::Receiver<Seq>,
+    flow: watch::Receiver<Flow>,
+    declare: mpsc::Sender<Declaration>,
+    declarations: mpsc::Receiver<Declaration>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Stream {
     /// Sends in the running tokio runtime, for ever.
     pub fn start(options: Options) -> Self {
-        let (progress, growth) = watch::channel(Progress {
-            last: durable(&options),
-            lost: 0,
-        });
-        let (sender, acknowledged) = watch::channel(Seq::default());
-        let sending = Sending::new(options, growth, sender);
+        let (progress, growth) = watch::channel(Progress::default());
+        let (sender, flow) = watch::channel(Flow::default());
+        let (declare, declarations) = mpsc::channel(QUEUED_DECLARATIONS);
+        let watched = Watched {
+            progress: growth,
+            flow: sender,
+            declare: declare.clone(),
+        };
         Self {
             progress,
-            acknowledged,
-            task: tokio::spawn(sending.run()),
+            flow,
+            declare,
+            declarations,
+            task: tokio::spawn(Sending::new(options, watched, false).run()),
         }
     }
 
@@ -70,38 +116,85 @@ impl Stream {
         });
     }
 
+    /// What is to be recorded.
+    pub fn declaration(&mut self) -> Option<Declaration> {
+        self.declarations.try_recv().ok()
+    }
+
+    /// What is on its way.
+    pub fn flow(&self) -> Flow {
+        *self.flow.borrow()
+    }
+
     /// The last number that the collector has synced.
     pub fn acknowledged(&self) -> Seq {
-        *self.acknowledged.borrow()
+        self.flow().acknowledged
     }
 
     /// Waits until everything up to `last` is acknowledged, at most `limit`. How many records are left.
     pub async fn drain(mut self, last: Seq, limit: Duration) -> u64 {
         let deadline = Instant::now() + limit;
-        while *self.acknowledged.borrow() < last {
+        while self.acknowledged() < last {
             let rest = deadline.saturating_duration_since(Instant::now());
             // Out of time, or the sender has ended: what is left stays in the spool.
             if !matches!(
-                tokio::time::timeout(rest, self.acknowledged.changed()).await,
+                tokio::time::timeout(rest, self.flow.changed()).await,
                 Ok(Ok(()))
             ) {
                 break;
             }
         }
-        self.task.abort();
         last.0.saturating_sub(self.acknowledged().0)
     }
 }
 
-/// What the spool held when sending began; 0 where nothing was durable yet.
-fn durable(options: &Options) -> Seq {
-    Store::open(&options.spool)
-        .ok()
-        .and_then(|store| store.head(options.stream))
-        .map_or(Seq::default(), |(durable, _)| durable)
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Streams that earlier recorders left: they no longer grow, and each is done once it is acknowledged.
+#[derive(Debug)]
+pub struct Earlier {
+    tasks: tokio::task::JoinSet<()>,
+}
+
+impl Earlier {
+    /// Sends them in the running tokio runtime, a few at a time, beside what
+    /// is recorded now; what is to be declared of them is declared in that.
+    pub fn start(streams: Vec<Options>, beside: &Stream) -> Self {
+        let turns = Arc::new(Semaphore::new(EARLIER_AT_ONCE));
+        let mut tasks = tokio::task::JoinSet::new();
+        for options in streams {
+            let turns = Arc::clone(&turns);
+            let watched = Watched::nobody(beside.declare.clone());
+            tasks.spawn(async move {
+                // It is never closed.
+                let Ok(_turn) = turns.acquire().await else {
+                    return;
+                };
+                Sending::new(options, watched, true).run().await;
+            });
+        }
+        Self { tasks }
+    }
+
+    /// Waits until all are acknowledged to their end.
+    pub async fn finished(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
 }
 
 /// The file beside a stream that says how far it is acknowledged.
 pub(crate) fn acknowledged_path(spool: &Path, stream: StreamId) -> PathBuf {
     spool.join(stream.to_string()).join("acked")
+}
+
+fn unix_ns() -> i64 {
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    // Fits until the year 2262.
+    i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -1,47 +1,74 @@
 //! One stream, one connection at a time, for ever.
 
-use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 use tonic::{Status, Streaming};
 
-use super::{Options, Progress, acknowledged_path};
+use super::aside::Aside;
+use super::batch::{BATCH_WAIT, Batcher, Ready};
+use super::connect;
+use super::window::{BadAck, Window};
+use super::{Declaration, Flow, Options, Progress, acknowledged_path, unix_ns};
+use crate::identity::HostPair;
+use crate::record::chain;
 use crate::record::{Seq, proto};
-use crate::spool::{self, Cursor, Item, Store};
+use crate::spool::{self, Item, Store};
 use proto::ingest_client::IngestClient;
 use proto::{to_collector, to_daemon};
 
 /// The version of the protocol that is spoken.
 pub(crate) const PROTOCOL: u32 = 1;
-/// A batch ends at whichever comes first.
-const BATCH_RECORDS: usize = 512;
-const BATCH_BYTES: usize = 1 << 20;
-/// Batches on their way that have not left: more would only fill memory.
-const QUEUED_BATCHES: usize = 4;
+/// Messages that have not left: one is enough, for the window is what bounds.
+const QUEUED: usize = 1;
 /// Silence is told of, so that it is not taken for health.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A collector reads its copy before it welcomes: gigabytes on a slow disk.
+const WELCOME: Duration = Duration::from_secs(120);
 /// Time between two tries, doubled each time.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(30);
+/// What a collector says is short: acknowledgements and reasons.
+const MAX_ANSWER: usize = 64 << 10;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
-    #[error("cannot reach it: {0}")]
-    Connect(#[from] tonic::transport::Error),
-    #[error("it says: {0}")]
+    #[error("{0}")]
+    Connect(#[from] connect::Error),
+    #[error("it says: {}: {}", .0.code(), .0.message())]
     Status(Box<Status>),
     #[error("it closed the stream")]
     Closed,
+    #[error("it answers nothing")]
+    Silent,
     #[error("{0}")]
     Spool(#[from] spool::Error),
+    #[error("{0}")]
+    Fault(Fault),
+}
+
+/// What a collector that works never does. It is recorded.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
     #[error("it speaks another protocol")]
     Protocol,
-    #[error("cannot keep its acknowledgement: {0}")]
-    Keep(#[from] io::Error),
+    #[error(transparent)]
+    Acknowledgement(BadAck),
+    #[error("it refuses record {0}, which is not on its way")]
+    Refusal(u64),
+    #[error(
+        "it holds records up to {held}, and this host's end at {last}: the spool was rolled back, or another recorder sends this stream; move the collector's copy away to send this one"
+    )]
+    Ahead { held: Seq, last: Seq },
+    #[error(
+        "its record {0} is not this host's: the spool or the copy was altered, or another recorder sends this stream; move the collector's copy away to send this one"
+    )]
+    Differs(Seq),
 }
 
 impl From<Status> for Broken {
@@ -50,197 +77,406 @@ impl From<Status> for Broken {
     }
 }
 
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<BadAck> for Broken {
+    fn from(bad: BadAck) -> Self {
+        Self::Fault(Fault::Acknowledgement(bad))
+    }
+}
+
+/// Why a connection ended well.
+enum Ended {
+    /// All of a stream that no longer grows is acknowledged.
+    Done,
+    /// There is a newer certificate to connect with.
+    Renew,
+}
+
+/// How the sender and the rest of the daemon see each other.
+pub(super) struct Watched {
+    pub(super) progress: watch::Receiver<Progress>,
+    pub(super) flow: watch::Sender<Flow>,
+    pub(super) declare: mpsc::Sender<Declaration>,
+}
+
+impl Watched {
+    /// For a stream that nobody waits for.
+    pub(super) fn nobody(declare: mpsc::Sender<Declaration>) -> Self {
+        Self {
+            progress: watch::channel(Progress::default()).1,
+            flow: watch::channel(Flow::default()).0,
+            declare,
+        }
+    }
+}
+
 pub(super) struct Sending {
     options: Options,
-    progress: watch::Receiver<Progress>,
-    acknowledged: watch::Sender<Seq>,
+    watched: Watched,
+    acknowledged: Seq,
+    aside: Aside,
+    window: Option<usize>,
+    /// What is no longer written has an end.
+    ends: bool,
+    told: bool,
+    faulted: bool,
 }
 
 impl Sending {
-    pub(super) fn new(
-        options: Options,
-        progress: watch::Receiver<Progress>,
-        acknowledged: watch::Sender<Seq>,
-    ) -> Self {
+    pub(super) fn new(options: Options, watched: Watched, ends: bool) -> Self {
+        let path = acknowledged_path(&options.spool, options.stream);
+        // Absent or cut short, it is as if nothing was acknowledged: the collector knows better.
+        let acknowledged = std::fs::read_to_string(path)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .map_or(Seq::default(), Seq);
+        let aside = Aside::new(&options.spool, options.stream);
         Self {
             options,
-            progress,
+            watched,
             acknowledged,
+            aside,
+            window: None,
+            ends,
+            told: false,
+            faulted: false,
         }
     }
 
-    /// Connects again and again.
+    /// Connects again and again; a stream that ends, until all of it is acknowledged.
     pub(super) async fn run(mut self) {
         let mut wait = RETRY_FIRST;
-        let mut told = false;
         loop {
-            let before = *self.acknowledged.borrow();
-            if let Err(broken) = self.connection().await {
-                // Once an absence: retries are not news.
-                if !told {
-                    tracing::warn!(
-                        "collector {}: {broken}; records stay in the spool until it answers",
-                        self.options.collector
-                    );
-                    told = true;
-                }
+            let before = self.acknowledged;
+            let ended = self.connection().await;
+            self.show(false, (0, 0));
+            self.declare_refusals();
+            match ended {
+                Ok(Ended::Done) => return,
+                Ok(Ended::Renew) => continue,
+                Err(broken) => self.tell(&broken),
             }
-            if *self.acknowledged.borrow() > before {
+            if self.acknowledged > before {
                 wait = RETRY_FIRST;
-                told = false;
+                (self.told, self.faulted) = (false, false);
             }
             tokio::time::sleep(jittered(wait)).await;
             wait = (wait * 2).min(RETRY_LAST);
         }
     }
 
-    async fn connection(&mut self) -> Result<(), Broken> {
-        let mut client = IngestClient::connect(self.options.collector.clone())
-            .await?
-            .send_compressed(CompressionEncoding::Zstd)
-            .accept_compressed(CompressionEncoding::Zstd);
-        let (outbox, messages) = mpsc::channel(QUEUED_BATCHES);
-        send(&outbox, to_collector::Message::Hello(self.hello())).await?;
-        let mut inbox = client
-            .stream(ReceiverStream::new(messages))
-            .await?
-            .into_inner();
-        let held = self.welcome(&mut inbox).await?;
-        let mut cursor = Store::open(&self.options.spool)?.cursor(self.options.stream)?;
-        cursor.seek(held.next())?;
-        self.pump(&mut cursor, &outbox, &mut inbox).await
+    /// Once an absence: retries are not news. Faults are told of although the absence was.
+    fn tell(&mut self, broken: &Broken) {
+        let fault = matches!(broken, Broken::Fault(_));
+        if fault && !std::mem::replace(&mut self.faulted, true) {
+            self.declare("collector_fault", broken.to_string());
+        }
+        if !std::mem::replace(&mut self.told, true) || fault {
+            tracing::warn!(
+                "collector {}: {broken}; records after {} stay in the spool until it acknowledges them",
+                self.options.collector,
+                self.acknowledged
+            );
+        }
     }
 
-    fn hello(&self) -> proto::Hello {
+    fn declare(&self, event: &'static str, mut detail: String) {
+        if self.ends {
+            detail = format!("stream {}: {detail}", self.options.stream);
+        }
+        // Nobody takes them, or too many wait: the log has it all the same.
+        let _ = self.watched.declare.try_send(Declaration { event, detail });
+    }
+
+    fn declare_refusals(&mut self) {
+        if let Some(refused) = self.aside.declaration() {
+            tracing::error!(
+                "collector {} refuses records: {refused}",
+                self.options.collector
+            );
+            self.declare("records_refused", refused);
+        }
+    }
+
+    async fn connection(&mut self) -> Result<Ended, Broken> {
+        let pair = connect::pair(&self.options)?;
+        let channel = connect::connect(&self.options, pair.as_deref()).await?;
+        let mut client = IngestClient::new(channel)
+            .max_decoding_message_size(MAX_ANSWER)
+            .send_compressed(CompressionEncoding::Zstd)
+            .accept_compressed(CompressionEncoding::Zstd);
+        let store = Store::open(&self.options.spool)?;
+        let hello = self.hello(&store, pair.as_deref())?;
+        let last = Seq(hello.last_seq);
+        let (outbox, messages) = mpsc::channel(QUEUED);
+        // The channel is empty, and has room for one.
+        let _ = outbox.try_send(message(to_collector::Message::Hello(hello)));
+        let opened = timeout(WELCOME, async {
+            let mut inbox = client
+                .stream(ReceiverStream::new(messages))
+                .await?
+                .into_inner();
+            let welcome = match inbox.message().await?.and_then(|message| message.message) {
+                Some(to_daemon::Message::Welcome(welcome)) => welcome,
+                Some(_) => return Err(Fault::Protocol.into()),
+                None => return Err(Broken::Closed),
+            };
+            Ok((inbox, welcome))
+        });
+        let (inbox, welcome) = opened.await.map_err(|_| Broken::Silent)??;
+        let held = self.welcomed(&store, &welcome, last)?;
+        let mut pump = Pump {
+            batcher: Batcher::new(store.clone(), self.options.stream, held)?,
+            window: Window::new(held, welcome.window_bytes, self.window.take()),
+            store,
+            inbox,
+            pair,
+            outgoing: None,
+            beat_due: false,
+        };
+        let ended = self.pump(&mut pump, &outbox).await;
+        if ended.is_err() {
+            self.window = Some(pump.window.after_break());
+        }
+        ended
+    }
+
+    fn hello(&self, store: &Store, pair: Option<&HostPair>) -> Result<proto::Hello, Broken> {
         let read = |path: &str| {
             std::fs::read_to_string(path)
                 .unwrap_or_default()
                 .trim()
                 .to_owned()
         };
-        proto::Hello {
+        let mut cursor = store.cursor(self.options.stream)?;
+        let first = match cursor.next()? {
+            Some(Item::Record { seq, .. }) => seq,
+            Some(Item::Damage { last, .. }) => last.unwrap_or_default().next(),
+            Some(Item::Flaw { at, .. }) => at,
+            None => Seq::default(),
+        };
+        let durable = store
+            .head(self.options.stream)
+            .map_or(Seq::default(), |(durable, _)| durable);
+        Ok(proto::Hello {
             protocol: PROTOCOL,
             stream_id: self.options.stream.to_bytes(),
-            host_id: read("/etc/machine-id"),
+            host_id: pair.map_or_else(|| read("/etc/machine-id"), |pair| pair.host.to_string()),
             boot_id: read("/proc/sys/kernel/random/boot_id"),
             hostname: read("/proc/sys/kernel/hostname"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            first_seq: 1,
-            last_seq: self.progress.borrow().last.0,
-        }
+            first_seq: first.0,
+            last_seq: durable.0,
+        })
     }
 
-    async fn welcome(&self, inbox: &mut Streaming<proto::ToDaemon>) -> Result<Seq, Broken> {
-        match inbox.message().await?.and_then(|message| message.message) {
-            Some(to_daemon::Message::Welcome(welcome)) if welcome.protocol == PROTOCOL => {
-                let held = Seq(welcome.durable_through);
-                self.acknowledge(held)?;
-                Ok(held)
-            }
-            Some(_) => Err(Broken::Protocol),
-            None => Err(Broken::Closed),
+    /// Judges what the collector says it holds, and takes its word for how far it has come.
+    fn welcomed(
+        &mut self,
+        store: &Store,
+        welcome: &proto::Welcome,
+        last: Seq,
+    ) -> Result<Seq, Broken> {
+        if welcome.protocol != PROTOCOL {
+            return Err(Fault::Protocol.into());
         }
+        let (through, held) = (Seq(welcome.durable_through), Seq(welcome.held_seq));
+        if through > last {
+            return Err(Fault::Ahead {
+                held: through,
+                last,
+            }
+            .into());
+        }
+        if held > Seq::default() {
+            let mut cursor = store.cursor(self.options.stream)?;
+            cursor.seek(held)?;
+            // What the spool has freed cannot be compared.
+            if let Some(Item::Record { seq, bytes, .. }) = cursor.next()?
+                && seq == held
+                && chain::split(&bytes).is_some_and(|(_, value)| value[..] != welcome.held_chain)
+            {
+                return Err(Fault::Differs(held).into());
+            }
+        }
+        let before = self.acknowledged;
+        self.acknowledge(through);
+        // Before it is told of: who hears of it must not see what was acknowledged before.
+        self.show(true, (0, 0));
+        if through < before {
+            self.declare(
+                "collector_behind",
+                format!("it holds records up to {through}, and had acknowledged {before}"),
+            );
+        }
+        Ok(through)
     }
 
     /// Sends what there is, and takes acknowledgements.
     async fn pump(
         &mut self,
-        cursor: &mut Cursor,
+        pump: &mut Pump,
         outbox: &mpsc::Sender<proto::ToCollector>,
-        inbox: &mut Streaming<proto::ToDaemon>,
-    ) -> Result<(), Broken> {
+    ) -> Result<Ended, Broken> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
-        let mut last_sent = Seq::default();
-        let mut batch = next_batch(cursor)?;
         loop {
+            if pump.outgoing.is_none() {
+                let most = pump.window.batch_bytes();
+                pump.outgoing = pump.batcher.next(most, Instant::now())?;
+            }
+            self.show(true, pump.window.on_way());
+            let idle = pump.outgoing.is_none();
+            let done = idle && pump.batcher.is_drained() && pump.window.deadline().is_none();
+            if self.ends && done {
+                return Ok(Ended::Done);
+            }
+            let sends = pump.beat_due
+                || pump
+                    .outgoing
+                    .as_ref()
+                    .is_some_and(|ready| pump.window.takes(ready.bytes));
+            // A sync of the spool wakes nobody: while records wait for one it is looked for.
+            let unsynced = self.watched.progress.borrow().last > pump.batcher.durable();
+            let look = pump
+                .batcher
+                .deadline()
+                .or(unsynced.then(|| Instant::now() + BATCH_WAIT));
             tokio::select! {
-                message = inbox.message() => match message?.and_then(|message| message.message) {
-                    Some(to_daemon::Message::Ack(ack)) => self.acknowledge(Seq(ack.durable_through).min(last_sent))?,
-                    Some(to_daemon::Message::Refusal(refusal)) => tracing::error!("the collector refuses record {}: {}", refusal.seq, refusal.reason),
-                    Some(to_daemon::Message::Welcome(_)) => return Err(Broken::Protocol),
-                    None => return Err(Broken::Closed),
-                },
-                permit = outbox.reserve(), if batch.is_some() => {
+                answer = pump.inbox.message() => {
+                    let answer = answer?.ok_or(Broken::Closed)?;
+                    self.answered(pump, answer)?;
+                }
+                permit = outbox.reserve(), if sends => {
                     let permit = permit.map_err(|_| Broken::Closed)?;
-                    if let Some((last, content)) = batch.take() {
-                        last_sent = last;
-                        permit.send(proto::ToCollector { message: Some(to_collector::Message::Batch(content)) });
+                    if std::mem::take(&mut pump.beat_due) {
+                        permit.send(message(to_collector::Message::Heartbeat(
+                            self.heartbeat(&pump.window),
+                        )));
+                    } else if let Some(Ready { last, bytes, batch }) = pump.outgoing.take() {
+                        permit.send(message(to_collector::Message::Batch(batch)));
+                        pump.window.sent(last, bytes, Instant::now());
                     }
-                    batch = next_batch(cursor)?;
-                },
-                grown = self.progress.changed(), if batch.is_none() => {
-                    grown.map_err(|_| Broken::Closed)?;
-                    batch = next_batch(cursor)?;
-                },
+                }
+                // A stream that nobody watches does not grow.
+                Ok(()) = self.watched.progress.changed(), if idle => {}
+                () = at(look), if idle => {}
                 _ = heartbeat.tick() => {
-                    let beat = self.heartbeat();
-                    send(outbox, to_collector::Message::Heartbeat(beat)).await?;
-                },
+                    pump.beat_due = true;
+                    self.declare_refusals();
+                    // A pair that cannot be read is told of, and the one in use stays.
+                    if let (Some(used), Ok(Some(now))) = (&pump.pair, connect::pair(&self.options))
+                        && !Arc::ptr_eq(used, &now)
+                    {
+                        return Ok(Ended::Renew);
+                    }
+                }
+                () = at(pump.window.deadline()) => return Err(Broken::Silent),
             }
         }
     }
 
-    fn heartbeat(&self) -> proto::Heartbeat {
-        let progress = *self.progress.borrow();
-        let since_1970 = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+    fn answered(&mut self, pump: &mut Pump, answer: proto::ToDaemon) -> Result<(), Broken> {
+        match answer.message {
+            Some(to_daemon::Message::Ack(ack)) => {
+                let through = Seq(ack.durable_through);
+                pump.window.acknowledged(through, Instant::now())?;
+                if through > self.acknowledged {
+                    self.acknowledge(through);
+                }
+                Ok(())
+            }
+            Some(to_daemon::Message::Refusal(refusal)) => {
+                let seq = Seq(refusal.seq);
+                if !pump.window.covers(seq) {
+                    return Err(Fault::Refusal(refusal.seq).into());
+                }
+                self.aside
+                    .keep(&pump.store, self.options.stream, seq, &refusal.reason);
+                Ok(())
+            }
+            // A message of a newer collector.
+            None => Ok(()),
+            Some(to_daemon::Message::Welcome(_)) => Err(Fault::Protocol.into()),
+        }
+    }
+
+    fn heartbeat(&self, window: &Window) -> proto::Heartbeat {
+        let progress = *self.watched.progress.borrow();
+        let (batches, bytes) = window.on_way();
         proto::Heartbeat {
             last_seq: progress.last.0,
             lost: progress.lost,
-            // Fits until the year 2262.
-            time_unix_ns: i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX),
+            time_unix_ns: unix_ns(),
+            unacknowledged_batches: batches as u64,
+            unacknowledged_bytes: bytes as u64,
         }
     }
 
-    /// Never backwards, and never beyond what was sent: the caller sees to the second.
-    fn acknowledge(&self, through: Seq) -> Result<(), io::Error> {
-        // In a statement of its own: a borrow is a lock that the sending below would wait for.
-        let known = *self.acknowledged.borrow();
-        if through <= known {
-            return Ok(());
+    /// Kept beside the stream, so that a copy that went back shows after a restart, too.
+    fn acknowledge(&mut self, through: Seq) {
+        self.acknowledged = through;
+        let path = acknowledged_path(&self.options.spool, self.options.stream);
+        if let Err(error) = keep_number(&path, through) {
+            // A full disk: the acknowledgement is what makes room, and must not be stopped by it.
+            tracing::warn!("cannot write {}: {error}", path.display());
         }
-        std::fs::write(
-            acknowledged_path(&self.options.spool, self.options.stream),
-            through.to_string(),
-        )?;
-        self.acknowledged.send_replace(through);
-        Ok(())
+    }
+
+    fn show(&self, connected: bool, (batches, bytes): (usize, usize)) {
+        let flow = Flow {
+            connected,
+            acknowledged: self.acknowledged,
+            batches,
+            bytes,
+        };
+        self.watched.flow.send_if_modified(|shown| {
+            let changed = *shown != flow;
+            *shown = flow;
+            changed
+        });
     }
 }
 
-async fn send(
-    outbox: &mpsc::Sender<proto::ToCollector>,
-    message: to_collector::Message,
-) -> Result<(), Broken> {
-    outbox
-        .send(proto::ToCollector {
-            message: Some(message),
-        })
-        .await
-        .map_err(|_| Broken::Closed)
+/// One connection's parts.
+struct Pump {
+    batcher: Batcher,
+    window: Window,
+    store: Store,
+    inbox: Streaming<proto::ToDaemon>,
+    pair: Option<Arc<HostPair>>,
+    outgoing: Option<Ready>,
+    beat_due: bool,
 }
 
-/// What the spool has next, with the number it ends at.
-fn next_batch(cursor: &mut Cursor) -> Result<Option<(Seq, proto::Batch)>, spool::Error> {
-    let mut batch = proto::Batch::default();
-    let (mut last, mut size) = (Seq::default(), 0);
-    while batch.records.len() < BATCH_RECORDS && size < BATCH_BYTES {
-        match cursor.next()? {
-            None | Some(Item::Damage { last: None, .. }) => break,
-            // The collector sees the gap by the numbers.
-            Some(Item::Damage { .. }) => {}
-            Some(Item::Record { seq, bytes, .. }) => {
-                if batch.records.is_empty() {
-                    batch.first_seq = seq.0;
-                }
-                last = seq;
-                size += bytes.len();
-                batch.records.push(bytes);
-            }
-        }
+fn message(message: to_collector::Message) -> proto::ToCollector {
+    proto::ToCollector {
+        message: Some(message),
     }
-    Ok((!batch.records.is_empty()).then_some((last, batch)))
+}
+
+/// Waits for a moment; for ever without one.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// In place and of one length: on a full disk it needs no new block.
+fn keep_number(path: &std::path::Path, number: Seq) -> std::io::Result<()> {
+    use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all_at(format!("{:020}", number.0).as_bytes(), 0)
 }
 
 /// Between half and all of it: many daemons do not come back at one moment.

@@ -1,0 +1,175 @@
+//! What a copy will never hold: gaps that the daemon left, and records that
+//! were refused. Declared in the stream's folder before anything behind them
+//! is acknowledged, so that `verify` tells a declared loss from a removal.
+//!
+//! `absent` has a line for each run of numbers: first, last, why. A line
+//! without its end was never acknowledged, and is cut.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::record::Seq;
+
+const FILE: &str = "absent";
+
+/// A run of numbers that a copy does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absence {
+    /// The first.
+    pub first: Seq,
+    /// The last.
+    pub last: Seq,
+    /// Why.
+    pub why: String,
+}
+
+/// What is declared of the stream in `folder`, in the order of its numbers; nothing where nothing is.
+///
+/// # Errors
+///
+/// The file is there and cannot be read.
+pub fn declared(folder: &Path) -> io::Result<Vec<Absence>> {
+    let text = match std::fs::read(folder.join(FILE)) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut absences: Vec<_> = whole.lines().filter_map(parse).collect();
+    absences.sort_by_key(|absence| absence.first);
+    Ok(absences)
+}
+
+fn parse(line: &str) -> Option<Absence> {
+    let mut parts = line.splitn(3, ' ');
+    let mut number = || parts.next()?.parse().ok().map(Seq);
+    Some(Absence {
+        first: number()?,
+        last: number()?,
+        why: parts.next()?.to_owned(),
+    })
+}
+
+/// The last number up to which everything is held or declared, from what is held.
+pub(super) fn extended(held: Seq, absences: &[Absence]) -> Seq {
+    absences.iter().fold(held, |end, absence| {
+        if absence.first <= end.next() {
+            end.max(absence.last)
+        } else {
+            end
+        }
+    })
+}
+
+/// The file of one stream, for adding to it.
+#[derive(Debug)]
+pub(super) struct Absences {
+    path: PathBuf,
+    file: Option<File>,
+    /// Not written yet.
+    news: Vec<Absence>,
+}
+
+impl Absences {
+    /// Cuts a torn line.
+    pub(super) fn open(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+                let whole = whole.map_or(0, |end| end + 1);
+                if whole < bytes.len() {
+                    OpenOptions::new()
+                        .write(true)
+                        .open(&path)?
+                        .set_len(whole as u64)?;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self {
+            path,
+            file: None,
+            news: Vec::new(),
+        })
+    }
+
+    /// Runs that touch become one.
+    pub(super) fn add(&mut self, first: Seq, last: Seq, why: &str) {
+        if let Some(before) = self.news.last_mut()
+            && before.last.next() == first
+            && before.why == why
+        {
+            before.last = last;
+            return;
+        }
+        self.news.push(Absence {
+            first,
+            last,
+            why: why.to_owned(),
+        });
+    }
+
+    /// Makes them durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.news.is_empty() {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let file = OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .mode(0o600)
+                    .open(&self.path)?;
+                if let Some(folder) = self.path.parent() {
+                    File::open(folder)?.sync_all()?;
+                }
+                none.insert(file)
+            }
+        };
+        let mut lines = String::new();
+        for Absence { first, last, why } in &self.news {
+            lines.push_str(&format!("{first} {last} {why}\n"));
+        }
+        file.write_all(lines.as_bytes())?;
+        file.sync_data()?;
+        self.news.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_declared_is_read_back_and_a_torn_line_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(declared(dir.path()).unwrap(), []);
+        let mut absences = Absences::open(dir.path()).unwrap();
+        absences.add(Seq(4), Seq(4), "refused: it is no record");
+        absences.add(Seq(5), Seq(5), "refused: it is no record");
+        absences.add(Seq(9), Seq(11), "never sent");
+        absences.sync().unwrap();
+        let path = dir.path().join(FILE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.extend_from_slice(b"12 1");
+        std::fs::write(&path, &bytes).unwrap();
+        let read = declared(dir.path()).unwrap();
+        assert_eq!(read.len(), 2);
+        assert_eq!((read[0].first, read[0].last), (Seq(4), Seq(5)));
+        assert_eq!(extended(Seq(3), &read), Seq(5));
+        assert_eq!(extended(Seq(8), &read), Seq(11));
+        assert_eq!(extended(Seq(20), &read), Seq(20));
+        let mut absences = Absences::open(dir.path()).unwrap();
+        absences.add(Seq(12), Seq(12), "never sent");
+        absences.sync().unwrap();
+        assert_eq!(declared(dir.path()).unwrap().len(), 3);
+    }
+}

@@ -1,0 +1,141 @@
+//! Which streams are being written: one connection each, the newest.
+//!
+//! A daemon that lost its connection comes back before the collector has
+//! noticed; the old connection, which may be half-open for minutes, makes way.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::record::StreamId;
+
+/// An old connection makes way within a sync of the disk.
+const MAKE_WAY: Duration = Duration::from_secs(20);
+
+/// Why there is no seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoSeat {
+    /// As many streams as are allowed are being written.
+    Full,
+    /// The old connection does not make way.
+    Taken,
+}
+
+#[derive(Debug)]
+struct Taken {
+    stop: Arc<Notify>,
+    gone: watch::Receiver<()>,
+}
+
+/// All streams that are being written.
+#[derive(Debug)]
+pub(super) struct Seats {
+    most: usize,
+    taken: Mutex<HashMap<StreamId, Taken>>,
+}
+
+impl Seats {
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            taken: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// A seat for a stream; who had it is told to go.
+    pub(super) async fn take(self: &Arc<Self>, stream: StreamId) -> Result<Seat, NoSeat> {
+        let wait = async {
+            loop {
+                let mut gone = match self.try_take(stream) {
+                    Ok(seat) => return seat,
+                    Err(gone) => gone,
+                };
+                // It never changes; it ends.
+                let _ = gone.changed().await;
+            }
+        };
+        let seat = tokio::time::timeout(MAKE_WAY, wait).await;
+        seat.map_err(|_| NoSeat::Taken)?.ok_or(NoSeat::Full)
+    }
+
+    fn try_take(self: &Arc<Self>, stream: StreamId) -> Result<Option<Seat>, watch::Receiver<()>> {
+        let mut taken = self.lock();
+        if let Some(other) = taken.get(&stream) {
+            other.stop.notify_one();
+            return Err(other.gone.clone());
+        }
+        if taken.len() >= self.most {
+            return Ok(None);
+        }
+        let stop = Arc::new(Notify::new());
+        let (here, gone) = watch::channel(());
+        taken.insert(
+            stream,
+            Taken {
+                stop: Arc::clone(&stop),
+                gone,
+            },
+        );
+        Ok(Some(Seat {
+            seats: Arc::clone(self),
+            stream,
+            stop,
+            _here: here,
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<StreamId, Taken>> {
+        // Each change is one call: a panic elsewhere leaves it whole.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to write a stream, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    seats: Arc<Seats>,
+    stream: StreamId,
+    stop: Arc<Notify>,
+    _here: watch::Sender<()>,
+}
+
+impl Seat {
+    /// Somebody newer wants it.
+    pub(super) async fn wanted(&self) {
+        self.stop.notified().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.lock().remove(&self.stream);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_newest_connection_of_a_stream_takes_its_seat() {
+        let seats = Seats::new(1);
+        let stream = StreamId::generate();
+        let old = seats.take(stream).await.unwrap();
+        assert_eq!(
+            seats.take(StreamId::generate()).await.unwrap_err(),
+            NoSeat::Full
+        );
+        let newer = tokio::spawn({
+            let seats = Arc::clone(&seats);
+            async move { seats.take(stream).await }
+        });
+        old.wanted().await;
+        drop(old);
+        let newer = newer.await.unwrap().unwrap();
+        drop(newer);
+        seats.take(StreamId::generate()).await.unwrap();
+    }
+}

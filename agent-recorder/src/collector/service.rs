@@ -1,0 +1,284 @@
+//! The conversation of one stream, from its Hello on.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::about::{self, About};
+use super::connection::{Identity, Peer};
+use super::keep::{self, Keeper};
+use super::seats::{NoSeat, Seat, Seats};
+use crate::record::{Seq, StreamId, proto};
+use crate::stream::{BATCH_RECORDS, PROTOCOL};
+use proto::ingest_server::Ingest;
+use proto::{to_collector, to_daemon};
+
+/// Answers that wait for a daemon to take them.
+const QUEUED_ANSWERS: usize = 64;
+/// Hello comes at once, or not at all.
+const HELLO: Duration = Duration::from_secs(10);
+/// So often the clock is asked whether a certificate still holds.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
+/// Three heartbeats that did not come.
+const SILENCE: Duration = Duration::from_secs(30);
+
+pub(super) struct Service {
+    store: PathBuf,
+    seats: Arc<Seats>,
+}
+
+impl Service {
+    pub(super) fn new(store: PathBuf, streams: usize) -> Self {
+        Self {
+            store,
+            seats: Seats::new(streams),
+        }
+    }
+
+    /// Sees to it that a stream is written by its owner only. Its owner, if it has one.
+    fn admit(
+        &self,
+        hello: &proto::Hello,
+        identity: Option<&Identity>,
+    ) -> Result<(StreamId, Option<String>), Status> {
+        if hello.protocol != PROTOCOL {
+            return Err(Status::failed_precondition(format!(
+                "protocol {} is not {PROTOCOL}",
+                hello.protocol
+            )));
+        }
+        let stream = StreamId::from_bytes(&hello.stream_id)
+            .ok_or_else(|| Status::invalid_argument("a stream id has 16 bytes"))?;
+        if let Some(field) = about::too_long(hello) {
+            return Err(Status::invalid_argument(format!("{field} is too long")));
+        }
+        if let Some(identity) = identity
+            && identity.host.as_str() != hello.host_id
+        {
+            tracing::error!("{} says that it is {:?}", identity.host, hello.host_id);
+            return Err(Status::unauthenticated(
+                "the certificate names another host than Hello",
+            ));
+        }
+        let owner = about::owner(&self.store.join(stream.to_string()))
+            .map_err(|error| Status::unavailable(format!("cannot read whose it is: {error}")))?;
+        match owner {
+            Some(owner) if owner != hello.host_id => {
+                tracing::error!(
+                    "{:?} wants to write stream {stream}, which is {owner:?}'s",
+                    hello.host_id
+                );
+                Err(Status::permission_denied(
+                    "the stream belongs to another host",
+                ))
+            }
+            owner => Ok((stream, owner)),
+        }
+    }
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<proto::ToDaemon, Status>> + Send>>;
+type Outbox = mpsc::Sender<Result<proto::ToDaemon, Status>>;
+
+#[tonic::async_trait]
+impl Ingest for Service {
+    type StreamStream = Answers;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<proto::ToCollector>>,
+    ) -> Result<Response<Answers>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let mut inbox = request.into_inner();
+        let first = timeout(HELLO, inbox.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no Hello came"))??;
+        let Some(to_collector::Message::Hello(hello)) = first.and_then(|first| first.message)
+        else {
+            return Err(Status::invalid_argument("a stream begins with Hello"));
+        };
+        let identity = peer.as_ref().and_then(|peer| peer.identity.clone());
+        let (stream, owner) = self.admit(&hello, identity.as_ref())?;
+        let seat = self.seats.take(stream).await.map_err(no_seat)?;
+        let store = self.store.clone();
+        let host = hello.host_id.clone();
+        let folder = store.join(stream.to_string());
+        let keeper = blocking(move || {
+            let keeper = Keeper::open(&store, stream).map_err(unavailable)?;
+            if owner.is_none() {
+                about::bind(&store.join(stream.to_string()), &host)
+                    .map_err(|error| Status::unavailable(format!("cannot bind it: {error}")))?;
+            }
+            Ok(keeper)
+        })
+        .await?;
+        let (held_seq, held_chain) = keeper.held();
+        let welcome = proto::Welcome {
+            protocol: PROTOCOL,
+            durable_through: keeper.position().0,
+            held_seq: held_seq.0,
+            held_chain,
+            window_bytes: 0,
+        };
+        let peer = peer.map_or_else(String::new, |peer| peer.address.to_string());
+        let (answers, outbox) = mpsc::channel(QUEUED_ANSWERS);
+        // The channel is empty.
+        let _ = answers.try_send(Ok(answer(to_daemon::Message::Welcome(welcome))));
+        let conversation = Conversation {
+            stream,
+            inbox,
+            answers: answers.clone(),
+            about: About::new(folder, hello, peer),
+            beat: proto::Heartbeat::default(),
+            until: identity.map(|identity| identity.until),
+        };
+        tokio::spawn(async move {
+            if let Err(status) = conversation.hold(keeper, seat).await {
+                tracing::warn!("stream {stream}: {}", status.message());
+                // The daemon may be gone; it connects again and asks where it was.
+                let _ = answers.try_send(Err(status));
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(outbox))))
+    }
+}
+
+fn answer(message: to_daemon::Message) -> proto::ToDaemon {
+    proto::ToDaemon {
+        message: Some(message),
+    }
+}
+
+fn no_seat(why: NoSeat) -> Status {
+    match why {
+        NoSeat::Full => Status::resource_exhausted("the collector takes no more streams"),
+        NoSeat::Taken => Status::unavailable("another connection writes this stream"),
+    }
+}
+
+fn unavailable(error: keep::Error) -> Status {
+    if error.is_full() {
+        return Status::unavailable(format!("the collector's disk is full: {error}"));
+    }
+    match error {
+        keep::Error::Numbers { .. } => Status::invalid_argument(error.to_string()),
+        keep::Error::Spool(_) | keep::Error::Absent { .. } => {
+            Status::unavailable(error.to_string())
+        }
+    }
+}
+
+/// Disk work has a thread of its own: a slow disk delays its stream, not the others.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Status> + Send + 'static,
+) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Status::internal(error.to_string()))?
+}
+
+struct Conversation {
+    stream: StreamId,
+    inbox: Streaming<proto::ToCollector>,
+    answers: Outbox,
+    about: About,
+    beat: proto::Heartbeat,
+    /// When the certificate that it was let in with ends.
+    until: Option<SystemTime>,
+}
+
+async fn ended(until: Option<SystemTime>) {
+    let Some(until) = until else {
+        return std::future::pending().await;
+    };
+    // A clock that was set goes before what was left once.
+    while let Ok(left) = until.duration_since(SystemTime::now()) {
+        sleep(left.min(LOOK_AT_CLOCK)).await;
+    }
+}
+
+impl Conversation {
+    async fn hold(mut self, keeper: Keeper, seat: Seat) -> Result<(), Status> {
+        self.about.write(true, &self.beat);
+        let until = self.until;
+        let result = tokio::select! {
+            () = ended(until) => Err(Status::unauthenticated("the certificate has expired")),
+            result = self.receive(keeper) => result,
+            () = seat.wanted() => Err(Status::aborted("a newer connection writes this stream")),
+        };
+        self.about.write(false, &self.beat);
+        result
+    }
+
+    async fn receive(&mut self, mut keeper: Keeper) -> Result<(), Status> {
+        loop {
+            let message = timeout(SILENCE, self.inbox.message())
+                .await
+                .map_err(|_| Status::deadline_exceeded("no heartbeat came"))??;
+            let Some(message) = message else {
+                return Ok(());
+            };
+            match message.message {
+                Some(to_collector::Message::Batch(batch)) => {
+                    if batch.records.len() > BATCH_RECORDS {
+                        return Err(Status::invalid_argument("a batch has too many records"));
+                    }
+                    let (kept, outcome) = blocking(move || {
+                        let outcome = keeper.keep(&batch).map_err(unavailable)?;
+                        Ok((keeper, outcome))
+                    })
+                    .await?;
+                    keeper = kept;
+                    if !self.tell(outcome, keeper.position()).await {
+                        return Ok(());
+                    }
+                }
+                Some(to_collector::Message::Heartbeat(beat)) => {
+                    self.beat = beat;
+                    self.about.write(true, &self.beat);
+                }
+                Some(to_collector::Message::Hello(_)) => {
+                    return Err(Status::invalid_argument("Hello comes once"));
+                }
+                // A message of a newer daemon.
+                None => {}
+            }
+        }
+    }
+
+    /// Refusals, then the acknowledgement that goes past them. False when nobody listens any more.
+    async fn tell(&self, outcome: keep::Outcome, position: Seq) -> bool {
+        let stream = self.stream;
+        if let Some((first, last)) = outcome.missing {
+            tracing::warn!("stream {stream}: {first} to {last} were never sent");
+        }
+        if let Some(refusal) = outcome.refusals.first() {
+            tracing::error!(
+                "stream {stream}: {} records are refused, the first is {}: {}",
+                outcome.refusals.len(),
+                refusal.seq,
+                refusal.reason
+            );
+        }
+        let ack = proto::Ack {
+            durable_through: position.0,
+        };
+        let refusals = outcome
+            .refusals
+            .into_iter()
+            .map(to_daemon::Message::Refusal);
+        for message in refusals.chain([to_daemon::Message::Ack(ack)]) {
+            if self.answers.send(Ok(answer(message))).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,266 @@
+//! The segments of one stream, open for appending.
+//!
+//! Frames stay in memory until they are synced. After a failed sync the kernel
+//! may hold pages as clean that never reached the disk (fsync(2), ERRORS), so
+//! that segment is not written again: what was not synced is written anew, into
+//! a segment that begins there.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::disk::{Disk, Handle, write_on};
+use super::error::io;
+use super::format::{self, FRAME_BYTES, HEADER_BYTES, MAX_PAYLOAD, SegmentHeader};
+use super::mark::{FREED, HEAD, Mark};
+use super::names::{self, Key};
+use super::{Error, Options};
+use crate::record::chain::Chain;
+use crate::record::{Seq, StreamId};
+
+/// Frames wait in memory up to this before they are written, bytes: one write(2) for some hundreds of them.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// The segments of one stream.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) directory: PathBuf,
+    pub(super) stream: StreamId,
+    pub(super) chain: Chain,
+    /// Synced, and the head says so.
+    pub(super) durable: Seq,
+    segment: Option<Open>,
+    waiting: Waiting,
+    head: Mark,
+    head_due: bool,
+    pub(super) freed: Mark,
+    /// What somebody else did to the segment that was written.
+    pub(super) altered: Option<String>,
+    pub(super) options: Options,
+    /// Held as long as the stream is open; the kernel lets go of it however the process ends.
+    _lock: Option<File>,
+}
+
+/// Frames that are not synced.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) bytes: Vec<u8>,
+    /// The number of the first of them.
+    pub(super) first: Seq,
+    /// Bytes of them that are in the segment.
+    pub(super) written: usize,
+}
+
+/// The segment that is written.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) file: Box<dyn Handle>,
+    pub(super) path: PathBuf,
+    /// Bytes that are synced.
+    pub(super) synced: u64,
+    pub(super) begun: Instant,
+}
+
+/// What a log begins with.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) chain: Chain,
+    pub(super) durable: Seq,
+    pub(super) segment: Option<Open>,
+    /// Frames that are to be written anew, and the first of their numbers.
+    pub(super) waiting: Option<(Seq, Vec<u8>)>,
+}
+
+impl Log {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        stream: StreamId,
+        options: Options,
+        lock: Option<File>,
+        start: Start,
+    ) -> Result<Self, Error> {
+        let beginning = Chain::start(stream);
+        let head = Mark::open(&*disk, &directory, HEAD, &beginning)?;
+        let freed = Mark::open(&*disk, &directory, FREED, &beginning)?;
+        let (first, bytes) = start
+            .waiting
+            .unwrap_or_else(|| (start.chain.seq().next(), Vec::with_capacity(BUFFER_BYTES)));
+        Ok(Self {
+            disk,
+            directory,
+            stream,
+            // What can be read of it is perhaps only in the kernel's memory.
+            head_due: true,
+            chain: start.chain,
+            durable: start.durable,
+            segment: start.segment,
+            waiting: Waiting {
+                bytes,
+                first,
+                written: 0,
+            },
+            head,
+            freed,
+            altered: None,
+            options,
+            _lock: lock,
+        })
+    }
+
+    /// Bytes of frames that are not synced.
+    pub(super) fn held(&self) -> usize {
+        self.waiting.bytes.len()
+    }
+
+    /// Whether so much waits that it should be written.
+    pub(super) fn is_due(&self) -> bool {
+        self.waiting.bytes.len() - self.waiting.written >= BUFFER_BYTES
+    }
+
+    /// Frames what `write` appends; it gives the number. `None`, and nothing
+    /// changed, when that is larger than a frame can be.
+    pub(super) fn push(
+        &mut self,
+        write: impl FnOnce(&mut Chain, &mut Vec<u8>) -> Seq,
+    ) -> Option<Seq> {
+        let before = self.chain;
+        let bytes = &mut self.waiting.bytes;
+        let at = bytes.len();
+        let payload = at + FRAME_BYTES;
+        bytes.resize(payload, 0);
+        let seq = write(&mut self.chain, bytes);
+        if bytes.len() - payload > MAX_PAYLOAD {
+            bytes.truncate(at);
+            self.chain = before;
+            return None;
+        }
+        let frame = format::frame(seq, &bytes[payload..]);
+        bytes[at..payload].copy_from_slice(&frame);
+        if at == 0 {
+            self.waiting.first = seq;
+        }
+        Some(seq)
+    }
+
+    /// Writes what waits, so that readers see it.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        let Waiting { bytes, written, .. } = &self.waiting;
+        if *written == bytes.len() {
+            return Ok(());
+        }
+        let open = match &self.segment {
+            Some(open) => open,
+            None => self.segment.insert(self.begin()?),
+        };
+        let Waiting { bytes, written, .. } = &mut self.waiting;
+        write_on(&*open.file, bytes, open.synced, written).map_err(io("write", &open.path))
+    }
+
+    /// Makes everything durable. The last number.
+    pub(super) fn sync(&mut self) -> Result<Seq, Error> {
+        self.look_at_segment()?;
+        self.flush()?;
+        if let Some(open) = self.segment.as_mut().filter(|_| self.waiting.written > 0) {
+            if let Err(error) = open.file.sync() {
+                let failed = io("sync", &open.path)(error);
+                self.abandon();
+                return Err(failed);
+            }
+            open.synced += self.waiting.written as u64;
+            self.waiting.bytes.clear();
+            self.waiting.written = 0;
+            self.head_due = true;
+        }
+        if self.head_due {
+            self.head.set(&self.chain)?;
+            self.head_due = false;
+            self.durable = self.chain.seq();
+        }
+        if let Some(open) = &self.segment {
+            let full = open.synced >= self.options.segment_bytes;
+            if full || open.begun.elapsed() >= self.options.segment_age {
+                self.segment = None;
+            }
+        }
+        Ok(self.durable)
+    }
+
+    /// Bytes of the segment that is written.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.segment.as_ref().map_or(0, |open| open.synced)
+    }
+
+    /// Whether this is the segment that is written.
+    pub(super) fn writes(&self, path: &Path) -> bool {
+        self.segment.as_ref().is_some_and(|open| open.path == path)
+    }
+
+    /// A segment that somebody else removed, cut or wrote to is not written
+    /// again: what was not synced goes into the next one.
+    fn look_at_segment(&mut self) -> Result<(), Error> {
+        let Some(open) = &self.segment else {
+            return Ok(());
+        };
+        let expected = open.synced + self.waiting.written as u64;
+        let found = open.file.length().map_err(io("look at", &open.path))?;
+        let what = match found {
+            Some(length) if length == expected => return Ok(()),
+            Some(length) => format!("has {length} bytes in place of {expected}"),
+            None => "was removed".to_owned(),
+        };
+        self.altered = Some(format!("{} {what}", open.path.display()));
+        self.waiting.written = 0;
+        self.segment = None;
+        Ok(())
+    }
+
+    /// Never writes the open segment again; what was not synced waits for the next one.
+    fn abandon(&mut self) {
+        self.waiting.written = 0;
+        let Some(open) = self.segment.take() else {
+            return;
+        };
+        if open.synced == HEADER_BYTES as u64 {
+            // Nothing in it counts. If it stays, the next one stands for it all the same.
+            let _ = self.disk.remove(&open.path);
+        }
+    }
+
+    /// Begins the segment of the first frame that waits, behind those that were begun there before.
+    fn begin(&self) -> Result<Open, Error> {
+        let first = self.waiting.first;
+        let keys = names::segments(&*self.disk, &self.directory)?;
+        let before = keys.iter().rfind(|key| key.first == first);
+        let key = Key {
+            first,
+            attempt: before.map_or(0, |key| key.attempt.saturating_add(1)),
+        };
+        let path = self.directory.join(key.name());
+        let file = self.disk.create(&path).map_err(io("create", &path))?;
+        let header = SegmentHeader {
+            stream: self.stream,
+            first,
+        };
+        let made = write_on(&*file, &header.encode(), 0, &mut 0)
+            .map_err(io("write", &path))
+            .and_then(|()| file.sync().map_err(io("sync", &path)))
+            .and_then(|()| {
+                let synced = self.disk.sync_directory(&self.directory);
+                synced.map_err(io("sync", &self.directory))
+            });
+        if let Err(error) = made {
+            // Without frames it stands for nothing, if it stays.
+            let _ = self.disk.remove(&path);
+            return Err(error);
+        }
+        Ok(Open {
+            file,
+            path,
+            synced: HEADER_BYTES as u64,
+            begun: Instant::now(),
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! Marks beside a stream's segments: a number and the chain value at it.
+//!
+//! `head` says how far the stream is durable, `freed` how far it was taken
+//! away to make room. A mark has two slots, written in turn and a sector apart:
+//! one that a power loss tears leaves the other.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::disk::{Disk, Handle, read_up_to, write_on};
+use super::error::io;
+use crate::record::Seq;
+use crate::record::chain::{CHAIN_BYTES, Chain};
+
+/// Says how far a stream is durable.
+pub(super) const HEAD: &str = "head";
+/// Says how far a stream was taken away.
+pub(super) const FREED: &str = "freed";
+/// Number, chain value, CRC32C.
+const SLOT_BYTES: usize = 8 + CHAIN_BYTES + 4;
+/// Disks write whole sectors of at least this.
+const SECTOR: u64 = 512;
+
+/// One mark, open for writing.
+#[derive(Debug)]
+pub(super) struct Mark {
+    file: Box<dyn Handle>,
+    path: PathBuf,
+    /// The slot that is written next: not the one that holds the newest value.
+    turn: u64,
+}
+
+impl Mark {
+    /// Opens it. Where there is none, it is made with room for both slots, so
+    /// that moving it needs no space, and stands at `start`: one that says
+    /// nothing is a damaged one.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        directory: &Path,
+        name: &str,
+        start: &Chain,
+    ) -> Result<Self, Error> {
+        let path = directory.join(name);
+        let file = match disk.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = disk.create(&path).map_err(io("create", &path))?;
+                let zeros = [0; SECTOR as usize + SLOT_BYTES];
+                write_on(&*file, &zeros, 0, &mut 0).map_err(io("write", &path))?;
+                file
+            }
+            other => other.map_err(io("open", &path))?,
+        };
+        let newest = slots(&*file)
+            .into_iter()
+            .enumerate()
+            .filter_map(|(slot, chain)| Some((chain?.seq(), slot)))
+            .max();
+        let turn = newest.map_or(0, |(_, slot)| 1 - slot as u64);
+        let mut mark = Self { file, path, turn };
+        if newest.is_none() {
+            mark.set(start)?;
+            disk.sync_directory(directory)
+                .map_err(io("sync", directory))?;
+        }
+        Ok(mark)
+    }
+
+    /// Moves it, durably. After an error the next call dirties the same page again.
+    pub(super) fn set(&mut self, chain: &Chain) -> Result<(), Error> {
+        let mut bytes = chain.seq().0.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&chain.value());
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        write_on(&*self.file, &bytes, self.turn * SECTOR, &mut 0)
+            .map_err(io("write", &self.path))?;
+        self.file.sync().map_err(io("sync", &self.path))?;
+        self.turn = 1 - self.turn;
+        Ok(())
+    }
+}
+
+/// Where a mark stands; `None` where it never stood or cannot be read.
+pub(super) fn read(disk: &dyn Disk, directory: &Path, name: &str) -> Option<Chain> {
+    let file = disk.open_to_read(&directory.join(name)).ok()?;
+    slots(&*file).into_iter().flatten().max_by_key(Chain::seq)
+}
+
+fn slots(file: &dyn Handle) -> [Option<Chain>; 2] {
+    [0, SECTOR].map(|offset| {
+        let mut bytes = [0; SLOT_BYTES];
+        (read_up_to(file, &mut bytes, offset).ok()? == SLOT_BYTES)
+            .then(|| decode(&bytes))
+            .flatten()
+    })
+}
+
+fn decode(bytes: &[u8]) -> Option<Chain> {
+    let (content, crc) = bytes.split_last_chunk::<4>()?;
+    let (seq, value) = content.split_first_chunk::<8>()?;
+    let seq = Seq(u64::from_le_bytes(*seq));
+    let valid = crc32c::crc32c(content) == u32::from_le_bytes(*crc);
+    valid.then(|| value.try_into().ok().map(|value| Chain::at(seq, value)))?
+}

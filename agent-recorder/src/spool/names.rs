@@ -1,0 +1,52 @@
+//! The names of segments, which say where each begins.
+
+use std::cmp::Ordering;
+use std::path::Path;
+
+use super::Error;
+use super::disk::Disk;
+use super::error::io;
+use crate::record::Seq;
+
+/// A segment's place in its stream. It ends where the next one begins: what
+/// stands in it from there on was written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    /// The first number in it.
+    pub(super) first: Seq,
+    /// How many segments were begun at that number before it.
+    pub(super) attempt: u32,
+}
+
+impl Key {
+    pub(super) fn name(self) -> String {
+        match self.attempt {
+            0 => format!("{:020}.seg", self.first.0),
+            attempt => format!("{:020}.{attempt}.seg", self.first.0),
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let stem = name.strip_suffix(".seg")?;
+        let (first, attempt) = match stem.split_once('.') {
+            Some((first, attempt)) => (first, attempt.parse().ok()?),
+            None => (stem, 0),
+        };
+        let first = Seq(first.parse().ok()?);
+        Some(Self { first, attempt }).filter(|key| key.name() == name)
+    }
+}
+
+/// The segments of a stream, in order.
+pub(super) fn segments(disk: &dyn Disk, directory: &Path) -> Result<Vec<Key>, Error> {
+    let names = disk.list(directory).map_err(io("list", directory))?;
+    let mut keys: Vec<Key> = names.iter().filter_map(|name| Key::parse(name)).collect();
+    keys.sort_unstable();
+    Ok(keys)
+}
+
+/// The one that holds a number, if any does; else the first.
+pub(super) fn holding(keys: &[Key], seq: Seq) -> Option<Key> {
+    let behind = keys.partition_point(|key| key.first.cmp(&seq) != Ordering::Greater);
+    keys.get(behind.saturating_sub(1)).copied()
+}

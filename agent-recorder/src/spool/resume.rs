@@ -1,0 +1,308 @@
+//! Going on with a stream that somebody wrote before.
+//!
+//! Only the segment that holds the last durable number and later ones are
+//! read, so that a long backlog costs nothing. Numbers that were durable are
+//! never given again, whatever became of their frames: a collector may have
+//! them. What was written and perhaps not synced is written anew.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use prost::Message as _;
+
+use super::disk::Disk;
+use super::error::io;
+use super::format::{self, HEADER_BYTES};
+use super::log::{Log, Open, Start};
+use super::mark::{self, HEAD};
+use super::names::{self, Key};
+use super::read::{Cursor, Raw, beginning};
+use super::{Error, Options, retain};
+use crate::record::chain::{self, Chain};
+use crate::record::{Seq, StreamId, proto};
+
+/// Frames beyond the head that are written anew, bytes: a writer holds no more of them.
+const REWRITTEN_BYTES: usize = 8 << 20;
+/// Ranges that are told of one by one; what is damaged in more places is told of as one range from there on.
+const RANGES: usize = 256;
+
+/// Numbers that were given and cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) first: Seq,
+    pub(super) last: Seq,
+    /// They were synced once.
+    pub(super) durable: bool,
+}
+
+/// What is done with a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Numbers are given here.
+    Numbers,
+    /// They come with the records: what is missing is sent again.
+    Copies,
+}
+
+/// A stream that goes on.
+#[derive(Debug)]
+pub(super) struct Resumed {
+    pub(super) log: Log,
+    /// What is missing, and no record says so yet.
+    pub(super) missing: Vec<Missing>,
+}
+
+/// What is known while the end of a stream is read.
+#[derive(Debug)]
+struct Scan {
+    /// Where the stream was durable; `None` where no head says so.
+    head: Option<Chain>,
+    /// Behind the last record; `None` before the first one.
+    chain: Option<Chain>,
+    /// Frames beyond the head.
+    beyond: Vec<u8>,
+    beyond_first: Option<Seq>,
+    /// There are more of them than are held.
+    overflow: bool,
+    missing: Vec<Missing>,
+    /// The frame there does not go on what was durable: it and what follows is not ours.
+    foreign: bool,
+    /// A segment is not as it was written, and nothing is to be added to it.
+    flawed: bool,
+    last_read: Option<Seq>,
+}
+
+/// Opens the end of a stream.
+pub(super) fn resume(
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    stream: StreamId,
+    options: Options,
+    lock: Option<File>,
+    role: Role,
+) -> Result<Resumed, Error> {
+    let begins = beginning(&*disk, &directory, stream);
+    let head = mark::read(&*disk, &directory, HEAD);
+    let known = head.filter(|head| head.seq() >= begins.seq());
+    let mut keys = remove_empty(&*disk, &directory)?;
+    retain::finish(&*disk, &directory, begins.seq(), &mut keys);
+    if role == Role::Numbers && known.is_none() && !keys.is_empty() {
+        return Err(Error::Format {
+            path: directory.join(HEAD),
+            why: "it does not say how far the stream was durable, and no number may be given twice",
+        });
+    }
+    let mut scan = Scan::new(known);
+    let mut cursor = Cursor::new(Arc::clone(&disk), directory.clone(), stream);
+    let mut candidates = match known {
+        Some(head) => names::holding(&keys, head.seq()).into_iter().collect(),
+        None => keys.clone(),
+    };
+    // With no head to say where, the last segment that has a record in it.
+    while let Some(key) = candidates.pop() {
+        if key.first == begins.seq().next() {
+            scan.chain = Some(begins);
+        }
+        cursor.seek(key.first)?;
+        scan.read(&mut cursor)?;
+        if scan.last_read.is_some() {
+            break;
+        }
+    }
+    // Where nothing can be read, the stream goes on from what is known to have been.
+    let known = known.unwrap_or(begins);
+    let chain = match scan.chain {
+        Some(chain) if chain.seq() >= known.seq() => chain,
+        read => {
+            let before = read.map_or_else(|| cursor.expected().0 - 1, |chain| chain.seq().0);
+            scan.miss(Seq(before.max(begins.seq().0)).next(), known.seq());
+            known
+        }
+    };
+    if scan.overflow {
+        sync_segments(&*disk, &directory, &keys, known.seq())?;
+        scan.beyond_first = None;
+    }
+    let rewritten = scan.beyond_first.is_some() || scan.overflow;
+    let clean = !rewritten && !scan.foreign && !scan.flawed && scan.missing.is_empty();
+    let segment = clean
+        .then(|| last_segment(&*disk, &cursor, &keys))
+        .flatten();
+    let start = Start {
+        chain,
+        durable: known.seq(),
+        segment,
+        waiting: scan.beyond_first.map(|first| (first, scan.beyond)),
+    };
+    Ok(Resumed {
+        log: Log::new(disk, directory, stream, options, lock, start)?,
+        missing: scan.missing,
+    })
+}
+
+impl Scan {
+    fn new(head: Option<Chain>) -> Self {
+        Self {
+            head,
+            chain: None,
+            beyond: Vec::new(),
+            beyond_first: None,
+            overflow: false,
+            missing: Vec::new(),
+            foreign: false,
+            flawed: false,
+            last_read: None,
+        }
+    }
+
+    /// Reads to the end, or to what is not ours.
+    fn read(&mut self, cursor: &mut Cursor) -> Result<(), Error> {
+        while !self.foreign {
+            match cursor.next_raw()? {
+                None | Some(Raw::Damage { last: None, .. }) => break,
+                Some(Raw::Damage {
+                    first,
+                    last: Some(last),
+                    ..
+                }) => self.miss(first, last),
+                Some(Raw::Flaw { .. }) => self.flawed = true,
+                Some(Raw::Frame { seq, bytes }) => self.frame(seq, &bytes),
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, seq: Seq, stored: &[u8]) {
+        let Some((_, value)) = chain::split(stored) else {
+            return self.miss(seq, seq);
+        };
+        self.last_read = Some(seq);
+        self.declared(stored);
+        let durable = self.durable();
+        if seq < durable {
+            self.chain = Some(Chain::at(seq, value));
+            return;
+        }
+        if let Some(head) = self.head.filter(|_| seq == durable) {
+            // Whether the record there is the one that was durable, `verify` says.
+            self.chain = Some(head);
+            return;
+        }
+        let before = match self.head {
+            Some(head) if seq == durable.next() => Some(head),
+            _ => self.chain.filter(|chain| chain.seq().next() == seq),
+        };
+        if let Some(mut chain) = before
+            && !chain.verify(seq, stored)
+        {
+            self.foreign = true;
+            return;
+        }
+        self.chain = Some(Chain::at(seq, value));
+        if self.beyond.len() + stored.len() > REWRITTEN_BYTES {
+            self.overflow = true;
+            self.beyond = Vec::new();
+        }
+        if !self.overflow {
+            self.beyond_first.get_or_insert(seq);
+            self.beyond.extend_from_slice(&format::frame(seq, stored));
+            self.beyond.extend_from_slice(stored);
+        }
+    }
+
+    fn durable(&self) -> Seq {
+        self.head.map_or(Seq::default(), |head| head.seq())
+    }
+
+    fn miss(&mut self, first: Seq, last: Seq) {
+        let durable = self.durable();
+        let parts = [
+            (first, last.min(durable), true),
+            (first.max(durable.next()), last, false),
+        ];
+        for (first, last, durable) in parts.into_iter().filter(|(first, last, _)| first <= last) {
+            if self.missing.len() < RANGES {
+                self.missing.push(Missing {
+                    first,
+                    last,
+                    durable,
+                });
+            } else if let Some(range) = self.missing.last_mut() {
+                range.last = last;
+            }
+        }
+    }
+
+    /// Forgets what a loss record tells of.
+    fn declared(&mut self, stored: &[u8]) {
+        if self.missing.is_empty() {
+            return;
+        }
+        if let Ok(record) = proto::Record::decode(stored)
+            && let Some(proto::record::Body::Loss(loss)) = record.body
+        {
+            let told = loss.first_seq..=loss.last_seq;
+            self.missing
+                .retain(|range| !(told.contains(&range.first.0) && told.contains(&range.last.0)));
+        }
+    }
+}
+
+/// The stream's segments, without those at its end that hold nothing: they
+/// were begun and never written, and would stand for what they were to replace.
+fn remove_empty(disk: &dyn Disk, directory: &Path) -> Result<Vec<Key>, Error> {
+    let mut keys = names::segments(disk, directory)?;
+    while let Some(key) = keys.last() {
+        let path = directory.join(key.name());
+        let length = disk
+            .open_to_read(&path)
+            .and_then(|file| file.length())
+            .map_err(io("look at", &path))?;
+        if length.is_some_and(|length| length > HEADER_BYTES as u64) {
+            break;
+        }
+        // If it stays, readers pass it over.
+        let _ = disk.remove(&path);
+        keys.pop();
+    }
+    Ok(keys)
+}
+
+/// Makes durable what is too much to be written anew.
+fn sync_segments(
+    disk: &dyn Disk,
+    directory: &Path,
+    keys: &[Key],
+    durable: Seq,
+) -> Result<(), Error> {
+    let from = names::holding(keys, durable);
+    for key in keys.iter().filter(|key| Some(**key) >= from) {
+        let path = directory.join(key.name());
+        let file = disk.open(&path).map_err(io("open", &path))?;
+        file.sync().map_err(io("sync", &path))?;
+    }
+    disk.sync_directory(directory)
+        .map_err(io("sync", directory))
+}
+
+/// The last segment, cut behind its last good frame, when the stream can go on
+/// in it. Where it cannot, a new one is begun.
+fn last_segment(disk: &dyn Disk, cursor: &Cursor, keys: &[Key]) -> Option<Open> {
+    let segment = cursor.segment()?;
+    if Some(&segment.key) != keys.last() {
+        return None;
+    }
+    let file = disk.open(segment.path()).ok()?;
+    if file.length().ok()?? != segment.good_end {
+        file.set_len(segment.good_end).ok()?;
+        file.sync().ok()?;
+    }
+    Some(Open {
+        file,
+        path: segment.path().to_owned(),
+        synced: segment.good_end,
+        begun: Instant::now(),
+    })
+}

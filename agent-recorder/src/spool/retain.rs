@@ -1,0 +1,175 @@
+//! Making room: the oldest segments go, whole, and never the one that is written.
+//!
+//! First the mark says how far the stream was taken away, then names go, then
+//! that is synced: whenever the power goes, the next start sees what was meant.
+//! Numbers go in their order, so that acknowledged ones go first.
+
+use std::io;
+use std::time::SystemTime;
+
+use super::Error;
+use super::disk::{Disk, read_up_to};
+use super::error::io;
+use super::log::Log;
+use super::names::{self, Key};
+use super::segment::{Segment, Step};
+use crate::record::Seq;
+use crate::record::chain::{self, CHAIN_BYTES, Chain};
+
+/// The file beside the segments in which the stream notes how far a collector has it: a decimal number.
+const ACKNOWLEDGED: &str = "acked";
+/// Segments that go at once when the disk is full.
+const AT_ONCE: usize = 4;
+/// The longest number, and a line's end.
+const NUMBER_BYTES: usize = 21;
+
+/// What was taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Freed {
+    pub(super) first: Seq,
+    pub(super) last: Seq,
+    /// How far a collector has the stream; `None` where there never was one.
+    pub(super) acknowledged: Option<Seq>,
+    pub(super) why: &'static str,
+}
+
+/// A segment that is no longer written.
+#[derive(Clone, Copy, Debug)]
+struct Sealed {
+    key: Key,
+    last: Seq,
+    bytes: u64,
+    modified: SystemTime,
+}
+
+impl Log {
+    /// Takes away what is beyond the configured size and age.
+    pub(super) fn retain(&mut self, now: SystemTime) -> Result<Option<Freed>, Error> {
+        let sealed = self.sealed()?;
+        let open = self.segment_bytes();
+        let mut held = open + sealed.iter().map(|segment| segment.bytes).sum::<u64>();
+        let mut why = "";
+        let go = sealed
+            .iter()
+            .take_while(|segment| {
+                let age = now.duration_since(segment.modified).unwrap_or_default();
+                if held > self.options.retain_bytes {
+                    why = "the spool is as large as it may be";
+                } else if age > self.options.retain_age {
+                    why = "they are as old as they may be";
+                } else {
+                    return false;
+                }
+                held -= segment.bytes;
+                true
+            })
+            .count();
+        self.free(&sealed[..go], why)
+    }
+
+    /// Takes away some of what a collector has.
+    pub(super) fn make_room(&mut self) -> Result<Option<Freed>, Error> {
+        let Some(acknowledged) = acknowledged(&*self.disk, self) else {
+            return Ok(None);
+        };
+        let sealed = self.sealed()?;
+        let go = sealed
+            .iter()
+            .take(AT_ONCE)
+            .take_while(|segment| segment.last <= acknowledged)
+            .count();
+        self.free(
+            &sealed[..go],
+            "the disk is full, and the collector has them",
+        )
+    }
+
+    fn sealed(&self) -> Result<Vec<Sealed>, Error> {
+        let keys = names::segments(&*self.disk, &self.directory)?;
+        let mut sealed = Vec::new();
+        for pair in keys.windows(2) {
+            let (key, last) = (pair[0], Seq(pair[1].first.0.saturating_sub(1)));
+            let path = self.directory.join(key.name());
+            if last > self.durable || self.writes(&path) {
+                break;
+            }
+            let look = || {
+                let file = self.disk.open_to_read(&path)?;
+                Ok((file.length()?.unwrap_or(0), file.modified()?))
+            };
+            let (bytes, modified) = look().map_err(io("look at", &path))?;
+            sealed.push(Sealed {
+                key,
+                last,
+                bytes,
+                modified,
+            });
+        }
+        Ok(sealed)
+    }
+
+    fn free(&mut self, go: &[Sealed], why: &'static str) -> Result<Option<Freed>, Error> {
+        let (Some(from), Some(to)) = (go.first(), go.last()) else {
+            return Ok(None);
+        };
+        let freed = Freed {
+            first: from.key.first,
+            last: to.last,
+            acknowledged: acknowledged(&*self.disk, self),
+            why,
+        };
+        let value = self.value_at(to)?;
+        self.freed.set(&Chain::at(to.last, value))?;
+        for segment in go {
+            let path = self.directory.join(segment.key.name());
+            self.disk.remove(&path).map_err(io("remove", &path))?;
+        }
+        self.disk
+            .sync_directory(&self.directory)
+            .map_err(io("sync", &self.directory))?;
+        Ok((freed.first <= freed.last).then_some(freed))
+    }
+
+    /// The chain's value at a segment's end; zeros where it cannot be read.
+    fn value_at(&self, sealed: &Sealed) -> Result<[u8; CHAIN_BYTES], Error> {
+        let mut value = None;
+        let segment = Segment::open(&*self.disk, &self.directory, self.stream, sealed.key)?;
+        if let Some(mut segment) = segment {
+            while let Step::Frame { seq, bytes } = segment.step(Some(sealed.last.next()))? {
+                if seq == sealed.last {
+                    value = chain::split(&bytes).map(|(_, value)| value);
+                }
+            }
+        }
+        Ok(value.unwrap_or_default())
+    }
+}
+
+/// Ends what was begun when the power went: segments that the mark says are taken away.
+pub(super) fn finish(
+    disk: &dyn Disk,
+    directory: &std::path::Path,
+    freed: Seq,
+    keys: &mut Vec<Key>,
+) {
+    let gone = keys
+        .windows(2)
+        .take_while(|pair| pair[1].first <= freed.next())
+        .count();
+    for key in keys.drain(..gone) {
+        // If it stays, readers begin behind it all the same.
+        let _ = disk.remove(&directory.join(key.name()));
+    }
+}
+
+fn acknowledged(disk: &dyn Disk, log: &Log) -> Option<Seq> {
+    let read = || -> io::Result<Option<Seq>> {
+        let file = disk.open_to_read(&log.directory.join(ACKNOWLEDGED))?;
+        let mut bytes = [0; NUMBER_BYTES];
+        let length = read_up_to(&*file, &mut bytes, 0)?;
+        let text = std::str::from_utf8(&bytes[..length]).unwrap_or_default();
+        Ok(text.trim().parse().ok().map(Seq))
+    };
+    // A number that cannot be true frees no more than is durable.
+    read().ok()?.map(|seq| seq.min(log.durable))
+}

@@ -1,0 +1,267 @@
+//! The stream that this host's recorder writes.
+//!
+//! Its writer never fails: while the disk is full, read-only or broken, frames
+//! are held in memory, and `sync` tries again each time it is called. What had
+//! no room is counted and told of afterwards.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use prost::Message as _;
+
+use super::disk::Host;
+use super::hold::{self, Drops};
+use super::log::{Log, Start};
+use super::resume::{Missing, Role, resume};
+use super::retain::Freed;
+use super::{Error, HELD_BYTES, Options, STAGE, place, read};
+use crate::record::chain::Chain;
+use crate::record::{Seq, StreamId, proto};
+use proto::record::Body;
+
+/// The stream that this host's recorder writes.
+#[derive(Debug)]
+pub struct Spool {
+    log: Log,
+    outage: Option<Outage>,
+    drops: Drops,
+    news: Vec<Body>,
+}
+
+/// Nothing can be written.
+#[derive(Debug)]
+struct Outage {
+    why: String,
+    since: Instant,
+    held: Seq,
+}
+
+impl Spool {
+    /// Continues the newest stream under `directory` that nobody writes, or begins one.
+    ///
+    /// # Errors
+    ///
+    /// The directory is not safe, cannot be made, or a stream cannot be begun.
+    pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
+        place::prepare(directory)?;
+        if let Some(state) = directory.parent().filter(|state| state.is_absolute()) {
+            place::refuse_link(state)?;
+        }
+        let mut streams = read::stream_ids(directory)?;
+        streams.sort_unstable();
+        for stream in streams.into_iter().rev() {
+            let folder = directory.join(stream.to_string());
+            let Some(lock) = place::try_lock(&folder)? else {
+                continue;
+            };
+            match resume(
+                Arc::new(Host),
+                folder,
+                stream,
+                options,
+                Some(lock),
+                Role::Numbers,
+            ) {
+                Ok(resumed) => return Ok(Self::new(resumed.log, &resumed.missing)),
+                // It stays as it is, for `verify`; what happens now is recorded all the same.
+                Err(error) => tracing::warn!("stream {stream} cannot go on: {error}"),
+            }
+        }
+        let stream = StreamId::generate();
+        let folder = place::create_stream(directory, stream)?;
+        let Some(lock) = place::try_lock(&folder)? else {
+            return Err(Error::Unsafe {
+                path: folder,
+                why: "is used by somebody else at its first moment",
+            });
+        };
+        let start = Start {
+            chain: Chain::start(stream),
+            durable: Seq::default(),
+            segment: None,
+            waiting: None,
+        };
+        let log = Log::new(Arc::new(Host), folder, stream, options, Some(lock), start)?;
+        Ok(Self::new(log, &[]))
+    }
+
+    pub(super) fn new(log: Log, missing: &[Missing]) -> Self {
+        Self {
+            log,
+            outage: None,
+            drops: Drops::default(),
+            news: missing.iter().map(told).map(Body::Loss).collect(),
+        }
+    }
+
+    /// The stream's id.
+    pub fn stream_id(&self) -> StreamId {
+        self.log.stream
+    }
+
+    /// The stream's folder.
+    pub fn dir(&self) -> &Path {
+        &self.log.directory
+    }
+
+    /// The last number that was given.
+    pub fn last_seq(&self) -> Seq {
+        self.log.chain.seq()
+    }
+
+    /// The last number that is durable: what may leave this host.
+    pub fn durable(&self) -> Seq {
+        self.log.durable
+    }
+
+    /// Records that were not kept since it was opened.
+    pub fn dropped(&self) -> u64 {
+        self.drops.total()
+    }
+
+    /// What is to be recorded about the spool itself, once each.
+    pub fn take_news(&mut self) -> Vec<Body> {
+        let mut news = std::mem::take(&mut self.news);
+        if self.outage.is_none() {
+            news.extend(self.drops.take().map(Body::Loss));
+        }
+        news
+    }
+
+    /// Numbers, chains and keeps a record; durable after [`Spool::sync`].
+    /// `None` when there is no room for it: it is counted, and has no number.
+    pub fn append(&mut self, record: proto::Record) -> Option<Seq> {
+        if self.log.held() >= HELD_BYTES && self.outage.is_none() {
+            // What is wrong stands in `outage` now.
+            let _ = self.sync();
+        }
+        let kind = hold::kind(&record);
+        if self.outage.is_some() && self.log.held() + record.encoded_len() > hold::room(&record) {
+            self.drops.count(kind);
+            return None;
+        }
+        let seq = self.log.push(|chain, buffer| chain.append(record, buffer));
+        if seq.is_none() {
+            self.drops.count(kind);
+        }
+        if self.log.is_due() {
+            self.flush();
+        }
+        seq
+    }
+
+    /// Writes what waits, so that readers on this host see it.
+    pub fn flush(&mut self) {
+        if self.outage.is_some() {
+            return;
+        }
+        if let Err(error) = self.log.flush() {
+            self.failed(&error);
+        }
+    }
+
+    /// Makes everything durable. The last number.
+    ///
+    /// # Errors
+    ///
+    /// Writing or syncing fails; what waits is held, and the next call tries again.
+    pub fn sync(&mut self) -> Result<Seq, Error> {
+        let mut synced = self.log.sync();
+        if synced.as_ref().is_err_and(Error::is_full) {
+            match self.log.make_room() {
+                Ok(Some(freed)) => {
+                    self.tell_freed(&freed);
+                    synced = self.log.sync();
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!("cannot make room: {error}"),
+            }
+        }
+        if let Some(what) = self.log.altered.take() {
+            tracing::error!("somebody altered the spool: {what}");
+            self.tell("spool_altered", what);
+        }
+        match synced {
+            Ok(seq) => {
+                self.recovered();
+                Ok(seq)
+            }
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes away what is beyond the configured size and age.
+    pub fn tidy(&mut self) {
+        match self.log.retain(SystemTime::now()) {
+            Ok(Some(freed)) => self.tell_freed(&freed),
+            Ok(None) => {}
+            Err(error) => tracing::warn!("cannot take away old records: {error}"),
+        }
+    }
+
+    fn tell_freed(&mut self, freed: &Freed) {
+        let Freed { first, last, .. } = *freed;
+        let why = freed.why;
+        self.tell("spool_freed", format!("{first} to {last}: {why}"));
+        let Some(acknowledged) = freed.acknowledged.filter(|seq| *seq < last) else {
+            return;
+        };
+        let first = first.max(acknowledged.next());
+        let missing = Missing {
+            first,
+            last,
+            durable: true,
+        };
+        let mut loss = told(&missing);
+        loss.freed = true;
+        self.news.push(Body::Loss(loss));
+    }
+
+    fn tell(&mut self, event: &str, detail: String) {
+        self.news.push(Body::StreamEvent(proto::StreamEvent {
+            event: event.to_owned(),
+            detail,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }));
+    }
+
+    fn failed(&mut self, error: &Error) {
+        if self.outage.is_none() {
+            tracing::error!("{error}; records are held in memory until it can be written again");
+            self.outage = Some(Outage {
+                why: error.to_string(),
+                since: Instant::now(),
+                held: self.log.durable,
+            });
+        }
+    }
+
+    fn recovered(&mut self) {
+        let Some(outage) = self.outage.take() else {
+            return;
+        };
+        let detail = format!(
+            "{}; {} records were held, {:.1} s",
+            outage.why,
+            self.log.durable.0 - outage.held.0,
+            outage.since.elapsed().as_secs_f64(),
+        );
+        tracing::info!("the spool is written again: {detail}");
+        self.tell("spool_outage", detail);
+    }
+}
+
+fn told(missing: &Missing) -> proto::Loss {
+    proto::Loss {
+        stage: STAGE.to_owned(),
+        count: missing.last.0 - missing.first.0 + 1,
+        first_seq: missing.first.0,
+        last_seq: missing.last.0,
+        was_durable: missing.durable,
+        ..Default::default()
+    }
+}

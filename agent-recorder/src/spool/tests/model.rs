@@ -1,0 +1,298 @@
+//! The spool against a model: whatever fails, and whenever the recorder or the
+//! host dies, what was durable is there as it was, and every record is kept,
+//! counted, or told of as missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::disk::Disk;
+use super::super::log::{Log, Start};
+use super::super::read::{Cursor, Item, beginning};
+use super::super::resume::{Role, resume};
+use super::super::{Options, Spool};
+use super::memory::{Faults, MemoryDisk};
+use super::record;
+use crate::record::chain::Chain;
+use crate::record::{Seq, StreamId, proto};
+
+#[derive(Clone, Debug)]
+enum Act {
+    Append(u8),
+    Flush,
+    Sync,
+    /// What is more than the configured size goes.
+    Tidy,
+    Fault(Faults),
+    /// The recorder dies; the host does not.
+    Die,
+    /// The host dies; each unsynced change got to the disk or did not, by these bits.
+    LosePower(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let fault = prop_oneof![
+        (0..6u32).prop_map(|write| Faults {
+            write_in: Some(write),
+            ..Faults::default()
+        }),
+        (0..6u32).prop_map(|sync| Faults {
+            sync_in: Some(sync),
+            ..Faults::default()
+        }),
+        (0..4000u64).prop_map(|bytes| Faults {
+            capacity: Some(bytes),
+            ..Faults::default()
+        }),
+        Just(Faults {
+            broken: true,
+            ..Faults::default()
+        }),
+        Just(Faults::default()),
+    ];
+    prop_oneof![
+        4 => (1..5u8).prop_map(Act::Append),
+        2 => Just(Act::Flush),
+        3 => Just(Act::Sync),
+        1 => Just(Act::Tidy),
+        2 => fault.prop_map(Act::Fault),
+        1 => Just(Act::Die),
+        1 => any::<u64>().prop_map(Act::LosePower),
+    ]
+}
+
+struct Model {
+    disk: MemoryDisk,
+    stream: StreamId,
+    spool: Spool,
+    made: u64,
+    /// What was written at each number, last.
+    content: BTreeMap<u64, String>,
+    /// What left the host.
+    sent: BTreeMap<u64, String>,
+    declared: BTreeSet<u64>,
+}
+
+const DIRECTORY: &str = "/stream";
+
+fn options() -> Options {
+    Options {
+        segment_bytes: 600,
+        retain_bytes: 3000,
+        ..Options::default()
+    }
+}
+
+/// The event of a record, which names it.
+fn name(record: &proto::Record) -> String {
+    match &record.body {
+        Some(proto::record::Body::StreamEvent(event)) => event.event.clone(),
+        Some(proto::record::Body::Loss(loss)) => {
+            format!("loss {} to {}", loss.first_seq, loss.last_seq)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+impl Model {
+    fn new() -> Self {
+        let (disk, stream) = (MemoryDisk::default(), StreamId::generate());
+        let start = Start {
+            chain: Chain::start(stream),
+            durable: Seq::default(),
+            segment: None,
+            waiting: None,
+        };
+        let on: Arc<dyn Disk> = Arc::new(disk.clone());
+        let log = Log::new(on, DIRECTORY.into(), stream, options(), None, start).unwrap();
+        Self {
+            disk,
+            stream,
+            spool: Spool::new(log, &[]),
+            made: 0,
+            content: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            declared: BTreeSet::new(),
+        }
+    }
+
+    fn run(&mut self, act: &Act) {
+        match act {
+            Act::Append(count) => {
+                for _ in 0..*count {
+                    self.made += 1;
+                    self.append(record(&format!("event {}", self.made)));
+                }
+            }
+            Act::Flush => self.spool.flush(),
+            Act::Sync => {
+                let _ = self.spool.sync();
+            }
+            Act::Tidy => self.spool.tidy(),
+            Act::Fault(faults) => self.disk.set(*faults),
+            Act::Die => {
+                self.disk.set(Faults::default());
+                self.resume();
+            }
+            Act::LosePower(bits) => {
+                let mut bits = *bits;
+                self.disk.lose_power(|| {
+                    bits = bits.rotate_left(1);
+                    bits & 1 == 1
+                });
+                self.resume();
+            }
+        }
+        self.tell();
+        self.send();
+    }
+
+    fn append(&mut self, record: proto::Record) {
+        let name = name(&record);
+        let seq = self.spool.append(record).unwrap();
+        self.content.insert(seq.0, name);
+    }
+
+    fn tell(&mut self) {
+        for body in self.spool.take_news() {
+            if let proto::record::Body::Loss(loss) = &body {
+                assert!(!loss.was_durable, "{loss:?}");
+                self.declared.extend(loss.first_seq..=loss.last_seq);
+            }
+            self.append(proto::Record {
+                body: Some(body),
+                ..Default::default()
+            });
+        }
+    }
+
+    fn resume(&mut self) {
+        let before = self.spool.durable();
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let resumed = resume(
+            disk,
+            DIRECTORY.into(),
+            self.stream,
+            options(),
+            None,
+            Role::Numbers,
+        )
+        .unwrap();
+        self.spool = Spool::new(resumed.log, &resumed.missing);
+        let last = self.spool.last_seq();
+        assert!(last >= before, "{last} < {before}");
+        // Numbers beyond were never durable: they can be given again.
+        self.content.split_off(&last.next().0);
+        self.declared.split_off(&last.next().0);
+    }
+
+    /// Sends what may leave the host, and holds what was sent against what is there.
+    fn send(&mut self) {
+        for (seq, name) in self.read(true) {
+            let sent = self.sent.entry(seq).or_insert_with(|| name.clone());
+            assert_eq!(*sent, name, "number {seq}");
+        }
+    }
+
+    fn read(&self, durable: bool) -> BTreeMap<u64, String> {
+        let mut cursor = Cursor::new(Arc::new(self.disk.clone()), DIRECTORY.into(), self.stream);
+        if durable {
+            cursor.only_durable();
+        }
+        let mut read = BTreeMap::new();
+        while let Some(item) = cursor.next().unwrap() {
+            match item {
+                Item::Record { seq, record, .. } => {
+                    read.insert(seq.0, name(&record));
+                }
+                Item::Damage { last: None, .. } => break,
+                Item::Damage { .. } => {}
+                Item::Flaw { at, why } => panic!("at {at}, {why}"),
+            }
+        }
+        read
+    }
+
+    fn finish(mut self) {
+        self.disk.set(Faults::default());
+        self.spool.sync().unwrap();
+        self.tell();
+        let last = self.spool.sync().unwrap();
+        assert_eq!(last, self.spool.last_seq());
+        self.disk.lose_power(|| false);
+        let read = self.read(true);
+        let freed = beginning(&self.disk, Path::new(DIRECTORY), self.stream).seq();
+        assert!(freed <= last);
+        for seq in freed.0 + 1..=last.0 {
+            match read.get(&seq) {
+                Some(name) => assert_eq!(*name, self.content[&seq], "number {seq}"),
+                None => assert!(self.declared.contains(&seq), "{seq} is nowhere"),
+            }
+        }
+        assert_eq!(read.keys().last().copied().unwrap_or(0), last.0);
+        self.send();
+        for seq in self.sent.keys().filter(|seq| **seq > freed.0) {
+            assert!(read.contains_key(seq), "{seq} was sent, and is not here");
+        }
+        assert_eq!(self.spool.dropped(), 0);
+    }
+}
+
+/// Found by the model below.
+#[test]
+fn a_segment_that_was_begun_in_vain_hides_nothing_when_it_comes_back() {
+    let mut model = Model::new();
+    let failing = Faults {
+        sync_in: Some(0),
+        ..Faults::default()
+    };
+    for act in [
+        Act::Append(9),
+        Act::Sync,
+        Act::Append(1),
+        Act::Flush,
+        Act::Die,
+        Act::Fault(failing),
+        Act::Flush,
+        Act::LosePower(1 << 63),
+        Act::Append(1),
+    ] {
+        model.run(&act);
+    }
+    model.finish();
+}
+
+/// Found by the model below.
+#[test]
+fn a_segment_begun_again_stands_behind_the_one_begun_before() {
+    let mut model = Model::new();
+    for act in [
+        Act::Append(1),
+        Act::Flush,
+        Act::Die,
+        Act::Flush,
+        Act::LosePower(1 << 62),
+        Act::Append(1),
+    ] {
+        model.run(&act);
+    }
+    model.finish();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// S1, S3, S6, D1.
+    #[test]
+    fn what_was_durable_stays_and_the_rest_is_kept_counted_or_told_of(
+        acts in prop::collection::vec(act(), 1..40),
+    ) {
+        let mut model = Model::new();
+        for act in &acts {
+            model.run(act);
+        }
+        model.finish();
+    }
+}
