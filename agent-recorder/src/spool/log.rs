@@ -188,11 +188,6 @@ impl Log {
         Ok(self.durable)
     }
 
-    /// Bytes of the segment that is written.
-    pub(super) fn segment_bytes(&self) -> u64 {
-        self.segment.as_ref().map_or(0, |open| open.synced)
-    }
-
     /// Whether this is the segment that is written.
     pub(super) fn writes(&self, path: &Path) -> bool {
         self.segment.as_ref().is_some_and(|open| open.path == path)

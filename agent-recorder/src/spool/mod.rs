@@ -27,6 +27,7 @@ mod hold;
 mod log;
 mod mark;
 mod names;
+mod others;
 mod place;
 mod read;
 mod replica;

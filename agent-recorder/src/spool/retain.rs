@@ -33,6 +33,14 @@ pub(super) struct Freed {
     pub(super) why: &'static str,
 }
 
+impl Freed {
+    /// What of it no collector had, where one was to have it.
+    pub(super) fn unacknowledged(&self) -> Option<(Seq, Seq)> {
+        let acknowledged = self.acknowledged.filter(|seq| *seq < self.last)?;
+        Some((self.first.max(acknowledged.next()), self.last))
+    }
+}
+
 /// A segment that is no longer written.
 #[derive(Clone, Copy, Debug)]
 struct Sealed {
@@ -46,8 +54,7 @@ impl Log {
     /// Takes away what is beyond the configured size and age.
     pub(super) fn retain(&mut self, now: SystemTime) -> Result<Option<Freed>, Error> {
         let sealed = self.sealed()?;
-        let open = self.segment_bytes();
-        let mut held = open + sealed.iter().map(|segment| segment.bytes).sum::<u64>();
+        let mut held = self.bytes()?;
         let mut why = "";
         let go = sealed
             .iter()
@@ -65,6 +72,21 @@ impl Log {
             })
             .count();
         self.free(&sealed[..go], why)
+    }
+
+    /// Bytes of all its segments.
+    pub(super) fn bytes(&self) -> Result<u64, Error> {
+        let mut bytes = 0;
+        for key in names::segments(&*self.disk, &self.directory)? {
+            let path = self.directory.join(key.name());
+            let length = self
+                .disk
+                .open_to_read(&path)
+                .and_then(|file| file.length())
+                .map_err(io("look at", &path))?;
+            bytes += length.unwrap_or(0);
+        }
+        Ok(bytes)
     }
 
     /// Takes away some of what a collector has.

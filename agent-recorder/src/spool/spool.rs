@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use prost::Message as _;
 
@@ -15,10 +15,13 @@ use super::hold::{self, Drops};
 use super::log::{Log, Start};
 use super::resume::{Missing, Role, resume};
 use super::retain::Freed;
-use super::{Error, HELD_BYTES, Options, STAGE, place, read};
+use super::{Error, HELD_BYTES, Options, STAGE, others, place, read};
 use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId, proto};
 use proto::record::Body;
+
+/// So often streams of earlier recorders are looked at, whose ends are read for it.
+const OTHERS_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 /// The stream that this host's recorder writes.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub struct Spool {
     outage: Option<Outage>,
     drops: Drops,
     news: Vec<Body>,
+    looked_at_others: Option<Instant>,
 }
 
 /// Nothing can be written.
@@ -91,6 +95,7 @@ impl Spool {
             log,
             outage: None,
             drops: Drops::default(),
+            looked_at_others: None,
             news: missing.iter().map(told).map(Body::Loss).collect(),
         }
     }
@@ -194,23 +199,57 @@ impl Spool {
         }
     }
 
-    /// Takes away what is beyond the configured size and age.
+    /// Takes away what is beyond the configured size and age, also of streams
+    /// that earlier recorders left.
     pub fn tidy(&mut self) {
-        match self.log.retain(SystemTime::now()) {
-            Ok(Some(freed)) => self.tell_freed(&freed),
-            Ok(None) => {}
-            Err(error) => tracing::warn!("cannot take away old records: {error}"),
+        if let Err(error) = self.tidy_all() {
+            tracing::warn!("cannot take away old records: {error}");
         }
     }
 
+    fn tidy_all(&mut self) -> Result<(), Error> {
+        let now = SystemTime::now();
+        if let Some(freed) = self.log.retain(now)? {
+            self.tell_freed(&freed);
+        }
+        let looked = self.looked_at_others;
+        if looked.is_some_and(|looked| looked.elapsed() < OTHERS_INTERVAL) {
+            return Ok(());
+        }
+        self.looked_at_others = Some(Instant::now());
+        let Some(directory) = self.log.directory.parent() else {
+            return Ok(());
+        };
+        let own = (self.log.stream, self.log.bytes()?);
+        for (stream, freed) in others::retain(directory, own, self.log.options, now)? {
+            let Freed {
+                first, last, why, ..
+            } = freed;
+            self.tell(
+                "spool_freed",
+                format!("of stream {stream}, {first} to {last}: {why}"),
+            );
+            if let Some((first, last)) = freed.unacknowledged() {
+                // Without numbers: those of this stream would be meant.
+                self.news.push(Body::Loss(proto::Loss {
+                    stage: STAGE.to_owned(),
+                    count: last.0 - first.0 + 1,
+                    freed: true,
+                    ..Default::default()
+                }));
+            }
+        }
+        Ok(())
+    }
+
     fn tell_freed(&mut self, freed: &Freed) {
-        let Freed { first, last, .. } = *freed;
-        let why = freed.why;
+        let Freed {
+            first, last, why, ..
+        } = *freed;
         self.tell("spool_freed", format!("{first} to {last}: {why}"));
-        let Some(acknowledged) = freed.acknowledged.filter(|seq| *seq < last) else {
+        let Some((first, last)) = freed.unacknowledged() else {
             return;
         };
-        let first = first.max(acknowledged.next());
         let missing = Missing {
             first,
             last,

@@ -98,6 +98,49 @@ fn what_a_collector_does_not_have_is_a_loss_when_it_has_to_go() {
     assert_eq!(loss.count, loss.last_seq - 50);
 }
 
+#[test]
+fn streams_of_earlier_recorders_count_and_the_oldest_gives_way_first() {
+    let dir = in_memory();
+    let oldest = filled(dir.path(), small_segments());
+    let middle = filled(dir.path(), small_segments());
+    let ids = [oldest.stream_id(), middle.stream_id()];
+    let sizes = [size(&oldest), size(&middle)];
+    let limited = Options {
+        retain_bytes: sizes[1] + 5000,
+        ..small_segments()
+    };
+    let busy = middle;
+    drop(oldest);
+    let mut spool = Spool::open(dir.path(), limited).unwrap();
+    assert_eq!(spool.stream_id(), ids[0], "the other one is written");
+    drop(busy);
+    let newest = {
+        let _held = spool;
+        let middle = Spool::open(dir.path(), small_segments()).unwrap();
+        let newest = Spool::open(dir.path(), limited).unwrap();
+        drop(middle);
+        newest
+    };
+    spool = newest;
+    assert!(!ids.contains(&spool.stream_id()));
+    spool.append(record("own")).unwrap();
+    spool.sync().unwrap();
+    spool.tidy();
+    let news = spool.take_news();
+    let [Body::StreamEvent(event)] = &news[..] else {
+        panic!("{news:?}")
+    };
+    assert!(event.detail.contains(&ids[0].to_string()), "{event:?}");
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.beginning(ids[1]).seq(), Seq(0));
+    let first = store.beginning(ids[0]).seq().0 + 1;
+    assert!(first > 1);
+    assert_eq!(
+        numbers(dir.path(), ids[0]),
+        ((first..=100).collect(), vec![])
+    );
+}
+
 /// S1: oldest acknowledged segments first, and nothing else is lost.
 #[test]
 fn on_a_full_disk_acknowledged_segments_go_and_records_are_written_on() {
