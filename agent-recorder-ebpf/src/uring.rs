@@ -412,13 +412,14 @@ pub(crate) fn completed(address: u64, result: i32) {
             via: VIA_URING,
         };
         call.keep();
-        finish(&call, address);
+        finish(&call);
+        settled(&call, address);
     });
     guard::enforce(tag);
 }
 
 global! {
-    fn finish(call: &Call, address: u64) {
+    fn finish(call: &Call) {
         // SAFETY: fields of a map value, and `arguments` has eight elements.
         let (opcode, token, fd, file, flags) = unsafe {
             let kept = &raw const (*call.scratch).request;
@@ -440,7 +441,7 @@ global! {
                 file::opened_descriptor(call, flags, 0, token);
                 cut::opened(call);
             }
-            _ => finish_file(call, address, opcode, token),
+            _ => finish_file(call, token),
         }
     }
 }
@@ -469,7 +470,7 @@ global! {
 }
 
 global! {
-    fn finish_file(call: &Call, address: u64, opcode: u32, token: u64) {
+    fn finish_file(call: &Call, token: u64) {
         let writer = Writer::begin::<FileBody>(call.scratch);
         // What was removed is known from the announcement; user space tells directory from file there.
         let body = FileBody {
@@ -479,12 +480,21 @@ global! {
             ..FileBody::default()
         };
         file::send_result(writer, call, body);
-        // SAFETY: fields of a map value.
-        let flags = unsafe { (*call.scratch).request.flags };
-        let op = op_of(opcode, flags);
-        if Op::is_of_names(op) {
-            victim::settle(call, address, u32::from(op), u32::from(call.result >= 0));
-        }
+    }
+}
+
+/// Tells the guard that it is over. Not from within `finish`, for there the
+/// stack has no room.
+#[inline(always)]
+fn settled(call: &Call, address: u64) {
+    // SAFETY: fields of a map value.
+    let (opcode, flags) = unsafe {
+        let kept = &raw const (*call.scratch).request;
+        ((*kept).opcode, (*kept).flags)
+    };
+    let op = op_of(opcode, flags);
+    if Op::is_of_names(op) {
+        victim::settle(call, address, u32::from(op), u32::from(call.result >= 0));
     }
 }
 

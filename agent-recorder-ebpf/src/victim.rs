@@ -390,9 +390,26 @@ extern "C" fn note_touched(
     0
 }
 
+/// An operation on names is over. In two steps, one after the other and not
+/// one inside the other: the stack that calls share (512 bytes) has no room for both.
+#[inline(always)]
+pub(crate) fn settle(call: &Call, key: u64, op: u32, succeeded: u32) {
+    settle_foreseen(call, key, op, succeeded);
+    // SAFETY: a field of a map value.
+    let op = unsafe { core::ptr::read_volatile(&raw const (*foreseen(call.scratch)).op) };
+    if op == Op::Rename as u32 {
+        settle_rename(call);
+    } else if op == Op::Link as u32 {
+        settle_link(call);
+    } else if op != Op::None as u32 {
+        settle_removal(call);
+    }
+}
+
 global! {
-    /// An operation on names is over.
-    pub(crate) fn settle(call: &Call, key: u64, op: u32, succeeded: u32) {
+    /// The first step: recalls what was seen of the operation. Its kind stays
+    /// in the area where the second has something to count, and is none otherwise.
+    fn settle_foreseen(call: &Call, key: u64, op: u32, succeeded: u32) {
         let session = call.tag.session;
         let known = foreseen(call.scratch);
         // SAFETY: map values.
@@ -406,6 +423,8 @@ global! {
             }
         };
         let _ = maps::FORESEEN.remove(&key);
+        // SAFETY: a field of a map value.
+        unsafe { (*known).op = Op::None as u32 };
         if !is_foreseen {
             // Nobody saw what it was.
             if succeeded != 0 && op == Op::Delete as u32 && call.tag.restores == 0 {
@@ -435,13 +454,8 @@ global! {
                 judge::note(session, inode, KNOWN_CREATED);
             }
         }
-        if op == Op::Rename as u32 {
-            settle_rename(call);
-        } else if op == Op::Link as u32 {
-            settle_link(call);
-        } else {
-            settle_removal(call);
-        }
+        // SAFETY: as above.
+        unsafe { (*known).op = op };
     }
 }
 

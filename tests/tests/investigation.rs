@@ -1,6 +1,6 @@
 //! What an investigator asks of a store: one path, one kind, one session as it runs.
 
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -103,20 +103,21 @@ fn a_replay_follows_a_session_to_its_end() -> anyhow::Result<()> {
     while daemon.records()?.is_empty() {
         assert!(!ended_within(&session, Duration::from_millis(50))?);
     }
+    // Not a pipe, which nobody would empty while it is waited for.
+    let mut shown = tempfile::tempfile()?;
     let mut follow = daemon
         .command("replay")?
         .args(["--follow", "--format", "json"])
-        .stdout(Stdio::piped())
+        .stdout(shown.try_clone()?)
         .spawn()?;
     assert!(!ended_within(&follow, Duration::from_millis(200))?);
     drop(session.stdin.take());
     assert_eq!(session.wait()?.code(), Some(3));
     assert!(ended_within(&follow, LIMIT)?, "it outlives the session");
-    let mut followed = String::new();
-    if let Some(mut out) = follow.stdout.take() {
-        out.read_to_string(&mut followed)?;
-    }
     assert!(follow.wait()?.success());
+    let mut followed = String::new();
+    shown.rewind()?;
+    shown.read_to_string(&mut followed)?;
     let again = daemon
         .command("replay")?
         .args(["--format", "json"])
