@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::stack;
 use crate::step::{self, Steps, say};
 use crate::toolchain::Toolchain;
 use crate::workspace;
@@ -93,7 +94,9 @@ fn one_object(toolchain: &Toolchain, features: &str, place: &Path) -> Result<()>
         );
     step::run(&mut cargo)?;
     let object = built_in.join(BPF_TARGET).join("release").join(PROGRAMS);
-    let news = place_if_changed(&object, place)?;
+    let bytes = fs::read(&object).with_context(|| format!("read {}", object.display()))?;
+    stack::check(&bytes)?;
+    let news = write_if_changed(place, &bytes)?;
     say(&format!(
         "{} {}",
         place.display(),
@@ -124,14 +127,7 @@ fn rust_flags(linker: &Path, arch: &str) -> Result<String> {
     Ok(flags.join("\u{1f}"))
 }
 
-/// Copies only when the bytes differ, so that an unchanged object does not
-/// have the binary built again. True when it copied.
-fn place_if_changed(from: &Path, to: &Path) -> Result<bool> {
-    let bytes = fs::read(from).with_context(|| format!("read {}", from.display()))?;
-    write_if_changed(to, &bytes)
-}
-
-/// Leaves a file alone that holds these bytes already. True when it wrote.
+/// Leaves a file alone that holds these bytes already, so that what is made of it is not built again. True when it wrote.
 pub(crate) fn write_if_changed(to: &Path, bytes: &[u8]) -> Result<bool> {
     if fs::read(to).is_ok_and(|present| present == bytes) {
         return Ok(false);
@@ -214,14 +210,12 @@ mod tests {
     #[test]
     fn an_unchanged_object_is_left_alone() -> Result<()> {
         let folder = tempfile::tempdir()?;
-        let (from, to) = (folder.path().join("from"), folder.path().join("new/to"));
-        fs::write(&from, b"one")?;
-        assert!(place_if_changed(&from, &to)?);
+        let to = folder.path().join("new/to");
+        assert!(write_if_changed(&to, b"one")?);
         let written = fs::metadata(&to)?.modified()?;
-        assert!(!place_if_changed(&from, &to)?);
+        assert!(!write_if_changed(&to, b"one")?);
         assert_eq!(fs::metadata(&to)?.modified()?, written);
-        fs::write(&from, b"two")?;
-        assert!(place_if_changed(&from, &to)?);
+        assert!(write_if_changed(&to, b"two")?);
         assert_eq!(fs::read(&to)?, b"two");
         Ok(())
     }

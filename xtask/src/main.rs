@@ -9,6 +9,7 @@ mod guard_report;
 mod leftovers;
 mod run;
 mod setup;
+mod stack;
 mod step;
 mod test;
 mod toolchain;
