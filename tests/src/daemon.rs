@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::child::ended_within;
-use crate::recorder::binary;
+use crate::recorder::{PROFILE_VARIABLE, binary};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(60);
@@ -112,6 +112,14 @@ impl Daemon {
             self.log()
         );
         Ok(std::mem::replace(&mut self.state, tempfile::tempdir()?))
+    }
+
+    /// Leaves it running: whoever finds its state directory ends it.
+    pub(crate) fn leave(self) -> PathBuf {
+        let mut left = std::mem::ManuallyDrop::new(self);
+        // Of what is not dropped only the directory's name is needed.
+        left.state.disable_cleanup(true);
+        left.state.path().to_owned()
     }
 
     /// The records of every session so far, one session after the other.
@@ -219,6 +227,9 @@ fn command(state: &Path, name: &str) -> anyhow::Result<Command> {
         OsStr::new("--state-dir"),
         state.as_os_str(),
     ]);
+    if let Some(profile) = std::env::var_os(PROFILE_VARIABLE) {
+        command.arg("--profile").arg(profile);
+    }
     Ok(command)
 }
 

@@ -14,5 +14,6 @@ pub mod normal;
 pub mod programs;
 pub mod raw;
 pub mod recorder;
+mod shared;
 pub mod stimulus;
 pub mod tally;

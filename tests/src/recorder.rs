@@ -4,18 +4,21 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use agent_recorder::record::proto::record::Body;
+use agent_recorder::spool::{Item, Store};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::compare::said;
+use crate::shared;
 use crate::tally;
 
 /// Names the binary; without it, the newest one of the workspace's target folder is taken.
 const VARIABLE: &str = "AGENT_RECORDER_BIN";
 
 /// Names the hooks to record with; without it the recorder chooses.
-const PROFILE_VARIABLE: &str = "AGENT_RECORDER_PROFILE";
+pub(crate) const PROFILE_VARIABLE: &str = "AGENT_RECORDER_PROFILE";
 
 /// The binary under test.
 ///
@@ -40,11 +43,38 @@ pub const GUARDING_TEMPORARY: &str = r#"[guard]
 keep = ["/tmp", "/var/tmp", "/dev/shm", "/var/cache", ".tmp", "target", ".cache"]
 "#;
 
-/// A recorder with a state directory of its own.
+/// A recorder with a state directory of its own, or with that of a daemon
+/// that several tests share (`shared`).
 #[derive(Debug)]
 pub struct Recorder {
-    state: TempDir,
+    state: State,
     arguments: Vec<String>,
+}
+
+#[derive(Debug)]
+enum State {
+    Own(TempDir),
+    Shared(PathBuf),
+}
+
+impl State {
+    fn of(configuration: &str) -> anyhow::Result<Self> {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "this test loads kernel programs: run it as root, by `cargo xtask test`"
+        );
+        Ok(match shared::with(configuration)? {
+            Some(state) => Self::Shared(state),
+            None => Self::Own(TempDir::new()?),
+        })
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own(directory) => directory.path(),
+            Self::Shared(directory) => directory,
+        }
+    }
 }
 
 impl Recorder {
@@ -54,12 +84,8 @@ impl Recorder {
     ///
     /// Not root: the kernel lets nobody else load programs.
     pub fn new() -> anyhow::Result<Self> {
-        ensure!(
-            rustix::process::geteuid().is_root(),
-            "this test loads kernel programs: run it as root, by `cargo xtask test`"
-        );
         Ok(Self {
-            state: TempDir::new()?,
+            state: State::of("")?,
             arguments: Vec::new(),
         })
     }
@@ -80,11 +106,13 @@ impl Recorder {
     ///
     /// As for [`Recorder::new`], or it cannot be written.
     pub fn with_configuration(toml: &str) -> anyhow::Result<Self> {
-        let mut recorder = Self::new()?;
-        let file = recorder.state.path().join("config.toml");
+        let state = State::of(toml)?;
+        let file = state.path().join("config.toml");
         std::fs::write(&file, toml)?;
-        recorder.arguments = vec!["--config".to_owned(), file.display().to_string()];
-        Ok(recorder)
+        Ok(Self {
+            state,
+            arguments: vec!["--config".to_owned(), file.display().to_string()],
+        })
     }
 
     /// The binary with the options that every command here takes.
@@ -116,6 +144,29 @@ impl Recorder {
         S: AsRef<OsStr>,
     {
         Ok(self.command("run")?.arg("--").args(command).output()?)
+    }
+
+    /// Hooks that this kernel lacks, as the recorder recorded them when it started.
+    ///
+    /// # Errors
+    ///
+    /// The spool cannot be read.
+    pub fn absent_hooks(&self) -> anyhow::Result<Vec<String>> {
+        let store = Store::open(&self.state.path().join("spool"))?;
+        let mut absent = Vec::new();
+        for stream in store.streams()? {
+            let mut cursor = store.cursor(stream)?;
+            while let Some(item) = cursor.next()? {
+                if let Item::Record { record, .. } = item
+                    && let Some(Body::StreamEvent(event)) = record.body
+                    && event.event == "hook_absent"
+                {
+                    let name = event.detail.split(':').next().unwrap_or_default();
+                    absent.push(name.to_owned());
+                }
+            }
+        }
+        Ok(absent)
     }
 
     /// The last session's records.

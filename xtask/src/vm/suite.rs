@@ -43,6 +43,10 @@ const COST: &str = "verifier_cost";
 /// Processes of the storm in a guest: emulated, one takes tens of milliseconds.
 const STORM: u32 = 300;
 
+/// Where tests keep the state of a daemon that they share: emulated, loading
+/// its programs takes as long as a test.
+const SHARED: &str = "/scratch/shared";
+
 /// What of them does not run, and why.
 struct Omitted {
     test: &'static str,
@@ -127,7 +131,7 @@ pub(super) fn script(kernel: Kernel, profile: &str, tests: &[&str]) -> String {
         .collect();
     let mut script = format!(
         "export AGENT_RECORDER_PROFILE={profile} AGENT_RECORDER_TALLY=/tmp/tally\n\
-        export AGENT_RECORDER_STORM={STORM}\nworst=0\n"
+        export AGENT_RECORDER_STORM={STORM} AGENT_RECORDER_SHARED={SHARED}\nworst=0\n"
     );
     for test in tests {
         // Told after each, so that a later one that hangs takes nothing with it.
