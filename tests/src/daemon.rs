@@ -13,14 +13,13 @@ use std::time::{Duration, Instant};
 
 use agent_recorder::record::SessionId;
 use agent_recorder::record::proto::record::Body;
-use agent_recorder::spool::{Item, Store};
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::child::ended_within;
-use crate::recorder::{PROFILE_VARIABLE, binary};
+use crate::recorder::{PROFILE_VARIABLE, binary, stored};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(60);
@@ -136,18 +135,11 @@ impl Daemon {
     }
 
     fn sessions(&self) -> anyhow::Result<Vec<SessionId>> {
-        let store = Store::open(&self.state.path().join("spool"))?;
         let mut sessions = Vec::new();
-        for stream in store.streams()? {
-            let mut cursor = store.cursor(stream)?;
-            while let Some(item) = cursor.next()? {
-                let Item::Record { record, .. } = item else {
-                    bail!("the spool is damaged: {item:?}");
-                };
-                if let Some(Body::SessionStart(_)) = record.body {
-                    let id = SessionId::from_bytes(&record.session_id);
-                    sessions.push(id.context("a session's start names no session")?);
-                }
+        for record in stored(self.state.path())? {
+            if let Some(Body::SessionStart(_)) = record.body {
+                let id = SessionId::from_bytes(&record.session_id);
+                sessions.push(id.context("a session's start names no session")?);
             }
         }
         Ok(sessions)

@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use agent_recorder::record::proto::Record;
 use agent_recorder::record::proto::record::Body;
 use agent_recorder::spool::{Item, Store};
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -36,6 +37,26 @@ pub fn binary() -> anyhow::Result<PathBuf> {
         .filter(|path| path.exists())
         .max_by_key(|path| path.metadata().and_then(|about| about.modified()).ok())
         .context("agent-recorder is not built: run `cargo xtask build`")
+}
+
+/// All records in a state directory, those of the streams themselves included.
+///
+/// # Errors
+///
+/// The spool cannot be read, or is damaged.
+pub(crate) fn stored(state: &Path) -> anyhow::Result<Vec<Record>> {
+    let store = Store::open(&state.join("spool"))?;
+    let mut records = Vec::new();
+    for stream in store.streams()? {
+        let mut cursor = store.cursor(stream)?;
+        while let Some(item) = cursor.next()? {
+            let Item::Record { record, .. } = item else {
+                bail!("the spool is damaged: {item:?}");
+            };
+            records.push(*record);
+        }
+    }
+    Ok(records)
 }
 
 /// A configuration that guards what lies in temporary directories, too: there tests have their files.
@@ -152,21 +173,14 @@ impl Recorder {
     ///
     /// The spool cannot be read.
     pub fn absent_hooks(&self) -> anyhow::Result<Vec<String>> {
-        let store = Store::open(&self.state.path().join("spool"))?;
-        let mut absent = Vec::new();
-        for stream in store.streams()? {
-            let mut cursor = store.cursor(stream)?;
-            while let Some(item) = cursor.next()? {
-                if let Item::Record { record, .. } = item
-                    && let Some(Body::StreamEvent(event)) = record.body
-                    && event.event == "hook_absent"
-                {
-                    let name = event.detail.split(':').next().unwrap_or_default();
-                    absent.push(name.to_owned());
-                }
+        let name = |record: Record| match record.body {
+            Some(Body::StreamEvent(event)) if event.event == "hook_absent" => {
+                event.detail.split(':').next().map(str::to_owned)
             }
-        }
-        Ok(absent)
+            _ => None,
+        };
+        let stored = stored(self.state.path())?;
+        Ok(stored.into_iter().filter_map(name).collect())
     }
 
     /// The last session's records.

@@ -5,13 +5,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use anyhow::{Context as _, ensure};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::time::Timespec;
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
 
 /// Names a directory for such a daemon's state; without it, nothing is shared.
 const VARIABLE: &str = "AGENT_RECORDER_SHARED";
+
+/// A daemon that takes longer to end hangs.
+const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// The state directory of the daemon that runs with this configuration: the
 /// one that the test before left, or a new one in its place. `None` where
@@ -40,15 +48,18 @@ pub(crate) fn with(configuration: &str) -> anyhow::Result<Option<PathBuf>> {
 
 /// By the number in its lock. Another test's child it was: nobody here can wait for it.
 fn end(state: &Path) -> anyhow::Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-
     let pid = fs::read_to_string(state.join("daemon.lock"))?
         .trim()
         .parse()?;
-    let pid = Pid::from_raw(pid).ok_or_else(|| anyhow::anyhow!("no process"))?;
+    let pid = Pid::from_raw(pid).context("the lock names no process")?;
     let process = pidfd_open(pid, PidfdFlags::empty())?;
     pidfd_send_signal(&process, Signal::TERM)?;
-    poll(&mut [PollFd::new(&process, PollFlags::IN)], None)?;
+    let limit = Timespec::try_from(END_LIMIT)?;
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit))?;
+    ensure!(
+        ended == 1,
+        "the daemon of {} outlives SIGTERM",
+        state.display()
+    );
     Ok(())
 }
