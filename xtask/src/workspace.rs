@@ -1,6 +1,6 @@
 //! Where things are in the workspace, and how its cargo is started.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,4 +26,45 @@ pub(crate) fn cargo() -> Command {
 /// cargo sets CARGO for what it runs; without it we were started by hand.
 pub(crate) fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// A search path without what cargo put in for us: folders of the build, and
+/// of its toolchain. `None` where nothing else is in it.
+pub(crate) fn without_cargos(paths: &OsStr) -> Option<OsString> {
+    let above = |file: PathBuf| file.parent()?.parent().map(Path::to_path_buf);
+    let build = std::env::current_exe().ok().and_then(above);
+    let toolchain = above(cargo_program().into());
+    let cargos: Vec<_> = [build, toolchain]
+        .into_iter()
+        .flatten()
+        // Of a program that was named without a folder.
+        .filter(|folder| folder.is_absolute())
+        .collect();
+    let others: Vec<_> = std::env::split_paths(paths)
+        .filter(|path| !path.as_os_str().is_empty())
+        .filter(|path| !cargos.iter().any(|folder| path.starts_with(folder)))
+        .collect();
+    if others.is_empty() {
+        return None;
+    }
+    // They were joined before.
+    std::env::join_paths(others).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_search_path_only_cargos_folders_go() -> anyhow::Result<()> {
+        let build = std::env::current_exe()?;
+        let deps = build.parent().unwrap_or(&build);
+        let own = std::env::join_paths([deps, Path::new("/opt/lib")])?;
+        assert_eq!(
+            without_cargos(&own).as_deref(),
+            Some(OsStr::new("/opt/lib"))
+        );
+        assert_eq!(without_cargos(deps.as_os_str()), None);
+        Ok(())
+    }
 }
