@@ -5,7 +5,6 @@
 //! that segment is not written again: what was not synced is written anew, into
 //! a segment that begins there.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +14,7 @@ use super::error::io;
 use super::format::{self, FRAME_BYTES, HEADER_BYTES, MAX_PAYLOAD, SegmentHeader};
 use super::mark::{FREED, HEAD, Mark};
 use super::names::{self, Key};
+use super::place::Lock;
 use super::{Error, Options};
 use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId};
@@ -40,7 +40,7 @@ pub(super) struct Log {
     pub(super) altered: Option<String>,
     pub(super) options: Options,
     /// Held as long as the stream is open; the kernel lets go of it however the process ends.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 /// Frames that are not synced.
@@ -79,7 +79,7 @@ impl Log {
         directory: PathBuf,
         stream: StreamId,
         options: Options,
-        lock: Option<File>,
+        lock: Option<Lock>,
         start: Start,
     ) -> Result<Self, Error> {
         let beginning = Chain::start(stream);

@@ -90,8 +90,21 @@ pub(super) fn create_stream(directory: &Path, stream: StreamId) -> Result<PathBu
     Ok(folder)
 }
 
+/// The right to write a stream, as long as it is held.
+#[derive(Debug)]
+pub(super) struct Lock(pub(super) File);
+
+impl Drop for Lock {
+    /// Closing is not enough: a child that another thread is just starting has
+    /// the file open until its exec (flock(2)).
+    fn drop(&mut self) {
+        // Closing lets go of it all the same, if later.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// Takes a stream for writing; `None` when somebody writes it.
-pub(super) fn try_lock(folder: &Path) -> Result<Option<File>, Error> {
+pub(super) fn try_lock(folder: &Path) -> Result<Option<Lock>, Error> {
     let path = folder.join("lock");
     let file = OpenOptions::new()
         .create(true)
@@ -101,7 +114,7 @@ pub(super) fn try_lock(folder: &Path) -> Result<Option<File>, Error> {
         .open(&path)
         .map_err(io("open", &path))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(Some(Lock(file))),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(io("lock", &path)(errno.into())),
     }

@@ -5,7 +5,6 @@
 //! never given again, whatever became of their frames: a collector may have
 //! them. What was written and perhaps not synced is written anew.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +17,7 @@ use super::format::{self, HEADER_BYTES};
 use super::log::{Log, Open, Start};
 use super::mark::{self, HEAD};
 use super::names::{self, Key};
+use super::place::Lock;
 use super::read::{Cursor, Raw, beginning};
 use super::{Error, Options, retain};
 use crate::record::chain::{self, Chain};
@@ -80,7 +80,7 @@ pub(super) fn resume(
     directory: PathBuf,
     stream: StreamId,
     options: Options,
-    lock: Option<File>,
+    lock: Option<Lock>,
     role: Role,
 ) -> Result<Resumed, Error> {
     let begins = beginning(&*disk, &directory, stream);

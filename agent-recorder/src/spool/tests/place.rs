@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
 
-use super::super::{Error, Options, Spool};
+use super::super::{Error, Options, Spool, place};
 
 fn refused(directory: &Path) -> String {
     match Spool::open(directory, Options::default()) {
@@ -62,4 +62,15 @@ fn a_state_directory_that_is_somebody_elses_is_refused() {
         assert!(refused(&spool).contains("another user"), "{path:?}");
         chown(path, Some(0), None).unwrap();
     }
+}
+
+#[test]
+fn a_stream_is_free_when_its_writer_lets_go_although_a_starting_child_has_the_lock_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let lock = place::try_lock(dir.path()).unwrap().unwrap();
+    assert!(place::try_lock(dir.path()).unwrap().is_none());
+    let childs = lock.0.try_clone().unwrap();
+    drop(lock);
+    assert!(place::try_lock(dir.path()).unwrap().is_some());
+    drop(childs);
 }
