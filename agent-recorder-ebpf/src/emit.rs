@@ -56,6 +56,8 @@ pub(crate) struct Scratch {
     pub(crate) ascent: Ascent,
     /// A walk over descriptors.
     pub(crate) walk: crate::descriptor::Walk,
+    /// A gated program's arguments.
+    pub(crate) words: crate::gate::Words,
     /// What is searched for in the strings of a program.
     pub(crate) search: crate::exec::Search,
     /// A request of io_uring.
@@ -332,6 +334,21 @@ impl Writer {
         if failed != 0 {
             count(&maps::LOST, kind as u32);
         }
+    }
+
+    /// Hands the event to the gate and wakes its reader. False where there is no room.
+    #[inline(always)]
+    pub(crate) fn submit_to_gate(self) -> bool {
+        // SAFETY: as in `submit`.
+        let failed = unsafe {
+            aya_ebpf::helpers::generated::bpf_ringbuf_output(
+                ptr::from_ref(&maps::GATES).cast_mut().cast(),
+                self.buffer().cast(),
+                bound::<POSITION>(self.at),
+                u64::from(BPF_RB_FORCE_WAKEUP),
+            )
+        };
+        failed == 0
     }
 }
 

@@ -490,10 +490,12 @@ pub enum Trouble {
     AreasTaken = 4,
     /// Several deletes of a session may have been counted as one (kernels before 5.17).
     CountContended = 5,
+    /// A gated program could not be told of, and was ended.
+    GateFull = 6,
 }
 
 /// Number of troubles.
-pub const TROUBLES: usize = 6;
+pub const TROUBLES: usize = 7;
 
 impl Trouble {
     /// All, in order of their numbers.
@@ -504,6 +506,7 @@ impl Trouble {
         Self::WalkCut,
         Self::AreasTaken,
         Self::CountContended,
+        Self::GateFull,
     ];
 
     /// Its name in loss records.
@@ -515,6 +518,7 @@ impl Trouble {
             Self::WalkCut => "walk_cut",
             Self::AreasTaken => "areas_taken",
             Self::CountContended => "count_contended",
+            Self::GateFull => "gate_full",
         }
     }
 }

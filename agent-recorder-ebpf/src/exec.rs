@@ -7,7 +7,7 @@ use agent_recorder_abi::limits::{
     ARGV_BYTES, ENVIRONMENT_ENTRIES, FAILED_EXEC_ARG_BYTES, FAILED_EXEC_ARGS, NAME_KEY_BYTES,
     PATTERN_BYTES, SCRIPT_ARGS, USER_PATH_BYTES,
 };
-use agent_recorder_abi::policy::{NAME_VERB, NameKey, PlaceKey};
+use agent_recorder_abi::policy::{NAME_VERB, NameKey, PROGRAM_RESTORES, PlaceKey};
 use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
 use agent_recorder_abi::state::Tag;
 use aya_ebpf::helpers::generated::{
@@ -19,7 +19,7 @@ use crate::emit::{POSITION, Scratch, Writer, with_area};
 use crate::kernel::{Task, bound, current, offset, read, read_user, walk};
 use crate::once::{Copy, Event, is_ours, mark_of};
 use crate::primitives::{drop_tag_of, repeated};
-use crate::{cut, descriptor, guard, maps, path, task};
+use crate::{cut, descriptor, gate, guard, maps, path, task};
 
 /// Where a new program keeps its strings: user addresses in its `mm_struct`.
 #[derive(Clone, Copy)]
@@ -28,6 +28,14 @@ struct Strings {
     arg_end: u64,
     env_start: u64,
     env_end: u64,
+}
+
+impl Program {
+    /// Where its arguments begin and end.
+    #[inline(always)]
+    pub(crate) fn arguments(&self) -> (u64, u64) {
+        (self.strings.arg_start, self.strings.arg_end)
+    }
 }
 
 /// A program that was just started, in the scratch area.
@@ -76,7 +84,8 @@ pub(crate) fn succeeded(copy: Copy, this: Task, old_pid: u32, binprm: *const u8)
             (*scratch).program = program;
             (*scratch).index
         };
-        look_at(area, mark_of(copy, Event::Exec));
+        let found = look_at(area, mark_of(copy, Event::Exec));
+        gate::stop_if_gated(area, found);
         // Not from within it, for there 5.10 has no room on the stack.
         let this = current();
         if let Some(tag) = task::tag_of(this) {
@@ -85,21 +94,23 @@ pub(crate) fn succeeded(copy: Copy, this: Task, old_pid: u32, binprm: *const u8)
     });
 }
 
-/// Looks at the program that the running task has become. A global function (see `call`).
+/// Looks at the program that the running task has become; what `match_rules`
+/// found of a session's. A global function (see `call`).
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn look_at(area: u32, mark: u32) -> u64 {
-    if let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) {
-        looked_at(scratch, area, mark);
+    match maps::SCRATCH.get_ptr_mut(area) {
+        Some(scratch) => looked_at(scratch, area, mark),
+        None => 0,
     }
-    0
 }
 
 #[inline(always)]
-fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) {
+fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) -> u64 {
     let this = current();
     let existing = task::tag_of(this);
-    let rule = match_rules(area, u32::from(existing.is_some())) as u32;
+    let found = match_rules(area, u32::from(existing.is_some()));
+    let rule = gate::rule_in(found) as u32;
     // SAFETY: the helper takes nothing.
     let image = unsafe { bpf_ktime_get_boot_ns() };
     let tag = match existing {
@@ -112,14 +123,16 @@ fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) {
                 VERB_OTHER => tag.restores != 0,
                 _ => false,
             }),
+            // Woken by somebody who may not: it ends here.
+            held: tag.held,
             ..Tag::new(tag.session, image)
         },
         None => {
             if rule == 0 {
-                return;
+                return 0;
             }
             let Some(session) = task::new_session() else {
-                return;
+                return 0;
             };
             Tag {
                 handled: mark,
@@ -128,7 +141,7 @@ fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) {
         }
     };
     if !task::set_tag(this, tag) {
-        return;
+        return 0;
     }
     let call = Call {
         scratch,
@@ -146,6 +159,7 @@ fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) {
     emit_exec(&call, rule);
     descriptor::closed_by_exec(scratch, this, tag);
     guard::enforce(tag);
+    found
 }
 
 #[inline(always)]
@@ -257,9 +271,10 @@ fn append_argv(writer: &mut Writer, argv: u64, compat: bool) -> bool {
     true
 }
 
-/// The first rule that the new program matches, 0 for none. A program that is
-/// in a session already is not searched for marks of the environment: its
-/// agent left them there. A global function (see `call`), as the next ones.
+/// The first agent rule that the new program matches, and for a session's
+/// whether it is gated: as the rules' map has it, with `BY_…` above. A program
+/// that is in a session already is not searched for marks of the environment:
+/// its agent left them there. A global function (see `call`), as the next ones.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn match_rules(area: u32, in_session: u32) -> u64 {
@@ -272,18 +287,35 @@ extern "C" fn match_rules(area: u32, in_session: u32) -> u64 {
         exe,
         filename,
     } = unsafe { (*scratch).program };
-    let mut rule = match_kernel_name(scratch, filename);
+    let by_filename = match_kernel_name(scratch, filename);
+    let mut rule = gate::rule_in(by_filename);
+    let mut gated = gate::by_name(by_filename);
     if rule == 0 {
         let name = read(path::of_file(exe).dentry, offset!(dentry_name));
-        rule = match_kernel_name(scratch, name);
+        let by_own_name = match_kernel_name(scratch, name);
+        rule = gate::rule_in(by_own_name);
+        if gated == 0 {
+            gated = gate::by_name(by_own_name);
+        }
     }
     if rule == 0 {
-        rule = match_scripts(scratch, strings);
+        let by_script = match_scripts(scratch, strings);
+        rule = gate::rule_in(by_script);
+        if gated == 0 {
+            gated = gate::by_script(scratch, by_script, exe);
+        }
     }
-    if rule == 0 && in_session == 0 {
-        rule = match_environment(scratch, strings);
+    if in_session == 0 {
+        return if rule == 0 {
+            match_environment(scratch, strings)
+        } else {
+            rule
+        };
     }
-    rule
+    if gated == 0 {
+        gated = gate::by_file(exe);
+    }
+    rule | gated
 }
 
 /// Arguments that are looked at for a program's verb.
@@ -313,7 +345,9 @@ extern "C" fn restores(area: u32) -> u64 {
         dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
         spare: 0,
     };
-    if maps::PROGRAMS.get_ptr(&key).is_none() {
+    // SAFETY: the value is copied.
+    let value = unsafe { maps::PROGRAMS.get(&key) }.copied().unwrap_or(0);
+    if value & PROGRAM_RESTORES == 0 {
         return NO_VERB;
     }
     let mut address = strings.arg_start;
@@ -364,7 +398,7 @@ extern "C" fn restores(area: u32) -> u64 {
 
 /// Names and entries are compared in the area that the event is put together in afterwards.
 #[inline(always)]
-fn buffer_of(scratch: *mut Scratch) -> *mut u8 {
+pub(crate) fn buffer_of(scratch: *mut Scratch) -> *mut u8 {
     // SAFETY: `scratch` is a map value.
     unsafe { (&raw mut (*scratch).buffer).cast() }
 }
@@ -376,7 +410,7 @@ fn area_of(scratch: *mut Scratch) -> u32 {
 }
 
 /// Bytes of a name that are looked at for its last components.
-const NAME_BYTES: u64 = 1024;
+pub(crate) const NAME_BYTES: u64 = 1024;
 
 #[inline(always)]
 fn match_kernel_name(scratch: *mut Scratch, name: u64) -> u64 {

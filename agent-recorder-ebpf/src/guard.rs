@@ -341,15 +341,19 @@ fn set_time(session: *mut Session, slot: u64, now: u64) {
     }
 }
 
-/// Strikes the process when its session is condemned.
+/// Strikes the process when its session is condemned, and one that somebody
+/// has woken while its program waits to be judged.
 #[inline(always)]
 pub(crate) fn enforce(tag: Tag) {
+    if tag.held != 0 {
+        end_unjudged();
+    }
     if let Some(session) = condemned(tag) {
         strike(session);
     }
 }
 
-/// Ends the process, or stops it.
+/// The session, where it is condemned.
 #[inline(always)]
 fn condemned(tag: Tag) -> Option<*mut Session> {
     // SAFETY: a map value, checked not null.
@@ -365,6 +369,10 @@ pub(crate) fn verdict_on(tag: Tag) -> i32 {
     if hooks().decide == 0 {
         return 0;
     }
+    if tag.held != 0 {
+        end_unjudged();
+        return -EPERM;
+    }
     let Some(session) = condemned(tag) else {
         return 0;
     };
@@ -379,6 +387,13 @@ pub(crate) fn verdict() -> i32 {
         return 0;
     }
     task::tag_of(current()).map_or(0, verdict_on)
+}
+
+#[inline(always)]
+fn end_unjudged() {
+    // A failure means that it is dying already.
+    // SAFETY: the helper takes a number.
+    unsafe { bpf_send_signal(SIGKILL) };
 }
 
 /// Ends the process, or stops it.

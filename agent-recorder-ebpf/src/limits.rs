@@ -22,6 +22,10 @@ pub const FAILED_EXEC_ARG_BYTES: usize = 256;
 pub const ENVIRONMENT_ENTRIES: u32 = 256;
 /// First arguments that are compared with script rules (`node cli.js`, `python -m` …).
 pub const SCRIPT_ARGS: u32 = 4;
+/// Arguments of a gated program that are searched for a word that has it stopped; with more, it is.
+pub const GATE_ARGS: u32 = 64;
+/// Gated programs: each has a key for its name and one for it as a script.
+pub const MAX_GATED: u32 = 256;
 /// Bytes of a rule's pattern with its terminator: one map key.
 pub const PATTERN_BYTES: usize = 48;
 /// Rules in all: a host with more agents than this needs another design.
@@ -56,6 +60,8 @@ pub const MAX_PROTECTED: usize = 32;
 /// Inodes that sessions are known to have made or moved. The oldest fall out,
 /// and count as somebody else's again.
 pub const KNOWN_INODES: u32 = 262_144;
+/// Bytes of the ring that stopped programs are told of in: some 2,700, each of which is a process that waits.
+pub const GATE_RING_BYTES: u32 = 256 << 10;
 /// Directories that the policy names, those above protected ones included.
 pub const MAX_PLACES: u32 = 4096;
 /// Names that the policy knows.

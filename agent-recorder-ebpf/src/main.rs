@@ -37,6 +37,8 @@ mod exec;
 #[cfg(target_arch = "bpf")]
 mod file;
 #[cfg(target_arch = "bpf")]
+mod gate;
+#[cfg(target_arch = "bpf")]
 mod given;
 #[cfg(target_arch = "bpf")]
 mod guard;

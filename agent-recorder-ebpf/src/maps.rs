@@ -2,9 +2,9 @@
 
 use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::limits::{
-    AREAS, EVENT_BYTES, KNOWN_INODES, MAX_CUTS, MAX_FORESEEN, MAX_GIVEN, MAX_NAMES, MAX_PLACES,
-    MAX_REMOVED, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS, MAX_URING_REQUESTS, SCRATCH_BYTES,
-    SEEN_FILES, SYSCALL_NUMBERS,
+    AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CUTS, MAX_FORESEEN, MAX_GATED,
+    MAX_GIVEN, MAX_NAMES, MAX_PLACES, MAX_REMOVED, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS,
+    MAX_URING_REQUESTS, SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
 };
 use agent_recorder_abi::policy::{
     Cut, Foreseen, KnownKey, NameKey, Place, PlaceKey, Removed, RemovedKey,
@@ -32,6 +32,10 @@ pub(crate) static PRIORITY: RingBuf = RingBuf::with_byte_size(PRIORITY_RING_BYTE
 #[map]
 pub(crate) static BULK: RingBuf = RingBuf::with_byte_size(BULK_RING_BYTES, 0);
 
+/// Programs that were stopped, each until user space has judged it.
+#[map]
+pub(crate) static GATES: RingBuf = RingBuf::with_byte_size(GATE_RING_BYTES, 0);
+
 /// Events made, per kind; exact, for each CPU counts its own.
 #[map]
 pub(crate) static PRODUCED: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS as u32, 0);
@@ -55,9 +59,10 @@ pub(crate) static SCRATCH: Array<crate::emit::Scratch> = Array::with_max_entries
 #[map]
 pub(crate) static SYSCALLS: Array<Spec> = Array::with_max_entries(2 * SYSCALL_NUMBERS, 0);
 
-/// Agent rules; user space fills it.
+/// Agent rules and gated programs (`held`); user space fills it.
 #[map]
-pub(crate) static RULES: HashMap<RuleKey, u32> = HashMap::with_max_entries(MAX_RULES, 0);
+pub(crate) static RULES: HashMap<RuleKey, u32> =
+    HashMap::with_max_entries(MAX_RULES + 2 * MAX_GATED, 0);
 
 /// Beginnings of the rules' environment patterns; user space fills it.
 #[map]
@@ -107,9 +112,13 @@ pub(crate) static PLACES: HashMap<PlaceKey, Place> = HashMap::with_max_entries(M
 #[map]
 pub(crate) static NAMES: HashMap<NameKey, u32> = HashMap::with_max_entries(MAX_NAMES, 0);
 
-/// Programs that the policy knows, by their file: `PROGRAM_…`; user space fills it.
+/// Programs that the policy knows, by their file: `PROGRAM_…`, and gated ones (`held`); user space fills it.
 #[map]
 pub(crate) static PROGRAMS: HashMap<PlaceKey, u32> = HashMap::with_max_entries(MAX_NAMES, 0);
+
+/// Gated programs by their size; user space fills it.
+#[map]
+pub(crate) static SIZES: HashMap<u64, u32> = HashMap::with_max_entries(MAX_NAMES, 0);
 
 /// What operations under way are about to destroy, by thread or request of io_uring.
 #[map]

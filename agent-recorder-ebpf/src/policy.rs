@@ -188,6 +188,11 @@ pub const NAME_SUFFIX: u32 = 4;
 /// A first word after the program's name with which a [`PROGRAM_RESTORES`] removes only what it can bring back.
 pub const NAME_VERB: u32 = 5;
 
+/// A word that has a gated program stopped.
+pub const NAME_GATE_WORD: u32 = 6;
+/// A program that runs scripts, up to its version.
+pub const NAME_INTERPRETER: u32 = 7;
+
 /// A program, by its file (as [`PlaceKey`]): what it removes in some of its uses it keeps elsewhere.
 pub const PROGRAM_RESTORES: u32 = 1;
 

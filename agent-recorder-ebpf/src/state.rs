@@ -28,8 +28,8 @@ pub struct Tag {
     pub handled: u32,
     /// Not 0: [`Given`] has addresses of the call that the task is in.
     pub given: u32,
-    /// None yet.
-    pub spare: u32,
+    /// Not 0: its program waits to be judged, and does nothing (`held`).
+    pub held: u32,
 }
 
 impl Tag {
@@ -42,7 +42,7 @@ impl Tag {
             restores: 0,
             handled: 0,
             given: 0,
-            spare: 0,
+            held: 0,
         }
     }
 }

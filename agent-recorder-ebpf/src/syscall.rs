@@ -8,6 +8,7 @@
 
 use agent_recorder_abi::event::{Op, VIA_SYSCALL};
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
+use agent_recorder_abi::state::Tag;
 use agent_recorder_abi::syscalls::{
     HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CLOSE_RANGE, HANDLE_CONNECT, HANDLE_CONTROL,
     HANDLE_COPY, HANDLE_DUP, HANDLE_EXEC, HANDLE_FALLOCATE, HANDLE_FILE, HANDLE_IOCTL,
@@ -74,7 +75,9 @@ pub(crate) fn finished(copy: Copy, regs: *const Registers, result: i64) {
         dispatch(&call, handle);
         given::forget(&call);
     });
-    guard::enforce(tag);
+    // The call that has just brought it to the gate is no act of its program.
+    let held = if handle == HANDLE_EXEC { 0 } else { tag.held };
+    guard::enforce(Tag { held, ..tag });
 }
 
 #[inline(always)]

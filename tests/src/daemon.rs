@@ -58,6 +58,20 @@ impl Daemon {
     ///
     /// As there.
     pub fn start_in(state: TempDir, configuration: &str) -> anyhow::Result<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        Self::start_all(state, configuration, &path)
+    }
+
+    /// As [`Daemon::start_with`], with a `PATH` of its own.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_on_path(configuration: &str, path: &OsStr) -> anyhow::Result<Self> {
+        Self::start_all(tempfile::tempdir()?, configuration, path)
+    }
+
+    fn start_all(state: TempDir, configuration: &str, path: &OsStr) -> anyhow::Result<Self> {
         std::fs::write(state.path().join("config.toml"), configuration)?;
         let socket = state.path().join("notify");
         let notify = UnixDatagram::bind(&socket).context("listen for READY=1")?;
@@ -65,6 +79,7 @@ impl Daemon {
         let output = File::create(state.path().join("daemon.log"))?;
         let process = command(state.path(), "daemon")?
             .env("NOTIFY_SOCKET", &socket)
+            .env("PATH", path)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -317,4 +332,5 @@ pub struct Enforcement {
     pub killed: Vec<u32>,
     #[serde(default)]
     pub survivors: u32,
+    pub gate: Option<serde_json::Value>,
 }

@@ -32,6 +32,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
             if setting.config.guard.builtin {
                 show_built_in();
             }
+            show_rules(&setting.config.gate.built_in_toml());
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -44,5 +45,15 @@ fn show_built_in() {
     );
     for (what, names) in BUILT_IN {
         println!("# {what}:\n#   {}", names.join(" "));
+    }
+}
+
+/// The rules that are built into `[gate]`, as comments.
+fn show_rules(rules: &str) {
+    if !rules.is_empty() {
+        println!("\n# Built into [gate], after its own; `disable` takes some out by name.");
+    }
+    for line in rules.lines() {
+        println!("{}", format!("# {line}").trim_end());
     }
 }

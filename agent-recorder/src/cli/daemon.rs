@@ -31,7 +31,7 @@ pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
             source,
         })?;
     let (requests, inbox) = control::queue()?;
-    let mut recorder = Recorder::start(setting.recorder())?;
+    let mut recorder = Recorder::start(setting.recorder(true))?;
     let mut streams = setting.start_streams(&runtime, recorder.spool());
     recorder.watch(inbox.descriptor())?;
     recorder.adopt(&setting.rules)?;

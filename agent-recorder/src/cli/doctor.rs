@@ -86,7 +86,7 @@ struct Report {
 /// 0 when recording works, 1 when it does not.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let facts = Facts::gather();
-    let tried = Setting::load(common)?.recorder().kernel;
+    let tried = Setting::load(common)?.recorder(false).kernel;
     let tried = Kernel::load(&tried).and_then(|(mut kernel, _rings)| {
         kernel.attach()?;
         Ok(kernel)

@@ -7,6 +7,7 @@ mod collect;
 mod config;
 mod daemon;
 mod doctor;
+mod gate;
 mod keys;
 mod replay;
 mod run;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::config::Profile;
+use crate::config::{Answer, Profile};
 use crate::control::Act;
 
 /// Records what AI agents do on this host, and stops those that destroy in bulk.
@@ -79,6 +80,10 @@ pub enum Command {
     Freeze(sessions::ActArgs),
     /// Let a stopped session go on.
     Resume(sessions::ActArgs),
+    /// Let a program run that is held before its first instruction.
+    Approve(gate::Args),
+    /// End it; it has done nothing.
+    Deny(gate::Args),
     /// Show what happened.
     Replay(replay::Args),
     /// Show every recorded act on a path, newest last, and by whom.
@@ -207,6 +212,8 @@ pub fn main() -> ExitCode {
         Command::Kill(args) => sessions::act(args, Act::Kill, &cli.common),
         Command::Freeze(args) => sessions::act(args, Act::Freeze, &cli.common),
         Command::Resume(args) => sessions::act(args, Act::Resume, &cli.common),
+        Command::Approve(args) => gate::run(args, Answer::Approve, &cli.common),
+        Command::Deny(args) => gate::run(args, Answer::Deny, &cli.common),
         Command::Replay(args) => replay::run(args, &cli.common),
         Command::Who(args) => who::run(args, &cli.common),
         Command::Collect(args) => collect::run(args, &cli.common),

@@ -53,7 +53,7 @@ fn run_with_daemon(args: &Args, mut client: Client) -> Result<ExitCode, Error> {
 }
 
 fn run_alone(args: &Args, setting: &Setting) -> Result<ExitCode, Error> {
-    let mut recorder = Recorder::start(setting.recorder())?;
+    let mut recorder = Recorder::start(setting.recorder(false))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -28,7 +28,7 @@ pub struct ActArgs {
 /// Lists the sessions that run.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let mut client = connect(common)?;
-    let sessions = client.sessions()?;
+    let proto::SessionsResponse { sessions, holds } = client.sessions()?;
     if args.format == Format::Text {
         println!(
             "{:<36}  {:<12}  {:<24}  {:>8}  {:>9}  {:>9}",
@@ -48,6 +48,12 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
                 if session.frozen { "  frozen" } else { "" }
             ),
             Format::Json => println!("{}", to_json(&id, session)),
+        }
+    }
+    for hold in &holds {
+        match args.format {
+            Format::Text => println!("{}", super::gate::shown(hold)),
+            Format::Json => println!("{}", super::gate::to_json(hold)),
         }
     }
     show_flow(&client.status()?);
@@ -97,7 +103,7 @@ fn to_json(id: &str, session: &proto::SessionInfo) -> serde_json::Value {
 /// Kills, freezes or resumes one.
 pub(super) fn act(args: &ActArgs, act: Act, common: &Common) -> Result<ExitCode, Error> {
     let mut client = connect(common)?;
-    let session = find(&client.sessions()?, &args.session)?;
+    let session = find(&client.sessions()?.sessions, &args.session)?;
     let response = client.act(session, act)?;
     let done = match act {
         Act::Kill => "killed",
@@ -116,7 +122,7 @@ pub(super) fn act(args: &ActArgs, act: Act, common: &Common) -> Result<ExitCode,
     })
 }
 
-fn connect(common: &Common) -> Result<Client, Error> {
+pub(super) fn connect(common: &Common) -> Result<Client, Error> {
     let config = super::setup::Setting::load(common)?.config;
     Ok(Client::connect(&socket_path(&config.recorder.state_dir))?)
 }

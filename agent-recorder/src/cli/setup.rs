@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{Common, Error};
 use crate::config::{Config, Profile};
-use crate::guard::{Policy, places};
+use crate::guard::Policy;
+use crate::guard::gate::Gate;
 use crate::identity::{Files, HostKeys};
 use crate::kernel;
 use crate::recorder::{self, Recorder};
@@ -135,8 +136,11 @@ impl Setting {
     }
 
     /// What a recorder is made of.
-    pub(super) fn recorder(&self) -> recorder::Setup {
+    ///
+    /// `asks`: whether somebody can be asked what becomes of a held program.
+    pub(super) fn recorder(&self, asks: bool) -> recorder::Setup {
         let policy = Policy::of(&self.config.guard);
+        let gate = Gate::of(&self.config.gate);
         recorder::Setup {
             kernel: kernel::Options {
                 profiles: match self.config.recorder.profile {
@@ -148,9 +152,9 @@ impl Setting {
                 priority_ring_bytes: self.config.kernel.priority_ring_bytes,
                 bulk_ring_bytes: self.config.kernel.bulk_ring_bytes,
                 guard: policy.config,
-                names: policy.names.clone(),
-                programs: places::programs(&policy),
+                names: [policy.names.clone(), gate.names()].concat(),
                 rules: self.rules.for_kernel(),
+                gated: gate.for_kernel(),
             },
             rules: self.rules.names(),
             spool: self.config.recorder.state_dir.join("spool"),
@@ -160,6 +164,8 @@ impl Setting {
                 ..spool::Options::default()
             },
             policy,
+            gate,
+            asks,
         }
     }
 }

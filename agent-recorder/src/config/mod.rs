@@ -4,6 +4,7 @@
 
 pub mod built_in;
 mod error;
+mod gate;
 mod guard;
 
 use std::fs;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::Error;
 use error::Wrong;
+pub use gate::{Answer, Gate, GateAction, GateRule, alternatives, glob};
 pub use guard::{Guard, GuardAction, Protect, is_suffix};
 
 /// Where it is looked for when none is named.
@@ -33,6 +35,8 @@ pub struct Config {
     pub kernel: Kernel,
     /// The guard.
     pub guard: Guard,
+    /// Programs that are judged before they run.
+    pub gate: Gate,
     /// What is kept on the host.
     pub spool: Spool,
     /// Where the records are sent.
@@ -261,6 +265,7 @@ impl Config {
             }
         }
         self.guard.check()?;
+        self.gate.check()?;
         // Less would be less than what is written and what a collector is sent at one time.
         if !(256 << 20..=1 << 60).contains(&self.spool.max_bytes) {
             let why = "must be from 256 MiB to 1 EiB, in bytes";
@@ -481,6 +486,38 @@ mod tests {
             .collect();
         let complaint = complaint(&text);
         assert!(complaint.starts_with("c.toml:66:1: "), "{complaint}");
+    }
+
+    #[test]
+    fn a_gate_that_makes_no_sense_is_refused_with_its_line() {
+        for (text, place, what) in [
+            ("timeout = \"0s\"\n", "2:1", "must be from 1s"),
+            ("disable = [\"terraform\"]\n", "2:12", "is no built-in rule"),
+            ("answer = \"maybe\"\n", "2:10", ""),
+            (
+                "[[gate.rule]]\nname = \"x\"\n",
+                "2:1",
+                "must name a program",
+            ),
+            (
+                "[[gate.rule]]\nname = \"x\"\nprograms = [\"/bin/x\"]\n",
+                "4:1",
+                "is no name of a program",
+            ),
+            (
+                "[[gate.rule]]\nname = \"x\"\nprograms = [\"x\"]\nwords = [\"a|\"]\n",
+                "5:1",
+                "is no pattern",
+            ),
+        ] {
+            let complaint = complaint(&format!("[gate]\n{text}"));
+            assert!(
+                complaint.starts_with(&format!("c.toml:{place}: "))
+                    && complaint.contains(what)
+                    && !complaint.contains('\n'),
+                "{text}{complaint}"
+            );
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{Act, Error};
+use crate::config::Answer;
 use crate::record::{SessionId, proto};
 use proto::control_client::ControlClient;
 
@@ -86,17 +87,17 @@ impl Client {
         Ok(response.into_inner().session.unwrap_or_default())
     }
 
-    /// Those that run.
+    /// Those that run, and what is held.
     ///
     /// # Errors
     ///
     /// The daemon refuses.
-    pub fn sessions(&mut self) -> Result<Vec<proto::SessionInfo>, Error> {
+    pub fn sessions(&mut self) -> Result<proto::SessionsResponse, Error> {
         let response = self
             .runtime
             .block_on(self.client.sessions(proto::SessionsRequest {}))
             .map_err(refused)?;
-        Ok(response.into_inner().sessions)
+        Ok(response.into_inner())
     }
 
     /// How the daemon is.
@@ -110,6 +111,23 @@ impl Client {
             .block_on(self.client.status(proto::StatusRequest {}))
             .map_err(refused)?;
         Ok(response.into_inner())
+    }
+
+    /// Answers for a program that is held. Its arguments.
+    ///
+    /// # Errors
+    ///
+    /// The daemon refuses.
+    pub fn decide(&mut self, hold: &str, answer: Answer) -> Result<Vec<Vec<u8>>, Error> {
+        let request = proto::DecideRequest {
+            hold: hold.to_owned(),
+            approve: answer == Answer::Approve,
+        };
+        let response = self
+            .runtime
+            .block_on(self.client.decide(request))
+            .map_err(refused)?;
+        Ok(response.into_inner().argv)
     }
 
     /// Kills, freezes or resumes a session.

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 pub use client::Client;
 pub use server::{Server, serve};
 
+use crate::config::Answer;
 use crate::record::{SessionId, proto};
 
 /// An error of the control room.
@@ -81,7 +82,7 @@ pub enum Request {
     /// All that run.
     Sessions {
         /// The list.
-        reply: oneshot::Sender<Vec<proto::SessionInfo>>,
+        reply: oneshot::Sender<proto::SessionsResponse>,
     },
     /// Signals every process of a session.
     Act {
@@ -89,8 +90,23 @@ pub enum Request {
         session: SessionId,
         /// How.
         act: Act,
+        /// The process that asks.
+        caller: Option<u32>,
         /// What came of it.
         reply: oneshot::Sender<Result<proto::ActionResponse, String>>,
+    },
+    /// A person's answer for a program that is held.
+    Decide {
+        /// Which.
+        hold: String,
+        /// The answer.
+        answer: Answer,
+        /// The process that asks.
+        caller: Option<u32>,
+        /// Its user.
+        uid: u32,
+        /// The program's arguments.
+        reply: oneshot::Sender<Result<Vec<Vec<u8>>, String>>,
     },
     /// About the daemon.
     Status {

@@ -12,6 +12,7 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Response, Status};
 
 use super::{Act, Error, Request, Sender};
+use crate::config::Answer;
 use crate::record::{SessionId, proto};
 use proto::control_server::{Control, ControlServer};
 
@@ -102,6 +103,10 @@ fn peer<T>(request: &tonic::Request<T>) -> Result<Peer, Status> {
 }
 
 impl Peer {
+    fn process(&self) -> Option<u32> {
+        self.pid.and_then(|pid| u32::try_from(pid).ok())
+    }
+
     /// Root, and whoever the daemon runs as.
     fn must_be_operator(&self) -> Result<(), Status> {
         if self.uid == 0 || self.uid == rustix::process::geteuid().as_raw() {
@@ -144,16 +149,20 @@ impl Service {
         request: tonic::Request<proto::SessionRequest>,
         act: Act,
     ) -> Result<Response<proto::ActionResponse>, Status> {
-        peer(&request)?.must_be_operator()?;
+        let caller = peer(&request)?;
+        caller.must_be_operator()?;
         let session = session_id(&request.get_ref().session_id)?;
         let result = self
             .ask(|reply| Request::Act {
                 session,
                 act,
+                caller: caller.process(),
                 reply,
             })
             .await?;
-        result.map(Response::new).map_err(Status::not_found)
+        result
+            .map(Response::new)
+            .map_err(Status::failed_precondition)
     }
 }
 
@@ -203,7 +212,32 @@ impl Control for Service {
     ) -> Result<Response<proto::SessionsResponse>, Status> {
         peer(&request)?.must_be_operator()?;
         let sessions = self.ask(|reply| Request::Sessions { reply }).await?;
-        Ok(Response::new(proto::SessionsResponse { sessions }))
+        Ok(Response::new(sessions))
+    }
+
+    async fn decide(
+        &self,
+        request: tonic::Request<proto::DecideRequest>,
+    ) -> Result<Response<proto::DecideResponse>, Status> {
+        let caller = peer(&request)?;
+        caller.must_be_operator()?;
+        let proto::DecideRequest { hold, approve } = request.into_inner();
+        let answer = if approve {
+            Answer::Approve
+        } else {
+            Answer::Deny
+        };
+        let result = self
+            .ask(|reply| Request::Decide {
+                hold,
+                answer,
+                caller: caller.process(),
+                uid: caller.uid,
+                reply,
+            })
+            .await?;
+        let argv = result.map_err(Status::failed_precondition)?;
+        Ok(Response::new(proto::DecideResponse { argv }))
     }
 
     async fn kill(

@@ -103,7 +103,9 @@ fn signal_all(
     for _ in 0..MAX_PASSES {
         let before = reached.len();
         for member in members::of_session(tags, session) {
-            let is_done = reached.contains(&member.pid);
+            // Of those that wait at the gate, a person decides.
+            let stays = signal == Signal::CONT && member.is_held(tags);
+            let is_done = stays || reached.contains(&member.pid);
             if !is_done && (cgroup::holds(spared, &member) || member.signal(signal)) {
                 reached.insert(member.pid);
             }

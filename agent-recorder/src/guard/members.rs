@@ -19,6 +19,12 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// Whether its program waits to be judged: it has to stay stopped.
+    pub(super) fn is_held(&self, tags: &Tags) -> bool {
+        let held = tags.held_image(self.pid, self.process.as_fd());
+        held.is_ok_and(|image| image.is_some())
+    }
+
     /// Whether it got the signal; not when it has ended.
     pub(super) fn signal(&self, signal: Signal) -> bool {
         pidfd_send_signal(&self.process, signal).is_ok()
@@ -44,6 +50,14 @@ pub(super) fn member(tags: &Tags, session: SessionNumber, pid: u32) -> Option<Me
     let process = pidfd_open(id, PidfdFlags::empty()).ok()?;
     let is_member = tags.session_of(pid, process.as_fd()).ok()? == Some(session);
     (is_member && !has_ended(process.as_fd())).then_some(Member { pid, process })
+}
+
+/// Whether the process of this number is in a session; `None` when it has ended.
+pub fn is_member(tags: &Tags, pid: u32) -> Option<bool> {
+    let id = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    let process = pidfd_open(id, PidfdFlags::empty()).ok()?;
+    let session = tags.session_of(pid, process.as_fd()).ok()?;
+    (!has_ended(process.as_fd())).then_some(session.is_some())
 }
 
 /// Whether the process of this number is outside the session: one that has
@@ -74,7 +88,7 @@ fn has_ended(process: BorrowedFd<'_>) -> bool {
     poll_end(process, Duration::ZERO)
 }
 
-fn poll_end(process: BorrowedFd<'_>, limit: Duration) -> bool {
+pub(super) fn poll_end(process: BorrowedFd<'_>, limit: Duration) -> bool {
     let timeout = rustix::time::Timespec {
         tv_sec: 0,
         // Below a second: `PASS`.

@@ -1,15 +1,19 @@
 //! The guard's user-space half: the policy that the kernel programs decide
 //! by, and ending what is left of a session.
 //!
+//! The gate, which programs pass before they run, is a room of its own (`gate`).
+//!
 //! Not here: counting and the first strike, which the kernel programs do
 //! (`guard.rs` there) and need no answer for.
 
 mod action;
 mod cgroup;
+pub mod gate;
 mod members;
 pub mod places;
 mod policy;
 mod survivor;
 
 pub use action::{Frozen, Killed, freeze, kill, thaw};
+pub use members::is_member;
 pub use policy::Policy;

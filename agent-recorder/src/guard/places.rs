@@ -54,16 +54,16 @@ pub fn programs(policy: &Policy) -> Vec<PlaceKey> {
 
 /// Devices of file systems by mount. What stat(2) gives is another on btrfs,
 /// where each subvolume has one of its own.
-struct Mounts(HashMap<u64, u32>);
+pub(super) struct Mounts(HashMap<u64, u32>);
 
 impl Mounts {
     /// Of this process (proc_pid_mountinfo(5)); none where it cannot be read.
-    fn read() -> Self {
+    pub(super) fn read() -> Self {
         let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         Self(text.lines().filter_map(parse).collect())
     }
 
-    fn key_of(&self, path: &Path) -> Option<PlaceKey> {
+    pub(super) fn key_of(&self, path: &Path) -> Option<PlaceKey> {
         let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
         let found = statx(CWD, path, AtFlags::empty(), wanted).ok()?;
         let of_stat = kernel_device(found.stx_dev_major, found.stx_dev_minor);

@@ -125,7 +125,7 @@ fn directory(name: &str, names: &mut Vec<(NameKey, u32)>) {
     }
 }
 
-fn key(kind: u32, name: &str) -> NameKey {
+pub(super) fn key(kind: u32, name: &str) -> NameKey {
     let mut bytes = [0; NAME_KEY_BYTES];
     for (to, from) in bytes.iter_mut().zip(name.bytes()) {
         *to = from;

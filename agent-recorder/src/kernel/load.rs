@@ -8,7 +8,7 @@ use std::path::Path;
 use agent_recorder_abi::event::{KINDS, TROUBLES};
 use agent_recorder_abi::limits::{AREAS, SYSCALL_NUMBERS};
 use agent_recorder_abi::policy::{
-    GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConfig, NameKey, PROGRAM_RESTORES, Place, PlaceKey,
+    GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConfig, NameKey, Place, PlaceKey,
 };
 use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, RuleKey};
 use agent_recorder_abi::state::{Session, SessionNumber};
@@ -43,10 +43,10 @@ pub struct Options {
     pub guard: GuardConfig,
     /// Names that the guard's policy knows.
     pub names: Vec<(NameKey, u32)>,
-    /// Files of programs that keep elsewhere what they remove.
-    pub programs: Vec<PlaceKey>,
     /// Agent rules and their numbers, from 1.
     pub rules: Vec<(RuleKey, u32)>,
+    /// Names of gated programs, and their values (`agent_recorder_abi::held`).
+    pub gated: Vec<(RuleKey, u32)>,
     /// Profiles to try, the most wanted first.
     pub profiles: Vec<Profile>,
 }
@@ -71,6 +71,8 @@ pub struct Kernel {
     adopting: Array<MapData, u32>,
     lineage: HashMap<MapData, u32, u32>,
     places: HashMap<MapData, PlaceWords, PlaceWords>,
+    programs: HashMap<MapData, PlaceWords, u32>,
+    sizes: HashMap<MapData, u64, u32>,
     tags: Tags,
 }
 
@@ -162,6 +164,7 @@ impl Kernel {
         let rings = Rings::new(
             take(&mut bpf, "PRIORITY", RingBuf::try_from)?,
             take(&mut bpf, "BULK", RingBuf::try_from)?,
+            take(&mut bpf, "GATES", RingBuf::try_from)?,
         )?;
         let tags = match bpf.take_map("TAGS") {
             Some(Map::Unsupported(map)) => Tags::on_tasks(map),
@@ -176,6 +179,8 @@ impl Kernel {
             adopting: take(&mut bpf, "ADOPTING", Array::try_from)?,
             lineage: take(&mut bpf, "LINEAGE", HashMap::try_from)?,
             places: take(&mut bpf, "PLACES", HashMap::try_from)?,
+            programs: take(&mut bpf, "PROGRAMS", HashMap::try_from)?,
+            sizes: take(&mut bpf, "SIZES", HashMap::try_from)?,
             tags,
             absent: hooks::absent(&bpf, profile, &deciders),
             is_old: !resolved.has_helpers,
@@ -329,24 +334,29 @@ impl Kernel {
         &mut self,
         places: &std::collections::HashMap<PlaceKey, Place>,
     ) -> Result<(), Error> {
-        let failed = |error| map_error("PLACES", &error);
-        let wanted: std::collections::HashMap<PlaceWords, PlaceWords> = places
+        let wanted = places.iter().map(|(key, place)| {
+            let value = [place.kind, place.slot, place.limit, place.spare];
+            (words_of_key(*key), value)
+        });
+        replace(&mut self.places, "PLACES", wanted.collect())
+    }
+
+    /// Replaces the programs that are known by their files, and by their sizes (bytes).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Kernel::set_places`].
+    pub fn set_programs(
+        &mut self,
+        programs: &std::collections::HashMap<PlaceKey, u32>,
+        sizes: &std::collections::BTreeMap<u64, u32>,
+    ) -> Result<(), Error> {
+        let wanted = programs
             .iter()
-            .map(|(key, place)| {
-                let value = [place.kind, place.slot, place.limit, place.spare];
-                (words_of_key(*key), value)
-            })
-            .collect();
-        let known = self.places.keys().collect::<Result<Vec<_>, _>>();
-        for key in known.map_err(failed)? {
-            if !wanted.contains_key(&key) {
-                self.places.remove(&key).map_err(failed)?;
-            }
-        }
-        for (key, place) in wanted {
-            self.places.insert(key, place, 0).map_err(failed)?;
-        }
-        Ok(())
+            .map(|(key, value)| (words_of_key(*key), *value));
+        replace(&mut self.programs, "PROGRAMS", wanted.collect())?;
+        let wanted = sizes.iter().map(|(size, value)| (*size, *value));
+        replace(&mut self.sizes, "SIZES", wanted.collect())
     }
 
     /// Has the kernel remember every fork outside sessions, or stop doing so.
@@ -520,11 +530,28 @@ fn fill_policy(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
             .insert(bytes_of(key), meaning, 0)
             .map_err(|error| map_error("NAMES", &error))?;
     }
-    let mut programs: HashMap<_, PlaceWords, u32> = take(bpf, "PROGRAMS", HashMap::try_from)?;
-    for &key in &options.programs {
-        programs
-            .insert(words_of_key(key), PROGRAM_RESTORES, 0)
-            .map_err(|error| map_error("PROGRAMS", &error))?;
+    Ok(())
+}
+
+/// Makes a map hold this and nothing else. What stays is there all the time.
+fn replace<K, V>(
+    map: &mut HashMap<MapData, K, V>,
+    name: &'static str,
+    wanted: std::collections::HashMap<K, V>,
+) -> Result<(), Error>
+where
+    K: aya::Pod + Eq + std::hash::Hash,
+    V: aya::Pod,
+{
+    let failed = |error| map_error(name, &error);
+    let known = map.keys().collect::<Result<Vec<_>, _>>();
+    for key in known.map_err(failed)? {
+        if !wanted.contains_key(&key) {
+            map.remove(&key).map_err(failed)?;
+        }
+    }
+    for (key, value) in wanted {
+        map.insert(key, value, 0).map_err(failed)?;
     }
     Ok(())
 }
@@ -550,6 +577,14 @@ fn fill_tables(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
                 .insert(prefix, number, 0)
                 .map_err(|error| map_error("ENVIRONMENT", &error))?;
         }
+    }
+    for &(key, value) in &options.gated {
+        let key = bytes_of(key);
+        // An agent can have a gated program's name.
+        let agent = rules.get(&key, 0).unwrap_or(0);
+        rules
+            .insert(key, agent | value, 0)
+            .map_err(|error| map_error("RULES", &error))?;
     }
     Ok(())
 }

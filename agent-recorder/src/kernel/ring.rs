@@ -9,6 +9,8 @@ use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use agent_recorder_abi::Pod;
+use agent_recorder_abi::held::Held;
 use aya::maps::{MapData, RingBuf};
 use rustix::event::epoll;
 
@@ -94,6 +96,7 @@ impl Batch {
 pub struct Rings {
     priority: RingBuf<MapData>,
     bulk: RingBuf<MapData>,
+    gates: RingBuf<MapData>,
     epoll: OwnedFd,
 }
 
@@ -108,24 +111,35 @@ impl std::fmt::Debug for Rings {
 pub struct Woken {
     /// A ring has events.
     pub events: bool,
+    /// A program is stopped.
+    pub gate: bool,
     /// The descriptor given to [`Rings::watch`] is readable.
     pub other: bool,
 }
 
 const RING: u64 = 0;
 const OTHER: u64 = 1;
+const GATE: u64 = 2;
 
 impl Rings {
-    pub(super) fn new(priority: RingBuf<MapData>, bulk: RingBuf<MapData>) -> Result<Self, Error> {
+    pub(super) fn new(
+        priority: RingBuf<MapData>,
+        bulk: RingBuf<MapData>,
+        gates: RingBuf<MapData>,
+    ) -> Result<Self, Error> {
         let epoll =
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(system("epoll_create1(2)"))?;
-        for fd in [priority.as_raw_fd(), bulk.as_raw_fd()] {
+        for (fd, data) in [
+            (priority.as_raw_fd(), RING),
+            (bulk.as_raw_fd(), RING),
+            (gates.as_raw_fd(), GATE),
+        ] {
             // SAFETY: the rings own these descriptors and live as long as `self`.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             epoll::add(
                 &epoll,
                 fd,
-                epoll::EventData::new_u64(RING),
+                epoll::EventData::new_u64(data),
                 epoll::EventFlags::IN | epoll::EventFlags::ET,
             )
             .map_err(system("epoll_ctl(2) on a ring"))?;
@@ -133,6 +147,7 @@ impl Rings {
         Ok(Self {
             priority,
             bulk,
+            gates,
             epoll,
         })
     }
@@ -159,9 +174,10 @@ impl Rings {
     /// epoll_wait(2) fails otherwise than by a signal.
     pub fn wait(&self, limit: Duration) -> Result<Woken, Error> {
         let mut woken = self.poll(limit)?;
-        if woken.events && !woken.other {
+        if woken.events && !woken.other && !woken.gate {
             let second = self.poll(GATHER)?;
             woken.other = second.other;
+            woken.gate = second.gate;
         }
         Ok(woken)
     }
@@ -181,13 +197,23 @@ impl Rings {
         };
         let mut woken = Woken::default();
         for event in &space[..count] {
-            if event.data.u64() == OTHER {
-                woken.other = true;
-            } else {
-                woken.events = true;
+            match event.data.u64() {
+                OTHER => woken.other = true,
+                GATE => woken.gate = true,
+                _ => woken.events = true,
             }
         }
         Ok(woken)
+    }
+
+    /// Takes out the programs that were stopped.
+    pub fn stopped(&mut self) -> Vec<Held> {
+        let mut stopped = Vec::new();
+        while let Some(event) = self.gates.next() {
+            // Of its size: nothing else is ever put there.
+            stopped.extend(read::<Held>(&event));
+        }
+        stopped
     }
 
     /// Takes out what is there and has settled; with `last`, all of it. True when more is there than one batch holds.
@@ -214,6 +240,11 @@ impl Rings {
         batch.settle(settled);
         more
     }
+}
+
+fn read<T: Pod>(bytes: &[u8]) -> Option<T> {
+    // SAFETY: of the type's size, and any bytes are a value of it.
+    (bytes.len() >= size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
 fn boot_ns() -> u64 {

@@ -53,13 +53,55 @@ impl Tags {
         pid: u32,
         process: BorrowedFd<'_>,
     ) -> io::Result<Option<SessionNumber>> {
-        let tag: Option<Tag> = match &self.kept {
-            Kept::OnTask(map) => bpf::look_up(map.fd().as_fd(), process.as_raw_fd())?,
-            Kept::ByThread(map) => {
-                bpf::look_up(map.fd().as_fd(), pid)?.map(|kept: TaggedTask| kept.tag)
-            }
-        };
+        let tag = self.tag_of(pid, process)?;
         Ok(tag.map(|tag| tag.session).filter(|session| *session != 0))
+    }
+
+    /// The program that a process is held at before its first instruction
+    /// (`Tag::image`), `None` for one that runs. `process` as for [`Tags::session_of`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn held_image(&self, pid: u32, process: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+        let tag = self.tag_of(pid, process)?;
+        Ok(tag.filter(|tag| tag.held != 0).map(|tag| tag.image))
+    }
+
+    /// Takes the mark off a process that is held at this program: it may run,
+    /// and still needs its SIGCONT. False when it is not held there any more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Tags::session_of`].
+    pub fn release(&self, pid: u32, process: BorrowedFd<'_>, image: u64) -> io::Result<bool> {
+        let is_held = |tag: &Tag| tag.held != 0 && tag.image == image;
+        let Some(tag) = self.tag_of(pid, process)?.filter(is_held) else {
+            return Ok(false);
+        };
+        // Nobody else writes: the process is about to stop, or has.
+        let tag = Tag { held: 0, ..tag };
+        match &self.kept {
+            Kept::OnTask(map) => bpf::update(map.fd().as_fd(), process.as_raw_fd(), tag)?,
+            Kept::ByThread(map) => {
+                let map = map.fd().as_fd();
+                let Some(kept) = bpf::look_up::<u32, TaggedTask>(map, pid)? else {
+                    return Ok(false);
+                };
+                bpf::update(map, pid, TaggedTask { tag, ..kept })?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn tag_of(&self, pid: u32, process: BorrowedFd<'_>) -> io::Result<Option<Tag>> {
+        match &self.kept {
+            Kept::OnTask(map) => bpf::look_up(map.fd().as_fd(), process.as_raw_fd()),
+            Kept::ByThread(map) => {
+                let kept: Option<TaggedTask> = bpf::look_up(map.fd().as_fd(), pid)?;
+                Ok(kept.map(|kept| kept.tag))
+            }
+        }
     }
 
     /// Puts every thread of a process into a session. Threads that are made

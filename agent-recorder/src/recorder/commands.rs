@@ -45,15 +45,29 @@ impl Recorder {
                     .into_iter()
                     .map(|session| self.info(session))
                     .collect();
-                let _ = reply.send(sessions);
+                let holds = self.holds();
+                let _ = reply.send(proto::SessionsResponse { sessions, holds });
             }
             Request::Act {
                 session,
                 act,
+                caller,
                 reply,
             } => {
-                let result = self.act(session, act)?;
+                let result = match self.must_be_outside(caller) {
+                    Ok(()) => self.act(session, act)?,
+                    Err(why) => Err(why),
+                };
                 let _ = reply.send(result);
+            }
+            Request::Decide {
+                hold,
+                answer,
+                caller,
+                uid,
+                reply,
+            } => {
+                let _ = reply.send(self.decide(&hold, answer, caller, uid));
             }
             Request::Status { reply } => {
                 let _ = reply.send(self.status());

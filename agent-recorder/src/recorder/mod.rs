@@ -5,14 +5,16 @@
 
 mod adopt;
 mod commands;
+mod gate;
 mod loss;
 
+use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use agent_recorder_abi::event::{GuardBody, Header, KINDS};
-use agent_recorder_abi::policy::{GUARD_FREEZE, Policy};
+use agent_recorder_abi::policy::{GUARD_FREEZE, PROGRAM_RESTORES, Policy};
 use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
 
 use crate::guard;
@@ -47,6 +49,10 @@ pub struct Setup {
     pub keep: spool::Options,
     /// What the guard decides by.
     pub policy: guard::Policy,
+    /// What programs are judged by before they run.
+    pub gate: guard::gate::Gate,
+    /// Whether there is somebody who answers for what is held.
+    pub asks: bool,
 }
 
 /// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
@@ -81,6 +87,7 @@ pub struct Recorder {
     last_places: Instant,
     flow: Option<stream::Flow>,
     last_tidy: Instant,
+    holds: gate::Holds,
 }
 
 impl Recorder {
@@ -93,6 +100,8 @@ impl Recorder {
         let spool = Spool::open(&setup.spool, setup.keep)?;
         let (mut kernel, rings) = Kernel::load(&setup.kernel)?;
         kernel.set_places(&guard::places::resolve(&setup.policy))?;
+        let mut holds = gate::Holds::new(setup.gate, setup.asks);
+        set_programs(&mut kernel, &setup.policy, &mut holds)?;
         kernel.attach()?;
         let profile = kernel.profile().to_string();
         let mut recorder = Self {
@@ -111,6 +120,7 @@ impl Recorder {
             last_places: Instant::now(),
             flow: None,
             last_tidy: Instant::now(),
+            holds,
         };
         recorder.tell("recorder_start", &profile);
         let passed_over: Vec<_> = recorder
@@ -201,18 +211,22 @@ impl Recorder {
         } else {
             IDLE
         };
-        let wait = if self.batch.holds_back() {
+        let wait = if self.batch.holds_back() || self.holds.is_pressing() {
             SETTLE.min(wait)
         } else {
             wait
         };
         let woken = self.rings.wait(wait)?;
+        self.pass_gate();
+        let carried = session::boot_ns();
         while self.carry(false)? {}
+        self.tend_gate(carried);
         self.tell_losses()?;
         if self.last_places.elapsed() >= PLACES_INTERVAL {
             self.last_places = Instant::now();
             self.kernel
                 .set_places(&guard::places::resolve(&self.policy))?;
+            set_programs(&mut self.kernel, &self.policy, &mut self.holds)?;
         }
         if self.last_tidy.elapsed() >= TIDY_INTERVAL {
             self.last_tidy = Instant::now();
@@ -232,6 +246,7 @@ impl Recorder {
     ///
     /// As for [`Recorder::step`].
     pub fn finish(&mut self) -> Result<(), Error> {
+        self.close_gate();
         // Until nothing came: what a batch brings the guard to end makes events of its own.
         let begun = Instant::now();
         while begun.elapsed() < FINISH_WITHIN {
@@ -354,6 +369,7 @@ impl Recorder {
                 .collect(),
             latency_ns: latency,
             operation_may_have_completed: ends && body.denied == 0,
+            gate: None,
         };
         let record = self.tracker.enforcement(header, enforcement);
         self.store([record]);
@@ -389,6 +405,7 @@ impl Recorder {
 
     fn end(&mut self, number: SessionNumber, reason: proto::EndReason) -> Result<(), Error> {
         self.tell_losses()?;
+        self.clear_gate(number);
         let id = self
             .tracker
             .registry
@@ -462,4 +479,18 @@ impl Recorder {
         self.unsynced = self.spool.sync().is_err();
         self.last_sync = Instant::now();
     }
+}
+
+/// Tells the kernel the programs' files that are there now.
+fn set_programs(
+    kernel: &mut Kernel,
+    policy: &guard::Policy,
+    holds: &mut gate::Holds,
+) -> Result<(), Error> {
+    let files = holds.gate.files();
+    let mut programs: HashMap<_, _> = files.programs.into_iter().collect();
+    for key in guard::places::programs(policy) {
+        *programs.entry(key).or_insert(0) |= PROGRAM_RESTORES;
+    }
+    Ok(kernel.set_programs(&programs, &files.sizes)?)
 }

@@ -265,6 +265,9 @@ fn network_line(network: &proto::Network) -> String {
 }
 
 fn enforcement_line(enforcement: &proto::Enforcement) -> String {
+    if let Some(gate) = &enforcement.gate {
+        return gate_line(gate, enforcement.action());
+    }
     format!(
         "GUARD    {} {}: {} files destroyed, limit {} within {} s; killed {:?}, {} survivors, {:.1} ms",
         escaped(enforcement.policy.as_bytes()),
@@ -276,6 +279,29 @@ fn enforcement_line(enforcement: &proto::Enforcement) -> String {
         enforcement.survivors,
         enforcement.latency_ns as f64 / 1e6,
     )
+}
+
+fn gate_line(gate: &proto::GateAct, action: proto::Action) -> String {
+    let command: Vec<_> = gate.argv.iter().map(|word| escaped(word)).collect();
+    let (command, rule) = (command.join(" "), escaped(gate.rule.as_bytes()));
+    let did = match (action, gate.answer()) {
+        (proto::Action::Kill, _) => "ended before it ran",
+        (proto::Action::Hold, proto::HoldAnswer::Unspecified) => "held",
+        _ => "runs",
+    };
+    let why = match gate.answer() {
+        proto::HoldAnswer::Unspecified => String::new(),
+        answer => format!(", {}", answer.as_str_name()),
+    };
+    let by = gate
+        .decided_by_uid
+        .map(|uid| format!(" by uid {uid}"))
+        .unwrap_or_default();
+    let hold = match gate.hold.as_str() {
+        "" => String::new(),
+        hold => format!(", hold {}", escaped(hold.as_bytes())),
+    };
+    format!("GATE     {rule}: {did}{why}{by}{hold}: {command}")
 }
 
 fn session_end(end: &proto::SessionEnd) -> String {

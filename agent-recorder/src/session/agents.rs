@@ -238,7 +238,8 @@ fn last_components(path: &[u8], count: usize) -> &[u8] {
     slashes.nth(count - 1).map_or(path, |at| &path[at + 1..])
 }
 
-fn key(kind: u32, pattern: &[u8]) -> Option<RuleKey> {
+/// A pattern as a key of the kernel's map; `None` for one that is empty or does not fit.
+pub(crate) fn key(kind: u32, pattern: &[u8]) -> Option<RuleKey> {
     if pattern.is_empty() || pattern.len() >= PATTERN_BYTES {
         return None;
     }

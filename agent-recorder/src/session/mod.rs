@@ -16,5 +16,6 @@ mod sights;
 mod track;
 mod translate;
 
+pub use process::key_of;
 pub use registry::{Registry, Session, Totals};
 pub use track::{Begin, Clock, Notice, RuleName, Totalled, Tracker, boot_ns};

@@ -33,7 +33,7 @@ pub(super) struct Processes {
 const MAX_CGROUPS: usize = 4096;
 
 /// The process that an event is of.
-pub(super) fn key_of(header: &Header) -> ProcessKey {
+pub fn key_of(header: &Header) -> ProcessKey {
     ProcessKey {
         pid: header.pid,
         start_time: header.start_time,

@@ -110,6 +110,11 @@ impl Registry {
         self.live.get_mut(&number)
     }
 
+    /// As [`Registry::get_mut`], to look at.
+    pub fn get(&self, number: SessionNumber) -> Option<&Session> {
+        self.live.get(&number)
+    }
+
     /// A live one by its id.
     pub fn by_id(&self, id: SessionId) -> Option<&Session> {
         self.live.values().find(|session| session.id == id)

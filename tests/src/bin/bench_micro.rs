@@ -10,6 +10,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -80,15 +81,7 @@ impl Work {
                 times,
                 mut operation,
             } => (0..times).try_for_each(|_| operation()),
-            Self::Run(mut command) => {
-                let status = command
-                    .status()
-                    .with_context(|| format!("start {command:?}"))?;
-                if !status.success() {
-                    bail!("{command:?} ended with {status}");
-                }
-                Ok(())
-            }
+            Self::Run(mut command) => wait_for(&mut command),
         }
     }
 }
@@ -96,6 +89,7 @@ impl Work {
 /// The operation of a mode, in the current folder where it needs files.
 fn operation(mode: &str) -> Result<Box<dyn FnMut() -> Result<()>>> {
     const FILE: &str = "bench-file";
+    const TRUE: &str = "/bin/true";
     Ok(match mode {
         "getpid" => Box::new(|| {
             // The library's getpid(2) asks the kernel each time since glibc 2.25.
@@ -120,16 +114,16 @@ fn operation(mode: &str) -> Result<Box<dyn FnMut() -> Result<()>>> {
             File::create_new("bench-new").context("create")?;
             fs::remove_file("bench-new").context("unlink")
         }),
-        "forkexec" => Box::new(|| {
-            let status = Command::new("/bin/true")
-                .status()
-                .context("start /bin/true")?;
-            if status.success() {
-                Ok(())
-            } else {
-                bail!("/bin/true ended with {status}")
+        "forkexec" => Box::new(|| wait_for(&mut Command::new(TRUE))),
+        "gated" => {
+            const GATED: &str = "./terraform";
+            if !Path::new(GATED).exists() {
+                std::os::unix::fs::symlink(TRUE, GATED).context("make the gated program")?;
             }
-        }),
+            // One of the words of a rule, and not what it is about.
+            let words = ["workspace", "select", "destroy"];
+            Box::new(move || wait_for(Command::new(GATED).args(words)))
+        }
         "connect" => {
             let listener = TcpListener::bind("127.0.0.1:0").context("listen on loopback")?;
             let address = listener
@@ -147,6 +141,16 @@ fn operation(mode: &str) -> Result<Box<dyn FnMut() -> Result<()>>> {
         }
         other => bail!("unknown mode {other}"),
     })
+}
+
+fn wait_for(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("start {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
 }
 
 /// The process whose CPU time counts with the work's.

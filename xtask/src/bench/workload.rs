@@ -33,6 +33,7 @@ pub(super) const ALL: &[Workload] = &[
     row("open and close, writing", 100_000, What::Loop("openwrite")),
     row("create and unlink", 50_000, What::Loop("createunlink")),
     row("fork, exec and wait", 400, What::Loop("forkexec")),
+    row("… stopped at the gate, let go", 400, What::Loop("gated")),
     row("TCP connect, accept, close", 8_000, What::Loop("connect")),
     row(
         "C build, 13 files",

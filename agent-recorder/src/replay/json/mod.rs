@@ -5,13 +5,17 @@
 //! that are not UTF-8 are shown with replacement characters and given exactly
 //! in a sibling `…B64` (RFC 4648 section 4).
 
-use std::net::IpAddr;
+mod enforcement;
+mod network;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::record::{SessionId, StreamId, errno_name, proto};
+use enforcement::enforcement_json;
+pub(super) use network::address_name;
+use network::{dns_json, network_json};
 use proto::record::Body;
 
 type Object = Map<String, Value>;
@@ -299,22 +303,7 @@ fn exec_json(exec: &proto::Exec) -> Object {
     } = exec;
     let mut out = Object::new();
     bytes(&mut out, "exe", exe);
-    let text: Vec<Value> = argv
-        .iter()
-        .map(|argument| String::from_utf8_lossy(argument).into())
-        .collect();
-    out.insert("argv".into(), text.into());
-    if argv
-        .iter()
-        .any(|argument| std::str::from_utf8(argument).is_err())
-    {
-        // As long as argv: each argument exactly.
-        let exact: Vec<Value> = argv
-            .iter()
-            .map(|argument| STANDARD.encode(argument).into())
-            .collect();
-        out.insert("argvB64".into(), exact.into());
-    }
+    arguments(&mut out, argv);
     out.insert("argvTruncated".into(), json!(argv_truncated));
     if *argv_truncated {
         out.insert("argvBytes".into(), json!(argv_bytes));
@@ -445,32 +434,6 @@ fn file_json(file: &proto::File) -> Object {
     out
 }
 
-fn network_json(network: &proto::Network) -> Object {
-    let proto::Network {
-        op: _,
-        transport: _,
-        local,
-        peer,
-        bytes_sent,
-        bytes_received,
-        error: errno,
-        via: _,
-    } = network;
-    let mut out = object([
-        ("op", json!(network.op().as_str_name())),
-        ("transport", json!(network.transport().as_str_name())),
-    ]);
-    address(&mut out, "local", local.as_ref());
-    address(&mut out, "peer", peer.as_ref());
-    if network.op() == proto::NetworkOp::Close {
-        out.insert("bytesSent".into(), json!(bytes_sent));
-        out.insert("bytesReceived".into(), json!(bytes_received));
-    }
-    error(&mut out, *errno);
-    out.insert("via".into(), json!(network.via().as_str_name()));
-    out
-}
-
 fn control_json(control: &proto::ControlAct) -> Object {
     let proto::ControlAct {
         op: _,
@@ -493,126 +456,24 @@ fn control_json(control: &proto::ControlAct) -> Object {
     out
 }
 
-fn address(object: &mut Object, name: &str, address: Option<&proto::Address>) {
-    match address.and_then(|address| address.kind.as_ref()) {
-        None => {}
-        Some(proto::address::Kind::Unix(path)) => bytes(object, name, &unix_name(path)),
-        Some(proto::address::Kind::Inet(inet)) => {
-            object.insert(name.into(), inet_name(inet).into());
-        }
+/// A program's arguments.
+fn arguments(out: &mut Object, argv: &[Vec<u8>]) {
+    let text: Vec<Value> = argv
+        .iter()
+        .map(|argument| String::from_utf8_lossy(argument).into())
+        .collect();
+    out.insert("argv".into(), text.into());
+    if argv
+        .iter()
+        .any(|argument| std::str::from_utf8(argument).is_err())
+    {
+        // As long as argv: each argument exactly.
+        let exact: Vec<Value> = argv
+            .iter()
+            .map(|argument| STANDARD.encode(argument).into())
+            .collect();
+        out.insert("argvB64".into(), exact.into());
     }
-}
-
-/// An address as people write it.
-pub(super) fn address_name(address: &proto::Address) -> Vec<u8> {
-    match &address.kind {
-        None => Vec::new(),
-        Some(proto::address::Kind::Unix(path)) => unix_name(path),
-        Some(proto::address::Kind::Inet(inet)) => inet_name(inet).into_bytes(),
-    }
-}
-
-fn unix_name(path: &[u8]) -> Vec<u8> {
-    match path.split_first() {
-        Some((0, name)) => [b"@", name].concat(),
-        _ => path.to_vec(),
-    }
-}
-
-fn inet_name(inet: &proto::Inet) -> String {
-    let proto::Inet { addr, port } = inet;
-    if let Ok(v4) = <[u8; 4]>::try_from(addr.as_slice()) {
-        return format!("{}:{port}", IpAddr::from(v4));
-    }
-    match <[u8; 16]>::try_from(addr.as_slice()) {
-        Ok(v6) => format!("[{}]:{port}", IpAddr::from(v6)),
-        Err(_) => format!("?:{port}"),
-    }
-}
-
-fn dns_json(dns: &proto::Dns) -> Object {
-    let proto::Dns {
-        query,
-        r#type,
-        server,
-    } = dns;
-    let mut out = object([("query", json!(query)), ("type", json!(r#type))]);
-    address(&mut out, "server", server.as_ref());
-    out
-}
-
-fn enforcement_json(enforcement: &proto::Enforcement) -> Object {
-    let proto::Enforcement {
-        policy,
-        action: _,
-        count,
-        limit,
-        window_ns,
-        sample,
-        killed,
-        survivors,
-        latency_ns,
-        operation_may_have_completed,
-        survivor,
-        cgroups,
-        frozen,
-    } = enforcement;
-    let mut out = object([
-        ("policy", json!(policy)),
-        ("action", json!(enforcement.action().as_str_name())),
-        ("count", json!(count)),
-        ("limit", json!(limit)),
-        ("windowNs", json!(window_ns)),
-        (
-            "sample",
-            sample
-                .iter()
-                .map(|path| String::from_utf8_lossy(path))
-                .collect(),
-        ),
-        ("killed", json!(killed)),
-        ("survivors", json!(survivors)),
-        ("latencyNs", json!(latency_ns)),
-        (
-            "operationMayHaveCompleted",
-            json!(operation_may_have_completed),
-        ),
-    ]);
-    if !survivor.is_empty() {
-        out.insert(
-            "survivor".into(),
-            survivor.iter().map(survivor_json).collect(),
-        );
-    }
-    if !cgroups.is_empty() {
-        let shown = cgroups.iter().map(|path| String::from_utf8_lossy(path));
-        out.insert("cgroups".into(), shown.collect());
-    }
-    if !frozen.is_empty() {
-        out.insert("frozen".into(), json!(frozen));
-    }
-    if sample.iter().any(|path| std::str::from_utf8(path).is_err()) {
-        out.insert(
-            "sampleB64".into(),
-            sample.iter().map(|path| STANDARD.encode(path)).collect(),
-        );
-    }
-    out
-}
-
-fn survivor_json(survivor: &proto::Survivor) -> Value {
-    let proto::Survivor {
-        pid,
-        reason: _,
-        namespace_pid,
-        state,
-    } = survivor;
-    json!({
-        "pid": pid,
-        "reason": survivor.reason().as_str_name(),
-        "namespacePid": namespace_pid,
-        "state": state,
-    })
 }
 
 fn loss_json(loss: &proto::Loss) -> Object {

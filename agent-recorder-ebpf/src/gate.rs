@@ -1,0 +1,259 @@
+//! The gate: a program of a session that the policy wants to look at first is
+//! stopped before its first instruction.
+//!
+//! A stopped program that runs all the same, for a member of its session has
+//! sent it SIGCONT, is ended at the first call that is seen of it (`guard::enforce`).
+//!
+//! Not here: what is decided about it, which user space does.
+
+use agent_recorder_abi::event::{Kind, Trouble};
+use agent_recorder_abi::held::{
+    ALWAYS, BY_FILE, BY_NAME, BY_SCRIPT, BY_SIZE, GATED, HeldBody, LOW, PROGRAM, PROGRAM_NUMBER,
+};
+use agent_recorder_abi::limits::{GATE_ARGS, NAME_KEY_BYTES};
+use agent_recorder_abi::policy::{NAME_GATE_WORD, NAME_INTERPRETER, NameKey, PlaceKey};
+use aya_ebpf::helpers::bpf_send_signal;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
+
+use crate::emit::{Scratch, Writer, trouble};
+use crate::exec::{NAME_BYTES, buffer_of};
+use crate::kernel::{current, offset, read};
+use crate::path;
+use crate::primitives::{repeated, tag_on};
+use crate::{maps, task};
+
+const SIGKILL: u32 = 9;
+const SIGSTOP: u32 = 19;
+
+/// A search for a word among a program's arguments, in the scratch area.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Words {
+    key: NameKey,
+    /// The argument that is looked at next.
+    address: u64,
+    end: u64,
+    /// Not 0: one was found, or an argument cannot be read.
+    found: u64,
+}
+
+/// How `exec::match_rules` answers: the low half as the rules' map has it, the high half `BY_…`.
+#[inline(always)]
+pub(crate) fn gated_by(value: u64, known_by: u32) -> u64 {
+    if value & u64::from(GATED) == 0 {
+        0
+    } else {
+        value & u64::from(GATED) | u64::from(known_by) << 32
+    }
+}
+
+/// An agent rule's number in such an answer.
+#[inline(always)]
+pub(crate) fn rule_in(found: u64) -> u64 {
+    found & u64::from(LOW)
+}
+
+/// A gated program by the names that it was started by.
+#[inline(always)]
+pub(crate) fn by_name(value: u64) -> u64 {
+    gated_by(value, BY_NAME)
+}
+
+/// A gated program that is a script, if an interpreter was given it: to others it is a word.
+#[inline(always)]
+pub(crate) fn by_script(scratch: *mut Scratch, value: u64, exe: u64) -> u64 {
+    let gated = gated_by(value, BY_SCRIPT);
+    if gated == 0 || !interprets(scratch, exe) {
+        return 0;
+    }
+    gated
+}
+
+/// A gated program by its file, or by its size. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn by_file(exe: u64) -> u64 {
+    let inode: u64 = read(exe, offset!(file_inode));
+    let key = PlaceKey {
+        ino: read(inode, offset!(inode_ino)),
+        dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
+        spare: 0,
+    };
+    // SAFETY: the value is copied.
+    if let Some(value) = unsafe { maps::PROGRAMS.get(&key) }.copied() {
+        let gated = gated_by(u64::from(value), BY_FILE);
+        if gated != 0 {
+            return gated;
+        }
+    }
+    let size: u64 = read(inode, offset!(inode_size));
+    // SAFETY: as above.
+    match unsafe { maps::SIZES.get(&size) }.copied() {
+        Some(value) => gated_by(u64::from(value), BY_SIZE),
+        None => 0,
+    }
+}
+
+/// Stops the running program, if it is one that is gated: always, or by one of
+/// its words. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn stop_if_gated(area: u32, found: u64) -> u64 {
+    if found & u64::from(GATED) == 0 {
+        return 0;
+    }
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    if found & u64::from(ALWAYS) == 0 && !has_word(scratch) {
+        return 0;
+    }
+    let this = current();
+    let (Some(tag), Some(on_task)) = (task::tag_of(this), tag_on(this)) else {
+        return 0;
+    };
+    let writer = Writer::begin::<HeldBody>(scratch);
+    writer.header(Kind::Exec, tag);
+    // SAFETY: the task's own tag, not null; `begin` left room for the body; the helper takes a number.
+    unsafe {
+        (*on_task).held = 1;
+        *writer.body::<HeldBody>() = HeldBody {
+            image: tag.image,
+            program: (found as u32 >> PROGRAM) & PROGRAM_NUMBER,
+            known_by: (found >> 32) as u32,
+        };
+        // Before it is told of: the answer, SIGCONT, takes a stop back that has not come to pass.
+        bpf_send_signal(SIGSTOP);
+    }
+    if !writer.submit_to_gate() {
+        // Nobody would ever let it go: what is not judged does not run.
+        trouble(Trouble::GateFull);
+        // SAFETY: the helper takes a number.
+        unsafe { bpf_send_signal(SIGKILL) };
+    }
+    0
+}
+
+#[inline(always)]
+fn has_word(scratch: *mut Scratch) -> bool {
+    // SAFETY: fields of a map value.
+    unsafe {
+        let (arg_start, arg_end) = (*scratch).program.arguments();
+        (*scratch).words.address = arg_start;
+        (*scratch).words.end = arg_end;
+        (*scratch).words.found = 0;
+        find_words(scratch, GATE_ARGS);
+        let words = &raw const (*scratch).words;
+        // What has more arguments than are looked at is judged, too.
+        (*words).found != 0 || (*words).address < (*words).end
+    }
+}
+
+repeated! {
+/// Looks at argument after argument.
+fn find_words[find_word, find_some_words](scratch, index) {
+    // SAFETY: fields of a map value, of the sizes that are named.
+    unsafe {
+        let words = &mut (*scratch).words;
+        if words.address >= words.end {
+            return 1;
+        }
+        words.key.kind = NAME_GATE_WORD;
+        words.key.name = [0; NAME_KEY_BYTES];
+        let read = bpf_probe_read_user_str(
+            (&raw mut words.key.name).cast(),
+            NAME_KEY_BYTES as u32,
+            words.address as *const _,
+        );
+        // A longer one is looked at piece by piece.
+        let whole = bpf_probe_read_user_str(
+            buffer_of(scratch).cast(),
+            NAME_BYTES as u32,
+            words.address as *const _,
+        );
+        if read <= 0 || whole <= 0 {
+            words.found = 1;
+            return 1;
+        }
+        words.address += whole as u64;
+        // Not the program's own name.
+        if index > 0 && is_word(&mut words.key) {
+            words.found = 1;
+            return 1;
+        }
+    }
+    0
+}
+}
+
+/// Whether an argument is a word that a rule waits for: in any case, up to
+/// `=` or a blank, whole or up to its first hyphen.
+#[inline(always)]
+fn is_word(key: &mut NameKey) -> bool {
+    let name = (&raw mut key.name).cast::<u8>();
+    let mut over = false;
+    let mut hyphen = 0;
+    let mut at = 0;
+    while at < NAME_KEY_BYTES {
+        // SAFETY: `at` is inside the array.
+        unsafe {
+            let byte = core::ptr::read_volatile(name.add(at));
+            over |= byte == b'=' || byte == b' ' || byte == 0;
+            let lower = if byte.is_ascii_uppercase() {
+                byte | 0x20
+            } else {
+                byte
+            };
+            core::ptr::write_volatile(name.add(at), if over { 0 } else { lower });
+            if hyphen == 0 && !over && byte == b'-' {
+                hyphen = at;
+            }
+        }
+        at += 1;
+    }
+    // SAFETY: the values are not looked at.
+    if unsafe { maps::NAMES.get(&*key) }.is_some() {
+        return true;
+    }
+    if hyphen == 0 {
+        return false;
+    }
+    let mut at = 0;
+    while at < NAME_KEY_BYTES {
+        if at >= hyphen {
+            // SAFETY: as above.
+            unsafe { core::ptr::write_volatile(name.add(at), 0) };
+        }
+        at += 1;
+    }
+    // SAFETY: as above.
+    unsafe { maps::NAMES.get(&*key) }.is_some()
+}
+
+/// Whether a program runs scripts: `python3.13` is known as `python`.
+#[inline(always)]
+fn interprets(scratch: *mut Scratch, exe: u64) -> bool {
+    let name: u64 = read(path::of_file(exe).dentry, offset!(dentry_name));
+    // SAFETY: fields of a map value, of the size that is named; `at` is inside the array.
+    unsafe {
+        let key = &raw mut (*scratch).words.key;
+        (*key).kind = NAME_INTERPRETER;
+        (*key).name = [0; NAME_KEY_BYTES];
+        bpf_probe_read_kernel_str(
+            (&raw mut (*key).name).cast(),
+            NAME_KEY_BYTES as u32,
+            name as *const _,
+        );
+        let bytes = (&raw mut (*key).name).cast::<u8>();
+        let mut over = false;
+        let mut at = 0;
+        while at < NAME_KEY_BYTES {
+            over |= !core::ptr::read_volatile(bytes.add(at)).is_ascii_lowercase();
+            if over {
+                core::ptr::write_volatile(bytes.add(at), 0);
+            }
+            at += 1;
+        }
+        maps::NAMES.get(&*key).is_some()
+    }
+}

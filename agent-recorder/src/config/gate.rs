@@ -1,0 +1,292 @@
+//! `[gate]`: programs that are stopped before their first instruction, and the
+//! rules that they are judged by.
+//!
+//! Not here: how arguments are compared with a rule (`guard::gate`).
+
+use std::time::Duration;
+
+use agent_recorder_abi::limits::{MAX_GATED, PATTERN_BYTES};
+use globset::GlobBuilder;
+use serde::{Deserialize, Serialize};
+
+use super::{Wrong, duration};
+
+/// The built-in rules, in the form of the configuration's.
+const BUILT_IN: &str = include_str!("gate.toml");
+
+/// `[gate]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gate {
+    /// Whether the built-in rules are used, after those of the configuration.
+    pub builtin: bool,
+    /// Built-in rules that are not.
+    pub disable: Vec<String>,
+    /// How long a held program waits for an answer.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// What it is answered when nobody did.
+    pub answer: Answer,
+    /// Rules; the first that a program meets counts.
+    #[serde(rename = "rule", skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<GateRule>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            builtin: true,
+            disable: Vec::new(),
+            timeout: Duration::from_secs(300),
+            answer: Answer::Deny,
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// What becomes of a held program that nobody decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// It ends, having done nothing.
+    Deny,
+    /// It runs.
+    Approve,
+}
+
+/// What becomes of a program that meets a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GateAction {
+    /// It runs: an exception from later rules.
+    Allow,
+    /// It runs, and that is recorded.
+    Alert,
+    /// It waits until a person decides.
+    #[default]
+    Hold,
+    /// It ends, having done nothing.
+    Kill,
+}
+
+/// `[[gate.rule]]`: every condition that is set must hold. Patterns are globs
+/// (`*`, `?`), with alternatives between bars: `delete-*|terminate-*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GateRule {
+    /// Its name in records and in `disable`.
+    pub name: String,
+    /// Names of programs, without their directories.
+    pub programs: Vec<String>,
+    /// The first words after the program's name that are no options, in any case; `**` for any number of words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<String>,
+    /// At least one argument is one of these; `-f` is also in `-uf`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub any: Vec<String>,
+    /// No argument is one of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unless: Vec<String>,
+    /// A statement in an argument, between semicolons, begins with one of these words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub statements: Vec<String>,
+    /// The environment has a variable of each of these names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub environment: Vec<String>,
+    /// The file that runs (a script's interpreter) is called one of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interpreters: Vec<String>,
+    /// What becomes of the program.
+    pub action: GateAction,
+}
+
+/// The built-in rules alone.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BuiltIn {
+    rule: Vec<GateRule>,
+}
+
+/// Waiting for a person: shorter is no time to read, longer is forgotten.
+const TIMEOUTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+
+impl Gate {
+    /// The rules in force, those of the configuration first.
+    pub fn in_force(&self) -> Vec<GateRule> {
+        let mut rules = self.rules.clone();
+        rules.extend(self.built_in());
+        rules
+    }
+
+    /// The built-in ones of them, as a configuration has rules.
+    pub fn built_in_toml(&self) -> String {
+        #[derive(Serialize)]
+        struct Table<T> {
+            gate: T,
+        }
+        #[derive(Serialize)]
+        struct Rules {
+            rule: Vec<GateRule>,
+        }
+        let gate = Rules {
+            rule: self.built_in(),
+        };
+        // Strings and tables only: what was read can be written.
+        toml::to_string(&Table { gate }).unwrap_or_default()
+    }
+
+    fn built_in(&self) -> Vec<GateRule> {
+        if !self.builtin {
+            return Vec::new();
+        }
+        let disabled = |rule: &GateRule| self.disable.contains(&rule.name);
+        let mut rules = built_in();
+        rules.retain(|rule| !disabled(rule));
+        rules
+    }
+
+    /// What makes no sense, and why.
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        if !TIMEOUTS.contains(&self.timeout) {
+            return Err(Wrong::new("gate.timeout", "must be from 1s to 24h"));
+        }
+        let known = built_in();
+        for (position, name) in self.disable.iter().enumerate() {
+            let wrong = |why: String| Wrong::new(format!("gate.disable.{position}"), why);
+            if !known.iter().any(|rule| rule.name == *name) {
+                let why = format!("has {name:?}, which is no built-in rule");
+                return Err(wrong(why));
+            }
+            if !self.builtin {
+                let why = "takes rules out of the built-in ones, and `builtin` is false";
+                return Err(wrong(why.to_owned()).with("gate.builtin"));
+            }
+        }
+        for (position, rule) in self.rules.iter().enumerate() {
+            let at = format!("gate.rule.{position}");
+            rule.check()
+                .map_err(|(key, why)| Wrong::new(format!("{at}.{key}"), why).with(&at))?;
+            if self
+                .rules
+                .iter()
+                .take(position)
+                .any(|it| it.name == rule.name)
+            {
+                let why = format!("{:?} is there twice", rule.name);
+                return Err(Wrong::new(format!("gate.rule.{position}.name"), why));
+            }
+        }
+        let mut programs: Vec<_> = self
+            .in_force()
+            .into_iter()
+            .flat_map(|it| it.programs)
+            .collect();
+        programs.sort();
+        programs.dedup();
+        if programs.len() > MAX_GATED as usize {
+            let why = format!("name more than {MAX_GATED} programs, with the built-in ones");
+            return Err(Wrong::new("gate.rule", why));
+        }
+        Ok(())
+    }
+}
+
+fn built_in() -> Vec<GateRule> {
+    // A test reads it.
+    toml::from_str::<BuiltIn>(BUILT_IN).map_or_else(|_| Vec::new(), |built_in| built_in.rule)
+}
+
+impl GateRule {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.name.is_empty() {
+            return Err(("name", "must not be empty".to_owned()));
+        }
+        if self.programs.is_empty() {
+            return Err(("programs", "must name a program".to_owned()));
+        }
+        for program in &self.programs {
+            let is_name = !program.is_empty() && !program.contains(['/', '*', '?', '\0']);
+            if !is_name || program.len() >= PATTERN_BYTES {
+                let why = format!(
+                    "has {program:?}, which is no name of a program of less than {PATTERN_BYTES} bytes"
+                );
+                return Err(("programs", why));
+            }
+        }
+        let lists = [
+            ("words", &self.words),
+            ("any", &self.any),
+            ("unless", &self.unless),
+            ("statements", &self.statements),
+            ("environment", &self.environment),
+            ("interpreters", &self.interpreters),
+        ];
+        for (key, patterns) in lists {
+            for alternative in patterns.iter().flat_map(|pattern| alternatives(pattern)) {
+                if alternative.is_empty() || glob(alternative, false).is_err() {
+                    return Err((key, format!("has {alternative:?}, which is no pattern")));
+                }
+            }
+        }
+        if self.words.last().is_some_and(|last| last == "**") {
+            return Err((
+                "words",
+                "ends with \"**\", after which anything may follow as it is".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The parts of a pattern between its bars.
+pub fn alternatives(pattern: &str) -> impl Iterator<Item = &str> {
+    pattern.split('|')
+}
+
+/// One of them as it is compared: `*` and `?` only, whatever the argument's slashes.
+///
+/// # Errors
+///
+/// It cannot be compiled.
+pub fn glob(pattern: &str, any_case: bool) -> Result<globset::Glob, globset::Error> {
+    let literal: String = pattern
+        .chars()
+        .flat_map(|letter| {
+            let special = matches!(letter, '[' | ']' | '{' | '}' | '\\' | '!' | ',');
+            special.then_some('\\').into_iter().chain([letter])
+        })
+        .collect();
+    GlobBuilder::new(&literal)
+        .literal_separator(false)
+        .backslash_escape(true)
+        .case_insensitive(any_case)
+        .build()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_rules_are_rules() {
+        let rules = toml::from_str::<BuiltIn>(BUILT_IN).unwrap().rule;
+        let mut names: Vec<_> = rules.iter().map(|rule| &rule.name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), rules.len(), "a name is there twice");
+        for rule in &rules {
+            rule.check().unwrap();
+        }
+        Gate::default().check().unwrap();
+    }
+
+    #[test]
+    fn the_built_in_rules_can_be_copied_into_a_configuration() {
+        let text = Gate::default().built_in_toml();
+        let text = format!("[gate]\nbuiltin = false\n{text}");
+        let copied = crate::config::Config::parse(std::path::Path::new("c.toml"), &text).unwrap();
+        assert_eq!(copied.gate.in_force(), Gate::default().in_force());
+    }
+}

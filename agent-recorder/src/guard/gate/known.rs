@@ -1,0 +1,157 @@
+//! The gated programs' files on this host: by them a renamed one is known, by
+//! their size and contents a copy.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+
+use agent_recorder_abi::policy::PlaceKey;
+
+use super::rules::Rules;
+use crate::guard::places::Mounts;
+
+/// Where programs are beside the daemon's `PATH`.
+const DIRECTORIES: &[&str] = &[
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/snap/bin",
+    "/opt/bin",
+    "/root/.local/bin",
+    "/home/linuxbrew/.linuxbrew/bin",
+];
+/// Files by size, at most: the kernel's table has as many.
+const MOST: usize = 512;
+
+/// Files that were found, by their program's position.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    files: Vec<(usize, PathBuf, u64)>,
+}
+
+impl Known {
+    /// What is there now.
+    pub(super) fn find(rules: &Rules) -> Self {
+        let on_path = std::env::var_os("PATH").unwrap_or_default();
+        let directories = std::env::split_paths(&on_path);
+        Self::find_in(
+            directories.chain(DIRECTORIES.iter().map(PathBuf::from)),
+            rules,
+        )
+    }
+
+    fn find_in(directories: impl Iterator<Item = PathBuf>, rules: &Rules) -> Self {
+        let mut directories: Vec<_> = directories
+            .filter_map(|directory| fs::canonicalize(directory).ok())
+            .collect();
+        directories.sort();
+        directories.dedup();
+        let mut files = Vec::new();
+        for (position, (name, _)) in rules.programs.iter().enumerate() {
+            for directory in &directories {
+                let Ok(file) = fs::canonicalize(directory.join(name)) else {
+                    continue;
+                };
+                if let Ok(about) = fs::metadata(&file)
+                    && about.is_file()
+                    && is_called(&file, name)
+                    && is_binary(&file)
+                {
+                    files.push((position, file, about.len()));
+                }
+            }
+        }
+        files.truncate(MOST);
+        Self { files }
+    }
+
+    /// Their keys, and what the kernel makes of them.
+    pub(super) fn keys(&self, rules: &Rules) -> BTreeMap<[u64; 2], (PlaceKey, u32)> {
+        let mounts = Mounts::read();
+        let keys = self.files.iter().filter_map(|(position, file, _)| {
+            let key = mounts.key_of(file)?;
+            Some(([u64::from(key.dev), key.ino], (key, rules.value(*position))))
+        });
+        keys.collect()
+    }
+
+    /// Their sizes. Of two programs of one size the first is stopped for both.
+    pub(super) fn sizes(&self, rules: &Rules) -> BTreeMap<u64, u32> {
+        let mut sizes = BTreeMap::new();
+        for (position, _, size) in &self.files {
+            sizes.entry(*size).or_insert(rules.value(*position));
+        }
+        sizes
+    }
+
+    /// Which program this file, of a size that one has, is a copy of.
+    pub(super) fn copied(&self, file: &Path) -> Option<usize> {
+        let size = fs::metadata(file).ok()?.len();
+        let mut of_size = self.files.iter().filter(|known| known.2 == size);
+        of_size.find_map(|(position, known, _)| are_same(file, known).ok()?.then_some(*position))
+    }
+}
+
+/// Whether a file is the program, perhaps with its version. One of another name
+/// is many programs at once, as busybox(1) and snap(8) are: by it no single one is known.
+fn is_called(file: &Path, name: &str) -> bool {
+    let own = file.file_name().unwrap_or_default();
+    own.as_encoded_bytes().starts_with(name.as_bytes())
+}
+
+/// Whether the kernel runs the file itself: of a script, it is the interpreter's file that runs.
+fn is_binary(file: &Path) -> bool {
+    let mut begin = [0; 4];
+    File::open(file)
+        .and_then(|mut file| io::Read::read_exact(&mut file, &mut begin))
+        .is_ok_and(|()| &begin == b"\x7fELF")
+}
+
+fn are_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let mut one = BufReader::with_capacity(1 << 16, File::open(one)?);
+    let mut other = BufReader::with_capacity(1 << 16, File::open(other)?);
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let length = left.len().min(right.len());
+        if left[..length] != right[..length] || left.is_empty() != right.is_empty() {
+            return Ok(false);
+        }
+        if length == 0 {
+            return Ok(true);
+        }
+        one.consume(length);
+        other.consume(length);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::config::Gate;
+
+    #[test]
+    fn a_file_that_is_many_programs_is_none_of_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for name in ["busybox", "terraform-1.5"] {
+            fs::write(at(name), b"\x7fELF").unwrap();
+        }
+        symlink("busybox", at("reboot")).unwrap();
+        symlink("terraform-1.5", at("terraform")).unwrap();
+        let rules = Rules::of(&Gate::default());
+        let known = Known::find_in(std::iter::once(directory.path().to_owned()), &rules);
+        let names: Vec<_> = known
+            .files
+            .iter()
+            .map(|(position, ..)| rules.programs[*position].0.as_str())
+            .collect();
+        assert_eq!(names, ["terraform"]);
+    }
+}
