@@ -22,6 +22,14 @@ const MSG_PEEK: i32 = 2;
 /// kernel that has it so, go into the doc line; 5.7 is the first with BPF LSM.
 macro_rules! hook {
     ($(#[$doc:meta])* $name:ident, $hook:literal, $of_function:ident, $function:literal, ($($arg:ident: $position:literal),*) $body:expr) => {
+        on_hook! { $(#[$doc])* $name, $hook, ($($arg: $position),*) $body }
+        on_function! { $(#[$doc])* $of_function, $function, ($($arg: $position),*) $body }
+    };
+}
+
+/// The one that is an LSM program.
+macro_rules! on_hook {
+    ($(#[$doc:meta])* $name:ident, $hook:literal, ($($arg:ident: $position:literal),*) $body:expr) => {
         $(#[$doc])*
         #[lsm(hook = $hook)]
         fn $name(ctx: LsmContext) -> i32 {
@@ -29,8 +37,12 @@ macro_rules! hook {
             $(let $arg = ctx.arg($position);)*
             $body
         }
+    };
+}
 
-        // Unlike an LSM program it is skipped while a preempted task is in it.
+/// The one on the function. Unlike an LSM program it is skipped while a preempted task is in it.
+macro_rules! on_function {
+    ($(#[$doc:meta])* $of_function:ident, $function:literal, ($($arg:ident: $position:literal),*) $body:expr) => {
         // By hand: what aya's macro makes returns 0, whatever its body does,
         // and here the result decides where user space loads it so.
         $(#[$doc])*
@@ -88,14 +100,25 @@ hook! {
 }
 
 // Before 5.19 the hook is not told the flags, and called twice for
-// RENAME_EXCHANGE: what a rename replaces is not counted there.
+// RENAME_EXCHANGE: what a rename replaces is not counted there. The function is told.
 #[cfg(feature = "old-kernel")]
-hook! {
+on_hook! {
     /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry)`, 5.7 to 5.18.
-    /// `int security_path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)`, 5.7 to 5.18.
-    path_rename, "path_rename", security_path_rename, "security_path_rename",
-    (old_directory: 0, old: 1, new_directory: 2, new: 3)
+    path_rename, "path_rename", (old_directory: 0, old: 1, new_directory: 2, new: 3)
         object::moving(Op::Rename, within(old_directory, old), within(new_directory, new), false)
+}
+
+#[cfg(feature = "old-kernel")]
+on_function! {
+    /// `int security_path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)`, 5.7 to 5.18.
+    security_path_rename, "security_path_rename",
+    (old_directory: 0, old: 1, new_directory: 2, new: 3, flags: 4)
+        object::moving(
+            Op::Rename,
+            within(old_directory, old),
+            within(new_directory, new),
+            replaces(flags),
+        )
 }
 
 #[cfg(not(feature = "old-kernel"))]
@@ -112,7 +135,6 @@ hook! {
 }
 
 /// rename(2): without RENAME_EXCHANGE.
-#[cfg(not(feature = "old-kernel"))]
 #[inline(always)]
 fn replaces(flags: u32) -> bool {
     flags & 2 == 0

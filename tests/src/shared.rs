@@ -23,7 +23,8 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// The state directory of the daemon that runs with this configuration: the
 /// one that the test before left, or a new one in its place. `None` where
-/// nothing is shared.
+/// nothing is shared: a test in a mount namespace of its own has its own daemon,
+/// for to that one paths of the others are foreign.
 ///
 /// # Errors
 ///
@@ -32,6 +33,9 @@ pub(crate) fn with(configuration: &str) -> anyhow::Result<Option<PathBuf>> {
     let Some(directory) = std::env::var_os(VARIABLE).map(PathBuf::from) else {
         return Ok(None);
     };
+    if fs::read_link("/proc/self/ns/mnt")? != fs::read_link("/proc/1/ns/mnt")? {
+        return Ok(None);
+    }
     fs::create_dir_all(&directory)?;
     let note = directory.join("current");
     if let Ok(state) = fs::read_to_string(&note).map(PathBuf::from) {
