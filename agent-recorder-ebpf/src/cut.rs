@@ -20,7 +20,7 @@ use crate::emit::{Scratch, add, number_of};
 use crate::judge::{self, judge};
 use crate::kernel::{Task, current, file_of, files_of, hooks, offset, read, read_user, table_size};
 use crate::primitives::{add_shared, repeated};
-use crate::{guard, maps, path, socket, victim};
+use crate::{guard, heirs, maps, path, socket, victim};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFREG: u16 = 0o100_000;
@@ -72,6 +72,9 @@ global! {
         let session = call.tag.session;
         let inode: u64 = read(file, offset!(file_inode));
         let kind = read::<u16>(inode, offset!(inode_mode)) & S_IFMT;
+        if kind == S_IFREG {
+            heirs::wrote(session, file);
+        }
         if created != 0 {
             judge::note(session, inode, KNOWN_CREATED);
             remade(call, file, inode);

@@ -15,10 +15,10 @@ use aya_ebpf::helpers::generated::{
 };
 
 use crate::call::Kept;
-use crate::exec::Program;
 use crate::file::Location;
 use crate::kernel::{Task, bound, current, offset, walk};
 use crate::maps;
+use crate::matches::Program;
 use crate::path::Ascent;
 use crate::primitives::add_here;
 use crate::send::Datagram;
@@ -59,7 +59,7 @@ pub(crate) struct Scratch {
     /// A gated program's arguments.
     pub(crate) words: crate::gate::Words,
     /// What is searched for in the strings of a program.
-    pub(crate) search: crate::exec::Search,
+    pub(crate) search: crate::matches::Search,
     /// A request of io_uring.
     pub(crate) request: UringRequest,
     /// Whether something may be thrown away.

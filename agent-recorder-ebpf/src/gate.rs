@@ -11,13 +11,14 @@ use agent_recorder_abi::held::{
     ALWAYS, BY_FILE, BY_NAME, BY_SCRIPT, BY_SIZE, GATED, HeldBody, LOW, PROGRAM, PROGRAM_NUMBER,
 };
 use agent_recorder_abi::limits::{GATE_ARGS, NAME_KEY_BYTES};
-use agent_recorder_abi::policy::{NAME_GATE_WORD, NAME_INTERPRETER, NameKey, PlaceKey};
+use agent_recorder_abi::policy::{NAME_GATE_WORD, NAME_INTERPRETER, NAME_MANY, NameKey};
 use aya_ebpf::helpers::bpf_send_signal;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 
 use crate::emit::{Scratch, Writer, trouble};
-use crate::exec::{NAME_BYTES, buffer_of};
-use crate::kernel::{current, offset, read};
+use crate::judge::place_key;
+use crate::kernel::{bound, current, offset, read};
+use crate::matches::{NAME_BYTES, buffer_of, last_components};
 use crate::path;
 use crate::primitives::{repeated, tag_on};
 use crate::{maps, task};
@@ -37,7 +38,7 @@ pub(crate) struct Words {
     found: u64,
 }
 
-/// How `exec::match_rules` answers: the low half as the rules' map has it, the high half `BY_…`.
+/// How `matches::match_rules` answers: the low half as the rules' map has it, the high half `BY_…`.
 #[inline(always)]
 pub(crate) fn gated_by(value: u64, known_by: u32) -> u64 {
     if value & u64::from(GATED) == 0 {
@@ -59,14 +60,10 @@ pub(crate) fn by_name(value: u64) -> u64 {
     gated_by(value, BY_NAME)
 }
 
-/// A gated program that is a script, if an interpreter was given it: to others it is a word.
+/// A gated program that is a script.
 #[inline(always)]
-pub(crate) fn by_script(scratch: *mut Scratch, value: u64, exe: u64) -> u64 {
-    let gated = gated_by(value, BY_SCRIPT);
-    if gated == 0 || !interprets(scratch, exe) {
-        return 0;
-    }
-    gated
+pub(crate) fn by_script(value: u64) -> u64 {
+    gated_by(value, BY_SCRIPT)
 }
 
 /// A gated program by its file, or by its size. A global function (see `call`).
@@ -74,11 +71,7 @@ pub(crate) fn by_script(scratch: *mut Scratch, value: u64, exe: u64) -> u64 {
 #[inline(never)]
 pub(crate) extern "C" fn by_file(exe: u64) -> u64 {
     let inode: u64 = read(exe, offset!(file_inode));
-    let key = PlaceKey {
-        ino: read(inode, offset!(inode_ino)),
-        dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
-        spare: 0,
-    };
+    let key = place_key(inode);
     // SAFETY: the value is copied.
     if let Some(value) = unsafe { maps::PROGRAMS.get(&key) }.copied() {
         let gated = gated_by(u64::from(value), BY_FILE);
@@ -230,20 +223,71 @@ fn is_word(key: &mut NameKey) -> bool {
     unsafe { maps::NAMES.get(&*key) }.is_some()
 }
 
-/// Whether a program runs scripts: `python3.13` is known as `python`.
-#[inline(always)]
-fn interprets(scratch: *mut Scratch, exe: u64) -> bool {
+/// Not 0 for a program that runs scripts: `python3.13` is known as `python`. To
+/// others the name of a script is a word. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn interprets(area: u32, exe: u64) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
     let name: u64 = read(path::of_file(exe).dentry, offset!(dentry_name));
-    // SAFETY: fields of a map value, of the size that is named; `at` is inside the array.
+    // SAFETY: a field of a map value, of the size that is named.
     unsafe {
         let key = &raw mut (*scratch).words.key;
-        (*key).kind = NAME_INTERPRETER;
         (*key).name = [0; NAME_KEY_BYTES];
         bpf_probe_read_kernel_str(
             (&raw mut (*key).name).cast(),
             NAME_KEY_BYTES as u32,
             name as *const _,
         );
+        let known = interpreter(area);
+        if known != MANY || !call_by_argument(scratch) {
+            return known;
+        }
+    }
+    interpreter(area)
+}
+
+/// Puts the name that the program was called by into the search: one that is
+/// many programs goes by that itself. False where it cannot be read.
+#[inline(always)]
+fn call_by_argument(scratch: *mut Scratch) -> bool {
+    let buffer = buffer_of(scratch);
+    // SAFETY: fields of a map value; the buffer is far larger than a name.
+    unsafe {
+        let (address, _) = (*scratch).program.arguments();
+        let read = bpf_probe_read_user_str(buffer.cast(), NAME_BYTES as u32, address as *const _);
+        if read <= 1 {
+            return false;
+        }
+        let (_, begin) = last_components(scratch, read as u64 - 1);
+        let key = &raw mut (*scratch).words.key;
+        (*key).name = [0; NAME_KEY_BYTES];
+        bpf_probe_read_kernel_str(
+            (&raw mut (*key).name).cast(),
+            NAME_KEY_BYTES as u32,
+            buffer
+                .add(bound::<{ NAME_BYTES - 1 }>(begin) as usize)
+                .cast(),
+        ) > 0
+    }
+}
+
+const MANY: u64 = NAME_MANY as u64;
+
+/// What is known of the name in the search, of which only the letters before
+/// its version count. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn interpreter(area: u32) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    // SAFETY: a field of a map value; `at` is inside the array; the value is copied.
+    unsafe {
+        let key = &raw mut (*scratch).words.key;
+        (*key).kind = NAME_INTERPRETER;
         let bytes = (&raw mut (*key).name).cast::<u8>();
         let mut over = false;
         let mut at = 0;
@@ -254,6 +298,6 @@ fn interprets(scratch: *mut Scratch, exe: u64) -> bool {
             }
             at += 1;
         }
-        maps::NAMES.get(&*key).is_some()
+        u64::from(maps::NAMES.get(&*key).copied().unwrap_or(0))
     }
 }

@@ -36,6 +36,16 @@ pub(crate) struct Inquiry {
     name: [u8; COMPONENT_BYTES],
 }
 
+/// The key of an inode, whoever did something to it.
+#[inline(always)]
+pub(crate) fn place_key(inode: u64) -> PlaceKey {
+    PlaceKey {
+        ino: read(inode, offset!(inode_ino)),
+        dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
+        spare: 0,
+    }
+}
+
 /// The inode's key.
 #[inline(always)]
 fn key_of(session: SessionNumber, inode: u64) -> KnownKey {
@@ -148,11 +158,7 @@ fn ascend[ascend_level, ascend_levels](scratch, level) {
 /// Whether the walk ends here.
 #[inline(always)]
 fn look_at_place(inquiry: &mut Inquiry, inode: u64, level: u64) -> bool {
-    let key = PlaceKey {
-        ino: read(inode, offset!(inode_ino)),
-        dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
-        spare: 0,
-    };
+    let key = place_key(inode);
     let Some(place) = maps::PLACES.get_ptr(&key) else {
         return false;
     };

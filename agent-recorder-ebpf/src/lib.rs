@@ -11,6 +11,7 @@
 #![cfg_attr(target_arch = "bpf", no_std)]
 
 pub mod event;
+pub mod heir;
 pub mod held;
 pub mod ksym;
 pub mod limits;

@@ -62,6 +62,11 @@ pub const MAX_PROTECTED: usize = 32;
 pub const KNOWN_INODES: u32 = 262_144;
 /// Bytes of the ring that stopped programs are told of in: some 2,700, each of which is a process that waits.
 pub const GATE_RING_BYTES: u32 = 256 << 10;
+/// Files that sessions wrote and that are remembered, to know who starts them.
+/// The oldest fall out, and who starts those is not told of.
+pub const MAX_WRITTEN: u32 = 65_536;
+/// Names of such files by which scripts are known: as many as an agent gives in days.
+pub const MAX_WRITTEN_NAMES: u32 = 4096;
 /// Directories that the policy names, those above protected ones included.
 pub const MAX_PLACES: u32 = 4096;
 /// Names that the policy knows.

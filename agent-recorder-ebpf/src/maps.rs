@@ -1,10 +1,11 @@
 //! Every map, with its size and who writes it; those of which there are two kinds are in `primitives`.
 
 use agent_recorder_abi::event::KINDS;
+use agent_recorder_abi::heir::Written;
 use agent_recorder_abi::limits::{
     AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CUTS, MAX_FORESEEN, MAX_GATED,
     MAX_GIVEN, MAX_NAMES, MAX_PLACES, MAX_REMOVED, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS,
-    MAX_URING_REQUESTS, SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
+    MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES, SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
 };
 use agent_recorder_abi::policy::{
     Cut, Foreseen, KnownKey, NameKey, Place, PlaceKey, Removed, RemovedKey,
@@ -59,10 +60,17 @@ pub(crate) static SCRATCH: Array<crate::emit::Scratch> = Array::with_max_entries
 #[map]
 pub(crate) static SYSCALLS: Array<Spec> = Array::with_max_entries(2 * SYSCALL_NUMBERS, 0);
 
-/// Agent rules and gated programs (`held`); user space fills it.
+/// Agent rules, gated programs, and names of files that sessions wrote (`held`);
+/// user space fills it, and these programs add names: there is room for as many
+/// again as it keeps.
 #[map]
 pub(crate) static RULES: HashMap<RuleKey, u32> =
-    HashMap::with_max_entries(MAX_RULES + 2 * MAX_GATED, 0);
+    HashMap::with_max_entries(MAX_RULES + 2 * MAX_GATED + 4 * MAX_WRITTEN_NAMES, 0);
+
+/// Files that sessions wrote.
+#[map]
+pub(crate) static WRITTEN: LruHashMap<PlaceKey, Written> =
+    LruHashMap::with_max_entries(MAX_WRITTEN, 0);
 
 /// Beginnings of the rules' environment patterns; user space fills it.
 #[map]

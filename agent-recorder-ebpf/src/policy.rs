@@ -192,6 +192,8 @@ pub const NAME_VERB: u32 = 5;
 pub const NAME_GATE_WORD: u32 = 6;
 /// A program that runs scripts, up to its version.
 pub const NAME_INTERPRETER: u32 = 7;
+/// Value of such a name: the file is many programs, and the name that it calls itself by (argv[0]) says which.
+pub const NAME_MANY: u32 = 8;
 
 /// A program, by its file (as [`PlaceKey`]): what it removes in some of its uses it keeps elsewhere.
 pub const PROGRAM_RESTORES: u32 = 1;

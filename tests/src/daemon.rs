@@ -269,6 +269,25 @@ pub struct Record {
     pub fork: Option<Fork>,
     pub file: Option<FileRecord>,
     pub enforcement: Option<Enforcement>,
+    pub hand_off: Option<HandOff>,
+    pub heir: Option<Heir>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct HandOff {
+    pub way: String,
+    pub to: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct Heir {
+    pub file: String,
+    pub script: bool,
+    pub joined: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -136,6 +136,22 @@ impl Recorder {
         })
     }
 
+    /// As [`Recorder::with_configuration`], and shared with no other test:
+    /// `run` has no daemon.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn alone(toml: &str) -> anyhow::Result<Self> {
+        let directory = TempDir::new()?;
+        let file = directory.path().join("config.toml");
+        std::fs::write(&file, toml)?;
+        Ok(Self {
+            state: State::Own(directory),
+            arguments: vec!["--config".to_owned(), file.display().to_string()],
+        })
+    }
+
     /// The binary with the options that every command here takes.
     ///
     /// # Errors

@@ -222,7 +222,7 @@ fn nobodys_answer_is_the_configured_one() -> anyhow::Result<()> {
         ensure!(gate["answer"] == "TIMED_OUT", "{told:?}");
         daemon.stop()?;
         // Without a daemon there is nobody to wait for.
-        let alone = Recorder::with_configuration(&configuration)?;
+        let alone = Recorder::alone(&configuration)?;
         let output = host
             .prepare(&mut alone.command("run")?, "terraform destroy; true")?
             .output()?;
@@ -241,7 +241,10 @@ fn nobodys_answer_is_the_configured_one() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ways to start it; what some of them need may not be there.
+/// A shell's status for a program that is not there.
+const NOT_FOUND: i32 = 127;
+
+/// Ways to start it; what comes before `&&` in some of them may not be there.
 const WAYS: &[&str] = &[
     "terraform destroy",
     "\"$B/terraform\" -chdir=prod destroy",
@@ -250,7 +253,7 @@ const WAYS: &[&str] = &[
     "timeout 60 terraform destroy",
     "nohup terraform destroy",
     "nice terraform destroy",
-    "setsid -w terraform destroy",
+    "setsid -w true && setsid -w terraform destroy",
     "sh -c 'terraform destroy'",
     "sh -c 'sh -c \"exec terraform destroy\"'",
     "command -v sudo && sudo -E env PATH=\"$PATH\" terraform destroy",
@@ -264,6 +267,7 @@ const WAYS: &[&str] = &[
     "terraform --unknown value destroy",
     "cdk destroy",
     "sh \"$B/cdk\" destroy",
+    "sh -e \"$B/cdk\" destroy",
     "pulumi destroy",
     "env sh \"$B/pulumi\" destroy",
 ];
@@ -272,27 +276,22 @@ const WAYS: &[&str] = &[
 fn every_way_to_start_it_is_judged() -> anyhow::Result<()> {
     let host = Host::new()?;
     let daemon = host.daemon(KILL)?;
-    let mut expected = 0;
-    for way in WAYS {
-        let is_there = !way.starts_with("command -v") || {
-            let needed = way.split(' ').nth(2).unwrap_or_default();
-            let found = format!("command -v {needed}");
-            Command::new("/bin/sh")
-                .args(["-c", &found])
-                .output()?
-                .status
-                .success()
-        };
-        host.run(&daemon, way)?;
+    // The last: the file itself, under another name.
+    let ways = WAYS
+        .iter()
+        .chain(&["mv \"$B/terraform\" renamed; ./renamed destroy"]);
+    let mut judged = 0;
+    for way in ways {
+        let output = host.run(&daemon, way)?;
         ensure!(host.done().is_empty(), "{way}: it ran");
-        expected += usize::from(is_there);
+        // Some ways pass by two gated programs: env(1) is stopped for its script.
+        let now = told(&daemon)?.len();
+        let is_missing = output.status.code() == Some(NOT_FOUND)
+            || way.contains(" && ") && !output.status.success() && now == judged;
+        ensure!(now > judged || is_missing, "{way}: {output:?}");
+        judged = now;
     }
-    // The file itself, under another name.
-    host.run(&daemon, "mv \"$B/terraform\" renamed; ./renamed destroy")?;
-    ensure!(host.done().is_empty(), "renamed: it ran");
-    // Some ways pass by two gated programs: env(1) is stopped for its script.
     let told = told(&daemon)?;
-    ensure!(told.len() > expected, "of {expected} and one: {told:?}");
     ensure!(told.iter().all(|(it, _)| it.action == "KILL"), "{told:?}");
     daemon.stop()?;
     Ok(())

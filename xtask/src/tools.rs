@@ -84,6 +84,11 @@ pub(crate) const FOR_TESTS: &[Need] = &[
         Sign::Program("git"),
         "real programs, guard (git clean), bench",
     ),
+    need(
+        "tmux",
+        Sign::Program("tmux"),
+        "hand-offs: a terminal multiplexer that was there before",
+    ),
     need("tar", Sign::Program("tar"), "real programs, bench"),
     need(
         "xz-utils",

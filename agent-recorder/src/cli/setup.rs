@@ -166,6 +166,7 @@ impl Setting {
             policy,
             gate,
             asks,
+            handoff: self.config.handoff.clone(),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod built_in;
 mod error;
 mod gate;
 mod guard;
+mod handoff;
 
 use std::fs;
 use std::io;
@@ -19,6 +20,7 @@ pub use error::Error;
 use error::Wrong;
 pub use gate::{Answer, Gate, GateAction, GateRule, alternatives, glob};
 pub use guard::{Guard, GuardAction, Protect, is_suffix};
+pub use handoff::{HandOff, Heirs, WAYS, Way, glob as path_glob};
 
 /// Where it is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/agent-recorder/config.toml";
@@ -37,6 +39,8 @@ pub struct Config {
     pub guard: Guard,
     /// Programs that are judged before they run.
     pub gate: Gate,
+    /// Work that leaves a session.
+    pub handoff: HandOff,
     /// What is kept on the host.
     pub spool: Spool,
     /// Where the records are sent.
@@ -266,6 +270,7 @@ impl Config {
         }
         self.guard.check()?;
         self.gate.check()?;
+        self.handoff.check()?;
         // Less would be less than what is written and what a collector is sent at one time.
         if !(256 << 20..=1 << 60).contains(&self.spool.max_bytes) {
             let why = "must be from 256 MiB to 1 EiB, in bytes";

@@ -12,6 +12,7 @@ pub mod gate;
 mod members;
 pub mod places;
 mod policy;
+pub mod script;
 mod survivor;
 
 pub use action::{Frozen, Killed, freeze, kill, thaw};

@@ -54,16 +54,18 @@ pub fn programs(policy: &Policy) -> Vec<PlaceKey> {
 
 /// Devices of file systems by mount. What stat(2) gives is another on btrfs,
 /// where each subvolume has one of its own.
-pub(super) struct Mounts(HashMap<u64, u32>);
+#[derive(Debug)]
+pub struct Mounts(HashMap<u64, u32>);
 
 impl Mounts {
     /// Of this process (proc_pid_mountinfo(5)); none where it cannot be read.
-    pub(super) fn read() -> Self {
+    pub fn read() -> Self {
         let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         Self(text.lines().filter_map(parse).collect())
     }
 
-    pub(super) fn key_of(&self, path: &Path) -> Option<PlaceKey> {
+    /// A file's key, if it is there; of a link, its end's.
+    pub fn key_of(&self, path: &Path) -> Option<PlaceKey> {
         let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
         let found = statx(CWD, path, AtFlags::empty(), wanted).ok()?;
         let of_stat = kernel_device(found.stx_dev_major, found.stx_dev_minor);

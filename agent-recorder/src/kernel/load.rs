@@ -3,14 +3,16 @@
 //!
 //! Not here: which programs make a profile, and whether it works (`hooks`).
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use agent_recorder_abi::event::{KINDS, TROUBLES};
+use agent_recorder_abi::heir::Written;
 use agent_recorder_abi::limits::{AREAS, SYSCALL_NUMBERS};
 use agent_recorder_abi::policy::{
     GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConfig, NameKey, Place, PlaceKey,
 };
-use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, RuleKey};
+use agent_recorder_abi::rule::RuleKey;
 use agent_recorder_abi::state::{Session, SessionNumber};
 use agent_recorder_abi::syscalls::{IA32, PARTS, Spec, X86_64};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
@@ -19,11 +21,12 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use super::error::{chain, map_error, missing, refused};
 use super::hooks;
 use super::modify_return::Deciders;
+use super::names::Names;
 use super::offsets::{self, Resolved};
 use super::preempt::{self, Preemption};
 use super::programs::{Absent, Profile};
 use super::source::Source;
-use super::{Counters, Error, Rings, Tags};
+use super::{Counters, Error, Rings, Tags, bpf};
 
 /// The object, built by `cargo xtask build`; aligned, for it is parsed in place.
 static OBJECT: &[u8] =
@@ -73,6 +76,8 @@ pub struct Kernel {
     places: HashMap<MapData, PlaceWords, PlaceWords>,
     programs: HashMap<MapData, PlaceWords, u32>,
     sizes: HashMap<MapData, u64, u32>,
+    written: MapData,
+    names: Names,
     tags: Tags,
 }
 
@@ -159,7 +164,8 @@ impl Kernel {
         let deciding = hooks::deciding(btf, profile, refuses);
         let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, &deciding)?;
         hooks::load(&mut bpf, source, profile, &deciders)?;
-        fill_tables(&mut bpf, options)?;
+        fill_calls(&mut bpf)?;
+        let names = Names::fill(&mut bpf, options)?;
         fill_policy(&mut bpf, options)?;
         let rings = Rings::new(
             take(&mut bpf, "PRIORITY", RingBuf::try_from)?,
@@ -181,6 +187,11 @@ impl Kernel {
             places: take(&mut bpf, "PLACES", HashMap::try_from)?,
             programs: take(&mut bpf, "PROGRAMS", HashMap::try_from)?,
             sizes: take(&mut bpf, "SIZES", HashMap::try_from)?,
+            written: match bpf.take_map("WRITTEN") {
+                Some(Map::LruHashMap(map)) => map,
+                _ => return Err(missing("WRITTEN")),
+            },
+            names,
             tags,
             absent: hooks::absent(&bpf, profile, &deciders),
             is_old: !resolved.has_helpers,
@@ -357,6 +368,28 @@ impl Kernel {
         replace(&mut self.programs, "PROGRAMS", wanted.collect())?;
         let wanted = sizes.iter().map(|(size, value)| (*size, *value));
         replace(&mut self.sizes, "SIZES", wanted.collect())
+    }
+
+    /// Has the kernel tell of who starts a script of this name, outside of
+    /// sessions: one of them wrote a file that is called so.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn add_written_name(&mut self, name: &[u8]) -> Result<(), Error> {
+        self.names.add_written(name)
+    }
+
+    /// Which session wrote a file, if one did.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn writer_of(&self, file: PlaceKey) -> Result<Option<Written>, Error> {
+        bpf::look_up(self.written.fd().as_fd(), file).map_err(|source| Error::System {
+            what: "bpf(2) on the map of written files",
+            source,
+        })
     }
 
     /// Has the kernel remember every fork outside sessions, or stop doing so.
@@ -556,7 +589,7 @@ where
     Ok(())
 }
 
-fn fill_tables(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
+fn fill_calls(bpf: &mut Ebpf) -> Result<(), Error> {
     let mut calls: Array<_, [u8; size_of::<Spec>()]> = take(bpf, "SYSCALLS", Array::try_from)?;
     let offset_rows = X86_64.iter().chain(PARTS).map(|row| (row.0, row.1));
     let compat_rows = IA32.iter().map(|row| (row.0 + SYSCALL_NUMBERS, row.1));
@@ -565,50 +598,10 @@ fn fill_tables(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
             .set(number, bytes_of(spec), 0)
             .map_err(|error| map_error("SYSCALLS", &error))?;
     }
-    let mut rules: HashMap<_, [u8; size_of::<RuleKey>()], u32> =
-        take(bpf, "RULES", HashMap::try_from)?;
-    let mut prefixes: HashMap<_, u64, u32> = take(bpf, "ENVIRONMENT", HashMap::try_from)?;
-    for &(key, number) in &options.rules {
-        rules
-            .insert(bytes_of(key), number, 0)
-            .map_err(|error| map_error("RULES", &error))?;
-        if let Some(prefix) = environment_prefix(&key)? {
-            prefixes
-                .insert(prefix, number, 0)
-                .map_err(|error| map_error("ENVIRONMENT", &error))?;
-        }
-    }
-    for &(key, value) in &options.gated {
-        let key = bytes_of(key);
-        // An agent can have a gated program's name.
-        let agent = rules.get(&key, 0).unwrap_or(0);
-        rules
-            .insert(key, agent | value, 0)
-            .map_err(|error| map_error("RULES", &error))?;
-    }
     Ok(())
 }
 
-/// The first eight bytes that an entry with this pattern has in memory.
-fn environment_prefix(key: &RuleKey) -> Result<Option<u64>, Error> {
-    let after = match key.kind {
-        ENVIRONMENT => b'\0',
-        ENVIRONMENT_NAME => b'=',
-        _ => return Ok(None),
-    };
-    let mut bytes = key.pattern.to_vec();
-    bytes.truncate(key.len as usize);
-    bytes.push(after);
-    match bytes.first_chunk::<8>() {
-        Some(prefix) => Ok(Some(u64::from_ne_bytes(*prefix))),
-        None => Err(Error::Rule {
-            pattern: String::from_utf8_lossy(&bytes[..key.len as usize]).into_owned(),
-            why: "an environment mark needs at least seven bytes",
-        }),
-    }
-}
-
-fn bytes_of<T: agent_recorder_abi::Pod, const SIZE: usize>(value: T) -> [u8; SIZE] {
+pub(super) fn bytes_of<T: agent_recorder_abi::Pod, const SIZE: usize>(value: T) -> [u8; SIZE] {
     const { assert!(size_of::<T>() == SIZE) };
     let mut bytes = [0; SIZE];
     // SAFETY: T is Pod, without padding, and of that size.
@@ -616,7 +609,7 @@ fn bytes_of<T: agent_recorder_abi::Pod, const SIZE: usize>(value: T) -> [u8; SIZ
     bytes
 }
 
-fn take<T>(
+pub(super) fn take<T>(
     bpf: &mut Ebpf,
     name: &'static str,
     convert: impl FnOnce(Map) -> Result<T, aya::maps::MapError>,

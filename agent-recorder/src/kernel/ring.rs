@@ -106,6 +106,15 @@ impl std::fmt::Debug for Rings {
     }
 }
 
+/// A program that something is to be done about at once.
+#[derive(Clone, Debug)]
+pub enum Started {
+    /// It was stopped, and waits to be judged.
+    Held(Held),
+    /// It perhaps makes its process an heir (`agent_recorder_abi::heir`): an event of its exec.
+    Heir(Vec<u8>),
+}
+
 /// What woke [`Rings::wait`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Woken {
@@ -206,14 +215,18 @@ impl Rings {
         Ok(woken)
     }
 
-    /// Takes out the programs that were stopped.
-    pub fn stopped(&mut self) -> Vec<Held> {
-        let mut stopped = Vec::new();
+    /// Takes out the programs that were stopped, and those that make heirs.
+    pub fn started(&mut self) -> Vec<Started> {
+        let mut started = Vec::new();
         while let Some(event) = self.gates.next() {
-            // Of its size: nothing else is ever put there.
-            stopped.extend(read::<Held>(&event));
+            started.extend(if event.len() == size_of::<Held>() {
+                read(&event).map(Started::Held)
+            } else {
+                // An exec is longer than that.
+                Some(Started::Heir(event.to_vec()))
+            });
         }
-        stopped
+        started
     }
 
     /// Takes out what is there and has settled; with `last`, all of it. True when more is there than one batch holds.

@@ -112,6 +112,13 @@ impl Recorder {
     }
 }
 
+/// A process and all that descend from it now.
+pub(super) fn with_descendants(pid: u32) -> Vec<u32> {
+    let parents = processes();
+    let is_below = |of: &u32| ancestors(*of, &parents).any(|ancestor| ancestor == pid);
+    parents.keys().copied().filter(is_below).collect()
+}
+
 /// Process → parent, of all there are.
 fn processes() -> HashMap<u32, u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else {

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use agent_recorder_abi::event::Header;
 use agent_recorder_abi::state::SessionNumber;
 
-use super::Recorder;
+use super::{Error, Recorder};
 use crate::config::{Answer, GateAction};
 use crate::guard;
 use crate::guard::gate::{Gate, Met, Stopped};
+use crate::kernel::Started;
 use crate::record::{ProcessKey, SessionId, proto};
 use crate::session;
 
@@ -88,8 +89,19 @@ impl Holds {
 
 impl Recorder {
     /// Judges every program that was stopped, and lets go at once what meets no rule.
-    pub(super) fn pass_gate(&mut self) {
-        for held in self.rings.stopped() {
+    ///
+    /// # Errors
+    ///
+    /// The kernel's maps cannot be read or written.
+    pub(super) fn pass_gate(&mut self) -> Result<(), Error> {
+        for started in self.rings.started() {
+            let held = match started {
+                Started::Held(held) => held,
+                Started::Heir(event) => {
+                    self.meet_heir(&event)?;
+                    continue;
+                }
+            };
             let tags = self.kernel.tags();
             let Some((stopped, met)) = self.holds.gate.judge(tags, &held) else {
                 self.holds.gone.push(held.header);
@@ -107,6 +119,7 @@ impl Recorder {
                 }
             }
         }
+        Ok(())
     }
 
     /// Acts on those that met a rule, once their exec is recorded, and on holds
@@ -156,14 +169,15 @@ impl Recorder {
     }
 
     /// Nobody is asked any more: what is held gets the answer that it would get in time.
-    pub(super) fn close_gate(&mut self) {
-        self.pass_gate();
+    pub(super) fn close_gate(&mut self) -> Result<(), Error> {
+        self.pass_gate()?;
         self.holds.asks = false;
         self.tend_gate(u64::MAX);
         for hold in std::mem::take(&mut self.holds.held) {
             let answer = self.holds.gate.answer;
             self.answer(hold, answer, proto::HoldAnswer::Nobody, None);
         }
+        Ok(())
     }
 
     fn act_on(&mut self, waiting: Waiting) {

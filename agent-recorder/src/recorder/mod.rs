@@ -6,6 +6,7 @@
 mod adopt;
 mod commands;
 mod gate;
+mod heirs;
 mod loss;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
 use crate::guard;
 use crate::kernel::{self, Batch, Kernel, Rings, decode};
 use crate::record::{SessionId, proto};
+use crate::session::handoff::HandOffs;
 use crate::session::{self, Begin, Notice, RuleName, Tracker, authority};
 use crate::spool::{self, Spool};
 use crate::stream;
@@ -53,6 +55,8 @@ pub struct Setup {
     pub gate: guard::gate::Gate,
     /// Whether there is somebody who answers for what is held.
     pub asks: bool,
+    /// How work leaves a session.
+    pub handoff: crate::config::HandOff,
 }
 
 /// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
@@ -88,6 +92,7 @@ pub struct Recorder {
     flow: Option<stream::Flow>,
     last_tidy: Instant,
     holds: gate::Holds,
+    heirs: heirs::Heirs,
 }
 
 impl Recorder {
@@ -108,7 +113,7 @@ impl Recorder {
             kernel,
             rings,
             batch: Batch::default(),
-            tracker: Tracker::new(setup.rules, &profile),
+            tracker: Tracker::new(setup.rules, HandOffs::of(&setup.handoff), &profile),
             spool,
             loss: LossLedger::default(),
             delivered: [0; KINDS],
@@ -121,6 +126,7 @@ impl Recorder {
             flow: None,
             last_tidy: Instant::now(),
             holds,
+            heirs: heirs::Heirs::new(setup.handoff.heirs),
         };
         recorder.tell("recorder_start", &profile);
         let passed_over: Vec<_> = recorder
@@ -217,7 +223,7 @@ impl Recorder {
             wait
         };
         let woken = self.rings.wait(wait)?;
-        self.pass_gate();
+        self.pass_gate()?;
         let carried = session::boot_ns();
         while self.carry(false)? {}
         self.tend_gate(carried);
@@ -246,7 +252,7 @@ impl Recorder {
     ///
     /// As for [`Recorder::step`].
     pub fn finish(&mut self) -> Result<(), Error> {
-        self.close_gate();
+        self.close_gate()?;
         // Until nothing came: what a batch brings the guard to end makes events of its own.
         let begun = Instant::now();
         while begun.elapsed() < FINISH_WITHIN {
@@ -304,6 +310,7 @@ impl Recorder {
             }
         }
         self.store(records);
+        self.learn_written()?;
         for notice in notices {
             match notice {
                 Notice::Limit(header, body) => self.enforce(&header, body)?,

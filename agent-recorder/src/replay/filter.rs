@@ -141,6 +141,8 @@ pub(super) fn paths(body: &Body) -> impl Iterator<Item = &[u8]> {
         },
         Body::Exec(exec) if exec.error == 0 => [&exec.exe, &[]],
         Body::Exec(exec) => [&exec.filename, &[]],
+        Body::HandOff(handed) => [&handed.to, &[]],
+        Body::Heir(heir) => [&heir.file, &[]],
         _ => [&[], &[]],
     };
     paths.into_iter().filter(|path| !path.is_empty())

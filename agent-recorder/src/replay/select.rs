@@ -101,32 +101,35 @@ impl Reader {
         self.ended
     }
 
-    /// The next record; `None` at the present end, and for good after the session's.
+    /// The next record; `None` at the present end. Behind the session's end
+    /// there are its heirs, and what is lost there is no loss of the session's.
     ///
     /// # Errors
     ///
     /// The store cannot be read.
     pub fn read(&mut self) -> Result<Option<proto::Record>, spool::Error> {
-        while !self.ended {
+        loop {
             match self.cursor.next()? {
                 None => return Ok(None),
                 Some(Item::Flaw { .. }) => {}
                 Some(Item::Damage { last, .. }) => {
-                    self.loss = true;
-                    self.ended |= last.is_none();
+                    self.loss |= !self.ended;
+                    if last.is_none() {
+                        self.ended = true;
+                        return Ok(None);
+                    }
                 }
                 Some(Item::Record { record, .. }) => {
-                    let loss = matches!(record.body, Some(Body::Loss(_)));
+                    let loss = matches!(record.body, Some(Body::Loss(_))) && !self.ended;
                     let ours = SessionId::from_bytes(&record.session_id) == Some(self.session);
                     self.loss |= loss;
-                    self.ended = ours && matches!(record.body, Some(Body::SessionEnd(_)));
+                    self.ended |= ours && matches!(record.body, Some(Body::SessionEnd(_)));
                     if ours || loss {
                         return Ok(Some(*record));
                     }
                 }
             }
         }
-        Ok(None)
     }
 }
 

@@ -158,6 +158,19 @@ pub(super) fn line(body: &Body) -> String {
             escaped(dns.query.as_bytes())
         ),
         Body::Enforcement(enforcement) => enforcement_line(enforcement),
+        Body::HandOff(handed) => format!(
+            "HANDOFF  {} {}",
+            handed.way().as_str_name(),
+            escaped(&handed.to)
+        ),
+        Body::Heir(heir) => format!(
+            "HEIR     starts {}{}",
+            escaped(&heir.file),
+            match SessionId::from_bytes(&heir.joined) {
+                Some(session) => format!(", and joins {session}"),
+                None => String::new(),
+            }
+        ),
         Body::Loss(loss) => format!(
             "LOSS     {} records at {}{}",
             loss.count,

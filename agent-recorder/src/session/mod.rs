@@ -6,6 +6,8 @@
 
 pub mod agents;
 pub mod authority;
+mod clock;
+pub mod handoff;
 mod links;
 mod mounts;
 mod path;
@@ -16,6 +18,8 @@ mod sights;
 mod track;
 mod translate;
 
+pub use clock::{Clock, boot_ns};
 pub use process::key_of;
 pub use registry::{Registry, Session, Totals};
-pub use track::{Begin, Clock, Notice, RuleName, Totalled, Tracker, boot_ns};
+pub use track::{Begin, Notice, RuleName, Totalled, Tracker};
+pub use translate::exec;

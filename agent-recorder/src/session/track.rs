@@ -9,6 +9,8 @@ use agent_recorder_abi::event::{
 use agent_recorder_abi::state::SessionNumber;
 
 use super::authority;
+use super::clock::{Clock, boot_ns};
+use super::handoff::{self, HandOffs};
 use super::path::{Resolver, Whose};
 use super::pending::Pending;
 use super::process::{self, Processes};
@@ -17,38 +19,6 @@ use super::sights::Sights;
 use super::translate::{self, View};
 use crate::kernel::{Body, Event, FileEvent};
 use crate::record::{ProcessKey, SessionId, proto};
-
-/// From CLOCK_BOOTTIME to CLOCK_REALTIME, as of one moment: the wall clock can be set, so it is read once a batch.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    offset: i128,
-}
-
-impl Clock {
-    /// Reads both clocks.
-    pub fn now() -> Self {
-        let boot = nanoseconds(rustix::time::ClockId::Boottime);
-        let real = nanoseconds(rustix::time::ClockId::Realtime);
-        Self {
-            offset: real - boot,
-        }
-    }
-
-    /// A boot time, ns, as wall time, ns since 1970.
-    pub fn unix_ns(self, boot_ns: u64) -> i64 {
-        i64::try_from(i128::from(boot_ns) + self.offset).unwrap_or(i64::MAX)
-    }
-}
-
-fn nanoseconds(clock: rustix::time::ClockId) -> i128 {
-    let time = rustix::time::clock_gettime(clock);
-    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
-}
-
-/// CLOCK_BOOTTIME now, ns.
-pub fn boot_ns() -> u64 {
-    u64::try_from(nanoseconds(rustix::time::ClockId::Boottime)).unwrap_or_default()
-}
 
 /// A session that user space begins.
 #[derive(Clone, Debug)]
@@ -106,11 +76,14 @@ pub struct Tracker {
     profile: String,
     /// Announcements that had no room: counted as lost.
     pub pending_lost: u64,
+    handoffs: HandOffs,
+    /// Paths by which sessions gave files contents, or that they gave to files.
+    written: Vec<(SessionNumber, Vec<u8>)>,
 }
 
 impl Tracker {
     /// Knows nothing yet. `rules` are in the order of their numbers.
-    pub fn new(rules: Vec<RuleName>, profile: &str) -> Self {
+    pub fn new(rules: Vec<RuleName>, handoffs: HandOffs, profile: &str) -> Self {
         let read = |path: &str| {
             std::fs::read_to_string(path)
                 .unwrap_or_default()
@@ -130,6 +103,37 @@ impl Tracker {
             boot_id: read("/proc/sys/kernel/random/boot_id"),
             profile: profile.to_owned(),
             pending_lost: 0,
+            handoffs,
+            written: Vec::new(),
+        }
+    }
+
+    /// Paths by which sessions gave files contents since the last time.
+    pub fn take_written(&mut self) -> Vec<(SessionNumber, Vec<u8>)> {
+        std::mem::take(&mut self.written)
+    }
+
+    /// An heir of a session that may have ended, as a record of that session.
+    pub fn heir(
+        &mut self,
+        header: &Header,
+        writer: (SessionNumber, SessionId),
+        exec: &proto::Exec,
+        heir: proto::Heir,
+    ) -> proto::Record {
+        let key = process::key_of(header);
+        let known = self.processes.get(key);
+        known.exe = exec.exe.as_slice().into();
+        known.cwd = exec.cwd.as_slice().into();
+        let process = self.processes.describe(header);
+        if heir.joined.is_empty() {
+            self.processes.ended(key);
+        }
+        let (number, id) = writer;
+        let body = proto::record::Body::Heir(heir);
+        proto::Record {
+            session_id: id.to_bytes(),
+            ..self.record(number, header.time, Some(process), body)
         }
     }
 
@@ -477,6 +481,9 @@ impl Tracker {
         if file.error == 0 {
             self.note_effect(header.session, key, &file);
         }
+        if let Some(path) = handoff::written(&file) {
+            self.written.push((header.session, path.to_vec()));
+        }
         self.push(header, proto::record::Body::File(file), records);
     }
 
@@ -556,7 +563,13 @@ impl Tracker {
         records: &mut Vec<proto::Record>,
     ) {
         let process = self.processes.describe(header);
+        let handed = self.handoffs.in_record(&body, &process.cwd);
+        let handed = handed.map(|handed| (process.clone(), handed));
         records.push(self.record(header.session, header.time, Some(process), body));
+        if let Some((process, handed)) = handed {
+            let body = proto::record::Body::HandOff(handed);
+            records.push(self.record(header.session, header.time, Some(process), body));
+        }
     }
 
     fn record(

@@ -38,13 +38,7 @@ impl View<'_> {
 }
 
 /// A started program, or one that failed to start.
-pub(super) fn exec(
-    body: &ExecBody,
-    exe: &[u8],
-    filename: &[u8],
-    cwd: &[u8],
-    argv: &[u8],
-) -> proto::Exec {
+pub fn exec(body: &ExecBody, exe: &[u8], filename: &[u8], cwd: &[u8], argv: &[u8]) -> proto::Exec {
     let argv = match argv.strip_suffix(b"\0") {
         Some(arguments) => arguments
             .split(|&byte| byte == 0)

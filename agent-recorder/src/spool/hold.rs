@@ -49,6 +49,8 @@ pub(super) fn kind(record: &proto::Record) -> &'static str {
         Some(Body::Loss(_)) => "loss",
         Some(Body::StreamEvent(_)) => "stream_event",
         Some(Body::Control(_)) => "control",
+        Some(Body::HandOff(_)) => "hand_off",
+        Some(Body::Heir(_)) => "heir",
     }
 }
 

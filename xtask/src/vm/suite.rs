@@ -25,6 +25,7 @@ pub(super) const SUITE: &[&str] = &[
     "condemned",
     "gate",
     "guard_policy",
+    "handoff",
 ];
 
 /// Those of them that `cargo xtask test` has time for on every kernel.
@@ -62,6 +63,16 @@ const NO_REQUESTS: &str =
     "its tracepoints of io_uring do not show requests, which the recorder says when it starts";
 
 const OMITTED: &[Omitted] = &[
+    Omitted {
+        test: "a_hook_that_a_session_writes",
+        kernels: &Kernel::ALL,
+        why: "no git in the image",
+    },
+    Omitted {
+        test: "a_terminal_multiplexer_works",
+        kernels: &Kernel::ALL,
+        why: "no tmux in the image",
+    },
     Omitted {
         test: "git_clean_ends_at_the_limit",
         kernels: &Kernel::ALL,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use agent_recorder_abi::held::{ALWAYS, PROGRAM};
 use agent_recorder_abi::limits::NAME_KEY_BYTES;
-use agent_recorder_abi::policy::{NAME_GATE_WORD, NAME_INTERPRETER, NameKey};
+use agent_recorder_abi::policy::{NAME_GATE_WORD, NAME_INTERPRETER, NAME_MANY, NameKey};
 use agent_recorder_abi::rule::{EXECUTABLE, RuleKey, SCRIPT};
 
 use super::words::{Argument, Word, begin_with, states};
@@ -18,6 +18,9 @@ const INTERPRETERS: &[&str] = &[
     "ash", "bash", "bun", "busybox", "dash", "deno", "env", "fish", "ksh", "mksh", "node",
     "nodejs", "perl", "php", "pypy", "python", "ruby", "sh", "tclsh", "tsx", "zsh",
 ];
+
+/// Of those, files that are many programs at once.
+const MANY: &[&str] = &["busybox"];
 
 /// Whether a file of this name runs scripts.
 pub(super) fn interprets(name: &str) -> bool {
@@ -150,12 +153,13 @@ impl Rules {
 
     /// Words that have a program stopped, and names of interpreters.
     pub(super) fn names(&self) -> Vec<(NameKey, u32)> {
-        let interpreters = INTERPRETERS.iter().map(|name| key(NAME_INTERPRETER, name));
-        let words = self.words.iter().copied();
-        words
-            .chain(interpreters)
-            .map(|key| (key, key.kind))
-            .collect()
+        let interpreters = INTERPRETERS.iter().map(|name| {
+            let key = key(NAME_INTERPRETER, name);
+            let is_many = MANY.contains(name);
+            (key, if is_many { NAME_MANY } else { key.kind })
+        });
+        let words = self.words.iter().map(|key| (*key, key.kind));
+        words.chain(interpreters).collect()
     }
 }
 

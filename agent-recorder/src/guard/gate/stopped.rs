@@ -11,10 +11,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::rules::{Started, interprets};
 use crate::guard::members::poll_end;
+use crate::guard::script::after_script;
 use crate::kernel::Tags;
-
-/// Arguments among which a script is looked for: an interpreter, its options, the script.
-const SCRIPT_WITHIN: usize = 8;
 
 /// One of them.
 #[derive(Debug)]
@@ -84,9 +82,9 @@ impl Stopped {
             .to_string_lossy()
             .into_owned();
         let begin = if known_by == BY_SCRIPT {
-            after_script(&argv, program)?
+            after_script(&interpreter, &argv, program.as_bytes())?
         } else if interprets(&interpreter) {
-            after_script(&argv, program).unwrap_or(1)
+            after_script(&interpreter, &argv, program.as_bytes()).unwrap_or(1)
         } else {
             1
         };
@@ -103,82 +101,9 @@ impl Stopped {
     }
 }
 
-/// Where the arguments of a script of this name begin; `None` where an
-/// interpreter was given something else to run. As everywhere, an option may
-/// have a value or none.
-fn after_script(argv: &[Vec<u8>], program: &str) -> Option<usize> {
-    let mut may_be_a_value = false;
-    for (position, argument) in argv.iter().enumerate().take(SCRIPT_WITHIN).skip(1) {
-        let name = argument.rsplit(|&byte| byte == b'/').next();
-        if name == Some(program.as_bytes()) {
-            return Some(position + 1);
-        }
-        if is_inline(argument) {
-            return None;
-        }
-        let is_option = argument.starts_with(b"-");
-        // env(1): `NAME=value` before the command.
-        if !is_option && !may_be_a_value && !argument.contains(&b'=') {
-            return None;
-        }
-        may_be_a_value = is_option;
-    }
-    None
-}
-
-/// Whether an option has the program in its argument: `-c`, `-lc`, `-e`, `--eval`.
-fn is_inline(argument: &[u8]) -> bool {
-    match argument.strip_prefix(b"-") {
-        Some(long) if long.starts_with(b"-") => [&b"-eval"[..], b"-print"].contains(&long),
-        Some(letters) => {
-            letters.iter().all(u8::is_ascii_alphabetic) && {
-                letters.last().is_some_and(|last| b"ceEpr".contains(last))
-            }
-        }
-        None => false,
-    }
-}
-
 /// NUL-ended strings (proc_pid_cmdline(5)).
 fn split(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let all = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     let is_empty = all.is_empty() && bytes.is_empty();
     all.split(|&byte| byte == 0).filter(move |_| !is_empty)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn after(line: &str) -> Option<usize> {
-        let argv: Vec<_> = line
-            .split(' ')
-            .map(|word| word.as_bytes().to_vec())
-            .collect();
-        after_script(&argv, "cdk")
-    }
-
-    #[test]
-    fn a_script_is_what_an_interpreter_runs_and_no_word_of_another() {
-        for (line, begin) in [
-            ("sh /usr/bin/cdk destroy", 2),
-            ("node --max-old-space-size 4096 /opt/cdk destroy", 4),
-            ("node --require=x /opt/cdk destroy", 3),
-            ("env -S node /usr/bin/cdk destroy", 4),
-            ("env A=1 cdk destroy", 3),
-            ("python3 -m cdk destroy", 3),
-        ] {
-            assert_eq!(after(line), Some(begin), "{line}");
-        }
-        for line in [
-            "sh -c echo cdk destroy",
-            "bash -lc true cdk",
-            "python3 -c pass cdk",
-            "node --eval 1 cdk",
-            "perl script.pl cdk destroy",
-            "sh",
-        ] {
-            assert_eq!(after(line), None, "{line}");
-        }
-    }
 }

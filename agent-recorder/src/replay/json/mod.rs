@@ -6,6 +6,7 @@
 //! in a sibling `…B64` (RFC 4648 section 4).
 
 mod enforcement;
+mod handoff;
 mod network;
 
 use base64::Engine as _;
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::record::{SessionId, StreamId, errno_name, proto};
 use enforcement::enforcement_json;
+use handoff::{hand_off_json, heir_json};
 pub(super) use network::address_name;
 use network::{dns_json, network_json};
 use proto::record::Body;
@@ -92,7 +94,7 @@ fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
 }
 
 /// The names that [`name`] gives.
-pub(super) const NAMES: [&str; 12] = [
+pub(super) const NAMES: [&str; 14] = [
     "sessionStart",
     "sessionEnd",
     "exec",
@@ -105,6 +107,8 @@ pub(super) const NAMES: [&str; 12] = [
     "loss",
     "streamEvent",
     "control",
+    "handOff",
+    "heir",
 ];
 
 /// The name of what a record is about.
@@ -122,6 +126,8 @@ pub(super) fn name(body: &Body) -> &'static str {
         Body::Loss(_) => 9,
         Body::StreamEvent(_) => 10,
         Body::Control(_) => 11,
+        Body::HandOff(_) => 12,
+        Body::Heir(_) => 13,
     };
     NAMES[index]
 }
@@ -140,6 +146,8 @@ fn body_json(body: &Body) -> Object {
         Body::Loss(loss) => loss_json(loss),
         Body::StreamEvent(event) => stream_event(event),
         Body::Control(control) => control_json(control),
+        Body::HandOff(handed) => hand_off_json(handed),
+        Body::Heir(heir) => heir_json(heir),
     }
 }
 

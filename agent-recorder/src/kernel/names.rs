@@ -1,0 +1,174 @@
+//! Names by which the kernel programs know a program that was started: agent
+//! rules and gated programs, which stay, and files that sessions wrote, which
+//! come and go.
+
+use std::collections::{HashSet, VecDeque};
+
+use agent_recorder_abi::held::WRITTEN_NAME;
+use agent_recorder_abi::limits::{MAX_WRITTEN_NAMES, PATTERN_BYTES};
+use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
+use aya::Ebpf;
+use aya::maps::{HashMap, MapData, MapError};
+
+use super::Error;
+use super::error::map_error;
+use super::load::{Options, bytes_of, take};
+
+/// A key as aya stores it.
+type Key = [u8; size_of::<RuleKey>()];
+
+/// What is in the rules' map.
+pub(super) struct Names {
+    map: HashMap<MapData, Key, u32>,
+    /// What stays, whatever sessions write.
+    fixed: std::collections::HashMap<Key, u32>,
+    written: HashSet<Vec<u8>>,
+    /// The oldest first.
+    order: VecDeque<Vec<u8>>,
+}
+
+impl Names {
+    /// Puts in the rules and the gated programs.
+    pub(super) fn fill(bpf: &mut Ebpf, options: &Options) -> Result<Self, Error> {
+        let mut prefixes: HashMap<_, u64, u32> = take(bpf, "ENVIRONMENT", HashMap::try_from)?;
+        let mut fixed = std::collections::HashMap::new();
+        for &(key, number) in &options.rules {
+            fixed.insert(bytes_of(key), number);
+            if let Some(prefix) = environment_prefix(&key)? {
+                prefixes
+                    .insert(prefix, number, 0)
+                    .map_err(|error| map_error("ENVIRONMENT", &error))?;
+            }
+        }
+        for &(key, value) in &options.gated {
+            // An agent can have a gated program's name.
+            *fixed.entry(bytes_of(key)).or_insert(0) |= value;
+        }
+        let mut names = Self {
+            map: take(bpf, "RULES", HashMap::try_from)?,
+            fixed,
+            written: HashSet::new(),
+            order: VecDeque::new(),
+        };
+        for (key, value) in &names.fixed {
+            names
+                .map
+                .insert(key, value, 0)
+                .map_err(|error| map_error("RULES", &error))?;
+        }
+        Ok(names)
+    }
+
+    /// A session has a file of this name now, without its directories. One that
+    /// is too long is not known. The kernel programs add names, too; where they
+    /// have filled the map, those go that nobody was told of since.
+    pub(super) fn add_written(&mut self, name: &[u8]) -> Result<(), Error> {
+        let fits = !name.is_empty() && name.len() < PATTERN_BYTES;
+        if !fits || self.written.contains(name) {
+            return Ok(());
+        }
+        if self.order.len() >= MAX_WRITTEN_NAMES as usize
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.written.remove(&oldest);
+            self.remove(&oldest)?;
+        }
+        if let Err(error) = self.insert(name) {
+            if !is_full(&error) {
+                return Err(map_error("RULES", &error));
+            }
+            self.sweep()?;
+            self.insert(name)
+                .map_err(|error| map_error("RULES", &error))?;
+        }
+        self.order.push_back(name.to_vec());
+        self.written.insert(name.to_vec());
+        Ok(())
+    }
+
+    fn insert(&mut self, name: &[u8]) -> Result<(), MapError> {
+        for kind in KINDS {
+            let key = bytes_of(key_of(kind, name));
+            let fixed = self.fixed.get(&key).copied().unwrap_or(0);
+            self.map.insert(key, fixed | WRITTEN_NAME, 0)?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Result<(), Error> {
+        for kind in KINDS {
+            let key = bytes_of(key_of(kind, name));
+            let done = match self.fixed.get(&key) {
+                Some(fixed) => self.map.insert(key, fixed, 0),
+                None => self.map.remove(&key),
+            };
+            match done {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(map_error("RULES", &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out what the kernel programs added and no record told of: those were lost.
+    fn sweep(&mut self) -> Result<(), Error> {
+        let known: HashSet<Key> = self
+            .written
+            .iter()
+            .flat_map(|name| KINDS.map(|kind| bytes_of(key_of(kind, name))))
+            .collect();
+        let keys: Vec<Key> = self.map.keys().filter_map(Result::ok).collect();
+        for key in keys {
+            if known.contains(&key) || self.fixed.contains_key(&key) {
+                continue;
+            }
+            match self.map.remove(&key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(map_error("RULES", &error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As what a program's name, or an argument, is looked up.
+const KINDS: [u32; 2] = [EXECUTABLE, SCRIPT];
+
+/// E2BIG (bpf(2), BPF_MAP_UPDATE_ELEM).
+fn is_full(error: &MapError) -> bool {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::E2BIG),
+        _ => false,
+    }
+}
+
+/// `name` is shorter than a pattern.
+fn key_of(kind: u32, name: &[u8]) -> RuleKey {
+    let mut pattern = [0; PATTERN_BYTES];
+    pattern[..name.len()].copy_from_slice(name);
+    RuleKey {
+        kind,
+        // Below PATTERN_BYTES.
+        len: name.len() as u32,
+        pattern,
+    }
+}
+
+/// The first eight bytes that an entry with this pattern has in memory.
+fn environment_prefix(key: &RuleKey) -> Result<Option<u64>, Error> {
+    let after = match key.kind {
+        ENVIRONMENT => b'\0',
+        ENVIRONMENT_NAME => b'=',
+        _ => return Ok(None),
+    };
+    let mut bytes = key.pattern.to_vec();
+    bytes.truncate(key.len as usize);
+    bytes.push(after);
+    match bytes.first_chunk::<8>() {
+        Some(prefix) => Ok(Some(u64::from_ne_bytes(*prefix))),
+        None => Err(Error::Rule {
+            pattern: String::from_utf8_lossy(&bytes[..key.len as usize]).into_owned(),
+            why: "an environment mark needs at least seven bytes",
+        }),
+    }
+}

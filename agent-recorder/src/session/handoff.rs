@@ -1,0 +1,295 @@
+//! Work that leaves a session: what was connected to, or written, so that a
+//! process outside of it works for it.
+//!
+//! Not here: who then starts what was written (`recorder::heirs`).
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use globset::{GlobSet, GlobSetBuilder};
+
+use crate::config::{HandOff as Config, WAYS, Way, path_glob};
+use crate::record::proto;
+use proto::record::Body;
+
+/// Where sshd(8) listens.
+const SSH: u16 = 22;
+/// What `git init` puts beside hooks, and never runs.
+const SAMPLE: &[u8] = b".sample";
+/// open(2) for writing: O_ACCMODE or O_TRUNC.
+const WRITES: u64 = (libc::O_ACCMODE | libc::O_TRUNC) as u64;
+
+/// The ways that are known.
+#[derive(Debug, Default)]
+pub struct HandOffs {
+    sockets: Patterns,
+    files: Patterns,
+}
+
+/// Patterns, and the way of each.
+#[derive(Debug, Default)]
+struct Patterns {
+    set: GlobSet,
+    ways: Vec<proto::HandOffWay>,
+}
+
+impl Patterns {
+    fn new<'a>(patterns: impl Iterator<Item = (proto::HandOffWay, &'a str)>) -> Self {
+        let (mut set, mut ways) = (GlobSetBuilder::new(), Vec::new());
+        for (way, pattern) in patterns {
+            // Checked with the configuration, or by a test.
+            if let Ok(glob) = path_glob(pattern) {
+                set.add(glob);
+                ways.push(way);
+            }
+        }
+        Self {
+            set: set.build().unwrap_or_default(),
+            ways,
+        }
+    }
+
+    fn way_of(&self, path: &[u8]) -> Option<proto::HandOffWay> {
+        let path = Path::new(OsStr::from_bytes(path));
+        let first = self.set.matches(path).into_iter().next()?;
+        self.ways.get(first).copied()
+    }
+}
+
+impl HandOffs {
+    /// Of a configuration that was checked. What it names goes before what is built in.
+    pub fn of(config: &Config) -> Self {
+        let built_in = if config.builtin { WAYS } else { &[] };
+        let of_way = |way: Way, globs: &'static [&'static str]| {
+            globs.iter().map(move |glob| (recorded(way), *glob))
+        };
+        let sockets = built_in.iter().flat_map(|row| of_way(row.0, row.1));
+        let files = built_in.iter().flat_map(|row| of_way(row.0, row.2));
+        Self {
+            sockets: Patterns::new(configured(&config.sockets).chain(sockets)),
+            files: Patterns::new(configured(&config.files).chain(files)),
+        }
+    }
+
+    /// What a record says of work that leaves its session.
+    pub fn in_record(&self, body: &Body, cwd: &[u8]) -> Option<proto::HandOff> {
+        match body {
+            Body::Network(network) => self.by_network(network, cwd),
+            Body::File(file) => self.by_file(file),
+            _ => None,
+        }
+    }
+
+    fn by_network(&self, network: &proto::Network, cwd: &[u8]) -> Option<proto::HandOff> {
+        let connects = matches!(
+            network.op(),
+            proto::NetworkOp::Connect | proto::NetworkOp::Send
+        );
+        let waits = network.error == libc::EINPROGRESS.cast_unsigned();
+        if !connects || network.error != 0 && !waits {
+            return None;
+        }
+        match network.peer.as_ref()?.kind.as_ref()? {
+            proto::address::Kind::Unix(path) => self.by_socket(path, cwd),
+            proto::address::Kind::Inet(inet) => by_login(inet),
+        }
+    }
+
+    fn by_socket(&self, path: &[u8], cwd: &[u8]) -> Option<proto::HandOff> {
+        let shown = match path.split_first()? {
+            (0, name) => [b"@", name].concat(),
+            (b'/', _) => path.to_vec(),
+            _ => [cwd, b"/", path].concat(),
+        };
+        let way = self.sockets.way_of(&shown);
+        let found = way.map(|way| (way, shown.clone())).or_else(|| {
+            // By another name: a link, or `..`.
+            let real = fs::canonicalize(OsStr::from_bytes(&shown)).ok()?;
+            let real = real.as_os_str().as_bytes().to_vec();
+            Some((self.sockets.way_of(&real)?, real))
+        });
+        let (way, to) = found?;
+        Some(proto::HandOff {
+            way: way.into(),
+            to,
+        })
+    }
+
+    fn by_file(&self, file: &proto::File) -> Option<proto::HandOff> {
+        let path = written(file)?;
+        if path.ends_with(SAMPLE) {
+            return None;
+        }
+        Some(proto::HandOff {
+            way: self.files.way_of(path)?.into(),
+            to: path.to_vec(),
+        })
+    }
+}
+
+fn configured(globs: &[String]) -> impl Iterator<Item = (proto::HandOffWay, &str)> {
+    let way = proto::HandOffWay::Configured;
+    globs.iter().map(move |glob| (way, glob.as_str()))
+}
+
+/// The name under which a call gave a file contents, or gave it that name.
+pub fn written(file: &proto::File) -> Option<&[u8]> {
+    if file.error != 0 {
+        return None;
+    }
+    match file.op() {
+        proto::FileOp::Create | proto::FileOp::Symlink => Some(&file.path),
+        proto::FileOp::Open if file.flags & WRITES != 0 => Some(&file.path),
+        proto::FileOp::Rename | proto::FileOp::Link => Some(&file.new_path),
+        _ => None,
+    }
+}
+
+/// A login on this host by ssh(1).
+fn by_login(inet: &proto::Inet) -> Option<proto::HandOff> {
+    let address = match inet.addr.as_slice() {
+        bytes if bytes.len() == 4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
+        bytes => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical(),
+    };
+    if inet.port != u32::from(SSH) || !address.is_loopback() {
+        return None;
+    }
+    let to = std::net::SocketAddr::new(address, SSH).to_string();
+    Some(proto::HandOff {
+        way: proto::HandOffWay::LocalLogin.into(),
+        to: to.into_bytes(),
+    })
+}
+
+fn recorded(way: Way) -> proto::HandOffWay {
+    match way {
+        Way::ContainerEngine => proto::HandOffWay::ContainerEngine,
+        Way::ServiceManager => proto::HandOffWay::ServiceManager,
+        Way::MessageBus => proto::HandOffWay::MessageBus,
+        Way::Scheduler => proto::HandOffWay::Scheduler,
+        Way::TerminalMultiplexer => proto::HandOffWay::TerminalMultiplexer,
+        Way::HookFile => proto::HandOffWay::HookFile,
+        Way::StartupFile => proto::HandOffWay::StartupFile,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connect(kind: proto::address::Kind) -> Body {
+        Body::Network(proto::Network {
+            op: proto::NetworkOp::Connect.into(),
+            peer: Some(proto::Address { kind: Some(kind) }),
+            ..proto::Network::default()
+        })
+    }
+
+    fn way(body: &Body) -> Option<proto::HandOffWay> {
+        let found = HandOffs::of(&Config::default()).in_record(body, b"/run/user/1000");
+        found.map(|it| it.way())
+    }
+
+    fn socket(path: &[u8]) -> Option<proto::HandOffWay> {
+        way(&connect(proto::address::Kind::Unix(path.to_vec())))
+    }
+
+    fn login(addr: &[u8], port: u32) -> Option<proto::HandOffWay> {
+        let addr = addr.to_vec();
+        way(&connect(proto::address::Kind::Inet(proto::Inet {
+            addr,
+            port,
+        })))
+    }
+
+    fn file(op: proto::FileOp, path: &str, flags: i32) -> Option<proto::HandOffWay> {
+        let renamed = matches!(op, proto::FileOp::Rename | proto::FileOp::Link);
+        let (old, new) = if renamed {
+            ("/tmp/x", path)
+        } else {
+            (path, "")
+        };
+        way(&Body::File(proto::File {
+            op: op.into(),
+            path: old.into(),
+            new_path: new.into(),
+            flags: u64::from(flags.cast_unsigned()),
+            ..proto::File::default()
+        }))
+    }
+
+    #[test]
+    fn sockets_behind_which_others_work_are_known() {
+        use proto::HandOffWay as Way;
+        for (path, way) in [
+            (&b"/var/run/docker.sock"[..], Way::ContainerEngine),
+            (b"/home/a/.docker/run/docker.sock", Way::ContainerEngine),
+            (b"/run/containerd/containerd.sock", Way::ContainerEngine),
+            (b"/run/user/1000/podman/podman.sock", Way::ContainerEngine),
+            (b"/run/systemd/private", Way::ServiceManager),
+            (b"/run/dbus/system_bus_socket", Way::MessageBus),
+            (b"\0/tmp/dbus-x", Way::MessageBus),
+            (b"bus", Way::MessageBus),
+            (b"/tmp/tmux-0/default", Way::TerminalMultiplexer),
+        ] {
+            assert_eq!(socket(path), Some(way), "{}", path.escape_ascii());
+        }
+        for path in [
+            &b"/run/nscd/socket"[..],
+            b"\0/tmp/.X11-unix/X0",
+            b"",
+            b"docker",
+        ] {
+            assert_eq!(socket(path), None, "{}", path.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_login_on_this_host_is_known() {
+        let way = Some(proto::HandOffWay::LocalLogin);
+        let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1];
+        assert_eq!(login(&[127, 0, 0, 1], 22), way);
+        assert_eq!(login(&mapped, 22), way);
+        assert_eq!(login(&[127, 0, 0, 1], 80), None);
+        assert_eq!(login(&[192, 0, 2, 1], 22), None);
+        assert_eq!(login(&[], 22), None);
+    }
+
+    #[test]
+    fn files_that_others_run_are_known_however_they_come_there() {
+        use proto::{FileOp as Op, HandOffWay as Way};
+        for (path, way) in [
+            ("/etc/cron.d/job", Way::Scheduler),
+            ("/var/spool/cron/crontabs/root", Way::Scheduler),
+            ("/etc/systemd/system/x.service", Way::ServiceManager),
+            ("/home/a/.config/systemd/user/x.timer", Way::ServiceManager),
+            ("/home/a/project/.git/hooks/post-commit", Way::HookFile),
+            ("/srv/git/project.git/hooks/update", Way::HookFile),
+            ("/root/.bashrc", Way::StartupFile),
+            ("/home/a/.ssh/authorized_keys", Way::StartupFile),
+            ("/etc/ld.so.preload", Way::StartupFile),
+        ] {
+            for (op, flags) in [
+                (Op::Create, 0),
+                (Op::Open, libc::O_WRONLY),
+                (Op::Rename, 0),
+                (Op::Link, 0),
+                (Op::Symlink, 0),
+            ] {
+                assert_eq!(file(op, path, flags), Some(way), "{op:?} {path}");
+            }
+            assert_eq!(file(Op::Open, path, libc::O_RDONLY), None, "{path}");
+            assert_eq!(file(Op::Delete, path, 0), None, "{path}");
+        }
+        for path in [
+            "/home/a/project/.git/hooks/post-commit.sample",
+            "/home/a/project/src/main.rs",
+            "/home/a/project/.bashrc",
+        ] {
+            assert_eq!(file(Op::Create, path, 0), None, "{path}");
+        }
+    }
+}
