@@ -180,7 +180,7 @@ const MANY: &str = "i=0; while [ $i -lt 20000 ]; do : > $i; i=$((i+1)); done";
 #[test]
 fn who_has_written_many_files_is_known_by_the_last_ones() -> anyhow::Result<()> {
     let place = Place::new("")?;
-    place.session(&format!("{MANY}; {SCRIPT}; rm -rf [0-9]*"))?;
+    place.session(&format!("{MANY}; {SCRIPT}"))?;
     written(&place, &place.path("job.sh")?)?;
     place.outsider("sh job.sh")?;
     place.heir("it starts", |heir| heir.file.ends_with("job.sh"))?;
