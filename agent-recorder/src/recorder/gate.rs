@@ -17,9 +17,9 @@ use crate::kernel::Started;
 use crate::record::{ProcessKey, SessionId, proto};
 use crate::session;
 
-/// The exec itself is carried this long after the program was stopped: what
-/// the rings hold back (`kernel::ring`), and a little.
-const CARRIED_NS: u64 = 3_000_000;
+/// An exec itself is carried this long after the gate told of it: what the
+/// rings hold back (`kernel::ring`), and a little.
+pub(super) const CARRIED_NS: u64 = 3_000_000;
 /// Approved commands that are remembered: a wrapper starts its program again
 /// within moments.
 const APPROVED: usize = 256;

@@ -20,6 +20,7 @@ use agent_recorder_abi::policy::PlaceKey;
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
 use super::adopt::with_descendants;
+use super::gate::CARRIED_NS;
 use super::{Error, Recorder};
 use crate::config;
 use crate::guard;
@@ -39,6 +40,8 @@ const WRITERS: usize = 4096;
 pub(super) struct Heirs {
     policy: config::Heirs,
     writers: HashMap<SessionNumber, Writer>,
+    /// When they began, CLOCK_BOOTTIME ns, and their records.
+    untold: Vec<(u64, proto::Record)>,
 }
 
 /// A session that wrote files.
@@ -62,6 +65,11 @@ impl Heirs {
             policy,
             ..Self::default()
         }
+    }
+
+    /// Whether some are to be told of in a moment.
+    pub(super) fn is_pressing(&self) -> bool {
+        !self.untold.is_empty()
     }
 }
 
@@ -137,8 +145,17 @@ impl Recorder {
         };
         let of = (number, writer.id);
         let record = self.tracker.heir(&header, of, &exec, heir);
-        self.store([record]);
+        self.heirs.untold.push((header.time, record));
         Ok(())
+    }
+
+    /// Records those whose writers' acts until then are recorded: news of an
+    /// heir come faster, and a session begins with its start.
+    /// `carried` is until when events were carried, ns.
+    pub(super) fn tell_heirs(&mut self, carried: u64) {
+        let is_due = |(time, _): &mut (u64, _)| *time + CARRIED_NS <= carried;
+        let due: Vec<_> = self.heirs.untold.extract_if(.., is_due).collect();
+        self.store(due.into_iter().map(|(_, record)| record));
     }
 
     fn writer(&self, number: SessionNumber) -> Option<Writer> {
@@ -192,13 +209,7 @@ impl Recorder {
             let cwd = Path::new(OsStr::from_bytes(&exec.cwd));
             // Without `.`; where `..` leads, only the file system knows.
             let shown: PathBuf = cwd.join(OsStr::from_bytes(given)).components().collect();
-            let real = as_seen_by(header.pid, &shown);
-            let Some(key) = mounts.key_of(&real) else {
-                continue;
-            };
-            if let Some(written) = self.kernel.writer_of(key)?
-                && is_that_file(&real, &written)
-            {
+            if let Some(written) = self.written_at(&mounts, header.pid, &shown)? {
                 return Ok(Some(Inheritance {
                     file: shown.into_os_string().into_encoded_bytes(),
                     is_script: true,
@@ -207,6 +218,26 @@ impl Recorder {
             }
         }
         Ok(None)
+    }
+
+    /// What a session wrote where a process sees this path: by its root, as long as it has one.
+    fn written_at(&self, mounts: &Mounts, pid: u32, path: &Path) -> Result<Option<Written>, Error> {
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let below = root.join(path.strip_prefix("/").unwrap_or(path));
+        let found = self.written_file(mounts, &below)?;
+        if found.is_some() || root.exists() {
+            return Ok(found);
+        }
+        // It has ended, perhaps between these two lines, and nobody can tell any more.
+        self.written_file(mounts, path)
+    }
+
+    fn written_file(&self, mounts: &Mounts, file: &Path) -> Result<Option<Written>, Error> {
+        let Some(key) = mounts.key_of(file) else {
+            return Ok(None);
+        };
+        let written = self.kernel.writer_of(key)?;
+        Ok(written.filter(|written| is_that_file(file, written)))
     }
 
     /// Puts an heir and its descendants into the writer's session; into a new
@@ -286,17 +317,6 @@ fn is_that_process(header: &Header) -> bool {
 fn name_of(path: &[u8]) -> Option<&[u8]> {
     let name = Path::new(OsStr::from_bytes(path)).file_name();
     name.map(OsStr::as_bytes)
-}
-
-/// A path of a process as it leads there from here: by its root, as long as it has one.
-fn as_seen_by(pid: u32, path: &Path) -> PathBuf {
-    let root = PathBuf::from(format!("/proc/{pid}/root"));
-    let below = root.join(path.strip_prefix("/").unwrap_or(path));
-    if root.exists() {
-        below
-    } else {
-        path.to_owned()
-    }
 }
 
 /// Clocks are read one after the other, and file systems give times by ticks.

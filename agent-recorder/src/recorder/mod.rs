@@ -217,7 +217,8 @@ impl Recorder {
         } else {
             IDLE
         };
-        let wait = if self.batch.holds_back() || self.holds.is_pressing() {
+        let is_pressing = self.holds.is_pressing() || self.heirs.is_pressing();
+        let wait = if self.batch.holds_back() || is_pressing {
             SETTLE.min(wait)
         } else {
             wait
@@ -240,6 +241,7 @@ impl Recorder {
         }
         if self.unsynced && self.last_sync.elapsed() >= SYNC_INTERVAL {
             self.sync();
+        self.tell_heirs(carried);
         } else {
             self.spool.flush();
         }
@@ -275,6 +277,7 @@ impl Recorder {
         self.tell("recorder_stop", "");
         self.spool.sync()?;
         Ok(())
+        self.tell_heirs(u64::MAX);
     }
 
     /// Ends every process of a session.
