@@ -95,6 +95,9 @@ pub const KEPT_PART: u64 = 4;
 pub const SEEN_FILES: u32 = 65_536;
 /// Sockets of sessions whose bytes are counted at one time.
 pub const MAX_SOCKETS: u32 = 16_384;
+/// Processes that have just ended: remembered while the last of their threads
+/// end, which no more are in than there are CPUs.
+pub const MAX_ENDED: u32 = 4096;
 /// Requests of io_uring that are under way in sessions at one time: four full rings of the usual size.
 pub const MAX_URING_REQUESTS: u32 = 16_384;
 /// Descriptors looked at when a process of a session with sockets forks, execs

@@ -3,8 +3,8 @@
 use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::heir::Written;
 use agent_recorder_abi::limits::{
-    AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CUTS, MAX_FORESEEN, MAX_GATED,
-    MAX_GIVEN, MAX_NAMES, MAX_PLACES, MAX_REMOVED, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS,
+    AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CUTS, MAX_ENDED, MAX_FORESEEN,
+    MAX_GATED, MAX_GIVEN, MAX_NAMES, MAX_PLACES, MAX_REMOVED, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS,
     MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES, SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
 };
 use agent_recorder_abi::policy::{
@@ -12,7 +12,7 @@ use agent_recorder_abi::policy::{
 };
 use agent_recorder_abi::rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::state::{
-    DescriptorKey, Given, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey,
+    DescriptorKey, EndedKey, Given, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey,
     UringRequest,
 };
 use agent_recorder_abi::syscalls::Spec;
@@ -145,6 +145,10 @@ pub(crate) static REMOVED: LruHashMap<RemovedKey, Removed> =
 /// Addresses of calls under way, by thread (pid and tid, as bpf_get_current_pid_tgid() has them).
 #[map]
 pub(crate) static GIVEN: LruHashMap<u64, Given> = LruHashMap::with_max_entries(MAX_GIVEN, 0);
+
+/// Processes of sessions whose end was told of.
+#[map]
+pub(crate) static ENDED: LruHashMap<EndedKey, u8> = LruHashMap::with_max_entries(MAX_ENDED, 0);
 
 /// Requests of io_uring under way, by the address of their `io_kiocb`.
 #[map]

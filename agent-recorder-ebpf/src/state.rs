@@ -188,6 +188,18 @@ pub struct SeenPeer {
     pub peer: [u64; 4],
 }
 
+/// A process that has ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedKey {
+    /// When it began, CLOCK_BOOTTIME ns.
+    pub start: u64,
+    /// Its pid.
+    pub pid: u32,
+    /// Zero.
+    pub spare: u32,
+}
+
 /// A request of io_uring under way (keyed by the address of its `io_kiocb`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -208,7 +220,7 @@ pub struct UringRequest {
 
 pod! {
     Given = 496, Tag = 40, TaggedTask = 48, SeenFile = 32, SocketKey = 16, DescriptorKey = 16,
-    SeenPeer = 48, Socket = 320, UringRequest = 152,
+    SeenPeer = 48, EndedKey = 16, Socket = 320, UringRequest = 152,
 }
 const _: () = assert!(
     core::mem::size_of::<Session>() == 80 + 8 * (MAX_PROTECTED + MAX_LIMIT + 3 * MAX_STEPS)

@@ -1,7 +1,8 @@
 //! Tags: who is in a session, from a process's first instruction to its end.
 
 use agent_recorder_abi::event::{ExitBody, ForkBody, Kind, Trouble};
-use agent_recorder_abi::state::{SessionNumber, Tag};
+use agent_recorder_abi::state::{EndedKey, SessionNumber, Tag};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 
 use crate::emit::{Scratch, Writer, trouble, with_area};
@@ -12,6 +13,9 @@ use crate::{cut, descriptor, guard, maps};
 
 /// `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h): the group's exit code counts, not the leader's.
 const SIGNAL_GROUP_EXIT: u32 = 4;
+
+/// errno(3): the element is there.
+const EEXIST: i32 = 17;
 
 /// The task's tag; `None` for whoever is in no session, which is most of the machine.
 #[inline(always)]
@@ -147,7 +151,9 @@ fn remember_lineage(child: u32, parent: u32) {
     }
 }
 
-/// A task ends. Only the last of its group ends the process.
+/// A task ends. Only the last of its group ends the process: two that end at
+/// one time can both find that nobody lives (6.16 tells which is the last,
+/// older kernels do not), and the first of them to come is taken.
 #[inline(always)]
 pub(crate) fn exiting(copy: Copy, task: Task) {
     // SAFETY: `task` and what is loaded from it are typed.
@@ -159,10 +165,28 @@ pub(crate) fn exiting(copy: Copy, task: Task) {
     drop_tag(task, is_last);
 }
 
+/// Whether no other thread of the group has told of its end.
+#[inline(always)]
+fn is_first_told(task: Task) -> bool {
+    // SAFETY: `task` and what is loaded from it are typed.
+    let key = unsafe {
+        let leader: Task = walk(task, offset!(task_leader));
+        EndedKey {
+            start: walk(leader, offset!(task_start)),
+            pid: walk(task, offset!(task_tgid)),
+            spare: 0,
+        }
+    };
+    // One of two that are put in at one time finds the other there. Without
+    // memory it fails, too: told of twice is better than not at all.
+    let put = maps::ENDED.insert(&key, &1, u64::from(BPF_NOEXIST));
+    put != Err(-EEXIST)
+}
+
 #[inline(always)]
 fn tell_end(copy: Copy, task: Task, is_last: bool) {
     let Some(tag) = tag_of(task) else { return };
-    if !is_ours(copy, task, Event::Exit) || !is_last {
+    if !is_ours(copy, task, Event::Exit) || !is_last || !is_first_told(task) {
         return;
     }
     // SAFETY: `task` and what is loaded from it are typed.

@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use agent_recorder_tests::stimulus::{
     Abi, Argument, Outcome, Script, Who, c_path, outcome, syscall,
@@ -61,6 +62,7 @@ fn main() -> anyhow::Result<()> {
     stimulus.failures_of_32_bit_code();
     stimulus.made_otherwise()?;
     stimulus.threads()?;
+    stimulus.ends_at_once()?;
     stimulus.storm()?;
     stimulus.ended(Who::running(), 0, 0);
     stimulus.script.tell()?;
@@ -77,6 +79,22 @@ fn exec_from_a_thread() -> anyhow::Result<()> {
         .map_err(|_| anyhow::anyhow!("the thread panicked"))?;
     other.thread().unpark();
     Err(error.into())
+}
+
+/// A second thread and this one end in the same moment.
+fn end_with_a_thread() -> std::io::Result<()> {
+    static READY: AtomicU32 = AtomicU32::new(0);
+    fn end() {
+        READY.fetch_add(1, Ordering::SeqCst);
+        while READY.load(Ordering::SeqCst) < 2 {
+            std::hint::spin_loop();
+        }
+        // SAFETY: ends this thread, which holds nothing that the other needs.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+    std::thread::Builder::new().spawn(end)?;
+    end();
+    Ok(())
 }
 
 fn c_string(bytes: &[u8]) -> anyhow::Result<CString> {
@@ -106,8 +124,10 @@ fn wait(pid: u32) -> anyhow::Result<i32> {
     Ok(status)
 }
 
-/// Ends the child when it could not exec.
+/// Ends the child when it could not exec, or do what it was made for.
 const NOT_EXECED: i32 = 99;
+/// Some of so many meet.
+const ENDS_AT_ONCE: usize = 200;
 
 impl Stimulus {
     fn forked(&mut self, who: Who, child: u32) {
@@ -489,6 +509,22 @@ impl Stimulus {
         );
         self.became(who, &program, &self.argv());
         self.ended(who, 7, 0);
+        Ok(())
+    }
+
+    /// Processes whose two threads end at once: neither is the last for sure.
+    fn ends_at_once(&mut self) -> anyhow::Result<()> {
+        for _ in 0..ENDS_AT_ONCE {
+            let child = fork(|| end_with_a_thread().map_or(NOT_EXECED, |()| 0))?;
+            let status = wait(child)?;
+            ensure!(status == 0, "no thread was made: {status}");
+            self.forked(Who::running(), child);
+            let whoever = Who {
+                tid: 0,
+                ..Who::child(child)
+            };
+            self.ended(whoever, 0, 0);
+        }
         Ok(())
     }
 
