@@ -64,6 +64,8 @@ pub(crate) struct Scratch {
     pub(crate) request: UringRequest,
     /// Whether something may be thrown away.
     pub(crate) inquiry: crate::judge::Inquiry,
+    /// Whether something is the recorder's own.
+    pub(crate) climb: crate::defence::Climb,
     /// What an operation is about to destroy.
     pub(crate) foreseen: Foreseen,
     /// An open that succeeded.

@@ -13,7 +13,7 @@ use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmC
 use crate::kernel::{offset, read};
 use crate::object::{self, within};
 use crate::once::{self, Copy};
-use crate::{given, guard, maps, net, path, unpreempted};
+use crate::{defence, given, guard, maps, net, path, unpreempted};
 
 /// recv(2).
 const MSG_PEEK: i32 = 2;
@@ -143,13 +143,13 @@ fn replaces(flags: u32) -> bool {
 hook! {
     /// `int path_chmod(const struct path *path, umode_t mode)`, 5.7.
     path_chmod, "path_chmod", security_path_chmod, "security_path_chmod",
-    (object: 0) object::one(Op::Chmod, path::at(object))
+    (object: 0) object::changing(Op::Chmod, path::at(object))
 }
 
 hook! {
     /// `int path_chown(const struct path *path, kuid_t uid, kgid_t gid)`, 5.7.
     path_chown, "path_chown", security_path_chown, "security_path_chown",
-    (object: 0) object::one(Op::Chown, path::at(object))
+    (object: 0) object::changing(Op::Chown, path::at(object))
 }
 
 hook! {
@@ -161,19 +161,19 @@ hook! {
 hook! {
     /// `int sb_mount(const char *dev_name, const struct path *path, const char *type, unsigned long flags, void *data)`, 5.7.
     sb_mount, "sb_mount", security_sb_mount, "security_sb_mount",
-    (at: 1) object::one(Op::Mount, path::at(at))
+    (at: 1) object::mounting(Op::Mount, path::at(at))
 }
 
 hook! {
     /// `int sb_umount(struct vfsmount *mnt, int flags)`, 5.7.
     sb_umount, "sb_umount", security_sb_umount, "security_sb_umount",
-    (mount: 0) object::one(Op::Umount, object::root_of(mount))
+    (mount: 0) object::mounting(Op::Umount, object::root_of(mount))
 }
 
 hook! {
     /// `int move_mount(const struct path *from_path, const struct path *to_path)`, 5.7.
     move_mount, "move_mount", security_move_mount, "security_move_mount",
-    (to: 1) object::one(Op::Mount, path::at(to))
+    (to: 1) object::mounting(Op::Mount, path::at(to))
 }
 
 hook! {
@@ -187,14 +187,14 @@ hook! {
 hook! {
     /// `int file_open(struct file *file)`, 5.7.
     file_open, "file_open", security_file_open, "security_file_open",
-    () guard::verdict()
+    (file: 0) defence::opening(file)
 }
 
 hook! {
     /// `int bprm_check_security(struct linux_binprm *bprm)`, 5.7.
     /// `int security_bprm_check(struct linux_binprm *bprm)`, 5.7.
     bprm_check_security, "bprm_check_security", security_bprm_check, "security_bprm_check",
-    (program: 0) object::one(Op::Exec, path::of_file(read(program, offset!(binprm_file))))
+    (program: 0) object::starting(path::of_file(read(program, offset!(binprm_file))))
 }
 
 hook! {
@@ -260,20 +260,20 @@ hook! {
 hook! {
     /// `int ptrace_access_check(struct task_struct *child, unsigned int mode)`, 5.7.
     ptrace_access_check, "ptrace_access_check", security_ptrace_access_check, "security_ptrace_access_check",
-    () guard::verdict()
+    (child: 0, mode: 1) defence::attaching(child, mode)
 }
 
 hook! {
     /// `int task_kill(struct task_struct *p, struct kernel_siginfo *info, int sig, const struct cred *cred)`, 5.7.
     task_kill, "task_kill", security_task_kill, "security_task_kill",
-    () guard::verdict()
+    (target: 0, signal: 2) defence::signalling(target, signal)
 }
 
 hook! {
     /// `int bpf(int cmd, union bpf_attr *attr, unsigned int size, bool kernel)`, 6.15.
     /// `int bpf(int cmd, union bpf_attr *attr, unsigned int size)`, 5.7 to 6.14.
     bpf, "bpf", security_bpf, "security_bpf",
-    () guard::verdict()
+    (command: 0, arguments: 1) defence::calling_bpf(command, arguments)
 }
 
 /// `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)`, 5.5.

@@ -16,6 +16,7 @@ pub mod held;
 pub mod ksym;
 pub mod limits;
 pub mod offsets;
+pub mod own;
 pub mod policy;
 pub mod rule;
 pub mod state;

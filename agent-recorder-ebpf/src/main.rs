@@ -29,6 +29,8 @@ mod control;
 #[cfg(target_arch = "bpf")]
 mod cut;
 #[cfg(target_arch = "bpf")]
+mod defence;
+#[cfg(target_arch = "bpf")]
 mod descriptor;
 #[cfg(target_arch = "bpf")]
 mod emit;

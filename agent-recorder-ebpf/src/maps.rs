@@ -4,9 +4,11 @@ use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::heir::Written;
 use agent_recorder_abi::limits::{
     AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CUTS, MAX_ENDED, MAX_FORESEEN,
-    MAX_GATED, MAX_GIVEN, MAX_NAMES, MAX_PLACES, MAX_REMOVED, MAX_RULES, MAX_SESSIONS, MAX_SOCKETS,
-    MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES, SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
+    MAX_GATED, MAX_GIVEN, MAX_NAMES, MAX_OWN, MAX_PLACES, MAX_REMOVED, MAX_RULES, MAX_SESSIONS,
+    MAX_SOCKETS, MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES, SCRATCH_BYTES, SEEN_FILES,
+    SYSCALL_NUMBERS,
 };
+use agent_recorder_abi::own::OwnKey;
 use agent_recorder_abi::policy::{
     Cut, Foreseen, KnownKey, NameKey, Place, PlaceKey, Removed, RemovedKey,
 };
@@ -115,6 +117,10 @@ pub(crate) static KNOWN: LruHashMap<KnownKey, u32> = LruHashMap::with_max_entrie
 /// Directories that the policy names; user space fills it, and again when they change.
 #[map]
 pub(crate) static PLACES: HashMap<PlaceKey, Place> = HashMap::with_max_entries(MAX_PLACES, 0);
+
+/// What is the recorder's own; user space fills it.
+#[map]
+pub(crate) static OWN: HashMap<OwnKey, u32> = HashMap::with_max_entries(MAX_OWN, 0);
 
 /// Names that the policy knows; user space fills it.
 #[map]

@@ -15,7 +15,7 @@ use agent_recorder_abi::state::Tag;
 use crate::emit::{Scratch, Writer, number_of, with_area};
 use crate::kernel::{Task, current, hooks, offset, read, walk};
 use crate::path::{self, KernelPath};
-use crate::{guard, judge, maps, task, victim};
+use crate::{defence, guard, judge, maps, task, victim};
 
 /// `PF_IO_WORKER` (include/linux/sched.h, 5.10).
 const PF_IO_WORKER: u32 = 0x10;
@@ -47,18 +47,43 @@ pub(crate) fn making(directory: u64, dentry: u64, mode: u32) -> i32 {
     if mode & S_IFMT != 0 && mode & S_IFMT != S_IFREG {
         made(Op::Create, within(directory, dentry))
     } else {
-        guard::verdict()
+        defence::filling(dentry)
     }
 }
 
-/// An operation on one object: 0, or an error that refuses it.
+/// A program is to be started.
 #[inline(always)]
-pub(crate) fn one(op: Op, object: KernelPath) -> i32 {
+pub(crate) fn starting(object: KernelPath) -> i32 {
+    acting(&Sight::of(Op::Exec, object, KernelPath::NONE), |_| false)
+}
+
+/// An object's own state is to be changed: 0, or an error that refuses it.
+#[inline(always)]
+pub(crate) fn changing(op: Op, object: KernelPath) -> i32 {
+    acting(&Sight::of(op, object, KernelPath::NONE), |area| {
+        defence::keeps(area, object.dentry)
+    })
+}
+
+/// A mount is to come or go: 0, or an error that refuses it.
+#[inline(always)]
+pub(crate) fn mounting(op: Op, at: KernelPath) -> i32 {
+    acting(&Sight::of(op, at, KernelPath::NONE), |area| {
+        defence::keeps_uncovered(area, at)
+    })
+}
+
+#[inline(always)]
+fn acting(sight: &Sight, is_kept: impl FnOnce(*mut Scratch) -> bool) -> i32 {
     let Some(doer) = Doer::current() else {
         return 0;
     };
-    doer.sees(&Sight::of(op, object, KernelPath::NONE));
-    guard::verdict_on(doer.tag)
+    let mut admitted = 1;
+    with_area!(|area| {
+        report(area, &doer, sight);
+        admitted = u64::from(!is_kept(area));
+    });
+    answer(&doer, admitted)
 }
 
 /// Something is to be made.
@@ -68,12 +93,17 @@ pub(crate) fn made(op: Op, object: KernelPath) -> i32 {
         return 0;
     };
     let sight = Sight::of(op, object, KernelPath::NONE);
+    let mut admitted = 1;
     with_area!(|area| {
         report(area, &doer, &sight);
-        let dentry = number_of(area, object.dentry);
-        victim::foresee_making(judge::area_of(area), doer.key(), dentry, op as u32);
+        if defence::keeps(area, object.dentry) {
+            admitted = 0;
+        } else {
+            let dentry = number_of(area, object.dentry);
+            victim::foresee_making(judge::area_of(area), doer.key(), dentry, op as u32);
+        }
     });
-    guard::verdict_on(doer.tag)
+    answer(&doer, admitted)
 }
 
 /// Contents are to be cut. An open with O_TRUNC passes here, too, and tells of it itself.
@@ -83,12 +113,17 @@ pub(crate) fn cutting(object: KernelPath) -> i32 {
         return 0;
     };
     let sight = Sight::of(Op::Truncate, object, KernelPath::NONE);
+    let mut admitted = 1;
     with_area!(|area| {
         report(area, &doer, &sight);
-        let (session, dentry) = (doer.tag.session, number_of(area, object.dentry));
-        victim::foresee_cut(judge::area_of(area), session, doer.key(), dentry);
+        if defence::keeps(area, object.dentry) {
+            admitted = 0;
+        } else {
+            let (session, dentry) = (doer.tag.session, number_of(area, object.dentry));
+            victim::foresee_cut(judge::area_of(area), session, doer.key(), dentry);
+        }
     });
-    guard::verdict_on(doer.tag)
+    answer(&doer, admitted)
 }
 
 /// A second name is to lead to an object, instead of the first
@@ -108,12 +143,18 @@ pub(crate) fn moving(op: Op, first: KernelPath, second: KernelPath, replaces: bo
         };
     with_area!(|area| {
         report(area, &doer, &sight);
-        let (old, new) = (
-            number_of(area, first.dentry),
-            number_of(area, second.dentry),
-        );
-        admitted =
-            victim::foresee_move(judge::area_of(area), doer.tag.session, old, new, operation);
+        let is_kept = defence::keeps_in_place(area, first.dentry)
+            || defence::keeps_in_place(area, second.dentry);
+        if is_kept {
+            admitted = 0;
+        } else {
+            let (old, new) = (
+                number_of(area, first.dentry),
+                number_of(area, second.dentry),
+            );
+            admitted =
+                victim::foresee_move(judge::area_of(area), doer.tag.session, old, new, operation);
+        }
     });
     answer(&doer, admitted)
 }
@@ -127,15 +168,12 @@ pub(crate) fn attribute(first: u64, second: u64, third: u64) -> i32 {
     } else {
         (second, third)
     };
-    let Some(doer) = Doer::current() else {
-        return 0;
-    };
     let object = KernelPath { mount: 0, dentry };
-    doer.sees(&Sight {
+    let sight = Sight {
         name,
         ..Sight::of(Op::Xattr, object, KernelPath::NONE)
-    });
-    guard::verdict_on(doer.tag)
+    };
+    acting(&sight, |area| defence::keeps(area, dentry))
 }
 
 /// A name is to be removed: 0, or an error that refuses it.
@@ -148,14 +186,18 @@ pub(crate) fn removing(op: Op, object: KernelPath) -> i32 {
     let mut admitted = 1;
     with_area!(|area| {
         report(area, &doer, &sight);
-        let dentry = number_of(area, object.dentry);
-        admitted = victim::foresee_removal(
-            judge::area_of(area),
-            doer.tag.session,
-            doer.key(),
-            dentry,
-            doer.tag.restores,
-        );
+        if defence::keeps(area, object.dentry) {
+            admitted = 0;
+        } else {
+            let dentry = number_of(area, object.dentry);
+            admitted = victim::foresee_removal(
+                judge::area_of(area),
+                doer.tag.session,
+                doer.key(),
+                dentry,
+                doer.tag.restores,
+            );
+        }
     });
     answer(&doer, admitted)
 }
@@ -215,11 +257,6 @@ impl Doer {
             tag,
             request: request_of(task, tag),
         })
-    }
-
-    #[inline(always)]
-    fn sees(&self, sight: &Sight) {
-        with_area!(|area| report(area, self, sight));
     }
 
     /// Names the operation until its exit.

@@ -271,6 +271,15 @@ pub struct Record {
     pub enforcement: Option<Enforcement>,
     pub hand_off: Option<HandOff>,
     pub heir: Option<Heir>,
+    pub tamper: Option<Tamper>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "as above")]
+pub struct Tamper {
+    pub act: String,
+    pub path: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

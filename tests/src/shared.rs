@@ -33,7 +33,8 @@ pub(crate) fn with(configuration: &str) -> anyhow::Result<Option<PathBuf>> {
     let Some(directory) = std::env::var_os(VARIABLE).map(PathBuf::from) else {
         return Ok(None);
     };
-    if fs::read_link("/proc/self/ns/mnt")? != fs::read_link("/proc/1/ns/mnt")? {
+    // Of the thread: that of the process is its main thread's.
+    if fs::read_link("/proc/thread-self/ns/mnt")? != fs::read_link("/proc/1/ns/mnt")? {
         return Ok(None);
     }
     fs::create_dir_all(&directory)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{Common, Error};
-use crate::config::{Config, Profile};
+use crate::config::{Config, DEFAULT_FILE, Profile};
 use crate::guard::Policy;
 use crate::guard::gate::Gate;
 use crate::identity::{Files, HostKeys};
@@ -61,6 +61,8 @@ impl StoreArgs {
 pub(super) struct Setting {
     pub(super) config: Config,
     pub(super) rules: RuleSet,
+    /// Where the configuration is, or would be.
+    file: PathBuf,
 }
 
 impl Setting {
@@ -74,7 +76,12 @@ impl Setting {
             config.recorder.profile = profile;
         }
         let rules = RuleSet::from_config(&config)?;
-        Ok(Self { config, rules })
+        let file = common.config.clone();
+        Ok(Self {
+            config,
+            rules,
+            file: file.unwrap_or_else(|| DEFAULT_FILE.into()),
+        })
     }
 
     /// Starts sending to the collector, if there is one: the recorder's own
@@ -167,6 +174,7 @@ impl Setting {
             gate,
             asks,
             handoff: self.config.handoff.clone(),
+            own: vec![self.config.recorder.state_dir.clone(), self.file.clone()],
         }
     }
 }

@@ -10,6 +10,7 @@ mod action;
 mod cgroup;
 pub mod gate;
 mod members;
+pub mod own;
 pub mod places;
 mod policy;
 pub mod script;

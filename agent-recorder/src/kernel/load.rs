@@ -9,6 +9,7 @@ use std::path::Path;
 use agent_recorder_abi::event::{KINDS, TROUBLES};
 use agent_recorder_abi::heir::Written;
 use agent_recorder_abi::limits::{AREAS, SYSCALL_NUMBERS};
+use agent_recorder_abi::own::OwnKey;
 use agent_recorder_abi::policy::{
     GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConfig, NameKey, Place, PlaceKey,
 };
@@ -20,9 +21,11 @@ use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::error::{chain, map_error, missing, refused};
 use super::hooks;
+use super::maps::{Words, bytes_of, replace, sum, take, words};
 use super::modify_return::Deciders;
 use super::names::Names;
 use super::offsets::{self, Resolved};
+use super::own::OwnKeys;
 use super::preempt::{self, Preemption};
 use super::programs::{Absent, Profile};
 use super::source::Source;
@@ -73,16 +76,14 @@ pub struct Kernel {
     sessions: HashMap<MapData, SessionNumber, SessionWords>,
     adopting: Array<MapData, u32>,
     lineage: HashMap<MapData, u32, u32>,
-    places: HashMap<MapData, PlaceWords, PlaceWords>,
-    programs: HashMap<MapData, PlaceWords, u32>,
+    places: HashMap<MapData, Words, Words>,
+    programs: HashMap<MapData, Words, u32>,
     sizes: HashMap<MapData, u64, u32>,
     written: MapData,
     names: Names,
+    own: OwnKeys,
     tags: Tags,
 }
-
-/// A place or its key, as aya stores them.
-type PlaceWords = [u32; 4];
 
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -192,6 +193,7 @@ impl Kernel {
                 _ => return Err(missing("WRITTEN")),
             },
             names,
+            own: OwnKeys::new(&mut bpf)?,
             tags,
             absent: hooks::absent(&bpf, profile, &deciders),
             is_old: !resolved.has_helpers,
@@ -211,7 +213,8 @@ impl Kernel {
     /// The kernel refuses one.
     pub fn attach(&mut self) -> Result<(), Error> {
         self.deciders.attach()?;
-        hooks::attach(&mut self.bpf, self.profile)
+        hooks::attach(&mut self.bpf, self.profile)?;
+        self.own.look()
     }
 
     /// The profile in use.
@@ -347,9 +350,19 @@ impl Kernel {
     ) -> Result<(), Error> {
         let wanted = places.iter().map(|(key, place)| {
             let value = [place.kind, place.slot, place.limit, place.spare];
-            (words_of_key(*key), value)
+            (words(key.ino, key.dev, key.spare), value)
         });
         replace(&mut self.places, "PLACES", wanted.collect())
+    }
+
+    /// Keeps members of sessions from this process, its programs, maps and
+    /// links, and from these files, where [`Kernel::refuses`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Kernel::set_places`].
+    pub fn set_own(&mut self, files: &[OwnKey]) -> Result<(), Error> {
+        self.own.set(files)
     }
 
     /// Replaces the programs that are known by their files, and by their sizes (bytes).
@@ -364,7 +377,7 @@ impl Kernel {
     ) -> Result<(), Error> {
         let wanted = programs
             .iter()
-            .map(|(key, value)| (words_of_key(*key), *value));
+            .map(|(key, value)| (words(key.ino, key.dev, key.spare), *value));
         replace(&mut self.programs, "PROGRAMS", wanted.collect())?;
         let wanted = sizes.iter().map(|(size, value)| (*size, *value));
         replace(&mut self.sizes, "SIZES", wanted.collect())
@@ -541,20 +554,6 @@ fn effective(guard: GuardConfig, refuses: bool) -> GuardConfig {
     }
 }
 
-fn words_of_key(key: PlaceKey) -> PlaceWords {
-    let [low, high] = halves(key.ino);
-    [low, high, key.dev, key.spare]
-}
-
-fn halves(number: u64) -> [u32; 2] {
-    let bytes = number.to_ne_bytes();
-    let [a, b, c, d, e, f, g, h] = bytes;
-    [
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    ]
-}
-
 fn fill_policy(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
     let mut names: HashMap<_, [u8; size_of::<NameKey>()], u32> =
         take(bpf, "NAMES", HashMap::try_from)?;
@@ -562,29 +561,6 @@ fn fill_policy(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
         names
             .insert(bytes_of(key), meaning, 0)
             .map_err(|error| map_error("NAMES", &error))?;
-    }
-    Ok(())
-}
-
-/// Makes a map hold this and nothing else. What stays is there all the time.
-fn replace<K, V>(
-    map: &mut HashMap<MapData, K, V>,
-    name: &'static str,
-    wanted: std::collections::HashMap<K, V>,
-) -> Result<(), Error>
-where
-    K: aya::Pod + Eq + std::hash::Hash,
-    V: aya::Pod,
-{
-    let failed = |error| map_error(name, &error);
-    let known = map.keys().collect::<Result<Vec<_>, _>>();
-    for key in known.map_err(failed)? {
-        if !wanted.contains_key(&key) {
-            map.remove(&key).map_err(failed)?;
-        }
-    }
-    for (key, value) in wanted {
-        map.insert(key, value, 0).map_err(failed)?;
     }
     Ok(())
 }
@@ -599,29 +575,4 @@ fn fill_calls(bpf: &mut Ebpf) -> Result<(), Error> {
             .map_err(|error| map_error("SYSCALLS", &error))?;
     }
     Ok(())
-}
-
-pub(super) fn bytes_of<T: agent_recorder_abi::Pod, const SIZE: usize>(value: T) -> [u8; SIZE] {
-    const { assert!(size_of::<T>() == SIZE) };
-    let mut bytes = [0; SIZE];
-    // SAFETY: T is Pod, without padding, and of that size.
-    unsafe { std::ptr::copy_nonoverlapping((&raw const value).cast(), bytes.as_mut_ptr(), SIZE) };
-    bytes
-}
-
-pub(super) fn take<T>(
-    bpf: &mut Ebpf,
-    name: &'static str,
-    convert: impl FnOnce(Map) -> Result<T, aya::maps::MapError>,
-) -> Result<T, Error> {
-    let map = bpf.take_map(name).ok_or_else(|| missing(name))?;
-    convert(map).map_err(|error| map_error(name, &error))
-}
-
-fn sum(map: &PerCpuArray<MapData, u64>, name: &'static str, index: usize) -> Result<u64, Error> {
-    let index = u32::try_from(index).unwrap_or(u32::MAX);
-    let values = map
-        .get(&index, 0)
-        .map_err(|error| map_error(name, &error))?;
-    Ok(values.iter().sum())
 }

@@ -12,7 +12,8 @@ use aya::maps::{HashMap, MapData, MapError};
 
 use super::Error;
 use super::error::map_error;
-use super::load::{Options, bytes_of, take};
+use super::load::Options;
+use super::maps::{bytes_of, take};
 
 /// A key as aya stores it.
 type Key = [u8; size_of::<RuleKey>()];

@@ -22,7 +22,8 @@ use crate::guard;
 use crate::kernel::{self, Batch, Kernel, Rings, decode};
 use crate::record::{SessionId, proto};
 use crate::session::handoff::HandOffs;
-use crate::session::{self, Begin, Notice, RuleName, Tracker, authority};
+use crate::session::tamper::Own;
+use crate::session::{self, Begin, Meanings, Notice, RuleName, Tracker, authority};
 use crate::spool::{self, Spool};
 use crate::stream;
 use loss::LossLedger;
@@ -57,6 +58,8 @@ pub struct Setup {
     pub asks: bool,
     /// How work leaves a session.
     pub handoff: crate::config::HandOff,
+    /// What is the recorder's own beside its process: state and configuration.
+    pub own: Vec<PathBuf>,
 }
 
 /// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
@@ -88,6 +91,7 @@ pub struct Recorder {
     unsynced: bool,
     waiters: Vec<commands::Waiter>,
     policy: guard::Policy,
+    own: Vec<PathBuf>,
     last_places: Instant,
     flow: Option<stream::Flow>,
     last_tidy: Instant,
@@ -108,12 +112,20 @@ impl Recorder {
         let mut holds = gate::Holds::new(setup.gate, setup.asks);
         set_programs(&mut kernel, &setup.policy, &mut holds)?;
         kernel.attach()?;
+        kernel.set_own(&guard::own::files(&setup.own))?;
         let profile = kernel.profile().to_string();
         let mut recorder = Self {
             kernel,
             rings,
             batch: Batch::default(),
-            tracker: Tracker::new(setup.rules, HandOffs::of(&setup.handoff), &profile),
+            tracker: Tracker::new(
+                setup.rules,
+                Meanings {
+                    handoffs: HandOffs::of(&setup.handoff),
+                    own: Own::of_this(setup.own.clone()),
+                },
+                &profile,
+            ),
             spool,
             loss: LossLedger::default(),
             delivered: [0; KINDS],
@@ -122,6 +134,7 @@ impl Recorder {
             unsynced: false,
             waiters: Vec::new(),
             policy: setup.policy,
+            own: setup.own,
             last_places: Instant::now(),
             flow: None,
             last_tidy: Instant::now(),
@@ -228,11 +241,13 @@ impl Recorder {
         let carried = session::boot_ns();
         while self.carry(false)? {}
         self.tend_gate(carried);
+        self.tell_heirs(carried);
         self.tell_losses()?;
         if self.last_places.elapsed() >= PLACES_INTERVAL {
             self.last_places = Instant::now();
             self.kernel
                 .set_places(&guard::places::resolve(&self.policy))?;
+            self.kernel.set_own(&guard::own::files(&self.own))?;
             set_programs(&mut self.kernel, &self.policy, &mut self.holds)?;
         }
         if self.last_tidy.elapsed() >= TIDY_INTERVAL {
@@ -241,7 +256,6 @@ impl Recorder {
         }
         if self.unsynced && self.last_sync.elapsed() >= SYNC_INTERVAL {
             self.sync();
-        self.tell_heirs(carried);
         } else {
             self.spool.flush();
         }
@@ -263,6 +277,7 @@ impl Recorder {
                 break;
             }
         }
+        self.tell_heirs(u64::MAX);
         self.tell_losses()?;
         let running: Vec<_> = self
             .tracker
@@ -277,7 +292,6 @@ impl Recorder {
         self.tell("recorder_stop", "");
         self.spool.sync()?;
         Ok(())
-        self.tell_heirs(u64::MAX);
     }
 
     /// Ends every process of a session.

@@ -143,6 +143,7 @@ pub(super) fn paths(body: &Body) -> impl Iterator<Item = &[u8]> {
         Body::Exec(exec) => [&exec.filename, &[]],
         Body::HandOff(handed) => [&handed.to, &[]],
         Body::Heir(heir) => [&heir.file, &[]],
+        Body::Tamper(tamper) => [&tamper.path, &[]],
         _ => [&[], &[]],
     };
     paths.into_iter().filter(|path| !path.is_empty())

@@ -163,6 +163,11 @@ pub(super) fn line(body: &Body) -> String {
             handed.way().as_str_name(),
             escaped(&handed.to)
         ),
+        Body::Tamper(tamper) => format!(
+            "TAMPER   {} {}",
+            tamper.act().as_str_name(),
+            escaped(&tamper.path)
+        ),
         Body::Heir(heir) => format!(
             "HEIR     starts {}{}",
             escaped(&heir.file),

@@ -110,6 +110,13 @@ pub(super) struct Whose<'a> {
 }
 
 impl Whose<'_> {
+    /// Whether this is the process's own way to its root (`/proc/PID/root`,
+    /// proc(5)), which is this process's own.
+    fn has_root_at(self, path: &[u8]) -> bool {
+        let pid = self.pid;
+        self.root.is_none() && path == format!("/proc/{pid}/root").as_bytes()
+    }
+
     /// `/proc/self` and `/proc/thread-self` (proc(5)) as another process names
     /// the same: to this one they lead to itself. A foreign root's are left as
     /// they are: its procfs can count processes from elsewhere.
@@ -187,7 +194,11 @@ impl Resolver {
             if rest.is_empty() && !follow {
                 break;
             }
-            let Some(target) = self.links.at(&done, whose.used_unix_ns) else {
+            let target = if whose.has_root_at(&done) {
+                b"/".to_vec()
+            } else if let Some(target) = self.links.at(&done, whose.used_unix_ns) {
+                target
+            } else {
                 continue;
             };
             followed += 1;
@@ -294,6 +305,15 @@ mod tests {
         assert_eq!(from_walk(b"\0"), b"/");
         assert_eq!(from_walk(b"memfd:x\0"), b"/memfd:x");
         assert_eq!(from_walk(b"file\0/\0"), b"(unreachable)/file");
+    }
+
+    #[test]
+    fn a_process_reaches_its_own_root_through_procfs() {
+        let mut resolver = Resolver::default();
+        let mut at = |path: &str| resolver.resolve(OTHER, b"/", path.as_bytes(), true);
+        assert_eq!(at("/proc/self/root/no/such"), b"/no/such");
+        assert_eq!(at("/proc/1/root/no/such"), b"/no/such");
+        assert_eq!(at("/proc/2/root/no/such"), b"/proc/2/root/no/such");
     }
 
     #[test]

@@ -7,6 +7,19 @@ use agent_recorder_abi::state::SessionNumber;
 
 use crate::record::{SessionId, proto};
 
+/// Sums of the recorder that a session's end tells.
+#[derive(Clone, Debug, Default)]
+pub struct Totalled {
+    /// Events that the kernel programs made, per kind.
+    pub produced: Vec<proto::KindCount>,
+    /// Events that got here.
+    pub delivered: Vec<proto::KindCount>,
+    /// Events that did not.
+    pub lost: Vec<proto::KindCount>,
+    /// Files that the guard counted of the session.
+    pub guard_counted: u64,
+}
+
 /// One session.
 #[derive(Debug)]
 pub struct Session {

@@ -10,11 +10,12 @@ use agent_recorder_abi::state::SessionNumber;
 
 use super::authority;
 use super::clock::{Clock, boot_ns};
-use super::handoff::{self, HandOffs};
+use super::handoff;
+use super::meaning::Meanings;
 use super::path::{Resolver, Whose};
 use super::pending::Pending;
 use super::process::{self, Processes};
-use super::registry::{Registry, SAMPLE_PATHS, Session, Totals};
+use super::registry::{Registry, SAMPLE_PATHS, Session, Totalled, Totals};
 use super::sights::Sights;
 use super::translate::{self, View};
 use crate::kernel::{Body, Event, FileEvent};
@@ -76,14 +77,14 @@ pub struct Tracker {
     profile: String,
     /// Announcements that had no room: counted as lost.
     pub pending_lost: u64,
-    handoffs: HandOffs,
+    meanings: Meanings,
     /// Paths by which sessions gave files contents, or that they gave to files.
     written: Vec<(SessionNumber, Vec<u8>)>,
 }
 
 impl Tracker {
     /// Knows nothing yet. `rules` are in the order of their numbers.
-    pub fn new(rules: Vec<RuleName>, handoffs: HandOffs, profile: &str) -> Self {
+    pub fn new(rules: Vec<RuleName>, meanings: Meanings, profile: &str) -> Self {
         let read = |path: &str| {
             std::fs::read_to_string(path)
                 .unwrap_or_default()
@@ -103,7 +104,7 @@ impl Tracker {
             boot_id: read("/proc/sys/kernel/random/boot_id"),
             profile: profile.to_owned(),
             pending_lost: 0,
-            handoffs,
+            meanings,
             written: Vec::new(),
         }
     }
@@ -563,13 +564,12 @@ impl Tracker {
         records: &mut Vec<proto::Record>,
     ) {
         let process = self.processes.describe(header);
-        let handed = self.handoffs.in_record(&body, &process.cwd);
-        let handed = handed.map(|handed| (process.clone(), handed));
-        records.push(self.record(header.session, header.time, Some(process), body));
-        if let Some((process, handed)) = handed {
-            let body = proto::record::Body::HandOff(handed);
-            records.push(self.record(header.session, header.time, Some(process), body));
-        }
+        let also = self.meanings.of(&body, &process.cwd);
+        let bodies = std::iter::once(body).chain(also);
+        records.extend(
+            bodies
+                .map(|body| self.record(header.session, header.time, Some(process.clone()), body)),
+        );
     }
 
     fn record(
@@ -592,17 +592,4 @@ impl Tracker {
             ..proto::Record::default()
         }
     }
-}
-
-/// Sums of the recorder that a session's end tells.
-#[derive(Clone, Debug, Default)]
-pub struct Totalled {
-    /// Events that the kernel programs made, per kind.
-    pub produced: Vec<proto::KindCount>,
-    /// Events that got here.
-    pub delivered: Vec<proto::KindCount>,
-    /// Events that did not.
-    pub lost: Vec<proto::KindCount>,
-    /// Files that the guard counted of the session.
-    pub guard_counted: u64,
 }

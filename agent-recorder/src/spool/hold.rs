@@ -24,7 +24,8 @@ pub(super) fn room(record: &proto::Record) -> usize {
             | Body::SessionEnd(_)
             | Body::Enforcement(_)
             | Body::Loss(_)
-            | Body::StreamEvent(_),
+            | Body::StreamEvent(_)
+            | Body::Tamper(_),
         ) => HIGH_BYTES,
         _ => NORMAL_BYTES,
     }
@@ -51,6 +52,7 @@ pub(super) fn kind(record: &proto::Record) -> &'static str {
         Some(Body::Control(_)) => "control",
         Some(Body::HandOff(_)) => "hand_off",
         Some(Body::Heir(_)) => "heir",
+        Some(Body::Tamper(_)) => "tamper",
     }
 }
 

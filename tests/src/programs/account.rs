@@ -60,7 +60,8 @@ fn deed(record: &Value) -> anyhow::Result<Option<Deed>> {
         Deed::Dns(dns.to_string())
     } else if let Some(control) = of("control") {
         Deed::Control(control.to_string())
-    } else if of("sessionStart").is_some() {
+    } else if of("sessionStart").is_some() || of("tamper").is_some() {
+        // A tamper record says what an act means that has a record of its own.
         return Ok(None);
     } else {
         bail!("an unexpected record: {record}");

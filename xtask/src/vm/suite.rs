@@ -26,6 +26,7 @@ pub(super) const SUITE: &[&str] = &[
     "gate",
     "guard_policy",
     "handoff",
+    "tamper",
 ];
 
 /// Those of them that `cargo xtask test` has time for on every kernel.

@@ -1,10 +1,10 @@
-//! What the guard and the gate did, as JSON.
+//! What the guard and the gate did, and what was done to the recorder, as JSON.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Object, arguments, object};
+use super::{Object, arguments, bytes, object};
 use crate::record::proto;
 
 pub(super) fn enforcement_json(enforcement: &proto::Enforcement) -> Object {
@@ -107,4 +107,13 @@ fn survivor_json(survivor: &proto::Survivor) -> Value {
         "namespacePid": namespace_pid,
         "state": state,
     })
+}
+
+pub(super) fn tamper_json(tamper: &proto::Tamper) -> Object {
+    let proto::Tamper { act: _, path } = tamper;
+    let mut out = object([("act", json!(tamper.act().as_str_name()))]);
+    if !path.is_empty() {
+        bytes(&mut out, "path", path);
+    }
+    out
 }

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::record::{SessionId, StreamId, errno_name, proto};
-use enforcement::enforcement_json;
+use enforcement::{enforcement_json, tamper_json};
 use handoff::{hand_off_json, heir_json};
 pub(super) use network::address_name;
 use network::{dns_json, network_json};
@@ -94,7 +94,7 @@ fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
 }
 
 /// The names that [`name`] gives.
-pub(super) const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; 15] = [
     "sessionStart",
     "sessionEnd",
     "exec",
@@ -109,6 +109,7 @@ pub(super) const NAMES: [&str; 14] = [
     "control",
     "handOff",
     "heir",
+    "tamper",
 ];
 
 /// The name of what a record is about.
@@ -128,6 +129,7 @@ pub(super) fn name(body: &Body) -> &'static str {
         Body::Control(_) => 11,
         Body::HandOff(_) => 12,
         Body::Heir(_) => 13,
+        Body::Tamper(_) => 14,
     };
     NAMES[index]
 }
@@ -148,6 +150,7 @@ fn body_json(body: &Body) -> Object {
         Body::Control(control) => control_json(control),
         Body::HandOff(handed) => hand_off_json(handed),
         Body::Heir(heir) => heir_json(heir),
+        Body::Tamper(tamper) => tamper_json(tamper),
     }
 }
 

@@ -1,0 +1,67 @@
+//! The recorder's own files, as the kernel knows them: found anew as they come and go.
+//!
+//! Not here: its process and what it loaded (`kernel`).
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use agent_recorder_abi::own::{OWN_ABOVE, OWN_TREE, OwnKey};
+
+use super::places::Mounts;
+use crate::kernel::BPFFS;
+
+/// Those of these files and directories that are there now, and what is above
+/// them but the root directory: how mounts are shared is changed there
+/// (mount --make-rprivate /). Also where BPF objects are pinned: no mount is to
+/// cover or take what is there.
+pub fn files(paths: &[PathBuf]) -> Vec<OwnKey> {
+    let mounts = Mounts::read();
+    let key = |path: &Path, kind| {
+        let found = mounts.key_of(path)?;
+        Some(OwnKey {
+            number: found.ino,
+            dev: found.dev,
+            kind,
+        })
+    };
+    let mut keys: HashSet<_> = key(Path::new(BPFFS), OWN_ABOVE).into_iter().collect();
+    for path in paths {
+        let Ok(real) = fs::canonicalize(path) else {
+            continue;
+        };
+        keys.extend(key(&real, OWN_TREE));
+        let above = real.ancestors().skip(1);
+        keys.extend(
+            above
+                .filter(|directory| directory.parent().is_some())
+                .filter_map(|directory| key(directory, OWN_ABOVE)),
+        );
+    }
+    keys.into_iter().collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_above_its_files_is_known_up_to_the_root() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        fs::create_dir(&state).unwrap();
+        let keys = files(&[state.clone(), directory.path().join("absent")]);
+        let mounts = Mounts::read();
+        let kind = |path: &Path| {
+            let wanted = mounts.key_of(path).unwrap();
+            let mut found = keys.iter();
+            found
+                .find(|key| (key.number, key.dev) == (wanted.ino, wanted.dev))
+                .map(|key| key.kind)
+        };
+        assert_eq!(kind(&state), Some(OWN_TREE));
+        assert_eq!(kind(directory.path()), Some(OWN_ABOVE));
+        assert_eq!(kind(Path::new("/")), None);
+    }
+}

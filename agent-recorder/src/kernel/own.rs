@@ -1,0 +1,113 @@
+//! What the kernel programs keep members of sessions from: the recorder's own
+//! process, programs, maps and links, and the files that it is told of.
+//!
+//! Not here: which files those are (`guard::own`).
+
+use std::collections::HashMap as Keys;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use agent_recorder_abi::own::{OWN_LINK, OWN_MAP, OWN_NAMESPACE, OWN_PROCESS, OWN_PROGRAM, OwnKey};
+use aya::Ebpf;
+use aya::maps::{HashMap, MapData};
+
+use super::Error;
+use super::maps::{Words, replace, take, words};
+
+/// Where BPF objects are pinned.
+pub const BPFFS: &str = "/sys/fs/bpf";
+
+/// What is in the map of the recorder's own.
+pub(super) struct OwnKeys {
+    map: HashMap<MapData, Words, u32>,
+    /// What stays while the programs are attached.
+    objects: Vec<OwnKey>,
+}
+
+impl OwnKeys {
+    /// Of programs that protect nothing yet.
+    pub(super) fn new(bpf: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self {
+            map: take(bpf, "OWN", HashMap::try_from)?,
+            objects: Vec::new(),
+        })
+    }
+
+    /// Finds what this process holds, its programs being attached.
+    pub(super) fn look(&mut self) -> Result<(), Error> {
+        self.objects = of_process()?;
+        Ok(())
+    }
+
+    /// Protects what this process holds, and these files.
+    pub(super) fn set(&mut self, files: &[OwnKey]) -> Result<(), Error> {
+        let all = self.objects.iter().chain(files);
+        let wanted: Keys<Words, u32> = all
+            .map(|key| (words(key.number, key.dev, key.kind), 1))
+            .collect();
+        replace(&mut self.map, "OWN", wanted)
+    }
+}
+
+/// This process, its namespace of mounts, and every BPF object that it has a
+/// descriptor of (proc_pid_fdinfo(5)).
+fn of_process() -> Result<Vec<OwnKey>, Error> {
+    let failed = |what| move |source| Error::System { what, source };
+    let namespace =
+        fs::metadata("/proc/self/ns/mnt").map_err(failed("stat of /proc/self/ns/mnt"))?;
+    let mut own = vec![
+        key(OWN_PROCESS, u64::from(std::process::id())),
+        key(OWN_NAMESPACE, namespace.ino()),
+    ];
+    let descriptors =
+        fs::read_dir("/proc/self/fdinfo").map_err(failed("reading /proc/self/fdinfo"))?;
+    for descriptor in descriptors {
+        let descriptor = descriptor.map_err(failed("reading /proc/self/fdinfo"))?;
+        // Closed meanwhile, as the folder's own is: none of the objects.
+        let text = fs::read_to_string(descriptor.path()).unwrap_or_default();
+        own.extend(object_in(&text));
+    }
+    Ok(own)
+}
+
+/// The object that a descriptor's lines tell of. A link's also name its program.
+fn object_in(fdinfo: &str) -> Option<OwnKey> {
+    let number = |wanted: &str| {
+        let mut lines = fdinfo.lines();
+        lines.find_map(|line| line.strip_prefix(wanted)?.trim().parse().ok())
+    };
+    let kinds = [
+        ("link_id:", OWN_LINK),
+        ("map_id:", OWN_MAP),
+        ("prog_id:", OWN_PROGRAM),
+    ];
+    kinds
+        .into_iter()
+        .find_map(|(name, kind)| Some(key(kind, number(name)?)))
+}
+
+fn key(kind: u32, number: u64) -> OwnKey {
+    OwnKey {
+        number,
+        dev: 0,
+        kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_tells_which_object_it_leads_to() {
+        let link = "pos:\t0\nflags:\t02000000\nlink_type:\ttracing\nlink_id:\t7\nprog_tag:\t2b\nprog_id:\t31\n";
+        assert_eq!(object_in(link), Some(key(OWN_LINK, 7)));
+        let map = "map_type:\t1\nmax_entries:\t10\nmap_id:\t12\nfrozen:\t0\n";
+        assert_eq!(object_in(map), Some(key(OWN_MAP, 12)));
+        assert_eq!(
+            object_in("prog_type:\t26\nprog_id:\t9\n"),
+            Some(key(OWN_PROGRAM, 9))
+        );
+        assert_eq!(object_in("pos:\t0\nflags:\t0100002\n"), None);
+    }
+}

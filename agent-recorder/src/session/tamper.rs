@@ -1,0 +1,204 @@
+//! Acts of a session against the recorder itself: what of its records says so.
+//!
+//! Not here: refusing them, which is for the kernel programs.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::kernel::BPFFS;
+use crate::record::proto;
+use proto::record::Body;
+
+/// bpf(2) commands that lead to objects which others made, or change them
+/// (include/uapi/linux/bpf.h): OBJ_GET, PROG_DETACH, PROG_, MAP_ and
+/// LINK_GET_FD_BY_ID, LINK_UPDATE, LINK_DETACH.
+const REACHING: [u32; 7] = [7, 9, 13, 14, 30, 29, 34];
+/// open(2) for writing: O_ACCMODE, O_TRUNC or O_CREAT.
+const CHANGES: u64 = (libc::O_ACCMODE | libc::O_TRUNC | libc::O_CREAT) as u64;
+
+/// What belongs to the recorder.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    pid: u32,
+    group: u32,
+    files: Vec<PathBuf>,
+}
+
+impl Own {
+    /// Of this process, with its state directory and its configuration.
+    pub fn of_this(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        let real = |path: PathBuf| std::fs::canonicalize(&path).unwrap_or(path);
+        Self {
+            pid: std::process::id(),
+            group: u32::try_from(rustix::process::getpgrp().as_raw_nonzero().get())
+                .unwrap_or_default(),
+            files: files.into_iter().map(real).collect(),
+        }
+    }
+
+    /// What a record says of an act against the recorder.
+    pub fn in_record(&self, body: &Body) -> Option<proto::Tamper> {
+        let (act, path) = match body {
+            Body::Control(control) => (self.by_control(control)?, &[][..]),
+            Body::File(file) => self.by_file(file)?,
+            _ => return None,
+        };
+        Some(proto::Tamper {
+            act: act.into(),
+            path: path.to_vec(),
+        })
+    }
+
+    fn by_control(&self, control: &proto::ControlAct) -> Option<proto::TamperAct> {
+        let target = i64::from(control.target_pid);
+        let is_own = target == i64::from(self.pid);
+        match control.op() {
+            // 0 asks whether it is there (kill(2)).
+            proto::ControlOp::Signal if control.signal != 0 => {
+                let meets = is_own || target == -1 || target == -i64::from(self.group);
+                meets.then_some(proto::TamperAct::RecorderSignalled)
+            }
+            proto::ControlOp::Ptrace => is_own.then_some(proto::TamperAct::RecorderTraced),
+            proto::ControlOp::Bpf => REACHING
+                .contains(&control.command)
+                .then_some(proto::TamperAct::BpfReachedFor),
+            _ => None,
+        }
+    }
+
+    fn by_file<'a>(&self, file: &'a proto::File) -> Option<(proto::TamperAct, &'a [u8])> {
+        let is_mount = matches!(file.op(), proto::FileOp::Mount | proto::FileOp::Umount);
+        if is_mount {
+            let at = Path::new(OsStr::from_bytes(&file.path));
+            // A mount hides what is below it.
+            let meets = self.is_inside(at) || self.is_above(at) || is_above(at, Path::new(BPFFS));
+            return meets.then_some((proto::TamperAct::MountChanged, file.path.as_slice()));
+        }
+        let changes = match file.op() {
+            proto::FileOp::Open => file.flags & CHANGES != 0,
+            proto::FileOp::Chdir => false,
+            _ => true,
+        };
+        if !changes {
+            return None;
+        }
+        // A symbolic link's second path is what it says, and nothing is done to that.
+        let second = (file.op() != proto::FileOp::Symlink).then_some(&file.new_path);
+        let mut paths = std::iter::once(&file.path).chain(second);
+        let moves = file.op() == proto::FileOp::Rename;
+        let path = paths.find(|path| {
+            let path = Path::new(OsStr::from_bytes(path));
+            // With a directory goes what is in it.
+            self.is_inside(path) || moves && self.is_above(path)
+        })?;
+        Some((proto::TamperAct::FileTouched, path))
+    }
+
+    fn is_above(&self, path: &Path) -> bool {
+        self.files.iter().any(|own| is_above(path, own))
+    }
+
+    fn is_inside(&self, path: &Path) -> bool {
+        self.files.iter().any(|own| path.starts_with(own))
+    }
+}
+
+/// Whether something lies at or below a path that is known and not the root
+/// directory: nobody moves that, and a mount there only changes how mounts are
+/// shared (mount --make-rprivate /).
+fn is_above(path: &Path, own: &Path) -> bool {
+    path.parent().is_some() && own.starts_with(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> Own {
+        Own {
+            pid: 100,
+            group: 90,
+            files: vec![
+                "/var/lib/agent-recorder".into(),
+                "/etc/agent-recorder".into(),
+            ],
+        }
+    }
+
+    fn control(op: proto::ControlOp, target: i32, number: u32) -> Option<proto::TamperAct> {
+        let body = Body::Control(proto::ControlAct {
+            op: op.into(),
+            target_pid: target,
+            signal: number,
+            command: number,
+            error: 0,
+        });
+        own().in_record(&body).map(|tamper| tamper.act())
+    }
+
+    fn file(op: proto::FileOp, path: &str, flags: i32) -> Option<proto::TamperAct> {
+        let body = Body::File(proto::File {
+            op: op.into(),
+            path: path.into(),
+            flags: u64::from(flags.cast_unsigned()),
+            ..proto::File::default()
+        });
+        own().in_record(&body).map(|tamper| tamper.act())
+    }
+
+    #[test]
+    fn signals_attaches_and_bpf_calls_that_reach_the_recorder_are_told_of() {
+        use proto::{ControlOp as Op, TamperAct as Act};
+        for target in [100, -90, -1] {
+            let act = control(Op::Signal, target, 15);
+            assert_eq!(act, Some(Act::RecorderSignalled), "{target}");
+        }
+        for (target, signal) in [(101, 9), (-100, 9), (100, 0)] {
+            assert_eq!(control(Op::Signal, target, signal), None, "{target}");
+        }
+        assert_eq!(control(Op::Ptrace, 100, 16), Some(Act::RecorderTraced));
+        assert_eq!(control(Op::Ptrace, 7, 16), None);
+        assert_eq!(control(Op::Bpf, 0, 14), Some(Act::BpfReachedFor));
+        // BPF_PROG_LOAD.
+        assert_eq!(control(Op::Bpf, 0, 5), None);
+    }
+
+    #[test]
+    fn its_files_and_the_mounts_around_them_are_its_own() {
+        use proto::{FileOp as Op, TamperAct as Act};
+        let spool = "/var/lib/agent-recorder/spool/x";
+        for (op, flags) in [
+            (Op::Delete, 0),
+            (Op::Open, libc::O_WRONLY),
+            (Op::Rename, 0),
+            (Op::Truncate, 0),
+            (Op::Chmod, 0),
+        ] {
+            assert_eq!(file(op, spool, flags), Some(Act::FileTouched), "{op:?}");
+        }
+        assert_eq!(file(Op::Rename, "/var/lib", 0), Some(Act::FileTouched));
+        assert_eq!(file(Op::Chmod, "/var/lib", 0), None);
+        assert_eq!(file(Op::Rename, "", 0), None);
+        let link = |op: Op| {
+            let body = Body::File(proto::File {
+                op: op.into(),
+                path: "/tmp/x".into(),
+                new_path: spool.into(),
+                ..proto::File::default()
+            });
+            own().in_record(&body).map(|tamper| tamper.act())
+        };
+        assert_eq!(link(Op::Symlink), None);
+        assert_eq!(link(Op::Link), Some(Act::FileTouched));
+        assert_eq!(file(Op::Open, spool, libc::O_RDONLY), None);
+        assert_eq!(file(Op::Delete, "/var/lib/agent-recorder-2/x", 0), None);
+        for at in ["/sys/fs/bpf", "/var/lib/agent-recorder", "/var/lib", spool] {
+            assert_eq!(file(Op::Mount, at, 0), Some(Act::MountChanged), "{at}");
+            assert_eq!(file(Op::Umount, at, 0), Some(Act::MountChanged), "{at}");
+        }
+        for at in ["/mnt", "/"] {
+            assert_eq!(file(Op::Mount, at, 0), None, "{at}");
+        }
+    }
+}

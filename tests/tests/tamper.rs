@@ -1,0 +1,212 @@
+//! What a session does to the recorder is recorded as that, and refused where
+//! the kernel's hooks can refuse.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use agent_recorder_tests::daemon::Daemon;
+use agent_recorder_tests::recorder;
+use anyhow::{Context as _, ensure};
+
+/// Nothing here takes as long.
+const MOST: Duration = Duration::from_secs(60);
+
+type Acts = Vec<(String, Option<String>)>;
+
+/// A daemon, and what sessions of it were told of so far.
+struct Trial {
+    daemon: Daemon,
+    state: PathBuf,
+    told: usize,
+}
+
+/// What came of a script.
+struct Outcome {
+    succeeded: bool,
+    said: String,
+    acts: Acts,
+}
+
+impl Trial {
+    fn start() -> anyhow::Result<Self> {
+        let daemon = Daemon::start()?;
+        let state = fs::canonicalize(daemon.state())?;
+        Ok(Self {
+            daemon,
+            state,
+            told: 0,
+        })
+    }
+
+    /// Whether hooks refuse, in the profile that the daemon runs in.
+    fn refuses(&self) -> anyhow::Result<bool> {
+        let output = self
+            .daemon
+            .command("doctor")?
+            .args(["--format", "json"])
+            .output()?;
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        said["refuses"].as_bool().context("doctor says it")
+    }
+
+    /// Runs a script as a session, in which `$DAEMON` is the recorder, `$STATE` its directory and `$REACH` a program that reaches for it.
+    fn run(&mut self, script: &str) -> anyhow::Result<Outcome> {
+        let pid = fs::read_to_string(self.state.join("daemon.lock"))?;
+        let reach = recorder::binary()?.with_file_name("stim_tamper");
+        let output = self
+            .daemon
+            .command("run")?
+            .args(["--", "/bin/sh", "-c", script])
+            .env("DAEMON", pid.trim())
+            .env("STATE", &self.state)
+            .env("REACH", reach)
+            .output()?;
+        let deadline = Instant::now() + MOST;
+        loop {
+            let records = self.daemon.records()?;
+            let begun = records.iter().filter(|it| it.session_start.is_some());
+            let ended = records.iter().filter(|it| it.session_end.is_some());
+            if begun.count() == ended.count() {
+                let tampers = records.into_iter().filter_map(|record| record.tamper);
+                let acts: Acts = tampers
+                    .skip(self.told)
+                    .map(|it| (it.act, it.path))
+                    .collect();
+                self.told += acts.len();
+                return Ok(Outcome {
+                    succeeded: output.status.success(),
+                    said: String::from_utf8(output.stdout)?,
+                    acts,
+                });
+            }
+            ensure!(Instant::now() < deadline, "{script}: it never ended");
+        }
+    }
+
+    fn own(&self, act: &str, name: &str) -> (String, Option<String>) {
+        let path = self.state.join(name);
+        (
+            act.to_owned(),
+            Some(path.display().to_string().trim_end_matches('/').to_owned()),
+        )
+    }
+}
+
+#[test]
+fn what_harms_nobody_is_no_tamper() -> anyhow::Result<()> {
+    let mut trial = Trial::start()?;
+    for script in [
+        "cat \"$STATE/config.toml\"",
+        "kill -0 $DAEMON",
+        "sh -c 'kill -WINCH $PPID'",
+        "d=$(mktemp -d); echo > $d/config.toml; mv $d $d.b; rm -r $d.b",
+        "d=$(mktemp -d); unshare -m mount -t tmpfs none $d; rmdir $d",
+    ] {
+        let outcome = trial.run(script)?;
+        ensure!(outcome.succeeded, "{script}: {}", outcome.said);
+        ensure!(outcome.acts.is_empty(), "{script}: {:?}", outcome.acts);
+    }
+    // To get at its own map it may, though that is told of.
+    let outcome = trial.run("$REACH")?;
+    assert_eq!(outcome.said, "map_id done\n");
+    trial.daemon.stop()?;
+    Ok(())
+}
+
+#[test]
+fn what_is_done_to_the_recorder_is_told_and_refused_where_that_can_be() -> anyhow::Result<()> {
+    let mut trial = Trial::start()?;
+    let refuses = trial.refuses()?;
+    let config = fs::read(trial.state.join("config.toml"))?;
+    let signalled = ("RECORDER_SIGNALLED".to_owned(), None);
+    let touched = |name: &str| trial.own("FILE_TOUCHED", name);
+    let mounted = trial.own("MOUNT_CHANGED", "");
+    let scripts = [
+        ("kill -WINCH $DAEMON", vec![signalled]),
+        (": > \"$STATE/note\"", vec![touched("note")]),
+        ("mkdir \"$STATE/notes\"", vec![touched("notes")]),
+        ("chmod 755 \"$STATE\"", vec![touched("")]),
+        (
+            "echo >> \"$STATE/config.toml\"",
+            vec![touched("config.toml")],
+        ),
+        (
+            "cd \"$STATE\" && mv config.toml b && mv b config.toml",
+            vec![touched("config.toml"), touched("b")],
+        ),
+        (
+            "mount -t tmpfs none \"$STATE\" && umount \"$STATE\"",
+            vec![mounted; 2],
+        ),
+    ];
+    for (script, acts) in scripts {
+        let outcome = trial.run(script)?;
+        let tried = if refuses { 1 } else { acts.len() };
+        assert_eq!(outcome.acts, acts[..tried], "{script}");
+        assert_eq!(outcome.succeeded, !refuses, "{script}");
+    }
+    let kept = fs::read(trial.state.join("config.toml")).ok();
+    assert_eq!(kept == Some(config), refuses);
+    trial.daemon.stop()?;
+    Ok(())
+}
+
+#[test]
+fn who_reaches_for_the_recorder_through_the_kernel_is_told_and_refused_where_that_can_be()
+-> anyhow::Result<()> {
+    let mut trial = Trial::start()?;
+    let end = if trial.refuses()? { "EPERM" } else { "done" };
+    let outcome = trial.run("$REACH $DAEMON")?;
+    let expected = ["attach", "link_id", "map_id", "prog_id"].map(|what| format!("{what} {end}\n"));
+    assert_eq!(outcome.said, expected.concat());
+    let acts: Vec<_> = outcome.acts.iter().map(|(act, _)| act.as_str()).collect();
+    let mut told = vec!["RECORDER_TRACED"];
+    told.extend(["BPF_REACHED_FOR"; 3]);
+    assert_eq!(acts, told);
+    trial.daemon.stop()?;
+    Ok(())
+}
+
+/// By another name that leads to the same object.
+#[test]
+fn a_detour_leads_to_the_same_answer() -> anyhow::Result<()> {
+    let mut trial = Trial::start()?;
+    let refuses = trial.refuses()?;
+    let touched = trial.own("FILE_TOUCHED", "config.toml");
+    for script in [
+        "ln \"$STATE/config.toml\" \"$STATE.link\" && rm \"$STATE.link\"",
+        "echo >> /proc/self/root/\"$STATE\"/config.toml",
+        "ln -s \"$STATE/config.toml\" \"$STATE.s\"; echo >> \"$STATE.s\"",
+    ] {
+        let outcome = trial.run(script)?;
+        assert_eq!(outcome.acts, std::slice::from_ref(&touched), "{script}");
+        assert_eq!(outcome.succeeded, !refuses, "{script}");
+    }
+    fs::remove_file(format!("{}.s", trial.state.display()))?;
+    trial.daemon.stop()?;
+    Ok(())
+}
+
+/// What would take its files away from a recorder, were it not refused.
+#[test]
+fn what_moves_or_removes_the_state_is_refused_where_that_can_be() -> anyhow::Result<()> {
+    let mut trial = Trial::start()?;
+    if !trial.refuses()? {
+        println!("not here: nothing is refused in this profile");
+        trial.daemon.stop()?;
+        return Ok(());
+    }
+    let before = fs::read(trial.state.join("config.toml"))?;
+    for script in [
+        "mv \"$STATE\" \"$STATE.moved\"",
+        "unshare -m sh -c 'mkdir $STATE.b; mount --bind \"$STATE\" $STATE.b && rm $STATE.b/config.toml'",
+    ] {
+        let outcome = trial.run(script)?;
+        ensure!(!outcome.succeeded, "{script}: {}", outcome.said);
+    }
+    assert_eq!(fs::read(trial.state.join("config.toml"))?, before);
+    fs::remove_dir(format!("{}.b", trial.state.display()))?;
+    trial.daemon.stop()?;
+    Ok(())
+}
