@@ -91,28 +91,26 @@ mod programs {
     use crate::once::Copy;
     use crate::{exec, net, syscall, task, unpreempted, uring, victim};
 
-    /// Defines both copies of a program (see `once`).
-    macro_rules! both {
-        ($(#[$doc:meta])* $name:ident, $again:ident, $hook:literal, |$ctx:ident, $copy:ident| $body:expr) => {
+    /// Defines one copy of a program.
+    macro_rules! one {
+        ($(#[$doc:meta])* $nth:ident, $name:ident, $hook:literal, |$ctx:ident, $copy:ident| $body:expr) => {
             $(#[$doc])*
             #[btf_tracepoint(function = $hook)]
             fn $name($ctx: BtfTracePointContext) -> i32 {
-                let $copy = Copy::First;
+                let $copy = Copy::$nth;
                 unpreempted::begin();
                 $body;
                 unpreempted::end();
                 0
             }
+        };
+    }
 
-            $(#[$doc])*
-            #[btf_tracepoint(function = $hook)]
-            fn $again($ctx: BtfTracePointContext) -> i32 {
-                let $copy = Copy::Second;
-                unpreempted::begin();
-                $body;
-                unpreempted::end();
-                0
-            }
+    /// Defines both copies of a program (see `once`).
+    macro_rules! both {
+        ($(#[$doc:meta])* $name:ident, $again:ident, $hook:literal, |$ctx:ident, $copy:ident| $body:expr) => {
+            one! { $(#[$doc])* First, $name, $hook, |$ctx, $copy| $body }
+            one! { $(#[$doc])* Second, $again, $hook, |$ctx, $copy| $body }
         };
     }
 
@@ -141,6 +139,13 @@ mod programs {
     both! {
         /// `void sys_exit(struct pt_regs *regs, long ret)`, 5.5.
         sys_exit, sys_exit_2, "sys_exit",
+        |ctx, copy| syscall::finished(copy, ctx.arg(0), ctx.arg(1))
+    }
+
+    one! {
+        /// As `sys_exit`. Every call of every process passes here, so this is
+        /// where nearly all that are off the CPU in the middle of a program are.
+        Third, sys_exit_3, "sys_exit",
         |ctx, copy| syscall::finished(copy, ctx.arg(0), ctx.arg(1))
     }
 

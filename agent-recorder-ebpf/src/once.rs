@@ -3,9 +3,9 @@
 //! The kernel skips a tracing program on a CPU where it is under way already.
 //! Where tracepoints can be preempted (Linux 7), all that a second task does
 //! while a first one is off the CPU in the middle of a program would so go
-//! unrecorded. There each program is attached twice, and the copy that comes
-//! second does what the first was kept from. Only what both are kept from is
-//! missing: the misses of the second copies are an upper bound.
+//! unrecorded. There each program is attached several times, and a later copy
+//! does what all before it were kept from. Only what every copy is kept from is
+//! missing: the misses of the last ones are an upper bound.
 
 use agent_recorder_abi::ksym::{NO_RESCHEDULE_NEEDED, PLACEHOLDER};
 use aya_ebpf::helpers::generated::bpf_this_cpu_ptr;
@@ -13,56 +13,54 @@ use aya_ebpf::helpers::generated::bpf_this_cpu_ptr;
 use crate::kernel::{Task, hooks};
 use crate::task;
 
-/// Which of the two a program is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Which of its copies a program is, in the order in which the kernel calls them.
+#[derive(Clone, Copy)]
 pub(crate) enum Copy {
-    First,
-    Second,
+    First = 1,
+    Second = 2,
+    Third = 3,
 }
 
-/// What happens to a task; a bit each in [`agent_recorder_abi::state::Tag::handled`].
+/// What happens to a task: the place of its kind's bits in [`agent_recorder_abi::state::Tag::handled`].
 #[derive(Clone, Copy)]
 pub(crate) enum Event {
-    Exec = 1,
+    Exec = 0,
     Exit = 2,
     Call = 4,
-    Submission = 8,
-    Sent = 16,
-    Received = 32,
+    Submission = 6,
+    Sent = 8,
+    Received = 10,
 }
+
+/// Of a kind: as many as tell copies apart.
+const COPY_BITS: u32 = 0b11;
 
 /// Whether this copy is the one to handle an event of the task.
 ///
-/// A second copy that is kept away leaves the first one's mark. If then the
-/// first is kept from the next event of this kind, the second takes that for handled: within the bound.
+/// Copies come in their order. So one that comes after an earlier one meets
+/// an event that was handled, and one that does not, a new one. Where the last
+/// copies are kept from one event and the first from the next, the first that
+/// comes takes that for the one before: within the bound.
 #[inline(always)]
 pub(crate) fn is_ours(copy: Copy, task: Task, event: Event) -> bool {
-    if hooks().twice == 0 {
+    if hooks().copied == 0 {
         return true;
     }
     let Some(handled) = task::handled(task) else {
         return true;
     };
-    let bit = event as u32;
     // SAFETY: in the task's storage. Only programs on this task's own acts come here, one after the other.
     unsafe {
-        if copy == Copy::First {
-            *handled |= bit;
-            return true;
-        }
-        let by_first = *handled & bit != 0;
-        *handled &= !bit;
-        !by_first
+        let last = *handled >> event as u32 & COPY_BITS;
+        *handled = *handled & !(COPY_BITS << event as u32) | mark_of(copy, event);
+        last == 0 || last >= copy as u32
     }
 }
 
-/// The mark that a copy leaves on a task that it tags in the middle of an event.
+/// The mark that a copy leaves on a task, also on one that it tags in the middle of an event.
 #[inline(always)]
 pub(crate) fn mark_of(copy: Copy, event: Event) -> u32 {
-    match copy {
-        Copy::First => event as u32,
-        Copy::Second => 0,
-    }
+    (copy as u32) << event as u32
 }
 
 /// How deep preemption is off on this CPU; 0: the running task can be preempted.

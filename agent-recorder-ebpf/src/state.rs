@@ -24,7 +24,7 @@ pub struct Tag {
     pub request: u64,
     /// Not 0: what this program removes it keeps elsewhere (`policy::PROGRAM_RESTORES`).
     pub restores: u32,
-    /// The task's events that the first copy of a program has handled, a bit a kind, until the second has seen it.
+    /// Of each kind of event, the copy of its program that last met one of this task (see `once` among the programs).
     pub handled: u32,
     /// Not 0: [`Given`] has addresses of the call that the task is in.
     pub given: u32,
@@ -236,8 +236,8 @@ pub struct Hooks {
     pub see: u64,
     /// Not 0: they refuse what would go over the guard's limit.
     pub refuse: u64,
-    /// Not 0: programs on tracepoints are attached twice.
-    pub twice: u64,
+    /// Not 0: programs on tracepoints are attached several times.
+    pub copied: u64,
     /// Not 0: what calls return tells what they sent, for no tracepoint does.
     pub count: u64,
     /// Not 0: changes of inodes show what an operation is about to destroy.
@@ -251,7 +251,7 @@ impl Hooks {
     pub const NONE: Self = Self {
         see: 0,
         refuse: 0,
-        twice: 0,
+        copied: 0,
         count: 0,
         touch: 0,
         decide: 0,

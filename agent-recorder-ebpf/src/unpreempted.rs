@@ -4,7 +4,7 @@
 //! A task that waits in the middle of a program keeps that program, on its
 //! CPU, from everybody else (see `once`). With preemption off from its first
 //! instructions to its last, only those few can be where it waits, and for
-//! what is skipped then there is the second copy.
+//! what is skipped then there are the further copies.
 //!
 //! Not merely off and on again: turning it on is where the kernel catches up on
 //! a reschedule, still inside the program. With interrupts off at that moment it

@@ -12,7 +12,7 @@ pub struct Counters {
     /// What could not be done, by [`Trouble`].
     pub troubles: [u64; TROUBLES],
     /// How often the kernel skipped a program that another task was preempted
-    /// in, and its second copy too: acts of sessions, or of anybody else.
+    /// in, and its every copy too: acts of sessions, or of anybody else.
     pub skipped: u64,
 }
 

@@ -16,8 +16,8 @@ use super::error::{map_error, missing, program_error, refused};
 use super::modify_return::Deciders;
 use super::programs::{
     Absent, BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, ONLY_DECIDING, Profile, REPLACEMENTS,
-    Replacement, SECURITY_HOOKS, SENT, TOUCHES, TRACEPOINTS, URING, YOUNG, is_one_of, named,
-    tracepoints,
+    Replacement, SECURITY_HOOKS, SENT, TOUCHES, TRACEPOINTS, Tracepoint, URING, YOUNG, is_one_of,
+    named, tracepoints,
 };
 use super::source::Source;
 
@@ -111,7 +111,7 @@ pub(super) fn load(
     let Source {
         btf,
         resolved,
-        twice,
+        copied,
         ..
     } = *source;
     let complete = if resolved.completion_by_pointer {
@@ -127,8 +127,8 @@ pub(super) fn load(
             replace(bpf, btf, tracepoint.program)?;
             continue;
         };
-        let copies = [Some(tracepoint.program), twice.then_some(tracepoint.again)];
-        for name in copies.into_iter().flatten() {
+        let again = if copied { tracepoint.again } else { &[] };
+        for &name in [tracepoint.program].iter().chain(again) {
             let program: &mut BtfTracePoint = program(bpf, name)?;
             load_one(name, program.load(hook, btf))?;
         }
@@ -183,8 +183,8 @@ pub(super) fn attach(bpf: &mut Ebpf, profile: Profile) -> Result<(), Error> {
     }
     let firsts = tracepoints().map(|tracepoint| tracepoint.program);
     // The kernel calls them in the order in which they come.
-    let seconds = tracepoints().map(|tracepoint| tracepoint.again);
-    for name in firsts.chain(seconds) {
+    let again = tracepoints().flat_map(|tracepoint| tracepoint.again.iter().copied());
+    for name in firsts.chain(again) {
         let program: &mut BtfTracePoint = program(bpf, name)?;
         if program.fd().is_ok() {
             attach_one(name, program.attach())?;
@@ -221,18 +221,17 @@ pub(super) fn verified(bpf: &Ebpf, deciders: &Deciders) -> Vec<(String, u32)> {
 }
 
 /// How often the kernel skipped one of the programs, in all; where there are
-/// two copies, the second.
+/// copies, the last.
 ///
 /// # Errors
 ///
 /// bpf(2) refuses to tell.
 pub(super) fn skipped(bpf: &Ebpf, deciders: &Deciders) -> Result<u64, Error> {
+    let is_loaded = |name: &str| is_loaded(bpf, name);
     let is_stood_in_for = |name: &str| {
-        tracepoints().any(|tracepoint| {
-            tracepoint.program == name
-                && bpf
-                    .program(tracepoint.again)
-                    .is_some_and(|again| again.fd().is_ok())
+        tracepoints().any(|Tracepoint { program, again, .. }| {
+            let mut copies = std::iter::once(program).chain(*again);
+            copies.any(|copy| *copy == name) && copies.any(|later| is_loaded(later))
         })
     };
     bpf.programs()

@@ -111,12 +111,12 @@ impl Kernel {
             linked: preempt::link(object, &btf, Preemption::Unchanged),
             btf: &btf,
             resolved: &resolved,
-            twice: false,
+            copied: false,
         };
-        source.twice = source
+        source.copied = source
             .linked
             .tracepoints_are_preemptible(&btf, || load_probes(&source))?;
-        if source.twice {
+        if source.copied {
             source.linked = preempt::link(object, &btf, Preemption::Off);
         }
         let mut passed_over = Vec::new();
@@ -517,7 +517,7 @@ fn load_object(
     let hooks = [
         u64::from(profile.sees()),
         u64::from(refuses && can_refuse(options.guard.action)),
-        u64::from(source.twice),
+        u64::from(source.copied),
         u64::from(!hooks::sends_are_traced(source.btf)),
         u64::from(!profile.sees() && hooks::times_are_traced(source.btf)),
         u64::from(refuses),

@@ -1,5 +1,5 @@
 //! Whether programs on tracepoints can be preempted on this kernel: then each
-//! is attached twice (see `once` among the kernel programs), and keeps
+//! is attached several times (see `once` among the kernel programs), and keeps
 //! preemption off while it works (`unpreempted`).
 
 use agent_recorder_abi::ksym::{self, Kfunc};

@@ -44,8 +44,8 @@ impl fmt::Display for Profile {
 /// A program and the tracepoints that it can sit on, newest kernel first.
 pub(super) struct Tracepoint {
     pub(super) program: &'static str,
-    /// Its second copy.
-    pub(super) again: &'static str,
+    /// Its further copies, in their order.
+    pub(super) again: &'static [&'static str],
     pub(super) hooks: &'static [&'static str],
 }
 
@@ -97,7 +97,8 @@ pub(super) const REPLACEMENTS: &[Replacement] = &[Replacement {
 }];
 
 const fn tracepoint(
-    [program, again]: [&'static str; 2],
+    program: &'static str,
+    again: &'static [&'static str],
     hooks: &'static [&'static str],
 ) -> Tracepoint {
     Tracepoint {
@@ -109,53 +110,63 @@ const fn tracepoint(
 
 /// What every profile has.
 pub(super) const TRACEPOINTS: &[Tracepoint] = &[
-    tracepoint(["task_newtask", "task_newtask_2"], &["task_newtask"]),
+    tracepoint("task_newtask", &["task_newtask_2"], &["task_newtask"]),
     tracepoint(
-        ["sched_process_exec", "sched_process_exec_2"],
+        "sched_process_exec",
+        &["sched_process_exec_2"],
         &["sched_process_exec"],
     ),
     tracepoint(
-        ["sched_process_exit", "sched_process_exit_2"],
+        "sched_process_exit",
+        &["sched_process_exit_2"],
         &["sched_process_exit"],
     ),
     tracepoint(
-        ["inet_sock_set_state", "inet_sock_set_state_2"],
+        "inet_sock_set_state",
+        &["inet_sock_set_state_2"],
         &["inet_sock_set_state"],
     ),
     tracepoint(
-        ["sock_send_length", "sock_send_length_2"],
+        "sock_send_length",
+        &["sock_send_length_2"],
         &["sock_send_length"],
     ),
     tracepoint(
-        ["sock_recv_length", "sock_recv_length_2"],
+        "sock_recv_length",
+        &["sock_recv_length_2"],
         &["sock_recv_length"],
     ),
     // The second is its name on 6.1, the first that on 6.12.
     tracepoint(
-        ["io_uring_submit_req", "io_uring_submit_req_2"],
+        "io_uring_submit_req",
+        &["io_uring_submit_req_2"],
         &["io_uring_submit_req", "io_uring_submit_sqe"],
     ),
-    tracepoint(["sys_exit", "sys_exit_2"], &["sys_exit"]),
+    tracepoint("sys_exit", &["sys_exit_2", "sys_exit_3"], &["sys_exit"]),
 ];
 /// What stands for the hooks in the profile `tracepoint`: they pass every inode whose times change.
 pub(super) const TOUCHES: &[Tracepoint] = &[
     tracepoint(
-        ["inode_set_ctime_to_ts", "inode_set_ctime_to_ts_2"],
+        "inode_set_ctime_to_ts",
+        &["inode_set_ctime_to_ts_2"],
         &["inode_set_ctime_to_ts"],
     ),
-    tracepoint(["ctime_ns_xchg", "ctime_ns_xchg_2"], &["ctime_ns_xchg"]),
+    tracepoint("ctime_ns_xchg", &["ctime_ns_xchg_2"], &["ctime_ns_xchg"]),
     tracepoint(
-        ["ctime_xchg_skip", "ctime_xchg_skip_2"],
+        "ctime_xchg_skip",
+        &["ctime_xchg_skip_2"],
         &["ctime_xchg_skip"],
     ),
 ];
 pub(super) const SENT: &str = "sock_send_length";
 pub(super) const COMPLETE: Tracepoint = tracepoint(
-    ["io_uring_complete", "io_uring_complete_2"],
+    "io_uring_complete",
+    &["io_uring_complete_2"],
     &["io_uring_complete"],
 );
 pub(super) const COMPLETE_BY_VALUE: Tracepoint = tracepoint(
-    ["io_uring_complete_by_value", "io_uring_complete_by_value_2"],
+    "io_uring_complete_by_value",
+    &["io_uring_complete_by_value_2"],
     &["io_uring_complete"],
 );
 

@@ -10,6 +10,6 @@ pub(super) struct Source<'a> {
     pub(super) linked: Linked,
     pub(super) btf: &'a Btf,
     pub(super) resolved: &'a Resolved,
-    /// Whether programs on tracepoints are attached twice.
-    pub(super) twice: bool,
+    /// Whether programs on tracepoints are attached several times.
+    pub(super) copied: bool,
 }

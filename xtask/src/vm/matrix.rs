@@ -160,7 +160,8 @@ fn of_number(kernels: &[(Kernel, Result<Fetched>)], wanted: Kernel) -> Result<&F
 /// As many at once as there are cores; the outcomes in the rows' order.
 fn side_by_side(rows: &[Row], run: impl Fn(Row) -> Outcome + Sync) -> Vec<Outcome> {
     let at_once = thread::available_parallelism().map_or(1, usize::from);
-    let waiting = Mutex::new(rows.iter().copied().enumerate());
+    // The last are of the newest kernel and take longest: first, so that no core is idle at the end.
+    let waiting = Mutex::new(rows.iter().copied().enumerate().rev());
     let next = || {
         let mut waiting = waiting
             .lock()
