@@ -10,10 +10,12 @@ use serde_json::Value;
 
 const FILES: usize = 10_000;
 const LIMIT: usize = 64;
+/// Where it does not matter how many more than the limit there are.
+const ENOUGH: usize = 10 * LIMIT;
 
-fn fill(directory: &Path) -> anyhow::Result<()> {
+fn fill(directory: &Path, files: usize) -> anyhow::Result<()> {
     fs::create_dir_all(directory)?;
-    (0..FILES).try_for_each(|number| fs::write(directory.join(number.to_string()), b"x"))?;
+    (0..files).try_for_each(|number| fs::write(directory.join(number.to_string()), b"x"))?;
     Ok(())
 }
 
@@ -49,8 +51,8 @@ fn rm_ends_with_exactly_the_limit_gone_and_its_neighbour_goes_on() -> anyhow::Re
     let recorder = Recorder::with_guard("")?;
     let (ours, theirs) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (ours, theirs) = (ours.path().join("tree"), theirs.path().join("tree"));
-    fill(&ours)?;
-    fill(&theirs)?;
+    fill(&ours, FILES)?;
+    fill(&theirs, ENOUGH)?;
     let mut neighbour = Command::new("rm").arg("-rf").arg(&theirs).spawn()?;
     let output = recorder.run(["rm".as_ref(), "-rf".as_ref(), ours.as_os_str()])?;
     assert!(neighbour.wait()?.success());
@@ -79,7 +81,7 @@ fn everyone_who_was_killed_is_named() -> anyhow::Result<()> {
     let recorder = Recorder::with_guard("")?;
     let scratch = tempfile::tempdir()?;
     let tree = scratch.path().join("tree");
-    fill(&tree)?;
+    fill(&tree, ENOUGH)?;
     let command = format!("sleep 1000 & rm -rf {}; true", tree.display());
     recorder.run(["sh", "-c", &command])?;
     let records = recorder.replay()?;
@@ -106,7 +108,7 @@ fn eight_rm_at_once_end_within_their_number_of_the_limit() -> anyhow::Result<()>
     let recorder = Recorder::with_guard("")?;
     let scratch = tempfile::tempdir()?;
     let tree = scratch.path().join("tree");
-    fill(&tree)?;
+    fill(&tree, FILES)?;
     let command = format!(
         "find {} -type f | xargs -P {AT_ONCE} -n 100 rm",
         tree.display()
@@ -128,7 +130,7 @@ fn an_io_uring_unlinker_ends_at_the_limit() -> anyhow::Result<()> {
     let recorder = Recorder::with_guard("")?;
     let scratch = tempfile::tempdir()?;
     let tree = scratch.path().join("tree");
-    fill(&tree)?;
+    fill(&tree, FILES)?;
     let output = recorder.run([
         env!("CARGO_BIN_EXE_stim_uring").as_ref(),
         tree.as_os_str(),
@@ -160,7 +162,7 @@ fn git_clean_ends_at_the_limit() -> anyhow::Result<()> {
         .arg(&repository)
         .status()?;
     assert!(init.success());
-    fill(&tree)?;
+    fill(&tree, FILES)?;
     fs::rename(&tree, repository.join("tree"))?;
     let output = recorder.run([
         "git".as_ref(),
@@ -183,7 +185,7 @@ fn find_delete_and_rmtree_end_at_the_limit() -> anyhow::Result<()> {
         let recorder = Recorder::with_guard("")?;
         let scratch = tempfile::tempdir()?;
         let tree = scratch.path().join("tree");
-        fill(&tree)?;
+        fill(&tree, FILES)?;
         let command = command.replace("TREE", &tree.display().to_string());
         recorder.run(["sh", "-c", &command])?;
         assert_eq!(gone(&tree)?, LIMIT, "{command}");

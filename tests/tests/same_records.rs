@@ -191,9 +191,14 @@ fn recorded(
     let act = |record: &Value| {
         let kind = *kinds.iter().find(|kind| record.get(**kind).is_some())?;
         let fields = names.normalise(cut_alike(record[kind].clone(), command[0]));
+        let mut process = record["process"].clone();
+        if kind == "exit" {
+            // Which of its threads ends last is chance.
+            process["tid"] = process["pid"].clone();
+        }
         let act = Act {
             kind: kind.to_owned(),
-            part: parts.name(&record["process"]),
+            part: parts.name(&process),
             fields: fields.as_object()?.clone(),
         };
         Some((1, act))
