@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use agent_recorder::record::SessionId;
-use agent_recorder::record::proto::record::Body;
+use agent_recorder::record::proto::{self, record::Body};
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
@@ -31,6 +31,7 @@ const PACE: Duration = Duration::from_millis(200);
 pub struct Daemon {
     process: Child,
     state: TempDir,
+    notify: UnixDatagram,
 }
 
 impl Daemon {
@@ -58,8 +59,7 @@ impl Daemon {
     ///
     /// As there.
     pub fn start_in(state: TempDir, configuration: &str) -> anyhow::Result<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        Self::start_all(state, configuration, &path)
+        Self::start_all(state, configuration, &[])
     }
 
     /// As [`Daemon::start_with`], with a `PATH` of its own.
@@ -68,10 +68,26 @@ impl Daemon {
     ///
     /// As there.
     pub fn start_on_path(configuration: &str, path: &OsStr) -> anyhow::Result<Self> {
-        Self::start_all(tempfile::tempdir()?, configuration, path)
+        Self::start_all(tempfile::tempdir()?, configuration, &[("PATH", path)])
     }
 
-    fn start_all(state: TempDir, configuration: &str, path: &OsStr) -> anyhow::Result<Self> {
+    /// As [`Daemon::start_with`], as a service whose manager ends it when it
+    /// does not come by for `within`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_watched(configuration: &str, within: Duration) -> anyhow::Result<Self> {
+        let within = within.as_micros().to_string();
+        let variables = [("WATCHDOG_USEC", OsStr::new(&within))];
+        Self::start_all(tempfile::tempdir()?, configuration, &variables)
+    }
+
+    fn start_all(
+        state: TempDir,
+        configuration: &str,
+        variables: &[(&str, &OsStr)],
+    ) -> anyhow::Result<Self> {
         std::fs::write(state.path().join("config.toml"), configuration)?;
         let socket = state.path().join("notify");
         let notify = UnixDatagram::bind(&socket).context("listen for READY=1")?;
@@ -79,16 +95,20 @@ impl Daemon {
         let output = File::create(state.path().join("daemon.log"))?;
         let process = command(state.path(), "daemon")?
             .env("NOTIFY_SOCKET", &socket)
-            .env("PATH", path)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
             .context("start the daemon")?;
-        let daemon = Self { process, state };
+        let daemon = Self {
+            process,
+            state,
+            notify,
+        };
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline && !ended_within(&daemon.process, Duration::ZERO)? {
-            if said_ready(&notify)? {
+            if daemon.said("READY=1")? {
                 return Ok(daemon);
             }
         }
@@ -149,6 +169,15 @@ impl Daemon {
         Ok(records)
     }
 
+    /// All its records so far, of no session, too.
+    ///
+    /// # Errors
+    ///
+    /// The spool is damaged.
+    pub fn stored(&self) -> anyhow::Result<Vec<proto::Record>> {
+        stored(self.state.path())
+    }
+
     fn sessions(&self) -> anyhow::Result<Vec<SessionId>> {
         let mut sessions = Vec::new();
         for record in stored(self.state.path())? {
@@ -199,6 +228,23 @@ impl Daemon {
         Ok(records)
     }
 
+    /// Whether the next message to its service manager, if one comes soon, is this one.
+    ///
+    /// # Errors
+    ///
+    /// The socket fails.
+    pub fn said(&self, state: &str) -> anyhow::Result<bool> {
+        let mut message = [0; 4096];
+        match self.notify.recv(&mut message) {
+            Ok(length) => {
+                let text = String::from_utf8_lossy(&message[..length]);
+                Ok(text.lines().any(|line| line == state))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error).context("listen to the daemon"),
+        }
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.state.path().join("daemon.log")).unwrap_or_default()
     }
@@ -209,19 +255,6 @@ impl Drop for Daemon {
         // It fails only when the daemon has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-/// Whether the next message, if one comes, is `READY=1`.
-fn said_ready(notify: &UnixDatagram) -> anyhow::Result<bool> {
-    let mut message = [0; 4096];
-    match notify.recv(&mut message) {
-        Ok(length) => {
-            let text = String::from_utf8_lossy(&message[..length]);
-            Ok(text.lines().any(|line| line == "READY=1"))
-        }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error).context("listen to the daemon"),
     }
 }
 

@@ -3,13 +3,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::setup::{Setting, Streams};
+use super::systemd::{self, Watchdog};
 use super::{Common, Error};
 use crate::control::{self, Receiver, Request, Sender};
 use crate::recorder::Recorder;
@@ -40,10 +40,10 @@ pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let server = control::serve(&socket, requests.clone())?;
     stop_on_signal(requests)?;
     drop(guard);
-    tell_systemd("READY=1");
+    systemd::tell("READY=1");
     tracing::info!("recording; control socket {}", socket.display());
     let result = carry(&mut recorder, &inbox, streams.as_mut());
-    tell_systemd("STOPPING=1");
+    systemd::tell("STOPPING=1");
     drop(server);
     let finished = recorder.finish();
     result?;
@@ -57,8 +57,12 @@ fn carry(
     inbox: &Receiver,
     mut streams: Option<&mut Streams>,
 ) -> Result<(), Error> {
+    let mut watchdog = Watchdog::of_this();
     loop {
         let asked = recorder.step()?;
+        if recorder.is_proven() {
+            watchdog.come_by();
+        }
         if let Some(streams) = &mut streams {
             streams.exchange(recorder);
         }
@@ -122,27 +126,4 @@ fn lock(state_dir: &Path) -> Result<File, Error> {
     file.rewind().map_err(system("write the lock in"))?;
     write!(file, "{}", std::process::id()).map_err(system("write the lock in"))?;
     Ok(file)
-}
-
-/// sd_notify(3): a datagram to the socket that NOTIFY_SOCKET names; nobody there is no error.
-fn tell_systemd(state: &str) {
-    use std::os::linux::net::SocketAddrExt as _;
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
-        return;
-    };
-    let name = name.into_encoded_bytes();
-    let Ok(socket) = UnixDatagram::unbound() else {
-        return;
-    };
-    let sent = match name.strip_prefix(b"@") {
-        Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name)
-            .and_then(|address| socket.send_to_addr(state.as_bytes(), &address)),
-        None => {
-            use std::os::unix::ffi::OsStrExt as _;
-            socket.send_to(state.as_bytes(), std::ffi::OsStr::from_bytes(&name))
-        }
-    };
-    if let Err(error) = sent {
-        tracing::warn!("cannot notify systemd: {error}");
-    }
 }

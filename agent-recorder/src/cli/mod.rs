@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. One file a command; none
 //! of them decides anything that a room behind it could decide.
 
+mod canary;
 mod collect;
 mod config;
 mod daemon;
@@ -13,6 +14,7 @@ mod replay;
 mod run;
 mod sessions;
 mod setup;
+mod systemd;
 mod verify;
 mod who;
 
@@ -105,6 +107,9 @@ pub enum Command {
     },
     /// Print the manual page.
     Man,
+    /// What the daemon starts to see whether its hooks still fire.
+    #[command(hide = true)]
+    Canary(canary::Args),
 }
 
 /// An error that ends a command.
@@ -231,6 +236,7 @@ pub fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Man => manual(),
+        Command::Canary(args) => canary::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("agent-recorder: {error}");

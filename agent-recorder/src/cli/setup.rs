@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Common, Error};
 use crate::config::{Config, DEFAULT_FILE, Profile};
@@ -144,8 +145,9 @@ impl Setting {
 
     /// What a recorder is made of.
     ///
-    /// `asks`: whether somebody can be asked what becomes of a held program.
-    pub(super) fn recorder(&self, asks: bool) -> recorder::Setup {
+    /// `lasts`: whether it is a daemon, which somebody can ask and answer, and
+    /// which goes on for so long that something can happen to its hooks.
+    pub(super) fn recorder(&self, lasts: bool) -> recorder::Setup {
         let policy = Policy::of(&self.config.guard);
         let gate = Gate::of(&self.config.gate);
         recorder::Setup {
@@ -172,9 +174,14 @@ impl Setting {
             },
             policy,
             gate,
-            asks,
+            asks: lasts,
             handoff: self.config.handoff.clone(),
             own: vec![self.config.recorder.state_dir.clone(), self.file.clone()],
+            canary: if lasts {
+                self.config.recorder.canary
+            } else {
+                Duration::ZERO
+            },
         }
     }
 }

@@ -62,6 +62,9 @@ pub struct Recorder {
     pub state_dir: PathBuf,
     /// Which hooks to use.
     pub profile: Profile,
+    /// How often a daemon shows that its hooks still fire; 0s: never.
+    #[serde(with = "duration")]
+    pub canary: Duration,
 }
 
 impl Default for Recorder {
@@ -69,6 +72,7 @@ impl Default for Recorder {
         Self {
             state_dir: DEFAULT_STATE_DIR.into(),
             profile: Profile::Auto,
+            canary: Duration::from_secs(30),
         }
     }
 }
@@ -268,6 +272,11 @@ impl Config {
                 ));
             }
         }
+        // A canary takes some hundredths of a second.
+        if !self.recorder.canary.is_zero() && self.recorder.canary < Duration::from_secs(1) {
+            let why = "must be at least 1s, or 0s for none";
+            return Err(Wrong::new("recorder.canary", why));
+        }
         self.guard.check()?;
         self.gate.check()?;
         self.handoff.check()?;
@@ -376,6 +385,7 @@ mod tests {
             ("[guard]\nwindow = \"soon\"\n", "c.toml:2:10: "),
             ("[spool]\nmax_bytes = 1000\n", "c.toml:2:1: "),
             ("[spool]\nmax_age = \"5s\"\n", "c.toml:2:1: "),
+            ("[recorder]\ncanary = \"5ms\"\n", "c.toml:2:1: "),
             ("[kernel]\n\nbulk_ring_bytes = 100000\n", "c.toml:3:1: "),
             ("[guard\n", "c.toml:1:7: "),
             (

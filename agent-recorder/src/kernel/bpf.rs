@@ -70,6 +70,20 @@ pub(super) fn delete<K: Pod>(map: BorrowedFd<'_>, key: K) -> io::Result<()> {
     }
 }
 
+/// `BPF_MAP_GET_FD_BY_ID`.
+const MAP_BY_NUMBER: libc::c_long = 14;
+
+/// A descriptor of a map that somebody made, by the kernel's number for it (bpf(2)).
+///
+/// # Errors
+///
+/// There is none, or the caller may not have it.
+pub fn map_by_number(number: u32) -> io::Result<OwnedFd> {
+    let mut attributes = [number, 0, 0];
+    // SAFETY: it takes numbers, and gives a new descriptor.
+    unsafe { open(MAP_BY_NUMBER, &mut attributes) }
+}
+
 /// `BPF_OBJ_GET_INFO_BY_FD`.
 const INFO: libc::c_long = 15;
 

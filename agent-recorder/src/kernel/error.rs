@@ -120,6 +120,10 @@ pub enum Error {
     },
 }
 
+pub(super) fn missing_program(name: &str) -> Error {
+    Error::Object(format!("it lacks the program `{name}`"))
+}
+
 pub(super) fn missing(name: &'static str) -> Error {
     Error::Map {
         map: name,

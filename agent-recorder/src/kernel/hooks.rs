@@ -1,6 +1,6 @@
-//! Loading and attaching a profile's programs, and whether the kernel calls them.
+//! Loading a profile's programs, and whether the kernel calls them.
 //!
-//! Not here: which programs those are (`programs`).
+//! Not here: which programs those are (`programs`), and attaching them (`links`).
 
 use std::net::UdpSocket;
 use std::os::fd::AsFd as _;
@@ -12,7 +12,7 @@ use aya_obj::btf::BtfKind;
 
 use super::Error;
 use super::bpf::recursion_misses;
-use super::error::{map_error, missing, program_error, refused};
+use super::error::{map_error, missing, missing_program, program_error, refused};
 use super::modify_return::Deciders;
 use super::programs::{
     Absent, BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, ONLY_DECIDING, Profile, REPLACEMENTS,
@@ -153,46 +153,6 @@ pub(super) fn load(
     Ok(())
 }
 
-/// Attaches every program that was loaded.
-///
-/// # Errors
-///
-/// The kernel refuses one.
-pub(super) fn attach(bpf: &mut Ebpf, profile: Profile) -> Result<(), Error> {
-    let loaded: Vec<_> = SECURITY_HOOKS
-        .iter()
-        .filter(|hook| is_loaded(bpf, named(hook, profile)))
-        .collect();
-    for &&(hook, function) in &loaded {
-        match profile {
-            Profile::Lsm => attach_one(hook, program::<Lsm>(bpf, hook)?.attach())?,
-            Profile::Fentry => {
-                let program: &mut FEntry = program(bpf, function)?;
-                if program.fd().is_ok() {
-                    attach_one(function, program.attach())?;
-                }
-            }
-            Profile::Tracepoint => {}
-        }
-    }
-    for Replacement { function, .. } in REPLACEMENTS {
-        let program: &mut FExit = program(bpf, function)?;
-        if program.fd().is_ok() {
-            attach_one(function, program.attach())?;
-        }
-    }
-    let firsts = tracepoints().map(|tracepoint| tracepoint.program);
-    // The kernel calls them in the order in which they come.
-    let again = tracepoints().flat_map(|tracepoint| tracepoint.again.iter().copied());
-    for name in firsts.chain(again) {
-        let program: &mut BtfTracePoint = program(bpf, name)?;
-        if program.fd().is_ok() {
-            attach_one(name, program.attach())?;
-        }
-    }
-    Ok(())
-}
-
 /// Loads what takes the place of a tracepoint's program, where there is
 /// something and the kernel takes it; `absent` tells of the others.
 fn replace(bpf: &mut Ebpf, btf: &Btf, absent: &str) -> Result<(), Error> {
@@ -300,7 +260,7 @@ pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciders: &Deciders) -> Vec<A
         .collect()
 }
 
-fn is_loaded(bpf: &Ebpf, name: &str) -> bool {
+pub(super) fn is_loaded(bpf: &Ebpf, name: &str) -> bool {
     bpf.program(name)
         .is_some_and(|program| program.fd().is_ok())
 }
@@ -319,7 +279,7 @@ where
     &'a mut T: TryFrom<&'a mut Program, Error = aya::programs::ProgramError>,
 {
     bpf.program_mut(name)
-        .ok_or_else(|| Error::Object(format!("it lacks the program `{name}`")))?
+        .ok_or_else(|| missing_program(name))?
         .try_into()
         .map_err(|error| program_error("load", name, &error))
 }

@@ -8,19 +8,20 @@ use std::path::Path;
 
 use agent_recorder_abi::event::{KINDS, TROUBLES};
 use agent_recorder_abi::heir::Written;
-use agent_recorder_abi::limits::{AREAS, SYSCALL_NUMBERS};
+use agent_recorder_abi::limits::AREAS;
 use agent_recorder_abi::own::OwnKey;
 use agent_recorder_abi::policy::{
     GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConfig, NameKey, Place, PlaceKey,
 };
 use agent_recorder_abi::rule::RuleKey;
 use agent_recorder_abi::state::{Session, SessionNumber};
-use agent_recorder_abi::syscalls::{IA32, PARTS, Spec, X86_64};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader};
 
+use super::calls::Calls;
 use super::error::{chain, map_error, missing, refused};
 use super::hooks;
+use super::links::Links;
 use super::maps::{Words, bytes_of, replace, sum, take, words};
 use super::modify_return::Deciders;
 use super::names::Names;
@@ -65,6 +66,7 @@ const _: () = assert!(size_of::<SessionWords>() == size_of::<Session>());
 pub struct Kernel {
     bpf: Ebpf,
     deciders: Deciders,
+    links: Links,
     profile: Profile,
     passed_over: Vec<(Profile, Error)>,
     not_refusing: Option<Error>,
@@ -80,6 +82,7 @@ pub struct Kernel {
     programs: HashMap<MapData, Words, u32>,
     sizes: HashMap<MapData, u64, u32>,
     written: MapData,
+    calls: Calls,
     names: Names,
     own: OwnKeys,
     tags: Tags,
@@ -165,7 +168,8 @@ impl Kernel {
         let deciding = hooks::deciding(btf, profile, refuses);
         let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, &deciding)?;
         hooks::load(&mut bpf, source, profile, &deciders)?;
-        fill_calls(&mut bpf)?;
+        let mut calls = Calls::new(&mut bpf)?;
+        calls.fill()?;
         let names = Names::fill(&mut bpf, options)?;
         fill_policy(&mut bpf, options)?;
         let rings = Rings::new(
@@ -192,6 +196,7 @@ impl Kernel {
                 Some(Map::LruHashMap(map)) => map,
                 _ => return Err(missing("WRITTEN")),
             },
+            calls,
             names,
             own: OwnKeys::new(&mut bpf)?,
             tags,
@@ -199,6 +204,7 @@ impl Kernel {
             is_old: !resolved.has_helpers,
             bpf,
             deciders,
+            links: Links::default(),
             profile,
             passed_over: Vec::new(),
             not_refusing: None,
@@ -213,8 +219,34 @@ impl Kernel {
     /// The kernel refuses one.
     pub fn attach(&mut self) -> Result<(), Error> {
         self.deciders.attach()?;
-        hooks::attach(&mut self.bpf, self.profile)?;
+        self.links.attach(&mut self.bpf, self.profile, true)?;
         self.own.look()
+    }
+
+    /// Attaches every program anew, and puts back what they know of system
+    /// calls and names: something of that was taken away. 5.10 does not attach
+    /// a program of a trampoline a second time; those stay as they are there.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses one, the others are attached; or a map cannot be written.
+    pub fn mend(&mut self) -> Result<(), Error> {
+        let again = !self.is_old;
+        let decide = if again {
+            self.deciders.attach()
+        } else {
+            Ok(())
+        };
+        let links = self.links.attach(&mut self.bpf, self.profile, again);
+        self.calls.fill()?;
+        self.names.restore()?;
+        self.own.look()?;
+        decide.and(links)
+    }
+
+    /// The number of one of its maps.
+    pub fn own_map(&self) -> Option<u64> {
+        self.own.map_number()
     }
 
     /// The profile in use.
@@ -561,18 +593,6 @@ fn fill_policy(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
         names
             .insert(bytes_of(key), meaning, 0)
             .map_err(|error| map_error("NAMES", &error))?;
-    }
-    Ok(())
-}
-
-fn fill_calls(bpf: &mut Ebpf) -> Result<(), Error> {
-    let mut calls: Array<_, [u8; size_of::<Spec>()]> = take(bpf, "SYSCALLS", Array::try_from)?;
-    let offset_rows = X86_64.iter().chain(PARTS).map(|row| (row.0, row.1));
-    let compat_rows = IA32.iter().map(|row| (row.0 + SYSCALL_NUMBERS, row.1));
-    for (number, spec) in offset_rows.chain(compat_rows) {
-        calls
-            .set(number, bytes_of(spec), 0)
-            .map_err(|error| map_error("SYSCALLS", &error))?;
     }
     Ok(())
 }

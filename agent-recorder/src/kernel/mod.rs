@@ -4,10 +4,12 @@
 //! Not here: what an event means for a session (`session`), and any record.
 
 mod bpf;
+mod calls;
 mod counters;
 mod decode;
 mod error;
 mod hooks;
+mod links;
 mod load;
 mod maps;
 mod modify_return;
@@ -21,6 +23,7 @@ mod ring;
 mod source;
 mod tags;
 
+pub use bpf::map_by_number;
 pub use counters::Counters;
 pub use decode::{Body, Event, FileEvent, NetworkEvent, decode};
 pub use error::Error;

@@ -21,7 +21,7 @@ use aya_obj::btf::BtfKind;
 
 use super::Error;
 use super::bpf::{self, ModifyReturn, Verified};
-use super::error::{chain, ending};
+use super::error::{chain, ending, missing_program};
 use super::programs::{BY_VALUE, ONLY_DECIDING, is_one_of};
 
 /// One that the kernel has taken.
@@ -84,16 +84,21 @@ impl Deciders {
         self.0.iter().any(|decider| decider.function == function)
     }
 
-    /// From now on they decide.
+    /// From now on they decide; one that did already is taken off first.
     ///
     /// # Errors
     ///
-    /// The kernel refuses one.
+    /// The kernel refuses one: the first that it did. The others decide.
     pub(super) fn attach(&mut self) -> Result<(), Error> {
+        let mut result = Ok(());
         for decider in &mut self.0 {
-            decider.link = Some(attach_one(decider.function, &decider.program)?);
+            decider.link = None;
+            match attach_one(decider.function, &decider.program) {
+                Ok(link) => decider.link = Some(link),
+                Err(error) => result = result.and(Err(error)),
+            }
         }
-        Ok(())
+        result
     }
 
     /// Instructions that the verifier went through for each.
@@ -171,7 +176,7 @@ fn load_one(
     kernel_types: &Btf,
     function: &'static str,
 ) -> Result<OwnedFd, Error> {
-    let lacking = || Error::Object(format!("it lacks the program `{function}`"));
+    let lacking = || missing_program(function);
     let program = object.programs.get(function).ok_or_else(lacking)?;
     let body = object
         .functions

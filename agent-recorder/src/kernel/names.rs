@@ -21,6 +21,9 @@ type Key = [u8; size_of::<RuleKey>()];
 /// What is in the rules' map.
 pub(super) struct Names {
     map: HashMap<MapData, Key, u32>,
+    environment: HashMap<MapData, u64, u32>,
+    /// Beginnings of environment entries, and their rules.
+    prefixes: std::collections::HashMap<u64, u32>,
     /// What stays, whatever sessions write.
     fixed: std::collections::HashMap<Key, u32>,
     written: HashSet<Vec<u8>>,
@@ -31,14 +34,12 @@ pub(super) struct Names {
 impl Names {
     /// Puts in the rules and the gated programs.
     pub(super) fn fill(bpf: &mut Ebpf, options: &Options) -> Result<Self, Error> {
-        let mut prefixes: HashMap<_, u64, u32> = take(bpf, "ENVIRONMENT", HashMap::try_from)?;
+        let mut prefixes = std::collections::HashMap::new();
         let mut fixed = std::collections::HashMap::new();
         for &(key, number) in &options.rules {
             fixed.insert(bytes_of(key), number);
             if let Some(prefix) = environment_prefix(&key)? {
-                prefixes
-                    .insert(prefix, number, 0)
-                    .map_err(|error| map_error("ENVIRONMENT", &error))?;
+                prefixes.insert(prefix, number);
             }
         }
         for &(key, value) in &options.gated {
@@ -47,17 +48,33 @@ impl Names {
         }
         let mut names = Self {
             map: take(bpf, "RULES", HashMap::try_from)?,
+            environment: take(bpf, "ENVIRONMENT", HashMap::try_from)?,
             fixed,
+            prefixes,
             written: HashSet::new(),
             order: VecDeque::new(),
         };
-        for (key, value) in &names.fixed {
-            names
-                .map
+        names.restore()?;
+        Ok(names)
+    }
+
+    /// Puts in all that it is to hold, which it should hold already.
+    pub(super) fn restore(&mut self) -> Result<(), Error> {
+        for (key, value) in &self.fixed {
+            self.map
                 .insert(key, value, 0)
                 .map_err(|error| map_error("RULES", &error))?;
         }
-        Ok(names)
+        for (prefix, rule) in &self.prefixes {
+            self.environment
+                .insert(prefix, rule, 0)
+                .map_err(|error| map_error("ENVIRONMENT", &error))?;
+        }
+        for name in self.order.clone() {
+            self.insert(&name)
+                .map_err(|error| map_error("RULES", &error))?;
+        }
+        Ok(())
     }
 
     /// A session has a file of this name now, without its directories. One that

@@ -39,6 +39,12 @@ impl OwnKeys {
         Ok(())
     }
 
+    /// The number of one of its maps.
+    pub(super) fn map_number(&self) -> Option<u64> {
+        let mut maps = self.objects.iter().filter(|key| key.kind == OWN_MAP);
+        maps.next().map(|key| key.number)
+    }
+
     /// Protects what this process holds, and these files.
     pub(super) fn set(&mut self, files: &[OwnKey]) -> Result<(), Error> {
         let all = self.objects.iter().chain(files);

@@ -8,6 +8,7 @@ mod commands;
 mod gate;
 mod heirs;
 mod loss;
+mod watch;
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
@@ -60,6 +61,8 @@ pub struct Setup {
     pub handoff: crate::config::HandOff,
     /// What is the recorder's own beside its process: state and configuration.
     pub own: Vec<PathBuf>,
+    /// How often a canary shows that the hooks fire; zero: never.
+    pub canary: Duration,
 }
 
 /// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
@@ -97,6 +100,7 @@ pub struct Recorder {
     last_tidy: Instant,
     holds: gate::Holds,
     heirs: heirs::Heirs,
+    watch: watch::Watch,
 }
 
 impl Recorder {
@@ -140,6 +144,7 @@ impl Recorder {
             last_tidy: Instant::now(),
             holds,
             heirs: heirs::Heirs::new(setup.handoff.heirs),
+            watch: watch::Watch::new(setup.canary),
         };
         recorder.tell("recorder_start", &profile);
         let passed_over: Vec<_> = recorder
@@ -230,7 +235,8 @@ impl Recorder {
         } else {
             IDLE
         };
-        let is_pressing = self.holds.is_pressing() || self.heirs.is_pressing();
+        let is_pressing =
+            self.holds.is_pressing() || self.heirs.is_pressing() || self.watch.is_pressing();
         let wait = if self.batch.holds_back() || is_pressing {
             SETTLE.min(wait)
         } else {
@@ -242,13 +248,11 @@ impl Recorder {
         while self.carry(false)? {}
         self.tend_gate(carried);
         self.tell_heirs(carried);
+        self.tend_canary(carried)?;
         self.tell_losses()?;
         if self.last_places.elapsed() >= PLACES_INTERVAL {
             self.last_places = Instant::now();
-            self.kernel
-                .set_places(&guard::places::resolve(&self.policy))?;
-            self.kernel.set_own(&guard::own::files(&self.own))?;
-            set_programs(&mut self.kernel, &self.policy, &mut self.holds)?;
+            self.refresh()?;
         }
         if self.last_tidy.elapsed() >= TIDY_INTERVAL {
             self.last_tidy = Instant::now();
@@ -260,6 +264,15 @@ impl Recorder {
             self.spool.flush();
         }
         Ok(woken.other)
+    }
+
+    /// Has the kernel programs know what the policy, the gate and the recorder's
+    /// own names lead to now.
+    fn refresh(&mut self) -> Result<(), Error> {
+        self.kernel
+            .set_places(&guard::places::resolve(&self.policy))?;
+        self.kernel.set_own(&guard::own::files(&self.own))?;
+        set_programs(&mut self.kernel, &self.policy, &mut self.holds)
     }
 
     /// Carries everything that was made until now, ends what still runs and makes it durable.
@@ -321,7 +334,11 @@ impl Recorder {
                     if let Some(count) = self.delivered.get_mut(usize::from(event.header.kind)) {
                         *count += 1;
                     }
-                    self.tracker.absorb(&event, &mut records, &mut notices);
+                    if event.header.session == watch::CANARY {
+                        self.watch.see(&event);
+                    } else {
+                        self.tracker.absorb(&event, &mut records, &mut notices);
+                    }
                 }
                 Err(_) => self.loss.damaged += 1,
             }

@@ -120,7 +120,7 @@ impl Reader {
                     }
                 }
                 Some(Item::Record { record, .. }) => {
-                    let loss = matches!(record.body, Some(Body::Loss(_))) && !self.ended;
+                    let loss = is_gap(&record) && !self.ended;
                     let ours = SessionId::from_bytes(&record.session_id) == Some(self.session);
                     self.loss |= loss;
                     self.ended |= ours && matches!(record.body, Some(Body::SessionEnd(_)));
@@ -130,6 +130,16 @@ impl Reader {
                 }
             }
         }
+    }
+}
+
+/// Whether what is not there could be any session's: it was lost, or the
+/// hooks did not fire.
+fn is_gap(record: &proto::Record) -> bool {
+    match record.body {
+        Some(Body::Loss(_)) => true,
+        Some(Body::Tamper(_)) => record.session_id.is_empty(),
+        _ => false,
     }
 }
 

@@ -164,9 +164,10 @@ pub(super) fn line(body: &Body) -> String {
             escaped(&handed.to)
         ),
         Body::Tamper(tamper) => format!(
-            "TAMPER   {} {}",
+            "TAMPER   {} {}{}",
             tamper.act().as_str_name(),
-            escaped(&tamper.path)
+            escaped(&tamper.path),
+            escaped(tamper.detail.as_bytes())
         ),
         Body::Heir(heir) => format!(
             "HEIR     starts {}{}",

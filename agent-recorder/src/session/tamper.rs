@@ -47,6 +47,7 @@ impl Own {
         Some(proto::Tamper {
             act: act.into(),
             path: path.to_vec(),
+            ..Default::default()
         })
     }
 

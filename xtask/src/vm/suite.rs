@@ -27,6 +27,7 @@ pub(super) const SUITE: &[&str] = &[
     "guard_policy",
     "handoff",
     "tamper",
+    "watch",
 ];
 
 /// Those of them that `cargo xtask test` has time for on every kernel.

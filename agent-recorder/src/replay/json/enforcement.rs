@@ -110,10 +110,17 @@ fn survivor_json(survivor: &proto::Survivor) -> Value {
 }
 
 pub(super) fn tamper_json(tamper: &proto::Tamper) -> Object {
-    let proto::Tamper { act: _, path } = tamper;
+    let proto::Tamper {
+        act: _,
+        path,
+        detail,
+    } = tamper;
     let mut out = object([("act", json!(tamper.act().as_str_name()))]);
     if !path.is_empty() {
         bytes(&mut out, "path", path);
+    }
+    if !detail.is_empty() {
+        out.insert("detail".to_owned(), json!(detail));
     }
     out
 }

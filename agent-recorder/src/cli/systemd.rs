@@ -1,0 +1,61 @@
+//! What a service manager is told (sd_notify(3)), and its watchdog.
+//!
+//! Not here: whether records move (`Recorder::is_proven`).
+
+use std::ffi::OsStr;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::{Duration, Instant};
+
+/// Tells it a state: a datagram to the socket that NOTIFY_SOCKET names; nobody there is no error.
+pub(super) fn tell(state: &str) {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let name = name.into_encoded_bytes();
+    let Ok(socket) = UnixDatagram::unbound() else {
+        return;
+    };
+    // A manager that does not listen holds nothing up.
+    let _ = socket.set_nonblocking(true);
+    let sent = match name.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)
+            .and_then(|address| socket.send_to_addr(state.as_bytes(), &address)),
+        None => socket.send_to(state.as_bytes(), OsStr::from_bytes(&name)),
+    };
+    if let Err(error) = sent {
+        tracing::warn!("cannot notify systemd: {error}");
+    }
+}
+
+/// The manager ends who does not come by in time.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    /// Half of what it gives, as sd_watchdog_enabled(3) advises; `None` where it does not watch.
+    every: Option<Duration>,
+    last: Option<Instant>,
+}
+
+impl Watchdog {
+    /// As WATCHDOG_USEC and WATCHDOG_PID say.
+    pub(super) fn of_this() -> Self {
+        let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+        let is_meant = std::env::var_os("WATCHDOG_PID").is_none()
+            || number("WATCHDOG_PID") == Some(u64::from(std::process::id()));
+        let within = number("WATCHDOG_USEC").filter(|within| is_meant && *within > 0);
+        Self {
+            every: within.map(|within| Duration::from_micros(within / 2)),
+            last: None,
+        }
+    }
+
+    /// Comes by, when it is time.
+    pub(super) fn come_by(&mut self) {
+        let Some(every) = self.every else { return };
+        if self.last.is_none_or(|last| last.elapsed() >= every) {
+            self.last = Some(Instant::now());
+            tell("WATCHDOG=1");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The table by which the kernel programs know what a system call does.
+//!
+//! Not here: its rows (`agent_recorder_abi::syscalls`).
+
+use agent_recorder_abi::limits::SYSCALL_NUMBERS;
+use agent_recorder_abi::syscalls::{IA32, PARTS, Spec, X86_64};
+use aya::Ebpf;
+use aya::maps::{Array, MapData};
+
+use super::Error;
+use super::error::map_error;
+use super::maps::{bytes_of, take};
+
+/// The map that it is in.
+pub(super) struct Calls(Array<MapData, [u8; size_of::<Spec>()]>);
+
+impl Calls {
+    /// Of programs that know no call yet.
+    pub(super) fn new(bpf: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self(take(bpf, "SYSCALLS", Array::try_from)?))
+    }
+
+    /// Puts every row in.
+    pub(super) fn fill(&mut self) -> Result<(), Error> {
+        let native = X86_64.iter().chain(PARTS).map(|row| (row.0, row.1));
+        let compat = IA32.iter().map(|row| (row.0 + SYSCALL_NUMBERS, row.1));
+        for (number, spec) in native.chain(compat) {
+            self.0
+                .set(number, bytes_of(spec), 0)
+                .map_err(|error| map_error("SYSCALLS", &error))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,416 @@
+//! The recorder proves to itself that its hooks still fire: now and then a
+//! canary of its own does one of each of the acts that they see, in a session
+//! that makes no records. What comes through the rings of that, and what the
+//! kernel answers it, must be what came of the first ones.
+//!
+//! Not here: the acts (`cli::canary`), and what is attached (`kernel`).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use agent_recorder_abi::event::{FILE_KERNEL_PATH, Kind, Op, VIA_URING};
+use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
+
+use super::gate::CARRIED_NS;
+use super::{Error, Recorder};
+use crate::kernel::{Body, Event, FileEvent};
+use crate::record::{SessionId, proto};
+use crate::session::boot_ns;
+
+/// The canary's session: numbers of others are handed out from the next one on.
+pub(super) const CANARY: SessionNumber = USER_SESSION;
+
+/// A canary that takes longer is ended, and proves nothing.
+const LONGEST: Duration = Duration::from_secs(10);
+/// What the first so many all show is what one must show.
+const LESSONS: u32 = 2;
+/// Without the end of a canary, of whatever kind, for so many intervals, nothing is proven.
+const PATIENCE: u32 = 3;
+
+/// What was seen of a canary, in words.
+type Sights = BTreeSet<String>;
+
+/// Whether the hooks fire.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// Zero: no canaries.
+    every: Duration,
+    due: Instant,
+    flight: Option<Flight>,
+    expected: Expected,
+    /// When the last one ended. One that fails shows nothing of the hooks, but
+    /// that the recorder goes on.
+    landed: Instant,
+    /// Whether it was told that there can be none.
+    failed: bool,
+}
+
+/// A canary on its way.
+#[derive(Debug)]
+struct Flight {
+    canary: Child,
+    /// Its own, and empty again when it ends.
+    directory: PathBuf,
+    begun: Instant,
+    /// Records lost before it.
+    lost: u64,
+    seen: Sights,
+    /// When its end was met, CLOCK_BOOTTIME ns.
+    ended: Option<u64>,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        // It has ended, or is not wanted any more; what it left is in a directory for what may go.
+        let _ = self.canary.kill();
+        let _ = self.canary.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// What canaries show, and what of it has ceased.
+#[derive(Debug, Default)]
+struct Expected {
+    lessons: u32,
+    always: Sights,
+    /// Not seen of the last one.
+    missing: Sights,
+    /// Not seen of the last two.
+    silent: Sights,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    /// These are seen no more.
+    Silent,
+    /// All are seen again.
+    Back,
+}
+
+impl Expected {
+    fn judge(&mut self, seen: Sights) -> Option<News> {
+        if self.lessons < LESSONS {
+            self.always = match self.lessons {
+                0 => seen,
+                _ => self.always.intersection(&seen).cloned().collect(),
+            };
+            self.lessons += 1;
+            return None;
+        }
+        let missing: Sights = self.always.difference(&seen).cloned().collect();
+        // Once is not enough: a full disk, or a moment of the machine's, can be the reason.
+        let silent: Sights = missing.intersection(&self.missing).cloned().collect();
+        self.missing = missing;
+        if self.missing.is_empty() && !self.silent.is_empty() {
+            self.silent.clear();
+            return Some(News::Back);
+        }
+        if silent.is_empty() || silent == self.silent {
+            return None;
+        }
+        self.silent = silent;
+        Some(News::Silent)
+    }
+
+    /// Whether the next one should come soon.
+    fn is_in_doubt(&self) -> bool {
+        self.lessons < LESSONS || self.missing != self.silent
+    }
+}
+
+impl Watch {
+    /// `every`: zero for no canaries.
+    pub(super) fn new(every: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            every,
+            due: now,
+            flight: None,
+            expected: Expected::default(),
+            landed: now,
+            failed: false,
+        }
+    }
+
+    /// Whether a canary is on its way.
+    pub(super) fn is_pressing(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// What of the canary's acts the kernel programs saw.
+    pub(super) fn see(&mut self, event: &Event<'_>) {
+        if let (Some(flight), Some(sight)) = (&mut self.flight, sight(event)) {
+            flight.seen.insert(sight);
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        !self.every.is_zero() && Instant::now() >= self.due
+    }
+
+    fn is_proven(&self) -> bool {
+        self.every.is_zero()
+            || self.expected.silent.is_empty() && self.landed.elapsed() < self.every * PATIENCE
+    }
+}
+
+impl Recorder {
+    /// Whether canaries show that records move; without canaries, that it is asked.
+    pub fn is_proven(&self) -> bool {
+        self.watch.is_proven()
+    }
+
+    /// Sends the canary when it is time, and judges what came of it.
+    /// `carried` is until when events were carried, ns.
+    pub(super) fn tend_canary(&mut self, carried: u64) -> Result<(), Error> {
+        let result = if let Some(flight) = &mut self.watch.flight {
+            flight.has_landed(carried)
+        } else if self.watch.is_due() {
+            self.send_canary().map(|flight| {
+                self.watch.flight = Some(flight);
+                false
+            })
+        } else {
+            return Ok(());
+        };
+        match result {
+            Ok(false) => Ok(()),
+            Ok(true) => self.judge_canary(),
+            Err(why) => {
+                self.watch.flight = None;
+                self.watch.landed = Instant::now();
+                self.watch.due = Instant::now() + self.watch.every;
+                if !std::mem::replace(&mut self.watch.failed, true) {
+                    self.tell("canary_failed", &why.to_string());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn send_canary(&mut self) -> io::Result<Flight> {
+        // Its acts count for no guard but its own, and from nothing.
+        self.kernel
+            .begin_session(CANARY)
+            .map_err(io::Error::other)?;
+        let directory =
+            std::env::temp_dir().join(format!("agent-recorder-{}", SessionId::generate()));
+        fs::DirBuilder::new().mode(0o700).create(&directory)?;
+        let mut canary = command(&directory, &self.own, self.kernel.own_map()).spawn()?;
+        let gate = canary.stdin.take();
+        let flight = Flight {
+            directory,
+            begun: Instant::now(),
+            lost: self.lost(),
+            seen: Sights::new(),
+            ended: None,
+            canary,
+        };
+        self.kernel
+            .tags()
+            .set_process(flight.canary.id(), Tag::new(CANARY, boot_ns()))
+            .map_err(io::Error::other)?;
+        if let Some(mut gate) = gate {
+            gate.write_all(b"\n")?;
+        }
+        Ok(flight)
+    }
+
+    fn judge_canary(&mut self) -> Result<(), Error> {
+        let Some(mut flight) = self.watch.flight.take() else {
+            return Ok(());
+        };
+        self.watch.landed = Instant::now();
+        self.watch.failed = false;
+        let seen = std::mem::take(&mut flight.seen);
+        let (lost, before) = (self.lost(), flight.lost);
+        // What is not seen then is perhaps what was lost.
+        let news = if lost == before {
+            self.watch.expected.judge(seen)
+        } else {
+            None
+        };
+        let soon = lost == before && self.watch.expected.is_in_doubt();
+        let pause = if soon {
+            Duration::ZERO
+        } else {
+            self.watch.every
+        };
+        self.watch.due = Instant::now() + pause;
+        match news {
+            Some(News::Silent) => self.tell_silence(),
+            Some(News::Back) => self.tell("hooks_back", ""),
+            None => {}
+        }
+        if self.watch.expected.silent.is_empty() {
+            Ok(())
+        } else {
+            self.mend()
+        }
+    }
+
+    fn tell_silence(&mut self) {
+        let silent: Vec<_> = self.watch.expected.silent.iter().cloned().collect();
+        let body = proto::record::Body::Tamper(proto::Tamper {
+            act: proto::TamperAct::HookSilent.into(),
+            detail: silent.join(", "),
+            ..Default::default()
+        });
+        let record = self.tracker.stream_record(body);
+        self.store([record]);
+        self.sync();
+    }
+
+    /// Puts the programs back on their hooks. Where the kernel refuses that, the
+    /// next canary tries again: a recorder that ends would record nothing at all.
+    fn mend(&mut self) -> Result<(), Error> {
+        match self.kernel.mend() {
+            Ok(()) => self.tell("hooks_attached_anew", ""),
+            Err(why) => self.tell("hooks_not_attached", &why.to_string()),
+        }
+        self.refresh()
+    }
+}
+
+impl Flight {
+    /// Whether it has ended, and all that it did was carried.
+    fn has_landed(&mut self, carried: u64) -> io::Result<bool> {
+        if let Some(ended) = self.ended {
+            return Ok(carried >= ended + CARRIED_NS);
+        }
+        let Some(status) = self.canary.try_wait()? else {
+            if self.begun.elapsed() > LONGEST {
+                return Err(io::Error::other(format!(
+                    "it did not end within {} s",
+                    LONGEST.as_secs()
+                )));
+            }
+            return Ok(false);
+        };
+        let mut said = String::new();
+        if let Some(mut output) = self.canary.stdout.take() {
+            output.read_to_string(&mut said)?;
+        }
+        if !status.success() {
+            return Err(io::Error::other(format!("it ended with {status}")));
+        }
+        self.seen.extend(said.lines().map(str::to_owned));
+        self.ended = Some(boot_ns());
+        Ok(false)
+    }
+}
+
+fn command(directory: &Path, own: &[PathBuf], map: Option<u64>) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("canary").arg(directory);
+    // The first is the state directory.
+    if let Some(state) = own.first() {
+        command.arg("--own").arg(state);
+    }
+    if let Some(map) = map {
+        command.arg("--map").arg(map.to_string());
+    }
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
+}
+
+/// Nothing of what is different each time.
+fn sight(event: &Event<'_>) -> Option<String> {
+    let kind = Kind::from_number(event.header.kind)?.name();
+    Some(match &event.body {
+        Body::File(file) | Body::Uring(file) | Body::Object(file) => {
+            format!("{kind} {}", file_sight(file))
+        }
+        Body::Network(network) => format!(
+            "{kind} {} {} {}{}{}",
+            network.body.op,
+            network.body.family,
+            network.body.socket_kind,
+            if network.body.sent > 0 { " sent" } else { "" },
+            if network.body.received > 0 {
+                " received"
+            } else {
+                ""
+            },
+        ),
+        Body::Control(control) => format!("{kind} {} {}", control.op, control.command),
+        Body::Exec { .. } | Body::Exit(_) | Body::Fork(_) => kind.to_owned(),
+        Body::Session(_) | Body::Guard(_) | Body::Dns { .. } => return None,
+    })
+}
+
+fn file_sight(file: &FileEvent<'_>) -> String {
+    let op = file.body.op;
+    let name = match proto::FileOp::try_from(i32::from(op)) {
+        _ if op == Op::Exec as u8 => "EXEC",
+        Ok(op) => op.as_str_name(),
+        Err(_) => "?",
+    };
+    let by_kernel = file.body.marks & FILE_KERNEL_PATH != 0;
+    format!(
+        "{name}{}{}",
+        if file.body.via == VIA_URING {
+            " by io_uring"
+        } else {
+            ""
+        },
+        if by_kernel { " on an object" } else { "" },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sights(names: &str) -> Sights {
+        names.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn taught() -> Expected {
+        let mut expected = Expected::default();
+        assert_eq!(expected.judge(sights("a b c")), None);
+        assert!(expected.is_in_doubt());
+        assert_eq!(expected.judge(sights("a b")), None);
+        assert!(!expected.is_in_doubt());
+        expected
+    }
+
+    #[test]
+    fn what_is_missing_twice_is_silent_and_told_once() {
+        let mut expected = taught();
+        assert_eq!(expected.judge(sights("a")), None);
+        assert!(expected.is_in_doubt());
+        assert_eq!(expected.judge(sights("a")), Some(News::Silent));
+        assert_eq!(expected.silent, sights("b"));
+        assert!(!expected.is_in_doubt());
+        assert_eq!(expected.judge(sights("a")), None);
+        assert_eq!(expected.judge(sights("a b")), Some(News::Back));
+        assert_eq!(expected.judge(sights("a b")), None);
+    }
+
+    #[test]
+    fn what_was_missing_once_or_never_seen_by_both_first_is_no_news() {
+        let mut expected = taught();
+        for seen in ["a", "b", "a", "a b", "b", "a b c"] {
+            assert_eq!(expected.judge(sights(seen)), None, "{seen}");
+        }
+    }
+
+    #[test]
+    fn more_silence_is_news() {
+        let mut expected = taught();
+        expected.judge(sights("a"));
+        assert_eq!(expected.judge(sights("a")), Some(News::Silent));
+        assert_eq!(expected.judge(sights("")), None);
+        assert_eq!(expected.judge(sights("")), Some(News::Silent));
+        assert_eq!(expected.silent, sights("a b"));
+    }
+}
