@@ -1,0 +1,108 @@
+//! Whatever comes out of a ring: it is refused or becomes records, and these
+//! can be shown in every form. Nothing of it ends the recorder.
+
+use agent_recorder::config::HandOff;
+use agent_recorder::kernel::decode;
+use agent_recorder::record::{StreamId, proto};
+use agent_recorder::replay::{Page, TextWriter, Tree, to_json};
+use agent_recorder::session::handoff::HandOffs;
+use agent_recorder::session::tamper::Own;
+use agent_recorder::session::{Meanings, RuleName, Tracker};
+use agent_recorder_abi::event::{Header, KINDS};
+use proptest::prelude::*;
+
+/// Events of few sessions and processes, so that they meet what others left.
+fn event() -> impl Strategy<Value = Vec<u8>> {
+    let header = (
+        0..=KINDS as u16,
+        0..4u64,
+        0..6u32,
+        0..6u32,
+        any::<u64>(),
+        any::<[u8; 16]>(),
+    );
+    // Numbers of operations, lengths and marks are small; names are anything.
+    let small = prop::collection::vec(
+        prop_oneof![3 => Just(0), 2 => 0..20u8, 1 => any::<u8>()],
+        0..200,
+    );
+    let name = prop::collection::vec(any::<u8>(), 0..300);
+    let cut = prop_oneof![6 => Just(usize::MAX), 1 => 0..120usize];
+    (header, small, name, cut).prop_map(|(header, small, name, cut)| {
+        let (kind, session, pid, ppid, time, comm) = header;
+        let header = Header {
+            time,
+            session,
+            start_time: u64::from(pid) * 7,
+            pid,
+            tid: pid,
+            ppid,
+            kind,
+            comm,
+            ..Header::default()
+        };
+        let mut bytes = bytes_of(&header).to_vec();
+        bytes.extend(small);
+        bytes.extend(name);
+        bytes.truncate(cut);
+        bytes
+    })
+}
+
+fn bytes_of(header: &Header) -> &[u8] {
+    // SAFETY: plain numbers without padding.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(header).cast(), size_of::<Header>()) }
+}
+
+fn tracker() -> Tracker {
+    let rule = RuleName {
+        agent: "agent".to_owned(),
+        rule: "rule".to_owned(),
+    };
+    let meanings = Meanings {
+        handoffs: HandOffs::of(&HandOff::default()),
+        own: Own::of_this(["/var/lib/agent-recorder".into()]),
+    };
+    Tracker::new(vec![rule], meanings, "tracepoint")
+}
+
+/// As `replay` shows them.
+fn show(records: &[proto::Record]) -> anyhow::Result<String> {
+    let stream = StreamId::generate();
+    let mut page = Page::default();
+    let mut tree = Tree::default();
+    let mut text = Vec::new();
+    let mut writer = TextWriter::new(&mut text);
+    for record in records {
+        let line = to_json(stream, record).to_string();
+        serde_json::from_str::<serde_json::Value>(&line)?;
+        writer.write(record)?;
+        tree.add(record);
+        page.add(record);
+    }
+    writer.flush()?;
+    tree.write(&mut text)?;
+    page.write(&mut Vec::new())?;
+    Ok(String::from_utf8(text)?)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn any_events_are_refused_or_become_records_that_can_be_shown(
+        events in prop::collection::vec(event(), 1..40),
+    ) {
+        let mut tracker = tracker();
+        tracker.begin_batch();
+        let (mut records, mut notices) = (Vec::new(), Vec::new());
+        for bytes in &events {
+            if let Ok(event) = decode(bytes) {
+                tracker.absorb(&event, &mut records, &mut notices);
+            }
+        }
+        let text = show(&records).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let unprintable = text.chars().find(|it| it.is_control() && *it != '\n');
+        prop_assert_eq!(unprintable, None, "{}", text);
+    }
+}
