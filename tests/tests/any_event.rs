@@ -87,7 +87,7 @@ fn show(records: &[proto::Record]) -> anyhow::Result<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn any_events_are_refused_or_become_records_that_can_be_shown(

@@ -6,12 +6,13 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use agent_recorder::record::proto::{self, record::Body};
+use agent_recorder::record::proto::{self, TamperAct, record::Body};
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
+use agent_recorder_abi::rule::RuleKey;
 use agent_recorder_abi::syscalls::Spec;
 use agent_recorder_tests::daemon::{Daemon, Record};
 use anyhow::{Context as _, bail, ensure};
-use aya::maps::{Array, Map, MapData, loaded_maps};
+use aya::maps::{Array, HashMap, Map, MapData, loaded_maps};
 
 /// The shortest interval that there can be.
 const OFTEN: &str = "[recorder]\ncanary = \"1s\"\n";
@@ -37,13 +38,17 @@ fn wait_for(
     Ok(())
 }
 
-/// What the recorder told of silent hooks.
-fn silences(records: &[proto::Record]) -> Vec<&str> {
+/// What the recorder told of acts against itself, of no session.
+fn tampers(records: &[proto::Record], act: TamperAct) -> Vec<&str> {
     let tampers = records.iter().filter_map(|record| match &record.body {
-        Some(Body::Tamper(tamper)) => Some(tamper.detail.as_str()),
+        Some(Body::Tamper(tamper)) if tamper.act() == act => Some(tamper.detail.as_str()),
         _ => None,
     });
     tampers.collect()
+}
+
+fn silences(records: &[proto::Record]) -> Vec<&str> {
+    tampers(records, TamperAct::HookSilent)
 }
 
 fn told(records: &[proto::Record], event: &str) -> bool {
@@ -90,9 +95,25 @@ fn canaries_prove_that_records_move_and_leave_none() -> anyhow::Result<()> {
     let sessions = records.iter().filter(|it| !it.session_id.is_empty());
     assert_eq!(sessions.count(), 0, "{records:#?}");
     assert_eq!(silences(&records), [""; 0]);
+    assert_eq!(tampers(&records, TamperAct::MapChanged), [""; 0]);
     for event in ["canary_failed", "hooks_attached_anew"] {
         ensure!(!told(&records, event), "{records:#?}");
     }
+    // Nor do they show in what a session's end says was made.
+    removal(&daemon)?;
+    let records = daemon.stored()?;
+    let execs = records
+        .iter()
+        .filter(|record| matches!(record.body, Some(Body::Exec(_))));
+    let made = records.iter().find_map(|record| match &record.body {
+        Some(Body::SessionEnd(end)) => {
+            let mut made = end.totals.iter().flat_map(|totals| &totals.produced);
+            made.find(|made| made.kind == "exec")
+        }
+        _ => None,
+    });
+    let made = made.context("a session's end says it")?;
+    assert_eq!(made.count, execs.count() as u64);
     daemon.stop()?;
     Ok(())
 }
@@ -110,7 +131,8 @@ fn what_the_programs_know_is_told_when_it_is_changed_and_put_back() -> anyhow::R
     wait_for(&daemon, "a session", |it| {
         it.iter().any(|it| !it.session_id.is_empty())
     })?;
-    let mut calls = table_of_calls(&daemon)?;
+    let calls = Map::Array(map_of(&daemon, "SYSCALLS")?);
+    let mut calls: Array<_, [u8; size_of::<Spec>()]> = Array::try_from(calls)?;
     for number in 0..2 * SYSCALL_NUMBERS {
         calls.set(number, [0; size_of::<Spec>()], 0)?;
     }
@@ -136,8 +158,24 @@ fn what_the_programs_know_is_told_when_it_is_changed_and_put_back() -> anyhow::R
     Ok(())
 }
 
-/// Of the daemon: there can be others.
-fn table_of_calls(daemon: &Daemon) -> anyhow::Result<Array<MapData, [u8; size_of::<Spec>()]>> {
+/// K22: somebody takes a rule away.
+#[test]
+fn a_rule_that_is_taken_away_is_told_of_and_put_back() -> anyhow::Result<()> {
+    let daemon = Daemon::start()?;
+    let rules = Map::HashMap(map_of(&daemon, "RULES")?);
+    let mut rules: HashMap<_, [u8; size_of::<RuleKey>()], u32> = HashMap::try_from(rules)?;
+    let (key, value) = rules.iter().next().context("there is a rule")??;
+    rules.remove(&key)?;
+    wait_for(&daemon, "it is told", |records| {
+        tampers(records, TamperAct::MapChanged) == ["RULES"]
+    })?;
+    assert_eq!(rules.get(&key, 0)?, value);
+    daemon.stop()?;
+    Ok(())
+}
+
+/// One of the daemon's: there can be others.
+fn map_of(daemon: &Daemon, name: &str) -> anyhow::Result<MapData> {
     let pid = fs::read_to_string(daemon.state().join("daemon.lock"))?;
     let mut held = HashSet::new();
     for entry in fs::read_dir(format!("/proc/{}/fdinfo", pid.trim()))? {
@@ -148,11 +186,11 @@ fn table_of_calls(daemon: &Daemon) -> anyhow::Result<Array<MapData, [u8; size_of
     }
     for map in loaded_maps() {
         let map = map?;
-        if held.contains(&map.id()) && map.name_as_str() == Some("SYSCALLS") {
-            return Ok(Array::try_from(Map::Array(MapData::from_id(map.id())?))?);
+        if held.contains(&map.id()) && map.name_as_str() == Some(name) {
+            return Ok(MapData::from_id(map.id())?);
         }
     }
-    bail!("the daemon holds no such map")
+    bail!("the daemon holds no map {name}")
 }
 
 const FTRACE: &str = "/proc/sys/kernel/ftrace_enabled";

@@ -21,8 +21,9 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use super::calls::Calls;
 use super::error::{chain, map_error, missing, refused};
 use super::hooks;
+use super::known::Known;
 use super::links::Links;
-use super::maps::{Words, bytes_of, replace, sum, take, words};
+use super::maps::{sum, take};
 use super::modify_return::Deciders;
 use super::names::Names;
 use super::offsets::{self, Resolved};
@@ -78,9 +79,7 @@ pub struct Kernel {
     sessions: HashMap<MapData, SessionNumber, SessionWords>,
     adopting: Array<MapData, u32>,
     lineage: HashMap<MapData, u32, u32>,
-    places: HashMap<MapData, Words, Words>,
-    programs: HashMap<MapData, Words, u32>,
-    sizes: HashMap<MapData, u64, u32>,
+    known: Known,
     written: MapData,
     calls: Calls,
     names: Names,
@@ -171,7 +170,6 @@ impl Kernel {
         let mut calls = Calls::new(&mut bpf)?;
         calls.fill()?;
         let names = Names::fill(&mut bpf, options)?;
-        fill_policy(&mut bpf, options)?;
         let rings = Rings::new(
             take(&mut bpf, "PRIORITY", RingBuf::try_from)?,
             take(&mut bpf, "BULK", RingBuf::try_from)?,
@@ -189,9 +187,7 @@ impl Kernel {
             sessions: take(&mut bpf, "SESSIONS", HashMap::try_from)?,
             adopting: take(&mut bpf, "ADOPTING", Array::try_from)?,
             lineage: take(&mut bpf, "LINEAGE", HashMap::try_from)?,
-            places: take(&mut bpf, "PLACES", HashMap::try_from)?,
-            programs: take(&mut bpf, "PROGRAMS", HashMap::try_from)?,
-            sizes: take(&mut bpf, "SIZES", HashMap::try_from)?,
+            known: Known::new(&mut bpf, &options.names)?,
             written: match bpf.take_map("WRITTEN") {
                 Some(Map::LruHashMap(map)) => map,
                 _ => return Err(missing("WRITTEN")),
@@ -380,11 +376,7 @@ impl Kernel {
         &mut self,
         places: &std::collections::HashMap<PlaceKey, Place>,
     ) -> Result<(), Error> {
-        let wanted = places.iter().map(|(key, place)| {
-            let value = [place.kind, place.slot, place.limit, place.spare];
-            (words(key.ino, key.dev, key.spare), value)
-        });
-        replace(&mut self.places, "PLACES", wanted.collect())
+        self.known.set_places(places)
     }
 
     /// Keeps members of sessions from this process, its programs, maps and
@@ -407,12 +399,21 @@ impl Kernel {
         programs: &std::collections::HashMap<PlaceKey, u32>,
         sizes: &std::collections::BTreeMap<u64, u32>,
     ) -> Result<(), Error> {
-        let wanted = programs
-            .iter()
-            .map(|(key, value)| (words(key.ino, key.dev, key.spare), *value));
-        replace(&mut self.programs, "PROGRAMS", wanted.collect())?;
-        let wanted = sizes.iter().map(|(size, value)| (*size, *value));
-        replace(&mut self.sizes, "SIZES", wanted.collect())
+        self.known.set_programs(programs, sizes)
+    }
+
+    /// Maps whose contents somebody else changed since this was asked last; they
+    /// hold again what they are to hold. Not that of system calls, nor those
+    /// that the kernel programs write.
+    ///
+    /// # Errors
+    ///
+    /// A map cannot be read or written.
+    pub fn changed(&mut self) -> Result<Vec<&'static str>, Error> {
+        let mut changed = self.known.changed()?;
+        changed.extend(self.own.changed());
+        changed.extend(self.names.changed()?);
+        Ok(changed)
     }
 
     /// Has the kernel tell of who starts a script of this name, outside of
@@ -584,15 +585,4 @@ fn effective(guard: GuardConfig, refuses: bool) -> GuardConfig {
     } else {
         guard
     }
-}
-
-fn fill_policy(bpf: &mut Ebpf, options: &Options) -> Result<(), Error> {
-    let mut names: HashMap<_, [u8; size_of::<NameKey>()], u32> =
-        take(bpf, "NAMES", HashMap::try_from)?;
-    for &(key, meaning) in &options.names {
-        names
-            .insert(bytes_of(key), meaning, 0)
-            .map_err(|error| map_error("NAMES", &error))?;
-    }
-    Ok(())
 }

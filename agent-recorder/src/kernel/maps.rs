@@ -37,27 +37,60 @@ pub(super) fn take<T>(
     convert(map).map_err(|error| map_error(name, &error))
 }
 
-/// Makes a map hold this and nothing else. What stays is there all the time.
-pub(super) fn replace<K, V>(
-    map: &mut HashMap<MapData, K, V>,
+/// A map that user space alone fills.
+pub(super) struct Filled<K, V> {
+    map: HashMap<MapData, K, V>,
     name: &'static str,
-    wanted: std::collections::HashMap<K, V>,
-) -> Result<(), Error>
+    held: std::collections::HashMap<K, V>,
+    changed: bool,
+}
+
+impl<K, V> Filled<K, V>
 where
     K: aya::Pod + Eq + std::hash::Hash,
-    V: aya::Pod,
+    V: aya::Pod + PartialEq,
 {
-    let failed = |error| map_error(name, &error);
-    let known = map.keys().collect::<Result<Vec<_>, _>>();
-    for key in known.map_err(failed)? {
-        if !wanted.contains_key(&key) {
-            map.remove(&key).map_err(failed)?;
+    /// One that is empty.
+    pub(super) fn new(bpf: &mut Ebpf, name: &'static str) -> Result<Self, Error> {
+        Ok(Self {
+            map: take(bpf, name, HashMap::try_from)?,
+            name,
+            held: std::collections::HashMap::new(),
+            changed: false,
+        })
+    }
+
+    /// Makes it hold this and nothing else. What stays is there all the time.
+    pub(super) fn hold(&mut self, wanted: std::collections::HashMap<K, V>) -> Result<(), Error> {
+        let failed = |error| map_error(self.name, &error);
+        let found: std::collections::HashMap<K, V> =
+            self.map.iter().collect::<Result<_, _>>().map_err(failed)?;
+        self.changed |= found != self.held;
+        for key in found.keys().filter(|key| !wanted.contains_key(key)) {
+            match self.map.remove(key) {
+                // Somebody else was faster.
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(failed(error)),
+            }
         }
+        for (key, value) in &wanted {
+            if found.get(key) != Some(value) {
+                self.map.insert(key, value, 0).map_err(failed)?;
+            }
+        }
+        self.held = wanted;
+        Ok(())
     }
-    for (key, value) in wanted {
-        map.insert(key, value, 0).map_err(failed)?;
+
+    /// Makes it hold what it is to hold already.
+    pub(super) fn hold_on(&mut self) -> Result<(), Error> {
+        self.hold(self.held.clone())
     }
-    Ok(())
+
+    /// Its name, if it was found changed by somebody else since this was asked last.
+    pub(super) fn was_changed(&mut self) -> Option<&'static str> {
+        std::mem::take(&mut self.changed).then_some(self.name)
+    }
 }
 
 pub(super) fn sum(

@@ -9,6 +9,7 @@ mod counters;
 mod decode;
 mod error;
 mod hooks;
+mod known;
 mod links;
 mod load;
 mod maps;

@@ -58,6 +58,34 @@ impl Names {
         Ok(names)
     }
 
+    /// Maps that lack what they are to hold, whatever else is in there. They hold it again.
+    pub(super) fn changed(&mut self) -> Result<Vec<&'static str>, Error> {
+        let is = |value: Result<u32, MapError>, wanted| match value {
+            Ok(value) => Ok(value & !WRITTEN_NAME == wanted),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(error) => Err(error),
+        };
+        let mut changed = Vec::new();
+        for (key, value) in &self.fixed {
+            let is_there = is(self.map.get(key, 0), *value);
+            if !is_there.map_err(|error| map_error("RULES", &error))? {
+                changed.push("RULES");
+                break;
+            }
+        }
+        for (prefix, rule) in &self.prefixes {
+            let is_there = is(self.environment.get(prefix, 0), *rule);
+            if !is_there.map_err(|error| map_error("ENVIRONMENT", &error))? {
+                changed.push("ENVIRONMENT");
+                break;
+            }
+        }
+        if !changed.is_empty() {
+            self.restore()?;
+        }
+        Ok(changed)
+    }
+
     /// Puts in all that it is to hold, which it should hold already.
     pub(super) fn restore(&mut self) -> Result<(), Error> {
         for (key, value) in &self.fixed {

@@ -3,23 +3,22 @@
 //!
 //! Not here: which files those are (`guard::own`).
 
-use std::collections::HashMap as Keys;
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use agent_recorder_abi::own::{OWN_LINK, OWN_MAP, OWN_NAMESPACE, OWN_PROCESS, OWN_PROGRAM, OwnKey};
 use aya::Ebpf;
-use aya::maps::{HashMap, MapData};
 
 use super::Error;
-use super::maps::{Words, replace, take, words};
+use super::maps::{Filled, Words, words};
 
 /// Where BPF objects are pinned.
 pub const BPFFS: &str = "/sys/fs/bpf";
 
 /// What is in the map of the recorder's own.
 pub(super) struct OwnKeys {
-    map: HashMap<MapData, Words, u32>,
+    map: Filled<Words, u32>,
     /// What stays while the programs are attached.
     objects: Vec<OwnKey>,
 }
@@ -28,7 +27,7 @@ impl OwnKeys {
     /// Of programs that protect nothing yet.
     pub(super) fn new(bpf: &mut Ebpf) -> Result<Self, Error> {
         Ok(Self {
-            map: take(bpf, "OWN", HashMap::try_from)?,
+            map: Filled::new(bpf, "OWN")?,
             objects: Vec::new(),
         })
     }
@@ -48,10 +47,15 @@ impl OwnKeys {
     /// Protects what this process holds, and these files.
     pub(super) fn set(&mut self, files: &[OwnKey]) -> Result<(), Error> {
         let all = self.objects.iter().chain(files);
-        let wanted: Keys<Words, u32> = all
+        let wanted: HashMap<Words, u32> = all
             .map(|key| (words(key.number, key.dev, key.kind), 1))
             .collect();
-        replace(&mut self.map, "OWN", wanted)
+        self.map.hold(wanted)
+    }
+
+    /// The map's name, if somebody else changed it since this was asked last.
+    pub(super) fn changed(&mut self) -> Option<&'static str> {
+        self.map.was_changed()
     }
 }
 

@@ -272,7 +272,12 @@ impl Recorder {
         self.kernel
             .set_places(&guard::places::resolve(&self.policy))?;
         self.kernel.set_own(&guard::own::files(&self.own))?;
-        set_programs(&mut self.kernel, &self.policy, &mut self.holds)
+        set_programs(&mut self.kernel, &self.policy, &mut self.holds)?;
+        let changed = self.kernel.changed()?;
+        if !changed.is_empty() {
+            self.tell_tamper(proto::TamperAct::MapChanged, changed.join(", "));
+        }
+        Ok(())
     }
 
     /// Carries everything that was made until now, ends what still runs and makes it durable.
@@ -331,14 +336,14 @@ impl Recorder {
         for bytes in self.batch.iter() {
             match decode(bytes) {
                 Ok(event) => {
+                    if event.header.session == watch::CANARY {
+                        self.watch.see(&event);
+                        continue;
+                    }
                     if let Some(count) = self.delivered.get_mut(usize::from(event.header.kind)) {
                         *count += 1;
                     }
-                    if event.header.session == watch::CANARY {
-                        self.watch.see(&event);
-                    } else {
-                        self.tracker.absorb(&event, &mut records, &mut notices);
-                    }
+                    self.tracker.absorb(&event, &mut records, &mut notices);
                 }
                 Err(_) => self.loss.damaged += 1,
             }
@@ -454,7 +459,9 @@ impl Recorder {
             .map(|session| session.id);
         // The kernel had no room for one that is not counted.
         let counted = self.kernel.destroyed(number).unwrap_or_default();
-        let totals = loss::totals(&self.kernel.counters()?, &self.delivered, counted);
+        let mut counters = self.kernel.counters()?;
+        self.watch.leave_out(&mut counters.produced);
+        let totals = loss::totals(&counters, &self.delivered, counted);
         let records = self.tracker.end_session(number, reason, totals);
         self.store(records);
         self.kernel.end_session(number);

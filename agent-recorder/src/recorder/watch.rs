@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use agent_recorder_abi::event::{FILE_KERNEL_PATH, Kind, Op, VIA_URING};
+use agent_recorder_abi::event::{FILE_KERNEL_PATH, KINDS, Kind, Op, VIA_URING};
 use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
 
 use super::gate::CARRIED_NS;
@@ -27,6 +27,8 @@ pub(super) const CANARY: SessionNumber = USER_SESSION;
 
 /// A canary that takes longer is ended, and proves nothing.
 const LONGEST: Duration = Duration::from_secs(10);
+/// The first one waits so long at most: a recorder that just begins has other work.
+const FIRST: Duration = Duration::from_secs(5);
 /// What the first so many all show is what one must show.
 const LESSONS: u32 = 2;
 /// Without the end of a canary, of whatever kind, for so many intervals, nothing is proven.
@@ -46,6 +48,8 @@ pub(super) struct Watch {
     /// When the last one ended. One that fails shows nothing of the hooks, but
     /// that the recorder goes on.
     landed: Instant,
+    /// Events that came of canaries, by kind.
+    events: [u64; KINDS],
     /// Whether it was told that there can be none.
     failed: bool,
 }
@@ -129,10 +133,11 @@ impl Watch {
         let now = Instant::now();
         Self {
             every,
-            due: now,
+            due: now + every.min(FIRST),
             flight: None,
             expected: Expected::default(),
             landed: now,
+            events: [0; KINDS],
             failed: false,
         }
     }
@@ -144,8 +149,18 @@ impl Watch {
 
     /// What of the canary's acts the kernel programs saw.
     pub(super) fn see(&mut self, event: &Event<'_>) {
+        if let Some(count) = self.events.get_mut(usize::from(event.header.kind)) {
+            *count += 1;
+        }
         if let (Some(flight), Some(sight)) = (&mut self.flight, sight(event)) {
             flight.seen.insert(sight);
+        }
+    }
+
+    /// Takes the canaries' events from a count of all: they are in no record.
+    pub(super) fn leave_out(&self, produced: &mut [u64; KINDS]) {
+        for (count, own) in produced.iter_mut().zip(self.events) {
+            *count = count.saturating_sub(own);
         }
     }
 
@@ -256,9 +271,14 @@ impl Recorder {
 
     fn tell_silence(&mut self) {
         let silent: Vec<_> = self.watch.expected.silent.iter().cloned().collect();
+        self.tell_tamper(proto::TamperAct::HookSilent, silent.join(", "));
+    }
+
+    /// What was done to the kernel programs, by whom is not known.
+    pub(super) fn tell_tamper(&mut self, act: proto::TamperAct, detail: String) {
         let body = proto::record::Body::Tamper(proto::Tamper {
-            act: proto::TamperAct::HookSilent.into(),
-            detail: silent.join(", "),
+            act: act.into(),
+            detail,
             ..Default::default()
         });
         let record = self.tracker.stream_record(body);

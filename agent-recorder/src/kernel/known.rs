@@ -1,0 +1,70 @@
+//! What the kernel programs are told of files and words: directories of the
+//! guard's policy, programs that are known by their files, names.
+//!
+//! Not here: names that a program is started by (`names`), and what is the
+//! recorder's own (`own`).
+
+use std::collections::{BTreeMap, HashMap};
+
+use agent_recorder_abi::policy::{NameKey, Place, PlaceKey};
+use aya::Ebpf;
+
+use super::Error;
+use super::maps::{Filled, Words, bytes_of, words};
+
+/// The maps that it is in.
+pub(super) struct Known {
+    places: Filled<Words, Words>,
+    programs: Filled<Words, u32>,
+    sizes: Filled<u64, u32>,
+    names: Filled<[u8; size_of::<NameKey>()], u32>,
+}
+
+impl Known {
+    /// Of programs that are told of these names, and of no file yet.
+    pub(super) fn new(bpf: &mut Ebpf, names: &[(NameKey, u32)]) -> Result<Self, Error> {
+        let mut known = Self {
+            places: Filled::new(bpf, "PLACES")?,
+            programs: Filled::new(bpf, "PROGRAMS")?,
+            sizes: Filled::new(bpf, "SIZES")?,
+            names: Filled::new(bpf, "NAMES")?,
+        };
+        let names = names.iter().map(|&(key, meaning)| (bytes_of(key), meaning));
+        known.names.hold(names.collect())?;
+        Ok(known)
+    }
+
+    pub(super) fn set_places(&mut self, places: &HashMap<PlaceKey, Place>) -> Result<(), Error> {
+        let wanted = places.iter().map(|(key, place)| {
+            let value = [place.kind, place.slot, place.limit, place.spare];
+            (words(key.ino, key.dev, key.spare), value)
+        });
+        self.places.hold(wanted.collect())
+    }
+
+    pub(super) fn set_programs(
+        &mut self,
+        programs: &HashMap<PlaceKey, u32>,
+        sizes: &BTreeMap<u64, u32>,
+    ) -> Result<(), Error> {
+        let wanted = programs
+            .iter()
+            .map(|(key, value)| (words(key.ino, key.dev, key.spare), *value));
+        self.programs.hold(wanted.collect())?;
+        self.sizes
+            .hold(sizes.iter().map(|(size, value)| (*size, *value)).collect())
+    }
+
+    /// Maps that were found changed by somebody else since this was asked last.
+    /// They hold again what they are to hold.
+    pub(super) fn changed(&mut self) -> Result<Vec<&'static str>, Error> {
+        self.names.hold_on()?;
+        let changed = [
+            self.places.was_changed(),
+            self.programs.was_changed(),
+            self.sizes.was_changed(),
+            self.names.was_changed(),
+        ];
+        Ok(changed.into_iter().flatten().collect())
+    }
+}
