@@ -21,7 +21,8 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::Error;
 use crate::kernel;
-use crate::record::errno_name;
+use crate::record::{errno_name, proto};
+use crate::recorder::{BY_URING, WITHOUT};
 
 /// Arguments of `canary`.
 #[derive(Debug, clap::Args)]
@@ -89,9 +90,13 @@ fn act(args: &Args) -> io::Result<()> {
         .status()?;
     files(&at)?;
     sockets()?;
-    requests(&at("request"));
-    mounts(&args.directory);
     let mut said = String::new();
+    if requests(&at("request")).is_none() {
+        said.push_str(&without(BY_URING));
+    }
+    if mounts(&args.directory).is_err() {
+        said.push_str(&without(proto::FileOp::Mount.as_str_name()));
+    }
     for (what, answer) in reaches(args) {
         let name = answer.err().map_or("done", |error| name_of(&error));
         said.push_str(&format!("{what} {name}\n"));
@@ -137,11 +142,14 @@ fn sockets() -> io::Result<()> {
     Ok(())
 }
 
-/// Through io_uring, where that is allowed.
-fn requests(path: &Path) {
-    let Ok(mut ring) = IoUring::new(2) else {
-        return;
-    };
+/// What is not to be looked for, because it could not be done.
+fn without(what: &str) -> String {
+    format!("{WITHOUT}{what}\n")
+}
+
+/// Through io_uring; `None` where that is not allowed.
+fn requests(path: &Path) -> Option<()> {
+    let mut ring = IoUring::new(2).ok()?;
     let mut name = path.as_os_str().as_bytes().to_vec();
     name.push(0);
     let here = types::Fd(libc::AT_FDCWD);
@@ -152,26 +160,21 @@ fn requests(path: &Path) {
     for entry in [open.build(), unlink.build()] {
         // SAFETY: the name outlives the request, which is waited for. What it
         // opens is closed at this process's end.
-        let pushed = unsafe { ring.submission().push(&entry) };
-        if pushed.is_err() || ring.submit_and_wait(1).is_err() {
-            return;
-        }
+        unsafe { ring.submission().push(&entry) }.ok()?;
+        ring.submit_and_wait(1).ok()?;
         ring.completion().for_each(drop);
     }
+    Some(())
 }
 
-/// In a namespace of its own, where it may have one.
-fn mounts(at: &Path) {
+/// In a namespace of its own.
+fn mounts(at: &Path) -> rustix::io::Result<()> {
     // SAFETY: a namespace of mounts, in a process of one thread.
-    let alone = unsafe { unshare_unsafe(UnshareFlags::NEWNS) };
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    if alone.is_err() || rustix::mount::mount_change("/", private).is_err() {
-        return;
-    }
-    let flags = MountFlags::empty();
-    if rustix::mount::mount("none", at, "tmpfs", flags, None).is_ok() {
-        let _ = rustix::mount::unmount(at, UnmountFlags::empty());
-    }
+    rustix::mount::mount_change("/", private)?;
+    rustix::mount::mount("none", at, "tmpfs", MountFlags::empty(), None)?;
+    rustix::mount::unmount(at, UnmountFlags::empty())
 }
 
 /// What a recorder that refuses refuses, and what harms none.

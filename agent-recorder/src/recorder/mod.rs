@@ -28,6 +28,7 @@ use crate::session::{self, Begin, Meanings, Notice, RuleName, Tracker, authority
 use crate::spool::{self, Spool};
 use crate::stream;
 use loss::LossLedger;
+pub use watch::{BY_URING, WITHOUT};
 
 /// An error that ends the recorder.
 #[derive(Debug, thiserror::Error)]
