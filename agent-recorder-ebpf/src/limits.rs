@@ -68,7 +68,7 @@ pub const MAX_WRITTEN: u32 = 65_536;
 /// Names of such files by which scripts are known: as many as an agent gives in days.
 pub const MAX_WRITTEN_NAMES: u32 = 4096;
 /// What is the recorder's own: its programs, maps and links, some 300 where most
-/// are there twice, and its files with the directories above.
+/// are there three times, and its files with the directories above.
 pub const MAX_OWN: u32 = 1024;
 /// Directories that the policy names, those above protected ones included.
 pub const MAX_PLACES: u32 = 4096;

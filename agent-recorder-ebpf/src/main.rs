@@ -106,7 +106,8 @@ mod programs {
         };
     }
 
-    /// Defines both copies of a program (see `once`).
+    /// Defines two copies of a program (see `once`): enough where it costs the
+    /// verifier much, or is soon over.
     macro_rules! both {
         ($(#[$doc:meta])* $name:ident, $again:ident, $hook:literal, |$ctx:ident, $copy:ident| $body:expr) => {
             one! { $(#[$doc])* First, $name, $hook, |$ctx, $copy| $body }
@@ -114,13 +115,21 @@ mod programs {
         };
     }
 
-    both! {
+    /// Defines three.
+    macro_rules! thrice {
+        ($(#[$doc:meta])* $name:ident, $again:ident, $last:ident, $hook:literal, |$ctx:ident, $copy:ident| $body:expr) => {
+            both! { $(#[$doc])* $name, $again, $hook, |$ctx, $copy| $body }
+            one! { $(#[$doc])* Third, $last, $hook, |$ctx, $copy| $body }
+        };
+    }
+
+    thrice! {
         /// `void task_newtask(struct task_struct *task, u64 clone_flags)`, 6.18.
         /// `void task_newtask(struct task_struct *task, unsigned long clone_flags)`, 5.5 to 6.17.
         ///
         /// At the end of copy_process(): the child has its pid and has not run,
         /// and workers of io_uring, which sched_process_fork does not show, pass here too.
-        task_newtask, task_newtask_2, "task_newtask",
+        task_newtask, task_newtask_2, task_newtask_3, "task_newtask",
         |ctx, _copy| task::created(ctx.arg(0))
     }
 
@@ -130,52 +139,45 @@ mod programs {
         |ctx, copy| exec::succeeded(copy, ctx.arg(0), ctx.arg(1), ctx.arg(2))
     }
 
-    both! {
+    thrice! {
         /// `void sched_process_exit(struct task_struct *p, …)`, 5.5; one more argument since 6.16.
-        sched_process_exit, sched_process_exit_2, "sched_process_exit",
+        sched_process_exit, sched_process_exit_2, sched_process_exit_3, "sched_process_exit",
         |ctx, copy| task::exiting(copy, ctx.arg(0))
     }
 
-    both! {
+    thrice! {
         /// `void sys_exit(struct pt_regs *regs, long ret)`, 5.5.
-        sys_exit, sys_exit_2, "sys_exit",
+        sys_exit, sys_exit_2, sys_exit_3, "sys_exit",
         |ctx, copy| syscall::finished(copy, ctx.arg(0), ctx.arg(1))
     }
 
-    one! {
-        /// As `sys_exit`. Every call of every process passes here, so this is
-        /// where nearly all that are off the CPU in the middle of a program are.
-        Third, sys_exit_3, "sys_exit",
-        |ctx, copy| syscall::finished(copy, ctx.arg(0), ctx.arg(1))
-    }
-
-    both! {
+    thrice! {
         /// `void inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, 5.5.
-        inet_sock_set_state, inet_sock_set_state_2, "inet_sock_set_state",
+        inet_sock_set_state, inet_sock_set_state_2, inet_sock_set_state_3, "inet_sock_set_state",
         |ctx, _copy| net::state_changed(ctx.arg(0), ctx.arg(1), ctx.arg(2))
     }
 
-    both! {
+    thrice! {
         /// `void sock_send_length(struct sock *sk, int ret, int flags)`, 6.3.
-        sock_send_length, sock_send_length_2, "sock_send_length",
+        sock_send_length, sock_send_length_2, sock_send_length_3, "sock_send_length",
         |ctx, copy| net::sent(copy, ctx.arg(0), ctx.arg(1))
     }
 
-    both! {
+    thrice! {
         /// `void sock_recv_length(struct sock *sk, int ret, int flags)`, 6.3; `ret` is 0 for MSG_PEEK.
-        sock_recv_length, sock_recv_length_2, "sock_recv_length",
+        sock_recv_length, sock_recv_length_2, sock_recv_length_3, "sock_recv_length",
         |ctx, copy| net::received(copy, ctx.arg(0), ctx.arg(1))
     }
 
-    both! {
+    thrice! {
         /// `void io_uring_submit_req(struct io_kiocb *req)`, 6.12; on 6.1 it is called io_uring_submit_sqe.
-        io_uring_submit_req, io_uring_submit_req_2, "io_uring_submit_req",
+        io_uring_submit_req, io_uring_submit_req_2, io_uring_submit_req_3, "io_uring_submit_req",
         |ctx, copy| uring::submitted(copy, ctx.arg(0))
     }
 
-    both! {
+    thrice! {
         /// `void io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`, 6.15.
-        io_uring_complete, io_uring_complete_2, "io_uring_complete",
+        io_uring_complete, io_uring_complete_2, io_uring_complete_3, "io_uring_complete",
         |ctx, _copy| uring::completed(ctx.arg(1), uring::result_of(ctx.arg(2)))
     }
 

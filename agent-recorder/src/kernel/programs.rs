@@ -110,7 +110,11 @@ const fn tracepoint(
 
 /// What every profile has.
 pub(super) const TRACEPOINTS: &[Tracepoint] = &[
-    tracepoint("task_newtask", &["task_newtask_2"], &["task_newtask"]),
+    tracepoint(
+        "task_newtask",
+        &["task_newtask_2", "task_newtask_3"],
+        &["task_newtask"],
+    ),
     tracepoint(
         "sched_process_exec",
         &["sched_process_exec_2"],
@@ -118,28 +122,28 @@ pub(super) const TRACEPOINTS: &[Tracepoint] = &[
     ),
     tracepoint(
         "sched_process_exit",
-        &["sched_process_exit_2"],
+        &["sched_process_exit_2", "sched_process_exit_3"],
         &["sched_process_exit"],
     ),
     tracepoint(
         "inet_sock_set_state",
-        &["inet_sock_set_state_2"],
+        &["inet_sock_set_state_2", "inet_sock_set_state_3"],
         &["inet_sock_set_state"],
     ),
     tracepoint(
         "sock_send_length",
-        &["sock_send_length_2"],
+        &["sock_send_length_2", "sock_send_length_3"],
         &["sock_send_length"],
     ),
     tracepoint(
         "sock_recv_length",
-        &["sock_recv_length_2"],
+        &["sock_recv_length_2", "sock_recv_length_3"],
         &["sock_recv_length"],
     ),
     // The second is its name on 6.1, the first that on 6.12.
     tracepoint(
         "io_uring_submit_req",
-        &["io_uring_submit_req_2"],
+        &["io_uring_submit_req_2", "io_uring_submit_req_3"],
         &["io_uring_submit_req", "io_uring_submit_sqe"],
     ),
     tracepoint("sys_exit", &["sys_exit_2", "sys_exit_3"], &["sys_exit"]),
@@ -161,7 +165,7 @@ pub(super) const TOUCHES: &[Tracepoint] = &[
 pub(super) const SENT: &str = "sock_send_length";
 pub(super) const COMPLETE: Tracepoint = tracepoint(
     "io_uring_complete",
-    &["io_uring_complete_2"],
+    &["io_uring_complete_2", "io_uring_complete_3"],
     &["io_uring_complete"],
 );
 pub(super) const COMPLETE_BY_VALUE: Tracepoint = tracepoint(
