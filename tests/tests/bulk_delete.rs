@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use agent_recorder_tests::recorder::Recorder;
 use serde_json::Value;
@@ -23,16 +24,22 @@ fn gone(directory: &Path) -> anyhow::Result<usize> {
     Ok(FILES - fs::read_dir(directory)?.count())
 }
 
-/// Whether the recorder refuses here what would go over the limit.
+/// Whether the recorder refuses here what would go over the limit. Asked once:
+/// to say it, `doctor` loads the programs, which takes an emulated guest a minute.
 fn refuses(recorder: &Recorder) -> anyhow::Result<bool> {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    if let Some(answer) = ANSWER.get() {
+        return Ok(*answer);
+    }
     let output = recorder
         .command("doctor")?
         .args(["--format", "json"])
         .output()?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
-    report["refuses"]
+    let answer = report["refuses"]
         .as_bool()
-        .ok_or_else(|| anyhow::anyhow!("doctor does not say: {report}"))
+        .ok_or_else(|| anyhow::anyhow!("doctor does not say: {report}"))?;
+    Ok(*ANSWER.get_or_init(|| answer))
 }
 
 fn enforcement(records: &[Value]) -> anyhow::Result<&Value> {
