@@ -1,6 +1,6 @@
 //! The binary under test.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -181,6 +181,33 @@ impl Recorder {
         S: AsRef<OsStr>,
     {
         Ok(self.command("run")?.arg("--").args(command).output()?)
+    }
+
+    /// Records a stimulus that is started `rounds` times as one session, each
+    /// time in a directory of its own below this one: what is missing of few
+    /// operations is no measure.
+    ///
+    /// # Errors
+    ///
+    /// The binary cannot be started, or a directory not be made.
+    pub fn run_rounds(
+        &self,
+        rounds: usize,
+        stimulus: &str,
+        below: &Path,
+        mode: &str,
+    ) -> anyhow::Result<Output> {
+        let script =
+            r#"stimulus=$1 mode=$2; shift 2; for at; do "$stimulus" "$at" $mode || exit; done"#;
+        let mut command: Vec<OsString> = ["sh", "-c", script, "sh", stimulus, mode]
+            .map(OsString::from)
+            .to_vec();
+        for round in 0..rounds {
+            let at = below.join(format!("round{round}"));
+            std::fs::create_dir(&at)?;
+            command.push(at.into());
+        }
+        self.run(command)
     }
 
     /// Hooks that this kernel lacks, as the recorder recorded them when it started.

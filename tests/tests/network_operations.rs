@@ -11,11 +11,13 @@ use agent_recorder_tests::recorder::Recorder;
 
 #[test]
 fn every_network_operation_is_recorded_once_and_no_other() -> anyhow::Result<()> {
+    // Of some 140 operations.
+    const ROUNDS: usize = 2;
     let recorder = Recorder::new()?;
     let scratch = tempfile::tempdir()?;
     let stimulus = env!("CARGO_BIN_EXE_stim_net");
     let neighbour = Beside::start(stimulus)?;
-    let output = recorder.run([stimulus.as_ref(), scratch.path().as_os_str()])?;
+    let output = recorder.run_rounds(ROUNDS, stimulus, scratch.path(), "")?;
     assert!(output.status.success(), "{output:?}");
     let records = recorder.replay()?;
     neighbour.was_left_alone(&records)?;

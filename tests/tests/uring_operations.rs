@@ -4,13 +4,16 @@ use agent_recorder_tests::beside::Beside;
 use agent_recorder_tests::compare::{files_under, of_kinds, said, same_or_told};
 use agent_recorder_tests::recorder::Recorder;
 
+/// Of some thirty operations.
+const ROUNDS: usize = 8;
+
 fn all_is_recorded(mode: &str) -> anyhow::Result<()> {
     let recorder = Recorder::new()?;
     let scratch = tempfile::tempdir()?;
     let directory = std::fs::canonicalize(scratch.path())?;
     let stimulus = env!("CARGO_BIN_EXE_stim_uring");
     let neighbour = Beside::start(stimulus)?;
-    let output = recorder.run([stimulus.as_ref(), directory.as_os_str(), mode.as_ref()])?;
+    let output = recorder.run_rounds(ROUNDS, stimulus, &directory, mode)?;
     assert!(output.status.success(), "{output:?}");
     let records = recorder.replay()?;
     neighbour.was_left_alone(&records)?;
