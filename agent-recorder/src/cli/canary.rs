@@ -27,7 +27,7 @@ use crate::recorder::{BY_URING, WITHOUT};
 /// Arguments of `canary`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// An empty directory, which it leaves empty
+    /// An empty directory, which it removes
     directory: PathBuf,
     /// The recorder's state directory
     #[arg(long, value_name = "DIR")]
@@ -59,11 +59,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
     };
     match args.stage {
         Stage::Wait => {
-            // Nothing is read when the recorder has ended.
             let mut go = [0];
-            io::stdin()
-                .read_exact(&mut go)
-                .map_err(failed("wait for the recorder"))?;
+            let told = io::stdin().read_exact(&mut go);
+            if told.is_err() {
+                // The recorder has ended, and nobody else will.
+                let _ = fs::remove_dir(&args.directory);
+            }
+            told.map_err(failed("wait for the recorder"))?;
             return Err(failed("start anew")(again(Stage::Act).exec()));
         }
         Stage::Act => act(args).map_err(failed("do one of each"))?,
@@ -101,6 +103,8 @@ fn act(args: &Args) -> io::Result<()> {
         let name = answer.err().map_or("done", |error| name_of(&error));
         said.push_str(&format!("{what} {name}\n"));
     }
+    // Also of a recorder that has ended meanwhile.
+    fs::remove_dir(&args.directory)?;
     io::stdout().write_all(said.as_bytes())
 }
 

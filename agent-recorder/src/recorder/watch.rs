@@ -65,7 +65,7 @@ pub(super) struct Watch {
 #[derive(Debug)]
 struct Flight {
     canary: Child,
-    /// Its own, and empty again when it ends.
+    /// Its own, and gone when it ends.
     directory: PathBuf,
     begun: Instant,
     /// Records lost before it.
