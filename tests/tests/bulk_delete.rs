@@ -59,7 +59,7 @@ fn rm_ends_with_exactly_the_limit_gone_and_its_neighbour_goes_on() -> anyhow::Re
     let (ours, theirs) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (ours, theirs) = (ours.path().join("tree"), theirs.path().join("tree"));
     fill(&ours, FILES)?;
-    fill(&theirs, ENOUGH)?;
+    fill(&theirs, FILES)?;
     let mut neighbour = Command::new("rm").arg("-rf").arg(&theirs).spawn()?;
     let output = recorder.run(["rm".as_ref(), "-rf".as_ref(), ours.as_os_str()])?;
     assert!(neighbour.wait()?.success());

@@ -166,6 +166,14 @@ fn a_rule_that_is_taken_away_is_told_of_and_put_back() -> anyhow::Result<()> {
     let mut rules: HashMap<_, [u8; size_of::<RuleKey>()], u32> = HashMap::try_from(rules)?;
     let (key, value) = rules.iter().next().context("there is a rule")??;
     rules.remove(&key)?;
+    // And leaves no room for it.
+    let mut other = [u8::MAX; size_of::<RuleKey>()];
+    for number in 0u32.. {
+        other[..4].copy_from_slice(&number.to_ne_bytes());
+        if rules.insert(other, 0, 0).is_err() {
+            break;
+        }
+    }
     wait_for(&daemon, "it is told", |records| {
         tampers(records, TamperAct::MapChanged) == ["RULES"]
     })?;

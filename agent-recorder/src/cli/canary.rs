@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal, getppid, getuid, kill_process};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::Error;
+use super::daemon::LOCK;
 use crate::kernel;
 use crate::record::{errno_name, proto};
 use crate::recorder::{BY_URING, WITHOUT};
@@ -51,7 +52,7 @@ enum Stage {
     End,
 }
 
-/// An act that fails is as good as one that succeeds: hooks see both.
+/// Where one of the acts that are always possible fails, it fails, and shows nothing.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
     let failed = |what: &str| {
         let what = what.to_owned();
@@ -191,7 +192,7 @@ fn reaches(args: &Args) -> Vec<(&'static str, io::Result<()>)> {
         reaches.push(("attach", look_into(recorder)));
     }
     if let Some(own) = &args.own {
-        let lock = OpenOptions::new().write(true).open(own.join("daemon.lock"));
+        let lock = OpenOptions::new().write(true).open(own.join(LOCK));
         reaches.push(("open", lock.map(drop)));
     }
     if let Some(map) = args.map {

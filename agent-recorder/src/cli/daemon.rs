@@ -14,6 +14,9 @@ use super::{Common, Error};
 use crate::control::{self, Receiver, Request, Sender};
 use crate::recorder::Recorder;
 
+/// In the state directory.
+pub(super) const LOCK: &str = "daemon.lock";
+
 /// Arguments of `daemon`.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
@@ -104,7 +107,7 @@ fn lock(state_dir: &Path) -> Result<File, Error> {
         .mode(0o700)
         .create(state_dir)
         .map_err(system("make the state directory"))?;
-    let path = state_dir.join("daemon.lock");
+    let path = state_dir.join(LOCK);
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)

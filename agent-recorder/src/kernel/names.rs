@@ -13,7 +13,7 @@ use aya::maps::{HashMap, MapData, MapError};
 use super::Error;
 use super::error::map_error;
 use super::load::Options;
-use super::maps::{bytes_of, take};
+use super::maps::{Filled, bytes_of, take};
 
 /// A key as aya stores it.
 type Key = [u8; size_of::<RuleKey>()];
@@ -21,9 +21,8 @@ type Key = [u8; size_of::<RuleKey>()];
 /// What is in the rules' map.
 pub(super) struct Names {
     map: HashMap<MapData, Key, u32>,
-    environment: HashMap<MapData, u64, u32>,
     /// Beginnings of environment entries, and their rules.
-    prefixes: std::collections::HashMap<u64, u32>,
+    environment: Filled<u64, u32>,
     /// What stays, whatever sessions write.
     fixed: std::collections::HashMap<Key, u32>,
     written: HashSet<Vec<u8>>,
@@ -46,11 +45,12 @@ impl Names {
             // An agent can have a gated program's name.
             *fixed.entry(bytes_of(key)).or_insert(0) |= value;
         }
+        let mut environment = Filled::new(bpf, "ENVIRONMENT")?;
+        environment.hold(prefixes)?;
         let mut names = Self {
             map: take(bpf, "RULES", HashMap::try_from)?,
-            environment: take(bpf, "ENVIRONMENT", HashMap::try_from)?,
+            environment,
             fixed,
-            prefixes,
             written: HashSet::new(),
             order: VecDeque::new(),
         };
@@ -58,45 +58,42 @@ impl Names {
         Ok(names)
     }
 
-    /// Maps that lack what they are to hold, whatever else is in there. They hold it again.
+    /// Maps that were found to lack what they are to hold. They hold it again.
     pub(super) fn changed(&mut self) -> Result<Vec<&'static str>, Error> {
-        let is = |value: Result<u32, MapError>, wanted| match value {
-            Ok(value) => Ok(value & !WRITTEN_NAME == wanted),
-            Err(MapError::KeyNotFound) => Ok(false),
-            Err(error) => Err(error),
-        };
-        let mut changed = Vec::new();
-        for (key, value) in &self.fixed {
-            let is_there = is(self.map.get(key, 0), *value);
-            if !is_there.map_err(|error| map_error("RULES", &error))? {
-                changed.push("RULES");
-                break;
-            }
-        }
-        for (prefix, rule) in &self.prefixes {
-            let is_there = is(self.environment.get(prefix, 0), *rule);
-            if !is_there.map_err(|error| map_error("ENVIRONMENT", &error))? {
-                changed.push("ENVIRONMENT");
-                break;
-            }
-        }
-        if !changed.is_empty() {
+        let is_whole = self.is_whole();
+        let is_whole = is_whole.map_err(|error| map_error("RULES", &error))?;
+        self.environment.hold_on()?;
+        if !is_whole {
             self.restore()?;
         }
-        Ok(changed)
+        let rules = (!is_whole).then_some("RULES");
+        Ok(rules
+            .into_iter()
+            .chain(self.environment.was_changed())
+            .collect())
     }
 
-    /// Puts in all that it is to hold, which it should hold already.
+    /// Of the rules' map only what stays is looked at: the kernel programs add names.
+    fn is_whole(&self) -> Result<bool, MapError> {
+        for (key, wanted) in &self.fixed {
+            match self.map.get(key, 0) {
+                Ok(value) if value & !WRITTEN_NAME == *wanted => {}
+                Ok(_) | Err(MapError::KeyNotFound) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts in all that it is to hold, and takes out what nobody knows of, for
+    /// which there was perhaps no room left.
     pub(super) fn restore(&mut self) -> Result<(), Error> {
+        self.environment.hold_on()?;
+        self.sweep()?;
         for (key, value) in &self.fixed {
             self.map
                 .insert(key, value, 0)
                 .map_err(|error| map_error("RULES", &error))?;
-        }
-        for (prefix, rule) in &self.prefixes {
-            self.environment
-                .insert(prefix, rule, 0)
-                .map_err(|error| map_error("ENVIRONMENT", &error))?;
         }
         for name in self.order.clone() {
             self.insert(&name)

@@ -60,7 +60,7 @@ pub struct Setup {
     pub asks: bool,
     /// How work leaves a session.
     pub handoff: crate::config::HandOff,
-    /// What is the recorder's own beside its process: state and configuration.
+    /// What is the recorder's own beside its process: the state directory, first, and the configuration.
     pub own: Vec<PathBuf>,
     /// How often a canary shows that the hooks fire; zero: never.
     pub canary: Duration,

@@ -51,7 +51,7 @@ impl Processes {
 
     /// Reads of /proc now what a session's first process is: when its first
     /// event comes, it can have another root already.
-    pub(super) fn expect(&mut self, pid: u32) {
+    pub(super) fn announce(&mut self, pid: u32) {
         self.expected.insert(pid, read_proc(pid));
     }
 

@@ -148,7 +148,7 @@ impl Tracker {
     /// only that knows the first process's exact start time.
     pub fn begin_session(&mut self, begin: Begin) -> SessionId {
         let id = SessionId::generate();
-        self.processes.expect(begin.root);
+        self.processes.announce(begin.root);
         let now = boot_ns();
         let start = proto::SessionStart {
             agent: begin.agent.clone(),
