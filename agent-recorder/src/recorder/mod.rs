@@ -249,8 +249,9 @@ impl Recorder {
         while self.carry(false)? {}
         self.tend_gate(carried);
         self.tell_heirs(carried);
-        self.tend_canary(carried)?;
         self.tell_losses()?;
+        // Behind the losses: where there are any, it proves nothing.
+        self.tend_canary(carried)?;
         if self.last_places.elapsed() >= PLACES_INTERVAL {
             self.last_places = Instant::now();
             self.refresh()?;

@@ -231,7 +231,11 @@ impl Recorder {
         let directory =
             std::env::temp_dir().join(format!("agent-recorder-{}", SessionId::generate()));
         fs::DirBuilder::new().mode(0o700).create(&directory)?;
-        let mut canary = command(&directory, &self.own, self.kernel.own_map()).spawn()?;
+        let started = command(&directory, &self.own, self.kernel.own_map()).spawn();
+        let mut canary = started.inspect_err(|_| {
+            // That it could not be started is told.
+            let _ = fs::remove_dir(&directory);
+        })?;
         let gate = canary.stdin.take();
         let flight = Flight {
             directory,
@@ -364,19 +368,20 @@ fn sight(event: &Event<'_>) -> Option<String> {
         Body::File(file) | Body::Uring(file) | Body::Object(file) => {
             format!("{kind} {}", file_sight(file))
         }
-        Body::Network(network) => format!(
-            "{kind} {} {} {}{}{}",
-            network.body.op,
-            network.body.family,
-            network.body.socket_kind,
-            if network.body.sent > 0 { " sent" } else { "" },
-            if network.body.received > 0 {
-                " received"
-            } else {
-                ""
-            },
-        ),
-        Body::Control(control) => format!("{kind} {} {}", control.op, control.command),
+        Body::Network(network) => {
+            let body = &network.body;
+            let op = proto::NetworkOp::try_from(i32::from(body.op));
+            let mut words = vec![kind, op.map_or("?", |op| op.as_str_name())];
+            words.extend((i32::from(body.socket_kind) == libc::SOCK_DGRAM).then_some("datagram"));
+            words.extend((body.sent > 0).then_some("sent"));
+            words.extend((body.received > 0).then_some("received"));
+            words.join(" ")
+        }
+        Body::Control(control) => {
+            let op = proto::ControlOp::try_from(control.op.cast_signed());
+            let op = op.map_or("?", |op| op.as_str_name());
+            format!("{kind} {op}")
+        }
         Body::Exec { .. } | Body::Exit(_) | Body::Fork(_) => kind.to_owned(),
         Body::Session(_) | Body::Guard(_) | Body::Dns { .. } => return None,
     })
