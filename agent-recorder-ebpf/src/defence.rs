@@ -84,7 +84,7 @@ pub(crate) fn keeps_uncovered(area: *mut Scratch, at: KernelPath) -> bool {
 /// Whether a mount is in the recorder's namespace. A global function (see `call`).
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn is_in_its_namespace(mount: u64) -> u64 {
+pub(crate) extern "C" fn is_in_its_namespace(mount: u64) -> u64 {
     let namespace: u64 = read(mount - offset!(mount_mnt) as u64, offset!(mount_ns));
     let number: u32 = read(namespace, offset!(mount_ns_inum));
     u64::from(is_listed(OWN_NAMESPACE, u64::from(number), 0))

@@ -15,7 +15,7 @@ use crate::call::{Call, global};
 use crate::emit::Writer;
 use crate::kernel::{Task, current, file_of, offset, read, read_user};
 use crate::path::{self, KernelPath, Walked};
-use crate::{cut, maps, victim};
+use crate::{cut, maps, mounts, outcome, victim};
 
 const AT_FDCWD: i32 = -100;
 const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
@@ -429,9 +429,11 @@ pub(crate) fn settled(call: &Call) {
     let op = op_of(spec, call.optional(spec.flags).unwrap_or(0));
     let succeeded = u32::from(call.result >= 0);
     if Op::is_of_names(op) {
-        victim::settle(call, victim::of_thread(), u32::from(op), succeeded);
+        outcome::settle(call, victim::of_thread(), u32::from(op), succeeded);
     } else if succeeded != 0 && op == Op::Truncate as u8 {
         cut::shortened(call);
+    } else if succeeded != 0 && (op == Op::Mount as u8 || op == Op::Umount as u8) {
+        mounts::settle_mount(call, u32::from(op));
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) extern "C" fn admit(number: SessionNumber, judged: u64, bytes: u64) -
 
 /// A file is gone that was not counted before: counts it and, at the limit,
 /// strikes the process that did it at the exit of this very call, before it
-/// runs again. A global function (see `call`).
+/// runs again. A global function (see `call`): 0 while its budgets last.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn count_destroyed(number: SessionNumber, judged: u64, bytes: u64) -> u64 {
@@ -81,12 +81,13 @@ pub(crate) extern "C" fn count_destroyed(number: SessionNumber, judged: u64, byt
     let met = charge(session, number, judged, bytes);
     if met != WITHIN {
         meet(session, number, met, 0);
-        return 0;
+        return 1;
     }
     // The act that fills the budget is the last: nothing here can refuse the next.
     let filled = is_filled(session);
     if filled != WITHIN {
         meet(session, number, filled, 0);
+        return 1;
     }
     0
 }

@@ -7,9 +7,10 @@
 
 use agent_recorder_abi::limits::{COMPONENT_BYTES, NAME_KEY_BYTES, SUFFIX_BYTES, WALKED_LEVELS};
 use agent_recorder_abi::policy::{
-    JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_SLOT,
-    KNOWN_CREATED, KNOWN_FOREIGN, KNOWN_FREED, KnownKey, NAME_BELOW, NAME_DIRECTORY, NAME_PARENT,
-    NAME_SUFFIX, NameKey, PLACE_ABOVE, PLACE_PROTECTED, PLACE_TEMPORARY, PlaceKey,
+    JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_REPLACED,
+    JUDGED_SLOT, KNOWN_CREATED, KNOWN_FOREIGN, KNOWN_FREED, KNOWN_REPLACED, KnownKey, NAME_BELOW,
+    NAME_DIRECTORY, NAME_PARENT, NAME_SUFFIX, NameKey, PLACE_ABOVE, PLACE_PROTECTED,
+    PLACE_TEMPORARY, PlaceKey,
 };
 use agent_recorder_abi::state::SessionNumber;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
@@ -133,6 +134,9 @@ fn ascend[ascend_level, ascend_levels](scratch, level) {
         if level == 0 && known & KNOWN_CREATED != 0 {
             inquiry.verdict = JUDGED_CREATED | JUDGED_FREE;
             return 1;
+        }
+        if level == 0 && known & KNOWN_REPLACED != 0 {
+            inquiry.verdict |= JUDGED_REPLACED;
         }
         if known & KNOWN_FOREIGN != 0 {
             inquiry.foreign = 1;

@@ -90,6 +90,8 @@ pub const MAX_CUTS: u32 = 16_384;
 pub const MAX_PENDING_CUTS: u64 = 1024;
 /// So many files that keep their size when they are rewritten weigh as one that is destroyed.
 pub const REWRITES_PER_FILE: u64 = 64;
+/// A mount that a session takes away and did not make weighs as so many files: four meet the usual limit.
+pub const UNMOUNT_FILES: u64 = 16;
 /// A rewritten file that keeps less than one part in so many of its length is destroyed.
 pub const KEPT_PART: u64 = 4;
 

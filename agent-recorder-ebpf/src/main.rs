@@ -57,7 +57,11 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod matches;
 #[cfg(target_arch = "bpf")]
+mod mounts;
+#[cfg(target_arch = "bpf")]
 mod net;
+#[cfg(target_arch = "bpf")]
+mod outcome;
 #[cfg(target_arch = "bpf")]
 mod object;
 #[cfg(target_arch = "bpf")]

@@ -82,7 +82,7 @@ pub enum Policy {
     BytesLong = 3,
     /// A protected path's own.
     Protected = 4,
-    /// One act that destroys as much as any limit allows: a device, a subvolume, a mount.
+    /// One act that destroys as much as any limit allows: a device, a subvolume.
     Whole = 5,
 }
 
@@ -133,6 +133,9 @@ pub const KNOWN_CREATED: u32 = 1;
 pub const KNOWN_FREED: u32 = 2;
 /// It was moved to where things may be thrown away: that says nothing about it or what is below.
 pub const KNOWN_FOREIGN: u32 = 4;
+/// One of its names was given, by a rename, to a file that the session wrote and
+/// that is about as long: what is left of it are the names that were kept meanwhile.
+pub const KNOWN_REPLACED: u32 = 8;
 
 /// Key of a directory that the policy names.
 #[repr(C)]
@@ -228,6 +231,8 @@ pub const JUDGED_PROTECTED: u64 = 4;
 pub const JUDGED_ABOVE: u64 = 8;
 /// Other names of it remain.
 pub const JUDGED_NAMED: u64 = 16;
+/// Something about as long stands in its place ([`KNOWN_REPLACED`]).
+pub const JUDGED_REPLACED: u64 = 32;
 /// Where the slot begins.
 pub const JUDGED_SLOT: u32 = 8;
 /// Where the limit begins.

@@ -81,6 +81,8 @@ pub struct Session {
     pub cuts: u64,
     /// Files that are emptied, and not yet closed or written again.
     pub emptied: u64,
+    /// Mounts that it made in the recorder's namespace, less those that it took away.
+    pub mounts: u64,
     /// Files destroyed below each protected path.
     pub protected: [u64; MAX_PROTECTED],
     /// CLOCK_BOOTTIME of the last `MAX_LIMIT` files destroyed; number n is at n % limit.
@@ -223,7 +225,7 @@ pod! {
     SeenPeer = 48, EndedKey = 16, Socket = 320, UringRequest = 152,
 }
 const _: () = assert!(
-    core::mem::size_of::<Session>() == 80 + 8 * (MAX_PROTECTED + MAX_LIMIT + 3 * MAX_STEPS)
+    core::mem::size_of::<Session>() == 88 + 8 * (MAX_PROTECTED + MAX_LIMIT + 3 * MAX_STEPS)
 );
 // SAFETY: repr(C), eight-byte integers only; the size assertion above shows there is no padding.
 unsafe impl crate::Pod for Session {}

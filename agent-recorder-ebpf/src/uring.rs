@@ -15,7 +15,9 @@ use crate::emit::{Scratch, Writer, trouble, with_area};
 use crate::file::{self, Location};
 use crate::kernel::{Task, current, file_of, hooks, offset, read};
 use crate::once::{Copy, Event, is_ours};
-use crate::{cut, descriptor, guard, maps, net, object, path, socket, syscall, task, victim};
+use crate::{
+    cut, descriptor, guard, maps, net, object, outcome, path, socket, syscall, task, victim,
+};
 
 /// `enum io_uring_op` (include/uapi/linux/io_uring.h): part of the ABI.
 mod opcode {
@@ -494,7 +496,7 @@ fn settled(call: &Call, address: u64) {
     };
     let op = op_of(opcode, flags);
     if Op::is_of_names(op) {
-        victim::settle(call, address, u32::from(op), u32::from(call.result >= 0));
+        outcome::settle(call, address, u32::from(op), u32::from(call.result >= 0));
     }
 }
 

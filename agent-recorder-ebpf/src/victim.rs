@@ -1,21 +1,20 @@
 //! What an operation on names is about to destroy, seen before or while it
-//! happens, and counted: before the act where the guard refuses, otherwise
-//! when it has succeeded.
+//! happens, and counted before the act where the guard refuses.
 //!
 //! Two ways to see the object: security hooks are given it; without them, the
 //! tracepoints of inode times (6.13) pass every inode that an operation
-//! changes, and its result tells which of those are gone.
+//! changes, and its result tells which of those are gone (`outcome`).
 
 use agent_recorder_abi::event::Op;
 use agent_recorder_abi::limits::KEPT_PART;
 use agent_recorder_abi::policy::{
     Foreseen, JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_NAMED, JUDGED_PROTECTED,
-    JUDGED_SLOT, KNOWN_CREATED, KNOWN_FOREIGN, KNOWN_FREED, Removed, RemovedKey, VICTIMS, Victim,
+    JUDGED_REPLACED, JUDGED_SLOT, KNOWN_FOREIGN, KNOWN_FREED, KNOWN_REPLACED,
+    Removed, RemovedKey, VICTIMS, Victim,
 };
 use agent_recorder_abi::state::SessionNumber;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
-use crate::call::{Call, global};
 use crate::emit::{Scratch, number_of, with_area};
 use crate::judge::{self, judge};
 use crate::kernel::{bound, current, hooks, offset, read};
@@ -33,7 +32,7 @@ pub(crate) fn of_thread() -> u64 {
 }
 
 #[inline(always)]
-fn foreseen(scratch: *mut Scratch) -> *mut Foreseen {
+pub(crate) fn foreseen(scratch: *mut Scratch) -> *mut Foreseen {
     // SAFETY: a field of a map value.
     unsafe { &raw mut (*scratch).foreseen }
 }
@@ -63,7 +62,7 @@ const _: () = assert!(VICTIMS.is_power_of_two());
 
 /// One of the victims. In the area and not on the stack, which has no room for several.
 #[inline(always)]
-fn at(known: *mut Foreseen, index: u64) -> *mut Victim {
+pub(crate) fn at(known: *mut Foreseen, index: u64) -> *mut Victim {
     // SAFETY: the mask keeps the index inside the array of a map value.
     unsafe {
         (&raw mut (*known).victims)
@@ -134,7 +133,8 @@ pub(crate) extern "C" fn foresee_removal(
         }
         ((*victim).judged, (*victim).bytes)
     };
-    let counts = hooks().refuse != 0 && judged & (JUDGED_FREE | JUDGED_NAMED) == 0;
+    let counts =
+        hooks().refuse != 0 && judged & (JUDGED_FREE | JUDGED_NAMED | JUDGED_REPLACED) == 0;
     if counts && guard::admit(session, judged, bytes) == 0 {
         return 0;
     }
@@ -183,6 +183,8 @@ pub(crate) extern "C" fn foresee_move(
     let loss = loss_by_replacing(source, target);
     if loss == LOSS_REWRITTEN {
         rewritten_by(session, inode);
+    } else if loss == LOSS_LATER {
+        stands_for(session, inode, replaced);
     }
     if loss != LOSS_WHOLE {
         return 1;
@@ -201,7 +203,7 @@ pub(crate) const MOVE_RESTORES: u64 = 2;
 
 /// Notes what a move means for the judging of the object from now on.
 #[inline(always)]
-fn moved(session: SessionNumber, inode: u64, old: u64, new: u64) {
+pub(crate) fn moved(session: SessionNumber, inode: u64, old: u64, new: u64) {
     if old & JUDGED_CREATED != 0 {
         return;
     }
@@ -215,19 +217,21 @@ fn moved(session: SessionNumber, inode: u64, old: u64, new: u64) {
 
 /// Whether a move takes something out of a protected path, or one away as a whole.
 #[inline(always)]
-fn leaves_protection(old: u64, new: u64) -> bool {
+pub(crate) fn leaves_protection(old: u64, new: u64) -> bool {
     old & JUDGED_ABOVE != 0
         || old & JUDGED_PROTECTED != 0 && old & JUDGED_CREATED == 0 && old & PLACE != new & PLACE
 }
 
-const LOSS_NONE: u32 = 0;
-const LOSS_REWRITTEN: u32 = 1;
+pub(crate) const LOSS_NONE: u32 = 0;
+pub(crate) const LOSS_REWRITTEN: u32 = 1;
 const LOSS_WHOLE: u32 = 2;
+/// It has another name still; when that goes, the file was rewritten.
+pub(crate) const LOSS_LATER: u32 = 3;
 
 /// What goes with a file that another takes the name of. An editor or a
 /// formatter puts what it has just written, and about as much, in its place.
 #[inline(always)]
-fn loss_by_replacing(source: *const Victim, target: *const Victim) -> u32 {
+pub(crate) fn loss_by_replacing(source: *const Victim, target: *const Victim) -> u32 {
     // SAFETY: in a map value.
     let (kept, had, by, judged) = unsafe {
         (
@@ -237,25 +241,37 @@ fn loss_by_replacing(source: *const Victim, target: *const Victim) -> u32 {
             (*target).judged,
         )
     };
-    if judged & (JUDGED_FREE | JUDGED_NAMED) != 0 {
+    let is_rewritten = by & JUDGED_CREATED != 0 && kept >= had;
+    if judged & JUDGED_FREE != 0 {
         LOSS_NONE
-    } else if by & JUDGED_CREATED != 0 && kept >= had {
+    } else if judged & JUDGED_NAMED != 0 {
+        if is_rewritten { LOSS_LATER } else { LOSS_NONE }
+    } else if is_rewritten || judged & JUDGED_REPLACED != 0 {
         LOSS_REWRITTEN
     } else {
         LOSS_WHOLE
     }
 }
 
+/// What a session made has a name of somebody else's file, which keeps another:
+/// dpkg(1) links each old file to a second name, puts the new one over the
+/// first, and removes the second when all went well.
+#[inline(always)]
+pub(crate) fn stands_for(session: SessionNumber, by: u64, replaced: u64) {
+    judge::disown(session, by);
+    judge::note(session, replaced, KNOWN_REPLACED);
+}
+
 /// What a session made has the name of somebody else's file, and stands for it from now on.
 #[inline(always)]
-fn rewritten_by(session: SessionNumber, by: u64) {
+pub(crate) fn rewritten_by(session: SessionNumber, by: u64) {
     judge::disown(session, by);
     guard::rewritten(session);
 }
 
 /// Which name a file was taken from that counted. A new one there can take its place.
 #[inline(always)]
-fn remember(session: SessionNumber, victim: *const Victim) {
+pub(crate) fn remember(session: SessionNumber, victim: *const Victim) {
     // SAFETY: in a map value.
     let (key, removed) = unsafe {
         (
@@ -313,7 +329,7 @@ pub(crate) extern "C" fn foresee_cut(
 }
 
 #[inline(always)]
-fn is_making(op: u32) -> bool {
+pub(crate) fn is_making(op: u32) -> bool {
     op == Op::Mkdir as u32 || op == Op::Symlink as u32 || op == Op::Create as u32
 }
 
@@ -388,228 +404,4 @@ extern "C" fn note_touched(
     }
     keep(scratch, key);
     0
-}
-
-/// An operation on names is over. In two steps, one after the other and not
-/// one inside the other: the stack that calls share (512 bytes) has no room for both.
-#[inline(always)]
-pub(crate) fn settle(call: &Call, key: u64, op: u32, succeeded: u32) {
-    settle_foreseen(call, key, op, succeeded);
-    // SAFETY: a field of a map value.
-    let op = unsafe { core::ptr::read_volatile(&raw const (*foreseen(call.scratch)).op) };
-    if op == Op::Rename as u32 {
-        settle_rename(call);
-    } else if op == Op::Link as u32 {
-        settle_link(call);
-    } else if op != Op::None as u32 {
-        settle_removal(call);
-    }
-}
-
-global! {
-    /// The first step: recalls what was seen of the operation. Its kind stays
-    /// in the area where the second has something to count, and is none otherwise.
-    fn settle_foreseen(call: &Call, key: u64, op: u32, succeeded: u32) {
-        let session = call.tag.session;
-        let known = foreseen(call.scratch);
-        // SAFETY: map values.
-        let is_foreseen = unsafe {
-            match maps::FORESEEN.get_ptr(&key) {
-                Some(kept) => {
-                    *known = *kept;
-                    (*known).op == op
-                }
-                None => false,
-            }
-        };
-        let _ = maps::FORESEEN.remove(&key);
-        // SAFETY: a field of a map value.
-        unsafe { (*known).op = Op::None as u32 };
-        if !is_foreseen {
-            // Nobody saw what it was.
-            if succeeded != 0 && op == Op::Delete as u32 && call.tag.restores == 0 {
-                guard::count_destroyed(session, 0, 0);
-            }
-            return;
-        }
-        // SAFETY: as above.
-        let (counted, made) = unsafe { ((*known).counted, (*known).made) };
-        if counted != 0 {
-            let victim = at(known, 0);
-            if succeeded == 0 {
-                // SAFETY: as above.
-                unsafe { guard::failed(session, (*victim).judged, (*victim).bytes) };
-            } else {
-                remember(session, victim);
-            }
-            return;
-        }
-        if succeeded == 0 {
-            return;
-        }
-        // What a removal makes is an overlay's whiteout.
-        if made != 0 && (hooks().see != 0 || is_making(op)) {
-            let inode = if hooks().see != 0 { read(made, offset!(dentry_inode)) } else { made };
-            if inode != 0 {
-                judge::note(session, inode, KNOWN_CREATED);
-            }
-        }
-        // SAFETY: as above.
-        unsafe { (*known).op = op };
-    }
-}
-
-/// Whether an operation that succeeded left an inode without a name.
-#[inline(always)]
-fn is_gone(inode: u64, judged: u64) -> bool {
-    inode != 0
-        && (hooks().see != 0 || read::<u32>(inode, offset!(inode_nlink)) == 0)
-        && judged & JUDGED_NAMED == 0
-}
-
-/// What was removed counts, as far as a removal's victims tell.
-const UNKNOWN: u32 = 0;
-const FREE: u32 = 1;
-const COUNTS: u32 = 2;
-
-global! {
-    /// A removal takes one name: several that are gone are one file, as an
-    /// overlay and its upper layer have it, and the overlay's is the one that
-    /// the session is known to have made.
-    fn settle_removal(call: &Call) {
-        let known = foreseen(call.scratch);
-        // SAFETY: fields of a map value.
-        let (made, op) = unsafe { ((*known).made, (*known).op) };
-        let is_hidden = hooks().see == 0 && op == Op::Delete as u32;
-        let mut whiteout = if is_hidden && judge::is_character_device(made) { made } else { 0 };
-        let (mut found, mut first) = (UNKNOWN, 0);
-        let mut index = 0;
-        while index < VICTIMS as u64 {
-            let victim = at(known, index);
-            // SAFETY: fields of a map value.
-            let (seen, inode, judged) =
-                unsafe { ((*known).seen, (*victim).inode, (*victim).judged) };
-            if index >= u64::from(seen) {
-                break;
-            }
-            if is_gone(inode, judged) {
-                let restores = call.tag.restores != 0 && judged & JUDGED_PROTECTED == 0;
-                if judged & JUDGED_CREATED != 0 {
-                    return;
-                }
-                if found == UNKNOWN {
-                    found = if judged & JUDGED_FREE == 0 && !restores { COUNTS } else { FREE };
-                    first = index;
-                }
-            } else if is_hidden && judge::is_character_device(inode) {
-                whiteout = inode;
-            }
-            index += 1;
-        }
-        if found == COUNTS {
-            let victim = at(known, first);
-            // SAFETY: as above.
-            let (judged, bytes) = unsafe { ((*victim).judged, (*victim).bytes) };
-            remember(call.tag.session, victim);
-            guard::count_destroyed(call.tag.session, judged, bytes);
-        } else if found == UNKNOWN && whiteout != 0 {
-            settle_whiteout(call, whiteout);
-        }
-    }
-}
-
-/// An overlay hides a file of its lower layer behind a device that has the
-/// file's name in the upper one, where it is judged: nothing tells of the file itself.
-#[inline(always)]
-fn settle_whiteout(call: &Call, inode: u64) {
-    let alias: u64 = read(inode, offset!(inode_aliases));
-    if alias == 0 {
-        return;
-    }
-    let dentry = alias - offset!(dentry_alias) as u64;
-    let judged = judge(call.area(), call.tag.session, dentry);
-    let restores = call.tag.restores != 0 && judged & JUDGED_PROTECTED == 0;
-    if judged & JUDGED_FREE == 0 && !restores {
-        guard::count_destroyed(call.tag.session, judged, 0);
-    }
-}
-
-global! {
-    /// The newest of a file's names is the one it was given (`hlist_add_head()` in `__d_instantiate()`).
-    fn settle_link(call: &Call) {
-        let victim = at(foreseen(call.scratch), 0);
-        // SAFETY: in a map value.
-        let (inode, judged) = unsafe { ((*victim).inode, (*victim).judged) };
-        let alias: u64 = read(inode, offset!(inode_aliases));
-        if alias != 0 {
-            let dentry = alias - offset!(dentry_alias) as u64;
-            let now = judge(call.area(), call.tag.session, dentry);
-            moved(call.tag.session, inode, judged, now);
-        }
-    }
-}
-
-/// No victim.
-const NOBODY: u64 = VICTIMS as u64;
-
-global! {
-    /// Of what the rename touched, the file that is gone was replaced, and what has another name now was moved.
-    fn settle_rename(call: &Call) {
-        let known = foreseen(call.scratch);
-        let session = call.tag.session;
-        let (mut moving, mut replaced) = (NOBODY, NOBODY);
-        let mut index = 0;
-        while index < VICTIMS as u64 {
-            let victim = at(known, index);
-            // SAFETY: fields of a map value.
-            let (seen, inode, dentry, parent, name) = unsafe {
-                (
-                    (*known).seen,
-                    (*victim).inode,
-                    (*victim).dentry,
-                    (*victim).parent,
-                    (*victim).name,
-                )
-            };
-            if index >= u64::from(seen) {
-                break;
-            }
-            if read::<u32>(inode, offset!(inode_nlink)) == 0 {
-                replaced = index;
-            } else if read::<u64>(dentry, offset!(dentry_parent)) != parent
-                || read::<u64>(dentry, offset!(dentry_name_hash)) != name
-            {
-                moving = index;
-            }
-            index += 1;
-        }
-        let (source, target) = (at(known, moving), at(known, replaced));
-        if moving != NOBODY {
-            // SAFETY: as above.
-            let (inode, dentry, was) =
-                unsafe { ((*source).inode, (*source).dentry, (*source).judged) };
-            let now = judge(call.area(), session, dentry);
-            moved(session, inode, was, now);
-            if leaves_protection(was, now) {
-                guard::count_destroyed(session, was | JUDGED_PROTECTED, 0);
-            }
-        }
-        // SAFETY: as above.
-        let (inode, judged, bytes) =
-            unsafe { ((*target).inode, (*target).judged, (*target).bytes) };
-        if replaced == NOBODY || judge::is_directory(inode) || call.tag.restores != 0 {
-            return;
-        }
-        match loss_by_replacing(source, target) {
-            LOSS_REWRITTEN if moving != NOBODY => {
-                // SAFETY: as above.
-                let by = unsafe { (*source).inode };
-                rewritten_by(session, by);
-            }
-            LOSS_NONE => {}
-            _ => {
-                guard::count_destroyed(session, judged, bytes);
-            }
-        }
-    }
 }

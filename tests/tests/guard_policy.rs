@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use agent_recorder_tests::file_systems::{Mounted, in_own_namespace, tmpfs};
 use agent_recorder_tests::recorder::Recorder;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -113,6 +114,14 @@ fn every_way_of_destroying_ends_at_the_limit() -> anyhow::Result<()> {
             r#"for f in "$1"/*; do seq 100 > "$1.new"; mv -f "$1.new" "$f"; rm "$f"; done"#,
         ),
         (
+            "link away, move little over and remove",
+            r#"for f in "$1"/*; do ln "$f" "$1.old"; echo > "$1.new"; mv -f "$1.new" "$f"; rm "$1.old"; done"#,
+        ),
+        (
+            "link away, move as much over and remove both",
+            r#"for f in "$1"/*; do ln "$f" "$1.old"; seq 100 > "$1.new"; mv -f "$1.new" "$f"; rm "$1.old" "$f"; done"#,
+        ),
+        (
             "remove and make an empty one",
             r#"for f in "$1"/*; do rm "$f"; : > "$f"; done"#,
         ),
@@ -198,6 +207,10 @@ fn ordinary_work_on_other_peoples_files_is_not_stopped() -> anyhow::Result<()> {
         (
             "remove and write anew",
             r#"for f in "$1"/*; do c=$(cat "$f"); rm "$f"; echo "$c, changed" > "$f"; done"#,
+        ),
+        (
+            "replace as a package manager does, which keeps the old file until all went well",
+            r#"for f in "$1"/*; do ln "$f" "$f.old"; tr a-z A-Z < "$f" > "$f.new"; mv -f "$f.new" "$f"; done; rm "$1"/*.old"#,
         ),
         ("append", r#"for f in "$1"/*; do echo more >> "$f"; done"#),
         (
@@ -313,6 +326,47 @@ fn what_an_overlay_hides_counts_and_what_was_made_in_it_does_not() -> anyhow::Re
         Command::new("umount").arg(at).status()?;
     }
     result
+}
+
+#[test]
+fn unmounting_what_others_mounted_counts_and_ones_own_mounts_may_go() -> anyhow::Result<()> {
+    const MOUNTS: usize = 6;
+    let scratch = tempfile::tempdir()?;
+    in_own_namespace(|| {
+        let theirs: Vec<Mounted> = (0..MOUNTS)
+            .map(|number| tmpfs(&scratch.path().join(number.to_string())))
+            .collect::<anyhow::Result<_>>()?;
+        let own = r#"mkdir "$1/own"; for i in $(seq 10); do mount -t tmpfs none "$1/own" && mount -o remount,ro "$1/own" && umount "$1/own" || exit; done"#;
+        let in_a_namespace = r#"exec unshare -m sh -c 'for d in "$1"/?; do umount "$d" || exit; done' sh "$1""#;
+        let others = r#"for d in "$1"/?; do umount "$d"; done"#;
+        for (script, stopped, left) in [
+            (own, false, MOUNTS),
+            (in_a_namespace, false, MOUNTS),
+            (others, true, MOUNTS - 4),
+        ] {
+            let recorder = Recorder::with_guard("")?;
+            let output = recorder.run([
+                "sh".as_ref(),
+                "-c".as_ref(),
+                script.as_ref(),
+                "sh".as_ref(),
+                scratch.path().as_os_str(),
+            ])?;
+            assert_eq!(output.status.success(), !stopped, "{script}: {output:?}");
+            assert_eq!(
+                enforcements(&recorder)?.len(),
+                usize::from(stopped),
+                "{script}"
+            );
+            let mounts = fs::read_to_string("/proc/thread-self/mounts")?;
+            let there = theirs
+                .iter()
+                .filter(|mount| mounts.contains(&format!(" {} ", mount.directory.display())))
+                .count();
+            assert_eq!(there, left, "{script}");
+        }
+        Ok(())
+    })
 }
 
 #[test]
