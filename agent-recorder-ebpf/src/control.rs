@@ -136,8 +136,19 @@ fn of_pidfd(call: &Call, fd: u32) -> u32 {
 /// Whether an ioctl(2) is one of the few that destroy: most are not.
 #[inline(always)]
 pub(crate) fn destroys(call: &Call) -> bool {
-    let command = call.argument(1) as u32;
-    DISCARDS.contains(&command) || command == SNAP_DESTROY || command == SNAP_DESTROY_V2
+    is_destroying(call.argument(1) as u32)
+}
+
+/// The same by its command.
+#[inline(always)]
+pub(crate) fn is_destroying(command: u32) -> bool {
+    is_discarding(command) || command == SNAP_DESTROY || command == SNAP_DESTROY_V2
+}
+
+/// Whether it discards, or zeroes, a block device.
+#[inline(always)]
+pub(crate) fn is_discarding(command: u32) -> bool {
+    DISCARDS.contains(&command)
 }
 
 global! {

@@ -107,6 +107,23 @@ pub(crate) extern "C" fn whole(number: SessionNumber) -> u64 {
     0
 }
 
+/// Whether such an act may be done: over any limit, it strikes the session. A
+/// global function (see `call`): 0 refuses. Where the session is only told of,
+/// that follows when it was done ([`whole`]).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn admit_whole(number: SessionNumber) -> u64 {
+    let action = guard_config().action;
+    if action == 0 || action == GUARD_ALERT {
+        return 1;
+    }
+    let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
+        return 1;
+    };
+    meet(session, number, Policy::Whole as u64, 1);
+    0
+}
+
 /// A removal that was counted before the act has failed.
 #[inline(always)]
 pub(crate) fn failed(number: SessionNumber, judged: u64, bytes: u64) {

@@ -13,7 +13,7 @@ use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmC
 use crate::kernel::{offset, read};
 use crate::object::{self, within};
 use crate::once::{self, Copy};
-use crate::{defence, given, guard, maps, net, path, unpreempted};
+use crate::{defence, given, guard, maps, net, path, unpreempted, whole};
 
 /// recv(2).
 const MSG_PEEK: i32 = 2;
@@ -187,7 +187,7 @@ hook! {
 hook! {
     /// `int file_open(struct file *file)`, 5.7.
     file_open, "file_open", security_file_open, "security_file_open",
-    (file: 0) defence::opening(file)
+    (file: 0) whole::opening(file)
 }
 
 hook! {
@@ -230,7 +230,7 @@ hook! {
 hook! {
     /// `int file_ioctl(struct file *file, unsigned int cmd, unsigned long arg)`, 5.7.
     file_ioctl, "file_ioctl", security_file_ioctl, "security_file_ioctl",
-    () guard::verdict()
+    (file: 0, command: 1) whole::commanding(file, command)
 }
 
 hook! {
@@ -238,7 +238,7 @@ hook! {
     ///
     /// Of 32-bit callers, who pass file_ioctl where it is missing. Stable kernels before 6.8 have it, too.
     file_ioctl_compat, "file_ioctl_compat", security_file_ioctl_compat, "security_file_ioctl_compat",
-    () guard::verdict()
+    (file: 0, command: 1) whole::commanding(file, command)
 }
 
 hook! {

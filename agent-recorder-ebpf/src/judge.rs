@@ -23,6 +23,7 @@ use crate::primitives::repeated;
 const S_IFMT: u16 = 0o170_000;
 const S_IFDIR: u16 = 0o040_000;
 const S_IFCHR: u16 = 0o020_000;
+const S_IFBLK: u16 = 0o060_000;
 
 /// What a walk carries from level to level.
 #[repr(C)]
@@ -96,6 +97,11 @@ pub(crate) fn is_directory(inode: u64) -> bool {
 #[inline(always)]
 pub(crate) fn is_character_device(inode: u64) -> bool {
     read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFCHR
+}
+
+#[inline(always)]
+pub(crate) fn is_block_device(inode: u64) -> bool {
+    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFBLK
 }
 
 /// `JUDGED_…` of the object at a dentry, which may be a name that nothing has

@@ -61,11 +61,11 @@ mod mounts;
 #[cfg(target_arch = "bpf")]
 mod net;
 #[cfg(target_arch = "bpf")]
-mod outcome;
-#[cfg(target_arch = "bpf")]
 mod object;
 #[cfg(target_arch = "bpf")]
 mod once;
+#[cfg(target_arch = "bpf")]
+mod outcome;
 #[cfg(target_arch = "bpf")]
 mod path;
 #[cfg(target_arch = "bpf")]
@@ -86,6 +86,8 @@ mod unpreempted;
 mod uring;
 #[cfg(target_arch = "bpf")]
 mod victim;
+#[cfg(target_arch = "bpf")]
+mod whole;
 
 #[cfg(target_arch = "bpf")]
 mod programs {

@@ -109,6 +109,7 @@ offsets! {
     inode_blocks: "inode" "i_blocks";
     inode_aliases: "inode" "i_dentry";
     sb_dev: "super_block" "s_dev";
+    sb_magic: "super_block" "s_magic";
     mount_parent: "mount" "mnt_parent";
     mount_point: "mount" "mnt_mountpoint";
     mount_mnt: "mount" "mnt";

@@ -9,8 +9,8 @@ use agent_recorder_abi::event::Op;
 use agent_recorder_abi::limits::KEPT_PART;
 use agent_recorder_abi::policy::{
     Foreseen, JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_NAMED, JUDGED_PROTECTED,
-    JUDGED_REPLACED, JUDGED_SLOT, KNOWN_FOREIGN, KNOWN_FREED, KNOWN_REPLACED,
-    Removed, RemovedKey, VICTIMS, Victim,
+    JUDGED_REPLACED, JUDGED_SLOT, KNOWN_FOREIGN, KNOWN_FREED, KNOWN_REPLACED, Removed, RemovedKey,
+    VICTIMS, Victim,
 };
 use agent_recorder_abi::state::SessionNumber;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;

@@ -141,6 +141,16 @@ pub fn all(scratch: &Path) -> anyhow::Result<(Vec<Mounted>, Vec<String>)> {
     Ok((mounted, absent))
 }
 
+/// A btrfs, in a folder of `scratch`; or why there is none.
+///
+/// # Errors
+///
+/// As for [`all`].
+pub fn btrfs(scratch: &Path) -> anyhow::Result<Result<Mounted, String>> {
+    let (kind, bytes, maker) = IMAGES[1];
+    from_image(scratch, kind, bytes, maker)
+}
+
 fn known(kind: &str) -> anyhow::Result<bool> {
     let known = fs::read_to_string("/proc/filesystems")?;
     Ok(known

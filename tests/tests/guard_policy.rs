@@ -337,7 +337,8 @@ fn unmounting_what_others_mounted_counts_and_ones_own_mounts_may_go() -> anyhow:
             .map(|number| tmpfs(&scratch.path().join(number.to_string())))
             .collect::<anyhow::Result<_>>()?;
         let own = r#"mkdir "$1/own"; for i in $(seq 10); do mount -t tmpfs none "$1/own" && mount -o remount,ro "$1/own" && umount "$1/own" || exit; done"#;
-        let in_a_namespace = r#"exec unshare -m sh -c 'for d in "$1"/?; do umount "$d" || exit; done' sh "$1""#;
+        let in_a_namespace =
+            r#"exec unshare -m sh -c 'for d in "$1"/?; do umount "$d" || exit; done' sh "$1""#;
         let others = r#"for d in "$1"/?; do umount "$d"; done"#;
         for (script, stopped, left) in [
             (own, false, MOUNTS),

@@ -32,6 +32,11 @@ const PROFILE: &str = "guest";
 /// Where the image has the integration tests.
 pub(super) const TESTS: &str = "/tests";
 
+/// What makes the report on the guard, and the program that destroys for it.
+pub(super) const GUARD_REPORT: &str = "guard_report";
+pub(super) const DESTROY: &str = "/bin/destroy";
+const DESTROY_SOURCE: &str = "tests/src/bin/guard_report/destroy.c";
+
 /// The archives that all guests share.
 pub(super) struct Image {
     base: PathBuf,
@@ -45,9 +50,26 @@ impl Image {
     ///
     /// The workspace does not compile, or a file cannot be read or written.
     pub(super) fn build(tests: &[&str]) -> Result<Self> {
+        // Cargo builds the package's own programs with a test: the stimuli are among them.
+        let targets: Vec<_> = tests.iter().map(|test| ("--test", *test)).collect();
         Ok(Self {
             base: keep("base.cpio", &base()?)?,
-            binaries: keep("binaries.cpio", &binaries(&compiled(tests)?)?)?,
+            binaries: keep("binaries.cpio", &binaries(&compiled(&targets)?)?.finish())?,
+        })
+    }
+
+    /// The same with what the report on the guard takes, and no test.
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::build`], or there is no C compiler.
+    pub(super) fn for_guard_report() -> Result<Self> {
+        let targets = [("--bin", GUARD_REPORT), ("--bin", "stim_uring")];
+        let mut archive = binaries(&compiled(&targets)?)?;
+        archive.program(Path::new(DESTROY), &destroy()?);
+        Ok(Self {
+            base: keep("base.cpio", &base()?)?,
+            binaries: keep("guard-report.cpio", &archive.finish())?,
         })
     }
 
@@ -146,7 +168,7 @@ struct Compiled {
     path: PathBuf,
 }
 
-fn compiled(tests: &[&str]) -> Result<Vec<Compiled>> {
+fn compiled(targets: &[(&str, &str)]) -> Result<Vec<Compiled>> {
     let mut cargo = workspace::cargo();
     cargo.args([
         "build",
@@ -162,9 +184,8 @@ fn compiled(tests: &[&str]) -> Result<Vec<Compiled>> {
         "--bin",
         "agent-recorder",
     ]);
-    for test in tests {
-        // Cargo builds the package's own programs with it: the stimuli are among them.
-        cargo.args(["--test", test]);
+    for (kind, name) in targets {
+        cargo.args([kind, name]);
     }
     cargo.env("CARGO_ENCODED_RUSTFLAGS", STATIC);
     let messages = build::printed(&mut cargo)?;
@@ -189,7 +210,20 @@ fn executable(message: &str) -> Option<Compiled> {
     })
 }
 
-fn binaries(compiled: &[Compiled]) -> Result<Vec<u8>> {
+/// The report's C program, which needs nothing else of the image.
+fn destroy() -> Result<Vec<u8>> {
+    let program = workspace::target("vm/destroy");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-static", "-O1", "-Wall", "-o"]);
+    step::output(
+        compiler
+            .arg(&program)
+            .arg(workspace::root().join(DESTROY_SOURCE)),
+    )?;
+    fs::read(&program).with_context(|| format!("read {}", program.display()))
+}
+
+fn binaries(compiled: &[Compiled]) -> Result<Archive> {
     let mut archive = Archive::default();
     for Compiled { kind, name, path } in compiled {
         let content = || fs::read(path).with_context(|| format!("read {}", path.display()));
@@ -199,14 +233,14 @@ fn binaries(compiled: &[Compiled]) -> Result<Vec<u8>> {
                 archive.program(Path::new("/bin/agent-recorder"), &content()?);
             }
             // The tests know them by the path that they were built at; a person by their name.
-            "bin" if name.starts_with("stim_") => {
+            "bin" if name.starts_with("stim_") || name == GUARD_REPORT => {
                 archive.program(path, &content()?);
                 archive.link(&Path::new("/bin").join(name), path);
             }
             _ => {}
         }
     }
-    Ok(archive.finish())
+    Ok(archive)
 }
 
 fn keep(name: &str, bytes: &[u8]) -> Result<PathBuf> {

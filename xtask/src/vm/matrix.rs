@@ -24,6 +24,18 @@ pub(super) struct Row {
     cmdline: &'static str,
 }
 
+impl Row {
+    /// Its kernel and profile.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.kernel.number(), self.profile)
+    }
+
+    /// What its recorder is told to use.
+    pub(super) fn profile(&self) -> &'static str {
+        self.profile
+    }
+}
+
 /// Without `bpf` in this list no LSM program is ever called, and fentry is what remains.
 const NO_BPF_LSM: &str = "lsm=landlock,lockdown,yama";
 /// Of a long reason the end is kept: that is where programs say why.
@@ -127,6 +139,30 @@ pub(super) fn report(rows: &[Row], image: &Image, limit: Duration) -> Result<()>
     Ok(())
 }
 
+/// What a script says in the guest of each row, one that depends on the row.
+pub(super) fn said(
+    rows: &[Row],
+    image: &Image,
+    limit: Duration,
+    script: impl Fn(Row) -> String + Sync,
+) -> Vec<(Row, Result<String>)> {
+    let kernels = fetched(rows);
+    side_by_side(rows, |row| {
+        let said = of_number(&kernels, row.kernel).and_then(|kernel| {
+            let mut output = Vec::new();
+            boot(row, &script(row), kernel, image, limit, &mut output)?;
+            keep_log(row, &output)?;
+            Ok(String::from_utf8_lossy(&output).into_owned())
+        });
+        say(&format!(
+            "{}: {}",
+            row.name(),
+            if said.is_ok() { "over" } else { "failed" }
+        ));
+        (row, said)
+    })
+}
+
 fn tell_omitted(rows: &[Row]) {
     for kernel in Kernel::ALL {
         if rows.iter().any(|row| row.kernel == kernel) {
@@ -158,7 +194,7 @@ fn of_number(kernels: &[(Kernel, Result<Fetched>)], wanted: Kernel) -> Result<&F
 }
 
 /// As many at once as there are cores; the outcomes in the rows' order.
-fn side_by_side(rows: &[Row], run: impl Fn(Row) -> Outcome + Sync) -> Vec<Outcome> {
+fn side_by_side<T: Send>(rows: &[Row], run: impl Fn(Row) -> T + Sync) -> Vec<T> {
     let at_once = thread::available_parallelism().map_or(1, usize::from);
     // The last are of the newest kernel and take longest: first, so that no core is idle at the end.
     let waiting = Mutex::new(rows.iter().copied().enumerate().rev());

@@ -3,8 +3,9 @@
 //! all of them. Needs no root and no hardware help.
 
 mod archive;
+pub(crate) mod guard;
 mod image;
-mod kernels;
+pub(crate) mod kernels;
 mod matrix;
 mod modules;
 mod qemu;

@@ -25,6 +25,7 @@ pub(super) const SUITE: &[&str] = &[
     "condemned",
     "gate",
     "guard_policy",
+    "whole_destruction",
     "handoff",
     "tamper",
     "watch",

@@ -28,6 +28,8 @@ pub(crate) struct Case {
     pub(crate) limit: usize,
     /// Where the files are looked for, if not below `W`.
     pub(crate) look_in: &'static str,
+    /// Only what judges the object itself tells that it destroys, and not the names alone.
+    pub(crate) judged: bool,
     /// Why it is known not to do what it should.
     pub(crate) weakness: Option<&'static str>,
 }
@@ -47,6 +49,7 @@ pub(crate) const fn case(name: &'static str, script: &'static str) -> Case {
         at_once: 1,
         limit: LIMIT,
         look_in: "$W",
+        judged: false,
         weakness: None,
     }
 }
@@ -86,6 +89,13 @@ impl Case {
 
     pub(crate) const fn look_in(self, look_in: &'static str) -> Self {
         Self { look_in, ..self }
+    }
+
+    pub(crate) const fn judged(self) -> Self {
+        Self {
+            judged: true,
+            ..self
+        }
     }
 
     pub(crate) const fn weak(self, why: &'static str) -> Self {

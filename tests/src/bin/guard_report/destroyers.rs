@@ -122,15 +122,18 @@ Promise.all(all.map(f => fs.promises.unlink(f)))' "$D""#,
         r#"tee "$D"/0*/* < /dev/null > /dev/null"#,
     )
     .weak("one program holds 1,000 open, emptied, as one does that writes all its files at once: until it closes them, nothing tells the two apart; beyond 1,024 at one time, each counts"),
-    case("sed -i d", r#"sed -i d "$D"/*/*"#),
+    case("sed -i d", r#"sed -i d "$D"/*/*"#)
+    .judged(),
     case(
         "mv over",
         r#"for f in "$D"/*/*; do echo > "$W/new"; mv -f "$W/new" "$f"; done"#,
-    ),
+    )
+    .judged(),
     case(
         "mv each over the first",
         r#"for f in "$D"/*/*; do mv -f "$f" "$W/one"; done"#,
-    ),
+    )
+    .judged(),
     case("RENAME_EXCHANGE", r#""$B" exchange "$D""#),
     case("link away and unlink twice", r#""$B" link "$D" "$W""#),
     case("shred", r#"shred "$D"/*/*"#),
@@ -156,7 +159,8 @@ Promise.all(all.map(f => fs.promises.unlink(f)))' "$D""#,
         "sqlite VACUUM INTO, moved over",
         r#"sqlite3 "$S/db" 'create table t(a)'; for f in "$D"/*/*; do rm -f "$S/new"; sqlite3 "$S/db" "vacuum into '$S/new'"; truncate -s 100 "$S/new"; mv -f "$S/new" "$f"; done"#,
     )
-    .needs(&["sqlite3"]),
+    .needs(&["sqlite3"])
+    .judged(),
     case(
         "hole punching",
         r#"for f in "$D"/*/*; do fallocate -p -o 0 -l 4096 "$f"; done"#,
@@ -175,12 +179,14 @@ Promise.all(all.map(f => fs.promises.unlink(f)))' "$D""#,
         r#"for f in "$W"/large.*; do rm -f "$f"; done; rm -rf "$D""#,
     )
     .before(r#"for i in 1 2 3 4 5 6 7 8; do head -c 1M /dev/zero > "$W/large.$i"; done"#)
-    .guard("bytes = 4194304\n", 64),
+    .guard("bytes = 4194304\n", 64)
+    .judged(),
     case(
         "below a protected path",
         r#"rm -rf "$D/17""#,
     )
-    .guard("[[guard.protect]]\npath = \"@D@\"\nlimit = 0\n", 1),
+    .guard("[[guard.protect]]\npath = \"@D@\"\nlimit = 0\n", 1)
+    .judged(),
     case(
         "rename of the parent, then rm",
         r#"mv "$D" "$W/elsewhere" && rm -rf "$W/elsewhere""#,
@@ -205,9 +211,8 @@ Promise.all(all.map(f => fs.promises.unlink(f)))' "$D""#,
     .before(
         r#"truncate -s 256M "$S/fs.img" && mkfs.btrfs -q "$S/fs.img" && mkdir "$W/fs" && mount -o loop "$S/fs.img" "$W/fs" && btrfs -q subvolume create "$W/fs/all" && mv "$D" "$W/fs/all/files""#,
     )
-    .after(r#"umount "$W/fs""#)
     .needs(&["mkfs.btrfs", "btrfs"])
-    .weak("one call takes them all, and no hook is before it: the session ends after it"),
+    .weak("one call takes them all, and no tracepoint is before it: the session ends after it"),
     case(
         "a file system made over theirs",
         r#"mkfs.ext4 -qF "$(cat "$W/device")""#,
@@ -233,6 +238,5 @@ Promise.all(all.map(f => fs.promises.unlink(f)))' "$D""#,
     .before(
         r#"mkdir "$S/upper" "$S/work" "$S/merged" && mount -t tmpfs none "$S/upper" && mkdir "$S/upper/u" "$S/upper/w" && mount -t overlay -o "lowerdir=$D,upperdir=$S/upper/u,workdir=$S/upper/w" none "$S/merged""#,
     )
-    .after(r#"umount "$S/merged"; umount "$S/upper""#)
     .look_in("$S/merged"),
 ];

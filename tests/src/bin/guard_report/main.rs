@@ -39,6 +39,12 @@ struct Args {
     /// How many cases are tried at a time: each has files and a recorder of its own
     #[arg(long, default_value_t = 4, value_name = "N")]
     at_once: usize,
+    /// The program of destroy.c; it is compiled here without this
+    #[arg(long, value_name = "FILE")]
+    destroy: Option<PathBuf>,
+    /// The guard's short window: where programs are emulated, the default one is too short for them
+    #[arg(long, value_name = "TIME")]
+    window: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -57,7 +63,11 @@ fn report(args: &Args) -> Result<bool> {
     let tools = tempfile::tempdir()?;
     let stage = Stage {
         place: args.place.clone(),
-        destroy: compile(tools.path())?,
+        window: args.window.clone(),
+        destroy: match &args.destroy {
+            Some(program) => program.clone(),
+            None => compile(tools.path())?,
+        },
         uring: sibling("stim_uring")?,
         tools,
         installing: Mutex::new(()),
@@ -120,13 +130,12 @@ fn one(stage: &Stage, kind: Kind, case: &Case, about: &About) -> Result<Row> {
     let outcome = stage
         .run(case, kind == Kind::Destroyer)
         .with_context(|| case.name.to_owned())?;
+    let weakness = about.weakness(kind, case);
     let fault = match &outcome {
-        Outcome::Ran(ran) if case.weakness.is_none() => {
-            table::fault(kind, case, ran, about.refuses)
-        }
+        Outcome::Ran(ran) if weakness.is_none() => table::fault(kind, case, ran, about.refuses),
         _ => None,
     };
-    let row = table::row(kind, case, &outcome, about.refuses);
+    let row = table::row(kind, case, &outcome, about.refuses, weakness);
     eprint!("{row}");
     Ok((row, fault.map(|fault| format!("{}: {fault}", case.name))))
 }
@@ -137,6 +146,8 @@ struct About {
     kernel: String,
     profile: String,
     refuses: bool,
+    /// Whether what is deleted can be judged, and not only its name be seen.
+    judges: bool,
 }
 
 impl About {
@@ -154,7 +165,16 @@ impl About {
                 .to_owned(),
             profile: said["profile"].as_str().unwrap_or("none").to_owned(),
             refuses: said["refuses"].as_bool().unwrap_or(false),
+            judges: said["seesVictims"].as_bool().unwrap_or(false),
         })
+    }
+
+    /// Why a case is known not to go as it should here.
+    fn weakness(&self, kind: Kind, case: &Case) -> Option<&'static str> {
+        let names_only = "names are all that this profile sees on this kernel: every deleted one counts, whoever made it, and nothing else does";
+        case.weakness.or((!self.judges)
+            .then_some(names_only)
+            .filter(|_| kind == Kind::Work || case.judged))
     }
 
     fn heading(&self, at_once: usize) -> String {

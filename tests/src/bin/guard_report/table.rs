@@ -41,7 +41,13 @@ pub(crate) fn head(kind: Kind) -> String {
 }
 
 /// A case's row.
-pub(crate) fn row(kind: Kind, case: &Case, outcome: &Outcome, refuses: bool) -> String {
+pub(crate) fn row(
+    kind: Kind,
+    case: &Case,
+    outcome: &Outcome,
+    refuses: bool,
+    weakness: Option<&str>,
+) -> String {
     let ran = match outcome {
         Outcome::NotRun(why) if kind == Kind::Destroyer => {
             return format!("| {} | | | | | | not run: {why} |\n", case.name);
@@ -49,7 +55,7 @@ pub(crate) fn row(kind: Kind, case: &Case, outcome: &Outcome, refuses: bool) -> 
         Outcome::NotRun(why) => return format!("| {} | | | | not run: {why} |\n", case.name),
         Outcome::Ran(ran) => ran,
     };
-    let remark = match (fault(kind, case, ran, refuses), case.weakness) {
+    let remark = match (fault(kind, case, ran, refuses), weakness) {
         (Some(fault), Some(why)) => format!("known: {why} ({fault})"),
         (Some(fault), None) => format!("**{fault}**"),
         (None, _) => "ok".to_owned(),

@@ -30,6 +30,8 @@ const MOST: Duration = Duration::from_secs(600);
 pub(crate) struct Stage {
     /// Where the directories `W` are made: no temporary directory.
     pub(crate) place: PathBuf,
+    /// The guard's short window, if not the default one.
+    pub(crate) window: Option<String>,
     /// Programs from npm.
     pub(crate) tools: TempDir,
     /// One at a time puts something there.
@@ -107,34 +109,39 @@ impl Stage {
         let after = self.shell(&folders, case.after).output()?;
         ensure!(after.status.success(), "{}: {after:?}", case.name);
         let mut ran = ran?;
+        let mut outcome = None;
         if with_files {
             let place = self.look_in(&folders, case);
             let mut intact = BTreeSet::new();
             find_intact(&place, &mut intact)?;
             ran.destroyed = ALL - intact.len();
+            if ran.destroyed == 0 && ran.verdict.is_none() && ran.status != Some(0) {
+                let said = if ran.said.is_empty() {
+                    "it destroys nothing here"
+                } else {
+                    &ran.said
+                };
+                outcome = Some(Outcome::NotRun(said.to_owned()));
+            }
         }
         let _ = self
             .shell(&folders, r#"for d in "$W"/* "$S"/*; do umount "$d" 2> /dev/null; done; test ! -e "$W/device" || losetup -d "$(cat "$W/device")""#)
             .output()?;
-        Ok(Outcome::Ran(ran))
+        Ok(outcome.unwrap_or(Outcome::Ran(ran)))
     }
 
     fn session(&self, case: &Case, folders: &Folders) -> Result<Ran> {
         let files = folders.work.path().join("files");
         let guard = case.guard.replace("@D@", &files.display().to_string());
+        let window = match &self.window {
+            Some(window) if !guard.contains("window") => format!("window = \"{window}\"\n"),
+            _ => String::new(),
+        };
         let recorder =
-            Recorder::with_configuration(&format!("[guard]\naction = \"kill\"\n{guard}"))?;
+            Recorder::with_configuration(&format!("[guard]\naction = \"kill\"\n{window}{guard}"))?;
         let mut command = recorder.command("run")?;
         let most = MOST.as_secs().to_string();
-        command.args([
-            "--",
-            "timeout",
-            "--foreground",
-            &most,
-            "sh",
-            "-c",
-            case.script,
-        ]);
+        command.args(["--", "timeout", &most, "sh", "-c", case.script]);
         self.surround(&mut command, folders);
         let begun = Instant::now();
         let output = command.stdin(Stdio::null()).output()?;
