@@ -53,6 +53,13 @@ impl Cgroup {
         Ok(found.filter(|cgroup| cgroup.0.join("cgroup.kill").exists()))
     }
 
+    /// Of version 1, which freezes whom nothing wakes.
+    fn freezer() -> anyhow::Result<Option<Self>> {
+        Self::new(|kind| {
+            kind.starts_with("cgroup ") && kind.split([',', ' ']).any(|it| it == "freezer")
+        })
+    }
+
     fn path(&self) -> &Path {
         &self.0
     }
@@ -162,10 +169,7 @@ fn nobody_survives_who_forks_all_along_or_is_stopped() -> anyhow::Result<()> {
 
 #[test]
 fn who_survives_is_told_with_the_reason() -> anyhow::Result<()> {
-    let freezer = |kind: &str| {
-        kind.starts_with("cgroup ") && kind.split([',', ' ']).any(|it| it == "freezer")
-    };
-    let Some(cgroup) = Cgroup::new(freezer)? else {
+    let Some(cgroup) = Cgroup::freezer()? else {
         println!("not covered: no freezer of version 1 here");
         return Ok(());
     };
@@ -182,6 +186,79 @@ fn who_survives_is_told_with_the_reason() -> anyhow::Result<()> {
     assert!(!is_killed(&told["survivor"][0]["pid"]), "{told}");
     // It was told to end, and does so as soon as it can.
     until("it has ended", || cgroup.read("cgroup.procs").is_empty())
+}
+
+#[test]
+fn the_first_process_of_a_namespace_that_waits_for_a_frozen_one_is_dying() -> anyhow::Result<()> {
+    let Some(cgroup) = Cgroup::freezer()? else {
+        println!("not covered: no freezer of version 1 here");
+        return Ok(());
+    };
+    let script = r#"unshare -pf sh -c 'sleep 1000 > /dev/null 2>&1 & echo $! > "$1/cgroup.procs"; wait' sh "$1" &
+        until grep -q . "$1/cgroup.procs"; do :; done; echo FROZEN > "$1/freezer.state"
+        until [ "$(cat "$1/freezer.state")" = FROZEN ]; do :; done; rm "$2"/*; true"#;
+    let told = ended(script, cgroup.path());
+    fs::write(cgroup.path().join("freezer.state"), "THAWED")?;
+    let told = told?;
+    let survivors = told["survivor"].as_array().context("nobody survives")?;
+    let mut seen: Vec<_> = survivors
+        .iter()
+        .map(|it| (it["namespacePid"].as_u64(), it["reason"].as_str()))
+        .collect();
+    seen.sort_unstable();
+    let expected = [(Some(1), Some("DYING")), (Some(2), Some("FROZEN"))];
+    assert_eq!(seen, expected, "{told}");
+    until("it has ended", || cgroup.read("cgroup.procs").is_empty())
+}
+
+#[test]
+fn who_is_kept_at_its_exit_by_a_tracer_is_told_as_traced() -> anyhow::Result<()> {
+    let (recorder, tree) = (Recorder::with_guard("")?, tree()?);
+    let scratch = tempfile::tempdir()?;
+    let (pid_file, go) = (scratch.path().join("pid"), scratch.path().join("go"));
+    let script = r#"sleep 1000 > /dev/null 2>&1 & echo $! > "$1.new"; mv "$1.new" "$1"
+        until [ -e "$2" ]; do :; done; rm "$3"/*; true"#;
+    let mut run = recorder
+        .command("run")?
+        .args(["--", "sh", "-c", script, "sh"])
+        .args([&pid_file, &go, tree.path()])
+        .stderr(Stdio::null())
+        .spawn()?;
+    until("it sleeps", || pid_file.exists())?;
+    let pid: libc::pid_t = fs::read_to_string(&pid_file)?.trim().parse()?;
+    // SAFETY: numbers only.
+    let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, libc::PTRACE_O_TRACEEXIT) };
+    let seized = (seized == 0)
+        .then_some(())
+        .ok_or_else(std::io::Error::last_os_error);
+    fs::write(&go, "")?;
+    seized.context("seize it")?;
+    // Its stop before the end, after which nobody but its tracer lets it go on.
+    let mut status = 0;
+    // SAFETY: the status is written to.
+    let stopped = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+    let told = (|| {
+        ensure!(stopped == pid, "no stop at its exit");
+        until("its end is told", || {
+            recorder.replay().is_ok_and(|records| {
+                records
+                    .iter()
+                    .any(|record| record["enforcement"]["survivors"].as_u64() == Some(1))
+            })
+        })
+    })();
+    // SAFETY: numbers only.
+    unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
+    run.wait()?;
+    told?;
+    let records = recorder.replay()?;
+    let told = records
+        .iter()
+        .find_map(|record| record.get("enforcement"))
+        .context("no limit was met")?;
+    assert_eq!(told["survivor"][0]["reason"], "TRACED", "{told}");
+    assert_eq!(told["survivor"][0]["pid"], pid, "{told}");
+    Ok(())
 }
 
 /// A session beside a daemon, whose guard stops it at the limit.
