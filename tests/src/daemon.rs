@@ -83,7 +83,35 @@ impl Daemon {
         Self::start_all(tempfile::tempdir()?, configuration, &variables)
     }
 
+    /// As [`Daemon::start`], in a cgroup.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_within(cgroup: &Path) -> anyhow::Result<Self> {
+        let state = tempfile::tempdir()?;
+        let daemon = command(state.path(), "daemon")?;
+        let enter = r#"echo $$ > "$1/cgroup.procs" && shift && exec "$@""#;
+        let mut within = Command::new("sh");
+        within
+            .args(["-c", enter, "sh"])
+            .arg(cgroup)
+            .arg(daemon.get_program())
+            .args(daemon.get_args());
+        Self::start_by(within, state, "", &[])
+    }
+
     fn start_all(
+        state: TempDir,
+        configuration: &str,
+        variables: &[(&str, &OsStr)],
+    ) -> anyhow::Result<Self> {
+        let command = command(state.path(), "daemon")?;
+        Self::start_by(command, state, configuration, variables)
+    }
+
+    fn start_by(
+        mut command: Command,
         state: TempDir,
         configuration: &str,
         variables: &[(&str, &OsStr)],
@@ -93,7 +121,7 @@ impl Daemon {
         let notify = UnixDatagram::bind(&socket).context("listen for READY=1")?;
         notify.set_read_timeout(Some(PACE))?;
         let output = File::create(state.path().join("daemon.log"))?;
-        let process = command(state.path(), "daemon")?
+        let process = command
             .env("NOTIFY_SOCKET", &socket)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())

@@ -3,6 +3,7 @@
 
 pub mod agents;
 pub mod beside;
+pub mod cgroup;
 pub mod child;
 pub mod collecting;
 pub mod compare;

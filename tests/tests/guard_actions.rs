@@ -2,10 +2,10 @@
 //! it is ended or stopped, nobody else is, and whoever is left is named.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
+use agent_recorder_tests::cgroup::{Cgroup, until};
 use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::recorder::{GUARDING_TEMPORARY, Recorder};
 use anyhow::{Context as _, ensure};
@@ -15,68 +15,6 @@ use tempfile::TempDir;
 /// More than the limit, less than two of them.
 const FILES: usize = 100;
 const LIMIT: usize = 64;
-/// Nothing here takes as long.
-const MOST: Duration = Duration::from_secs(60);
-
-/// Waits until something holds.
-fn until(what: &str, holds: impl Fn() -> bool) -> anyhow::Result<()> {
-    let deadline = Instant::now() + MOST;
-    while !holds() {
-        ensure!(Instant::now() < deadline, "it never came true: {what}");
-        std::thread::yield_now();
-    }
-    Ok(())
-}
-
-/// A cgroup of a hierarchy, for as long as the test.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    /// `None` where the hierarchy is not mounted.
-    fn new(is_it: impl Fn(&str) -> bool) -> anyhow::Result<Option<Self>> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let mounted = mounts.lines().find_map(|line| {
-            let (about, kind) = line.split_once(" - ")?;
-            is_it(kind).then(|| about.split(' ').nth(4))?
-        });
-        let Some(root) = mounted else {
-            return Ok(None);
-        };
-        let name = format!("agent-recorder-test-{}-{FILES}", std::process::id());
-        let unique = TempDir::with_prefix_in(name, root)?;
-        Ok(Some(Self(unique.keep())))
-    }
-
-    /// Of version 2, with all that ends or stops it as a whole.
-    fn unified() -> anyhow::Result<Option<Self>> {
-        let found = Self::new(|kind| kind.starts_with("cgroup2 "))?;
-        Ok(found.filter(|cgroup| cgroup.0.join("cgroup.kill").exists()))
-    }
-
-    /// Of version 1, which freezes whom nothing wakes.
-    fn freezer() -> anyhow::Result<Option<Self>> {
-        Self::new(|kind| {
-            kind.starts_with("cgroup ") && kind.split([',', ' ']).any(|it| it == "freezer")
-        })
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-
-    fn read(&self, file: &str) -> String {
-        fs::read_to_string(self.0.join(file)).unwrap_or_default()
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Those who were killed in it may not have left it yet.
-        let _ = until("the cgroup is empty", || {
-            !self.0.exists() || fs::remove_dir(&self.0).is_ok()
-        });
-    }
-}
 
 /// Ends with the test.
 struct Neighbour(Child);

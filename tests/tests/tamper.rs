@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use agent_recorder_tests::cgroup::Cgroup;
 use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::recorder;
 use anyhow::{Context as _, ensure};
@@ -30,7 +31,10 @@ struct Outcome {
 
 impl Trial {
     fn start() -> anyhow::Result<Self> {
-        let daemon = Daemon::start()?;
+        Self::of(Daemon::start()?)
+    }
+
+    fn of(daemon: Daemon) -> anyhow::Result<Self> {
         let state = fs::canonicalize(daemon.state())?;
         Ok(Self {
             daemon,
@@ -165,6 +169,35 @@ fn who_reaches_for_the_recorder_through_the_kernel_is_told_and_refused_where_tha
     told.extend(["BPF_REACHED_FOR"; 3]);
     assert_eq!(acts, told);
     trial.daemon.stop()?;
+    Ok(())
+}
+
+#[test]
+fn the_recorder_is_not_stopped_by_its_cgroup_where_that_can_be_refused() -> anyhow::Result<()> {
+    let (unified, freezer) = (Cgroup::unified()?, Cgroup::freezer()?);
+    let kinds = [
+        (unified, "cgroup.freeze", "0"),
+        (freezer, "freezer.state", "THAWED"),
+    ];
+    for (cgroup, switch, on) in kinds {
+        let Some(cgroup) = cgroup else {
+            println!("not covered: {switch}");
+            continue;
+        };
+        let mut trial = Trial::of(Daemon::start_within(cgroup.path())?)?;
+        let refuses = trial.refuses()?;
+        let switch = cgroup.path().join(switch);
+        let outcome = trial.run(&format!("echo {on} > {}", switch.display()))?;
+        let act = (
+            "FILE_TOUCHED".to_owned(),
+            Some(switch.display().to_string()),
+        );
+        assert_eq!(outcome.acts, [act]);
+        assert_eq!(outcome.succeeded, !refuses);
+        let outcome = trial.run(&format!("cat {}", switch.display()))?;
+        assert!(outcome.succeeded && outcome.acts.is_empty());
+        trial.daemon.stop()?;
+    }
     Ok(())
 }
 

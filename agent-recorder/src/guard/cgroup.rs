@@ -68,29 +68,59 @@ pub(super) fn thaw(cgroup: &Path) {
 /// Whether somebody stopped it by version 1, whose processes no signal ends;
 /// `listed` is its `/proc/PID/cgroup`.
 pub(super) fn is_frozen(listed: &str) -> bool {
+    let state = freezer_of(listed)
+        .and_then(|(root, path)| fs::read_to_string(root.join(path).join(FREEZER_STATE)).ok());
+    // `FREEZING` while not all of them have stopped.
+    state.is_some_and(|state| state.starts_with("FR"))
+}
+
+/// The files by which this process is stopped, or ended, with its whole cgroup,
+/// or with one of those above.
+pub fn switches() -> Vec<PathBuf> {
+    let unified = mount_point()
+        .and_then(|root| {
+            let directory = directory_of(&root, std::process::id())?;
+            Some((root, directory))
+        })
+        .map(|(root, directory)| below(&root, &directory, &["cgroup.freeze", "cgroup.kill"]));
+    let listed = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let freezer =
+        freezer_of(&listed).map(|(root, path)| below(&root, &root.join(path), &[FREEZER_STATE]));
+    let all = unified.into_iter().chain(freezer).flatten();
+    all.filter(|switch| switch.exists()).collect()
+}
+
+/// Files of these names in a directory and all above it, but not in the root.
+fn below(root: &Path, directory: &Path, names: &[&str]) -> Vec<PathBuf> {
+    let directories = directory.ancestors().take_while(|it| *it != root);
+    directories
+        .flat_map(|directory| names.iter().map(move |name| directory.join(name)))
+        .collect()
+}
+
+/// Where the hierarchy of version 1 that can stop is mounted, and where in it
+/// somebody is, by `/proc/PID/cgroup`.
+fn freezer_of(listed: &str) -> Option<(PathBuf, &str)> {
     let path = listed.lines().find_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(":/")?;
         controllers
             .split(',')
             .any(|it| it == FREEZER)
             .then_some(path)
-    });
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    })?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let root = mounts.lines().find_map(|line| {
         let is_freezer = |kind: &str| {
             kind.starts_with("cgroup ") && kind.split([' ', ',']).any(|it| it == FREEZER)
         };
         mounted(line, is_freezer)
-    });
-    let state = path
-        .zip(root)
-        .and_then(|(path, root)| fs::read_to_string(root.join(path).join("freezer.state")).ok());
-    // `FREEZING` while not all of them have stopped.
-    state.is_some_and(|state| state.starts_with("FR"))
+    })?;
+    Some((root, path))
 }
 
 /// A controller of version 1.
 const FREEZER: &str = "freezer";
+const FREEZER_STATE: &str = "freezer.state";
 
 fn has_no_outsider(
     tags: &Tags,
@@ -152,6 +182,20 @@ fn mounted(line: &str, is_it: impl Fn(&str) -> bool) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_stopped_by_its_cgroup_and_those_above_but_the_root() {
+        let root = Path::new("/sys/fs/cgroup");
+        assert_eq!(
+            below(root, &root.join("a/b"), &["cgroup.kill"]),
+            [
+                "/sys/fs/cgroup/a/b/cgroup.kill",
+                "/sys/fs/cgroup/a/cgroup.kill"
+            ]
+            .map(PathBuf::from)
+        );
+        assert!(below(root, root, &["cgroup.kill"]).is_empty());
+    }
 
     #[test]
     fn the_hierarchy_of_version_2_is_found_among_mounts() {

@@ -17,5 +17,6 @@ pub mod script;
 mod survivor;
 
 pub use action::{Frozen, Killed, freeze, kill, thaw};
+pub use cgroup::switches;
 pub use members::is_member;
 pub use policy::Policy;

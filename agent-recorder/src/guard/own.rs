@@ -14,8 +14,8 @@ use crate::kernel::BPFFS;
 /// Those of these files and directories that are there now, and what is above
 /// them but the root directory: how mounts are shared is changed there
 /// (mount --make-rprivate /). Also where BPF objects are pinned: no mount is to
-/// cover or take what is there.
-pub fn files(paths: &[PathBuf]) -> Vec<OwnKey> {
+/// cover or take what is there. Of the `switches` only the files themselves.
+pub fn files(paths: &[PathBuf], switches: &[PathBuf]) -> Vec<OwnKey> {
     let mounts = Mounts::read();
     let key = |path: &Path, kind| {
         let found = mounts.key_of(path)?;
@@ -38,6 +38,7 @@ pub fn files(paths: &[PathBuf]) -> Vec<OwnKey> {
                 .filter_map(|directory| key(directory, OWN_ABOVE)),
         );
     }
+    keys.extend(switches.iter().filter_map(|file| key(file, OWN_TREE)));
     keys.into_iter().collect()
 }
 
@@ -51,7 +52,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state");
         fs::create_dir(&state).unwrap();
-        let keys = files(&[state.clone(), directory.path().join("absent")]);
+        let keys = files(&[state.clone(), directory.path().join("absent")], &[]);
         let mounts = Mounts::read();
         let kind = |path: &Path| {
             let wanted = mounts.key_of(path).unwrap();

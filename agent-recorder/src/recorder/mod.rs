@@ -117,7 +117,7 @@ impl Recorder {
         let mut holds = gate::Holds::new(setup.gate, setup.asks);
         set_programs(&mut kernel, &setup.policy, &mut holds)?;
         kernel.attach()?;
-        kernel.set_own(&guard::own::files(&setup.own))?;
+        kernel.set_own(&guard::own::files(&setup.own, &guard::switches()))?;
         let profile = kernel.profile().to_string();
         let mut recorder = Self {
             kernel,
@@ -127,7 +127,7 @@ impl Recorder {
                 setup.rules,
                 Meanings {
                     handoffs: HandOffs::of(&setup.handoff),
-                    own: Own::of_this(setup.own.clone()),
+                    own: Own::of_this(setup.own.clone(), guard::switches()),
                 },
                 &profile,
             ),
@@ -273,7 +273,8 @@ impl Recorder {
     fn refresh(&mut self) -> Result<(), Error> {
         self.kernel
             .set_places(&guard::places::resolve(&self.policy))?;
-        self.kernel.set_own(&guard::own::files(&self.own))?;
+        self.kernel
+            .set_own(&guard::own::files(&self.own, &guard::switches()))?;
         set_programs(&mut self.kernel, &self.policy, &mut self.holds)?;
         let changed = self.kernel.changed()?;
         if !changed.is_empty() {

@@ -23,17 +23,23 @@ pub struct Own {
     pid: u32,
     group: u32,
     files: Vec<PathBuf>,
+    switches: Vec<PathBuf>,
 }
 
 impl Own {
-    /// Of this process, with its state directory and its configuration.
-    pub fn of_this(files: impl IntoIterator<Item = PathBuf>) -> Self {
+    /// Of this process, with its state directory and its configuration, and the
+    /// files by which it is stopped with its cgroup.
+    pub fn of_this(
+        files: impl IntoIterator<Item = PathBuf>,
+        switches: impl IntoIterator<Item = PathBuf>,
+    ) -> Self {
         let real = |path: PathBuf| std::fs::canonicalize(&path).unwrap_or(path);
         Self {
             pid: std::process::id(),
             group: u32::try_from(rustix::process::getpgrp().as_raw_nonzero().get())
                 .unwrap_or_default(),
             files: files.into_iter().map(real).collect(),
+            switches: switches.into_iter().map(real).collect(),
         }
     }
 
@@ -91,7 +97,9 @@ impl Own {
         let path = paths.find(|path| {
             let path = Path::new(OsStr::from_bytes(path));
             // With a directory goes what is in it.
-            self.is_inside(path) || moves && self.is_above(path)
+            self.is_inside(path)
+                || moves && self.is_above(path)
+                || self.switches.iter().any(|switch| path == switch)
         })?;
         Some((proto::TamperAct::FileTouched, path))
     }
@@ -124,6 +132,7 @@ mod tests {
                 "/var/lib/agent-recorder".into(),
                 "/etc/agent-recorder".into(),
             ],
+            switches: vec!["/sys/fs/cgroup/a/cgroup.kill".into()],
         }
     }
 
@@ -194,6 +203,11 @@ mod tests {
         assert_eq!(link(Op::Link), Some(Act::FileTouched));
         assert_eq!(file(Op::Open, spool, libc::O_RDONLY), None);
         assert_eq!(file(Op::Delete, "/var/lib/agent-recorder-2/x", 0), None);
+        let switch = "/sys/fs/cgroup/a/cgroup.kill";
+        let told = file(Op::Open, switch, libc::O_WRONLY);
+        assert_eq!(told, Some(Act::FileTouched));
+        assert_eq!(file(Op::Open, switch, libc::O_RDONLY), None);
+        assert_eq!(file(Op::Mount, "/sys", 0), None);
         for at in ["/sys/fs/bpf", "/var/lib/agent-recorder", "/var/lib", spool] {
             assert_eq!(file(Op::Mount, at, 0), Some(Act::MountChanged), "{at}");
             assert_eq!(file(Op::Umount, at, 0), Some(Act::MountChanged), "{at}");
