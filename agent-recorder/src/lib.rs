@@ -5,12 +5,14 @@
 //! [`guard`] → [`record`] (number and chain) → [`spool`] → [`stream`] →
 //! [`collector`] → [`replay`]. [`control`] carries operators' commands the
 //! other way, [`identity`] tells the two ends of a stream who the other is,
-//! [`config`] is read by all, [`cli`] is the door.
+//! [`config`] is read by all, [`fault`] is where tests crash it, [`cli`] is the
+//! door.
 
 pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod control;
+pub mod fault;
 pub mod guard;
 pub mod identity;
 pub mod kernel;

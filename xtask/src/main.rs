@@ -5,6 +5,7 @@ mod agents;
 mod apt;
 mod bench;
 mod build;
+mod crash_loop;
 mod guard_report;
 mod leftovers;
 mod run;
@@ -59,6 +60,8 @@ enum Command {
     Agents(agents::Args),
     /// Try on real programs what the guard stops and what not, and write the table
     GuardReport(guard_report::Args),
+    /// Kill daemon and collector at named points, over and over, and see what is left
+    CrashLoop(crash_loop::Args),
     /// Measure what recording costs a workload, and what the recorder costs its neighbours
     Bench(bench::Args),
     /// Boot another kernel in a guest, or run the test suite on all of them
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Test { filter } => test::command(filter.as_deref()),
         Command::Agents(args) => agents::command(&args),
         Command::GuardReport(args) => guard_report::command(&args),
+        Command::CrashLoop(args) => crash_loop::command(&args),
         Command::Bench(args) => bench::command(&args).map(|()| ExitCode::SUCCESS),
         Command::Vm(args) => vm::command(&args),
         Command::Snapshot => leftovers::print().map(|()| ExitCode::SUCCESS),

@@ -210,6 +210,8 @@ fn start_log() {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log();
+    #[cfg(feature = "fault-points")]
+    let _points = crate::fault::begin();
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &cli.common),
         Command::Daemon(args) => daemon::run(args, &cli.common),

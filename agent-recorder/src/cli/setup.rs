@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Common, Error};
 use crate::config::{Config, DEFAULT_FILE, Profile};
+use crate::fault;
 use crate::guard::Policy;
 use crate::guard::gate::Gate;
 use crate::identity::{Files, HostKeys};
@@ -170,6 +171,8 @@ impl Setting {
             keep: spool::Options {
                 retain_bytes: self.config.spool.max_bytes,
                 retain_age: self.config.spool.max_age,
+                segment_bytes: fault::segment_bytes()
+                    .unwrap_or(spool::Options::default().segment_bytes),
                 ..spool::Options::default()
             },
             policy,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 
 use super::absent::{self, Absences};
+use crate::fault;
 use crate::record::{Seq, StreamId, proto};
 use crate::spool::{self, Cursor, Item, Kept, Options, Replica, Store};
 
@@ -129,7 +130,9 @@ impl Keeper {
         self.absences
             .sync()
             .map_err(|source| Error::Absent { folder, source })?;
+        fault::point(fault::BATCH_APPENDED);
         self.replica.sync()?;
+        fault::point(fault::BATCH_KEPT);
         Ok(outcome)
     }
 

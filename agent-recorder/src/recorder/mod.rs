@@ -19,6 +19,7 @@ use agent_recorder_abi::event::{GuardBody, Header, KINDS};
 use agent_recorder_abi::policy::{GUARD_FREEZE, PROGRAM_RESTORES, Policy};
 use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
 
+use crate::fault;
 use crate::guard;
 use crate::kernel::{self, Batch, Kernel, Rings, decode};
 use crate::record::{SessionId, proto};
@@ -334,6 +335,7 @@ impl Recorder {
         if self.batch.is_empty() {
             return Ok(more);
         }
+        fault::point(fault::EVENTS_READ);
         self.tracker.begin_batch();
         let (mut records, mut notices) = (Vec::new(), Vec::new());
         for bytes in self.batch.iter() {

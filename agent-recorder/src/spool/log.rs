@@ -16,6 +16,7 @@ use super::mark::{FREED, HEAD, Mark};
 use super::names::{self, Key};
 use super::place::Lock;
 use super::{Error, Options};
+use crate::fault;
 use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId};
 
@@ -142,6 +143,7 @@ impl Log {
         if at == 0 {
             self.waiting.first = seq;
         }
+        fault::point(fault::FRAME_NUMBERED);
         Some(seq)
     }
 
@@ -156,7 +158,9 @@ impl Log {
             None => self.segment.insert(self.begin()?),
         };
         let Waiting { bytes, written, .. } = &mut self.waiting;
-        write_on(&*open.file, bytes, open.synced, written).map_err(io("write", &open.path))
+        write_on(&*open.file, bytes, open.synced, written).map_err(io("write", &open.path))?;
+        fault::point(fault::FRAMES_WRITTEN);
+        Ok(())
     }
 
     /// Makes everything durable. The last number.
@@ -173,16 +177,19 @@ impl Log {
             self.waiting.bytes.clear();
             self.waiting.written = 0;
             self.head_due = true;
+            fault::point(fault::FRAMES_SYNCED);
         }
         if self.head_due {
             self.head.set(&self.chain)?;
             self.head_due = false;
             self.durable = self.chain.seq();
+            fault::point(fault::HEAD_MOVED);
         }
         if let Some(open) = &self.segment {
             let full = open.synced >= self.options.segment_bytes;
             if full || open.begun.elapsed() >= self.options.segment_age {
                 self.segment = None;
+                fault::point(fault::SEGMENT_SEALED);
             }
         }
         Ok(self.durable)
@@ -235,6 +242,7 @@ impl Log {
         };
         let path = self.directory.join(key.name());
         let file = self.disk.create(&path).map_err(io("create", &path))?;
+        fault::point(fault::SEGMENT_CREATED);
         let header = SegmentHeader {
             stream: self.stream,
             first,
@@ -251,6 +259,7 @@ impl Log {
             let _ = self.disk.remove(&path);
             return Err(error);
         }
+        fault::point(fault::SEGMENT_BEGUN);
         Ok(Open {
             file,
             path,

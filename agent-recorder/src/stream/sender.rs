@@ -14,6 +14,7 @@ use super::batch::{BATCH_WAIT, Batcher, Ready};
 use super::connect;
 use super::window::{BadAck, Window};
 use super::{Declaration, Flow, Options, Progress, acknowledged_path, unix_ns};
+use crate::fault;
 use crate::identity::HostPair;
 use crate::record::chain;
 use crate::record::{Seq, proto};
@@ -360,6 +361,7 @@ impl Sending {
                     } else if let Some(Ready { last, bytes, batch }) = pump.outgoing.take() {
                         permit.send(message(to_collector::Message::Batch(batch)));
                         pump.window.sent(last, bytes, Instant::now());
+                        fault::point(fault::BATCH_SENT);
                     }
                 }
                 // A stream that nobody watches does not grow.
@@ -420,11 +422,13 @@ impl Sending {
     /// Kept beside the stream, so that a copy that went back shows after a restart, too.
     fn acknowledge(&mut self, through: Seq) {
         self.acknowledged = through;
+        fault::point(fault::ACKNOWLEDGED);
         let path = acknowledged_path(&self.options.spool, self.options.stream);
         if let Err(error) = keep_number(&path, through) {
             // A full disk: the acknowledgement is what makes room, and must not be stopped by it.
             tracing::warn!("cannot write {}: {error}", path.display());
         }
+        fault::point(fault::ACKNOWLEDGEMENT_KEPT);
     }
 
     fn show(&self, connected: bool, (batches, bytes): (usize, usize)) {

@@ -1,0 +1,286 @@
+//! Kills the daemon, and now and then the collector, at named points while
+//! sessions are recorded, over and over: `cargo xtask crash-loop` (D1, N3).
+//!
+//! What must hold at the end, whatever was cut off: numbers are dense, nothing
+//! that was acknowledged is missing, and the collector's copy is the spool.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use agent_recorder::fault::POINTS;
+use agent_recorder::record::chain::Chain;
+use agent_recorder::record::{Seq, StreamId};
+use agent_recorder::spool::{Item, Store};
+use agent_recorder_tests::child::ended_within;
+use agent_recorder_tests::collecting::{Collector, verify, wait_for};
+use agent_recorder_tests::recorder::binary;
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Parser;
+
+/// Segments as small as this, bytes: each crash can meet one that begins or ends.
+const SEGMENT_BYTES: &str = "20000";
+/// Hits of a point that go by before the one that kills: up to so many.
+const LATEST: u64 = 12;
+/// Sessions one after the other while a point is waited for.
+const SESSIONS: usize = 12;
+const MOST: Duration = Duration::from_secs(60);
+/// Points of the collector: the last ones.
+const OF_COLLECTOR: usize = 2;
+
+#[derive(Debug, Parser)]
+struct Args {
+    /// How often something is killed
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    crashes: usize,
+    /// What the points and their hits are drawn from
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+}
+
+/// xorshift64 (Marsaglia, 2003).
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// Where it happens.
+struct Place {
+    state: PathBuf,
+    store: PathBuf,
+    /// The collector's, which stays the same.
+    address: String,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let scratch = tempfile::tempdir()?;
+    let mut place = Place {
+        state: scratch.path().join("state"),
+        store: scratch.path().join("store"),
+        address: "127.0.0.1:0".to_owned(),
+    };
+    fs::create_dir(&place.state)?;
+    let mut collector = Collector::start(&place.address, &place.store, &[])?;
+    place.address = collector.address.to_string();
+    let configuration = format!("[stream]\ncollector = \"http://{}\"\n", place.address);
+    fs::write(place.state.join("config.toml"), configuration)?;
+    let mut draw = Draw(args.seed.max(1));
+    let mut met: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut unmet = 0;
+    let begun = Instant::now();
+    for crash in 0..args.crashes {
+        let index = draw.below(POINTS.len() as u64) as usize;
+        let point = POINTS[index];
+        let fault = format!("{point}={}*off->return", draw.below(LATEST));
+        let is_collectors = index >= POINTS.len() - OF_COLLECTOR;
+        if is_collectors {
+            collector.kill()?;
+            collector = place.collector(Some(&fault))?;
+        }
+        let mut daemon = place.daemon((!is_collectors).then_some(&fault))?;
+        let is_met = place.load(crash, || {
+            let pid = if is_collectors { None } else { Some(&daemon) };
+            match pid {
+                Some(daemon) => ended_within(daemon, Duration::ZERO),
+                None => Ok(!Path::new(&format!("/proc/{}", collector.pid())).exists()
+                    || is_zombie(collector.pid())?),
+            }
+        })?;
+        if is_met {
+            *met.entry(point).or_default() += 1;
+        } else {
+            unmet += 1;
+        }
+        // What was not met ends all the same, wherever it is.
+        let _ = daemon.kill();
+        daemon.wait()?;
+        if is_collectors {
+            collector.kill()?;
+            collector = place.collector(None)?;
+        }
+        place.check_acknowledged()?;
+        eprintln!(
+            "crash_loop: {} of {}: {fault}{}",
+            crash + 1,
+            args.crashes,
+            if is_met { "" } else { ", not met: killed" }
+        );
+    }
+    let took = begun.elapsed();
+    let (streams, records) = place.settle()?;
+    collector.stop()?;
+    println!("| killed at | times |\n| --- | --: |");
+    for point in POINTS {
+        println!("| {point} | {} |", met.get(point).copied().unwrap_or(0));
+    }
+    println!("| anywhere | {unmet} |");
+    println!(
+        "\n{} crashes in {} s, seed {}: {records} records of {streams} stream(s), numbers dense, none of those acknowledged missing, the collector's copy equal.",
+        args.crashes,
+        took.as_secs(),
+        args.seed
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_zombie(pid: u32) -> Result<bool> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    Ok(stat
+        .rsplit_once(") ")
+        .is_none_or(|(_, rest)| rest.starts_with('Z')))
+}
+
+impl Place {
+    fn command(&self, name: &str) -> Result<Command> {
+        let mut command = Command::new(binary()?);
+        command
+            .arg(name)
+            .arg("--config")
+            .arg(self.state.join("config.toml"))
+            .arg("--state-dir")
+            .arg(&self.state);
+        Ok(command)
+    }
+
+    /// Starts a daemon and waits until its socket is there, or until it has ended.
+    fn daemon(&self, fault: Option<&String>) -> Result<Child> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.state.join("daemon.log"))?;
+        let socket = self.state.join("control.sock");
+        let _ = fs::remove_file(&socket);
+        let mut command = self.command("daemon")?;
+        command
+            .env("AGENT_RECORDER_SEGMENT_BYTES", SEGMENT_BYTES)
+            .envs(fault.map(|fault| ("FAILPOINTS", fault)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let daemon = command.spawn().context("start the daemon")?;
+        let deadline = Instant::now() + MOST;
+        while !socket.exists() && !ended_within(&daemon, Duration::from_millis(20))? {
+            ensure!(Instant::now() < deadline, "the daemon is not ready");
+        }
+        Ok(daemon)
+    }
+
+    fn collector(&self, fault: Option<&String>) -> Result<Collector> {
+        let mut command = Command::new(binary()?);
+        command.envs(fault.map(|fault| ("FAILPOINTS", fault)));
+        Collector::start_by(command, &self.address, &self.store, &[])
+    }
+
+    /// Sessions, one after the other, until it has ended; whether it did.
+    fn load(&self, crash: usize, has_ended: impl Fn() -> Result<bool>) -> Result<bool> {
+        let script = r#"d=$(mktemp -d); for n in 1 2 3 4 5 6 7 8; do : > "$d/$n"; cat /etc/hostname > /dev/null; done; rm -r "$d""#;
+        for session in 0..SESSIONS {
+            if has_ended()? {
+                return Ok(true);
+            }
+            // Without a daemon it would record by itself, into a stream of its own.
+            let mut command = self.command("run")?;
+            let _ = command
+                .args(["--name", &format!("{crash}.{session}")])
+                .args(["--", "sh", "-c", script])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()?;
+        }
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < deadline {
+            if has_ended()? {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(false)
+    }
+
+    /// What the daemon was told to be kept is in the collector's store, and here.
+    fn check_acknowledged(&self) -> Result<()> {
+        let spool = self.state.join("spool");
+        for stream in streams(&spool)? {
+            let kept = fs::read_to_string(spool.join(stream.to_string()).join("acked"))
+                .unwrap_or_default();
+            let Ok(acknowledged) = kept.trim().parse::<u64>() else {
+                continue;
+            };
+            for place in [&spool, &self.store] {
+                let held = held(place, stream)?;
+                ensure!(
+                    held.len() as u64 >= acknowledged,
+                    "{}: {} of {acknowledged} acknowledged records of {stream}",
+                    place.display(),
+                    held.len()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a daemon that nothing happens to send all; how many streams and records there are.
+    fn settle(&self) -> Result<(usize, usize)> {
+        let mut daemon = self.daemon(None)?;
+        let spool = self.state.join("spool");
+        let result = wait_for("the collector to have all", || {
+            let mut records = 0;
+            let streams = streams(&spool)?;
+            for stream in &streams {
+                let ours = held(&spool, *stream)?;
+                let theirs = held(&self.store, *stream).unwrap_or_default();
+                if ours != theirs {
+                    return Ok(None);
+                }
+                records += ours.len();
+            }
+            Ok(Some((streams.len(), records)))
+        });
+        let pid = rustix::process::Pid::from_child(&daemon);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let status = daemon.wait()?;
+        let result = result?;
+        ensure!(status.success(), "the last daemon: {status}");
+        let (status, said) = verify(&self.store)?;
+        // 3: a crash is recorded as what it may have lost.
+        ensure!(matches!(status, Some(0 | 3)), "verify: {status:?}: {said}");
+        Ok(result)
+    }
+}
+
+fn streams(directory: &Path) -> Result<Vec<StreamId>> {
+    Ok(Store::open(directory)?.streams()?)
+}
+
+/// The numbers and bytes of a stream: each goes on the one before.
+fn held(directory: &Path, stream: StreamId) -> Result<Vec<Vec<u8>>> {
+    let mut cursor = Store::open(directory)?.durable_cursor(stream)?;
+    let mut chain = Chain::start(stream);
+    let mut all = Vec::new();
+    while let Some(item) = cursor.next()? {
+        let Item::Record { seq, bytes, .. } = item else {
+            bail!("damaged: {item:?}");
+        };
+        ensure!(
+            seq == Seq(all.len() as u64 + 1),
+            "{seq} follows {}",
+            all.len()
+        );
+        ensure!(
+            chain.verify(seq, &bytes),
+            "{seq} does not go on the one before"
+        );
+        all.push(bytes);
+    }
+    Ok(all)
+}
