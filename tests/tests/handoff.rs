@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use agent_recorder_tests::daemon::{Daemon, Heir, Record};
+use agent_recorder_tests::file_systems::{Mounted, in_own_namespace, tmpfs};
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
@@ -297,6 +298,66 @@ fn a_terminal_multiplexer_works_for_a_session() -> anyhow::Result<()> {
         });
     place.outsider(&format!("tmux -S {socket} kill-server"))?;
     result
+}
+
+/// atd(8), with spool and pid file of its own: both names are compiled in.
+struct Scheduler {
+    process: Child,
+    _directories: [Mounted; 2],
+}
+
+impl Scheduler {
+    fn start() -> anyhow::Result<Self> {
+        let directories = [
+            tmpfs(Path::new("/run"))?,
+            tmpfs(Path::new("/var/spool/cron"))?,
+        ];
+        let prepare = "cd /var/spool/cron && install -d -o daemon -g daemon -m 1770 atjobs atspool && install -o daemon -g daemon -m 600 /dev/null atjobs/.SEQ";
+        let prepared = Command::new("sh").args(["-c", prepare]).output()?;
+        ensure!(prepared.status.success(), "{prepared:?}");
+        let process = Command::new("/usr/sbin/atd")
+            .arg("-f")
+            .spawn()
+            .context("start atd")?;
+        let scheduler = Self {
+            process,
+            _directories: directories,
+        };
+        // at(1) reads whom it is to wake there.
+        until("atd runs", || {
+            let pid = fs::read_to_string("/run/atd.pid").unwrap_or_default();
+            Ok((pid.trim() == scheduler.process.id().to_string()).then_some(()))
+        })?;
+        Ok(scheduler)
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_job_that_a_session_gives_to_at_is_handed_on_and_what_it_starts_is_the_heir()
+-> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let scheduler = Scheduler::start()?;
+        let place = Place::new("")?;
+        place.session(&format!("{SCRIPT}; echo ./job.sh | at now"))?;
+        until("it runs", || Ok(place.path("ran")?.exists().then_some(())))?;
+        place.heir("at starts it", |heir| heir.file.ends_with("job.sh"))?;
+        let handed = place.handed()?;
+        ensure!(
+            handed
+                .iter()
+                .any(|(way, to)| way == "SCHEDULER" && to.starts_with("/var/spool/cron/atjobs/")),
+            "{handed:?}"
+        );
+        drop(scheduler);
+        Ok(())
+    })
 }
 
 #[test]

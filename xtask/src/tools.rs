@@ -89,6 +89,11 @@ pub(crate) const FOR_TESTS: &[Need] = &[
         Sign::Program("tmux"),
         "hand-offs: a terminal multiplexer that was there before",
     ),
+    need(
+        "at",
+        Sign::Program("at"),
+        "hand-offs: a job that the session gives away",
+    ),
     need("tar", Sign::Program("tar"), "real programs, bench"),
     need(
         "xz-utils",

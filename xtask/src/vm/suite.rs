@@ -77,6 +77,11 @@ const OMITTED: &[Omitted] = &[
         why: "no tmux in the image",
     },
     Omitted {
+        test: "a_job_that_a_session_gives_to_at",
+        kernels: &Kernel::ALL,
+        why: "no at in the image",
+    },
+    Omitted {
         test: "git_clean_ends_at_the_limit",
         kernels: &Kernel::ALL,
         why: "no git in the image",
