@@ -209,6 +209,9 @@ extern "C" fn tell_of_heir(area: u32, found: u64) -> u64 {
     let Some((writer, mark)) = heirs::met(exe, found, own) else {
         return 0;
     };
+    if own == 0 && heirs::is_told(this) {
+        return 0;
+    }
     let call = Call {
         scratch,
         task: this,

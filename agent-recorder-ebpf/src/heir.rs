@@ -28,4 +28,14 @@ pub const HEIR_BY_FILE: u32 = 1 << 31;
 /// started by; whose it is, if it is that file, is not known: the session is 0.
 pub const HEIR_BY_NAME: u32 = 1 << 30;
 
-pod! { Written = 24 }
+/// An exec by a task outside of sessions that was told of.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// When the process began, CLOCK_BOOTTIME ns.
+    pub start: u64,
+    /// `task_struct.self_exec_id`: how often it has exec'd.
+    pub exec: u64,
+}
+
+pod! { Written = 24, Told = 16 }

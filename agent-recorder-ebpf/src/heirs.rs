@@ -3,7 +3,7 @@
 //! A program's file is known by its inode. A script's is not at hand once its
 //! interpreter runs: there a name that the session gave has user space look.
 
-use agent_recorder_abi::heir::{HEIR_BY_FILE, HEIR_BY_NAME, Written};
+use agent_recorder_abi::heir::{HEIR_BY_FILE, HEIR_BY_NAME, Told, Written};
 use agent_recorder_abi::held::WRITTEN_NAME;
 use agent_recorder_abi::limits::PATTERN_BYTES;
 use agent_recorder_abi::rule::{EXECUTABLE, RuleKey, SCRIPT};
@@ -13,7 +13,7 @@ use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 
 use crate::judge::place_key;
-use crate::kernel::{offset, read};
+use crate::kernel::{Task, hooks, offset, read, walk};
 use crate::{maps, path};
 
 /// Remembers a file that a session made, or opened for writing. A global
@@ -81,6 +81,35 @@ fn writer_of(file: u64) -> SessionNumber {
         Some(written) if written.generation == generation => written.session,
         _ => 0,
     }
+}
+
+/// Whether an earlier copy of this program has told of this exec, and notes
+/// that it is told of now. Of a task without a tag `once` knows nothing.
+#[inline(always)]
+pub(crate) fn is_told(task: Task) -> bool {
+    if hooks().copied == 0 {
+        return false;
+    }
+    let key = task as u64;
+    // SAFETY: `task` is typed; so is its leader.
+    let (start, exec) = unsafe {
+        let leader: Task = walk(task, offset!(task_leader));
+        (
+            walk::<u64>(leader, offset!(task_start)),
+            walk::<u32>(task, offset!(task_exec_id)),
+        )
+    };
+    let told = Told {
+        start,
+        exec: u64::from(exec),
+    };
+    // SAFETY: the value is copied at once.
+    if unsafe { maps::TOLD.get(&key).copied() } == Some(told) {
+        return true;
+    }
+    // LRU: fails only without memory; then it is told of twice.
+    let _ = maps::TOLD.insert(&key, &told, 0);
+    false
 }
 
 /// Whose heir the program makes a process of the session `own` (0: of none),

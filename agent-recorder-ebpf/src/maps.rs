@@ -1,12 +1,12 @@
 //! Every map, with its size and who writes it; those of which there are two kinds are in `primitives`.
 
 use agent_recorder_abi::event::KINDS;
-use agent_recorder_abi::heir::Written;
+use agent_recorder_abi::heir::{Told, Written};
 use agent_recorder_abi::limits::{
     AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CUTS, MAX_ENDED, MAX_FORESEEN,
     MAX_GATED, MAX_GIVEN, MAX_NAMES, MAX_OWN, MAX_PLACES, MAX_REMOVED, MAX_RULES, MAX_SESSIONS,
-    MAX_SOCKETS, MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES, SCRATCH_BYTES, SEEN_FILES,
-    SYSCALL_NUMBERS,
+    MAX_SOCKETS, MAX_TOLD, MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES, SCRATCH_BYTES,
+    SEEN_FILES, SYSCALL_NUMBERS,
 };
 use agent_recorder_abi::own::OwnKey;
 use agent_recorder_abi::policy::{
@@ -73,6 +73,10 @@ pub(crate) static RULES: HashMap<RuleKey, u32> =
 #[map]
 pub(crate) static WRITTEN: LruHashMap<PlaceKey, Written> =
     LruHashMap::with_max_entries(MAX_WRITTEN, 0);
+
+/// The last execs that were told of as heirs', by the address of the task.
+#[map]
+pub(crate) static TOLD: LruHashMap<u64, Told> = LruHashMap::with_max_entries(MAX_TOLD, 0);
 
 /// Beginnings of the rules' environment patterns; user space fills it.
 #[map]

@@ -54,6 +54,7 @@ macro_rules! offsets {
 
 offsets! {
     task_files: "task_struct" "files";
+    task_exec_id: "task_struct" "self_exec_id";
     task_fs: "task_struct" "fs";
     task_mm: "task_struct" "mm";
     task_leader: "task_struct" "group_leader";

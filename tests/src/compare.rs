@@ -188,9 +188,7 @@ pub fn same_or_told(done: &[Value], recorded: &[Value], records: &[Value]) -> an
     }
     let missing: usize = differences.missing.values().sum();
     let skipped = skipped(records);
-    let is_told = u64::try_from(missing)? <= skipped;
-    if differences.spurious.is_empty() && is_told && missing * 1000 <= done.len() * SKIPPED_AT_MOST
-    {
+    if differences.spurious.is_empty() && is_forgiven(missing, done.len(), records) {
         println!(
             "{missing} missing, {skipped} told as lost: {:?}",
             differences.missing
@@ -209,6 +207,19 @@ pub fn same_or_told(done: &[Value], recorded: &[Value], records: &[Value]) -> an
         lines.join("\n"),
         differences.spurious.join("\n")
     )
+}
+
+/// Whether so many may be missing of what was done: as many as `records` tell
+/// that the kernel skipped programs for, and few.
+pub fn is_forgiven(missing: usize, done: usize, records: &[Value]) -> bool {
+    let is_told = u64::try_from(missing).is_ok_and(|missing| missing <= skipped(records));
+    is_told && missing * 1000 <= done * SKIPPED_AT_MOST
+}
+
+/// Whether all that these records tell as lost is what the kernel skipped programs for.
+pub fn lost_by_preemption_only(records: &[Value]) -> bool {
+    let mut losses = records.iter().filter_map(|record| record.get("loss"));
+    losses.all(|loss| loss["stage"] == "preempted")
 }
 
 /// How often the kernel skipped a program, by the records of losses.

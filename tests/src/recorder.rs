@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use agent_recorder::record::proto::Record;
 use agent_recorder::record::proto::record::Body;
@@ -37,6 +38,37 @@ pub fn binary() -> anyhow::Result<PathBuf> {
         .filter(|path| path.exists())
         .max_by_key(|path| path.metadata().and_then(|about| about.modified()).ok())
         .context("agent-recorder is not built: run `cargo xtask build`")
+}
+
+/// What `doctor` says of this machine, in the profile that is tested. Asked
+/// once: to say it, it loads the programs of every profile, which takes an
+/// emulated guest a minute.
+///
+/// # Errors
+///
+/// The binary cannot be started, or does not say it as JSON.
+pub fn doctor() -> anyhow::Result<&'static Value> {
+    static SAID: OnceLock<Value> = OnceLock::new();
+    if let Some(said) = SAID.get() {
+        return Ok(said);
+    }
+    let output = Recorder::alone("")?
+        .command("doctor")?
+        .args(["--format", "json"])
+        .output()?;
+    let said = serde_json::from_slice(&output.stdout).context("read what doctor says")?;
+    Ok(SAID.get_or_init(|| said))
+}
+
+/// Whether hooks refuse, in the profile that is tested.
+///
+/// # Errors
+///
+/// As for [`doctor`].
+pub fn refuses() -> anyhow::Result<bool> {
+    doctor()?["refuses"]
+        .as_bool()
+        .context("doctor does not say")
 }
 
 /// All records in a state directory, those of the streams themselves included.

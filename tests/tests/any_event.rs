@@ -61,7 +61,7 @@ fn tracker() -> Tracker {
     };
     let meanings = Meanings {
         handoffs: HandOffs::of(&HandOff::default()),
-        own: Own::of_this(["/var/lib/agent-recorder".into()]),
+        own: Own::of_this(["/var/lib/agent-recorder".into()], []),
     };
     Tracker::new(vec![rule], meanings, "tracepoint")
 }

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
-use agent_recorder_tests::recorder::Recorder;
+use agent_recorder_tests::recorder::{Recorder, refuses};
 use serde_json::Value;
 
 const FILES: usize = 10_000;
@@ -22,24 +21,6 @@ fn fill(directory: &Path, files: usize) -> anyhow::Result<()> {
 
 fn gone(directory: &Path) -> anyhow::Result<usize> {
     Ok(FILES - fs::read_dir(directory)?.count())
-}
-
-/// Whether the recorder refuses here what would go over the limit. Asked once:
-/// to say it, `doctor` loads the programs, which takes an emulated guest a minute.
-fn refuses(recorder: &Recorder) -> anyhow::Result<bool> {
-    static ANSWER: OnceLock<bool> = OnceLock::new();
-    if let Some(answer) = ANSWER.get() {
-        return Ok(*answer);
-    }
-    let output = recorder
-        .command("doctor")?
-        .args(["--format", "json"])
-        .output()?;
-    let report: Value = serde_json::from_slice(&output.stdout)?;
-    let answer = report["refuses"]
-        .as_bool()
-        .ok_or_else(|| anyhow::anyhow!("doctor does not say: {report}"))?;
-    Ok(*ANSWER.get_or_init(|| answer))
 }
 
 fn enforcement(records: &[Value]) -> anyhow::Result<&Value> {
@@ -68,7 +49,7 @@ fn rm_ends_with_exactly_the_limit_gone_and_its_neighbour_goes_on() -> anyhow::Re
     assert_eq!(gone(&ours)?, LIMIT);
     let records = recorder.replay()?;
     let enforcement = enforcement(&records)?;
-    let action = if refuses(&recorder)? { "DENY" } else { "KILL" };
+    let action = if refuses()? { "DENY" } else { "KILL" };
     assert_eq!(enforcement["action"], action);
     assert_eq!(enforcement["count"], LIMIT);
     assert_eq!(enforcement["limit"], LIMIT);
@@ -123,7 +104,7 @@ fn eight_rm_at_once_end_within_their_number_of_the_limit() -> anyhow::Result<()>
     recorder.run(["sh", "-c", &command])?;
     let gone = gone(&tree)?;
     let records = recorder.replay()?;
-    let beyond = if refuses(&recorder)? { 0 } else { AT_ONCE };
+    let beyond = if refuses()? { 0 } else { AT_ONCE };
     assert!(
         (LIMIT..=LIMIT + beyond).contains(&gone),
         "{gone} files are gone"
@@ -149,7 +130,7 @@ fn an_io_uring_unlinker_ends_at_the_limit() -> anyhow::Result<()> {
     // the kernel keeps at most four a CPU (io_wq_create() in io_uring/io-wq.c).
     let workers = 4 * std::thread::available_parallelism()?.get();
     let records = recorder.replay()?;
-    let beyond = if refuses(&recorder)? { 0 } else { workers };
+    let beyond = if refuses()? { 0 } else { workers };
     assert!(
         (LIMIT..=LIMIT + beyond).contains(&gone),
         "{gone} files are gone"

@@ -5,7 +5,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use agent_recorder_tests::recorder::Recorder;
+use agent_recorder_tests::recorder::{Recorder, refuses};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
@@ -16,15 +16,6 @@ const FILES: usize = 200;
 const TRIALS: usize = 20;
 /// What a member of a session does, but for ends of what it had.
 const ACTS: [&str; 6] = ["exec", "fork", "file", "network", "dns", "control"];
-
-fn refuses(recorder: &Recorder) -> anyhow::Result<bool> {
-    let output = recorder
-        .command("doctor")?
-        .args(["--format", "json"])
-        .output()?;
-    let report: Value = serde_json::from_slice(&output.stdout)?;
-    report["refuses"].as_bool().context("doctor does not say")
-}
 
 /// What the others did after the one who met the limit had ended.
 fn acts_after_the_end(records: &[Value]) -> anyhow::Result<Vec<&Value>> {
@@ -62,8 +53,7 @@ fn nothing_happened(directory: &Path, listener: &TcpListener) -> anyhow::Result<
 
 #[test]
 fn a_condemned_session_does_nothing_more() -> anyhow::Result<()> {
-    let recorder = Recorder::new()?;
-    if !refuses(&recorder)? {
+    if !refuses()? {
         println!("nothing is refused here");
         return Ok(());
     }

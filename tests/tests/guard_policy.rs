@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_recorder_tests::file_systems::{Mounted, in_own_namespace, tmpfs};
-use agent_recorder_tests::recorder::Recorder;
+use agent_recorder_tests::recorder::{Recorder, doctor};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -79,13 +79,8 @@ fn session(recorder: &Recorder, tree: &Tree, script: &str) -> anyhow::Result<std
 }
 
 /// Whether inodes can be seen before they go: by hooks, or by the tracepoints of their times.
-fn sees_victims(recorder: &Recorder) -> anyhow::Result<bool> {
-    let output = recorder
-        .command("doctor")?
-        .args(["--format", "json"])
-        .output()?;
-    let report: Value = serde_json::from_slice(&output.stdout)?;
-    Ok(report["seesVictims"] == true)
+fn sees_victims() -> anyhow::Result<bool> {
+    Ok(doctor()?["seesVictims"] == true)
 }
 
 #[test]
@@ -156,7 +151,7 @@ fn every_way_of_destroying_ends_at_the_limit() -> anyhow::Result<()> {
     ] {
         // In an emulated guest a shell takes longer than the default one for so many programs.
         let recorder = Recorder::with_guard("window = \"2m\"\n")?;
-        if !sees_victims(&recorder)? {
+        if !sees_victims()? {
             return Ok(());
         }
         let tree = Tree::new()?;
@@ -219,7 +214,7 @@ fn ordinary_work_on_other_peoples_files_is_not_stopped() -> anyhow::Result<()> {
         ),
     ] {
         let recorder = Recorder::with_guard("")?;
-        if !sees_victims(&recorder)? {
+        if !sees_victims()? {
             return Ok(());
         }
         let tree = Tree::new()?;
@@ -234,7 +229,7 @@ fn ordinary_work_on_other_peoples_files_is_not_stopped() -> anyhow::Result<()> {
 fn what_is_made_to_be_thrown_away_may_go() -> anyhow::Result<()> {
     for name in ["node_modules", "build", "__pycache__", ".venv"] {
         let recorder = Recorder::with_guard("")?;
-        if !sees_victims(&recorder)? {
+        if !sees_victims()? {
             return Ok(());
         }
         let tree = Tree::new()?;
@@ -257,7 +252,7 @@ fn the_first_delete_in_a_protected_path_is_refused_or_the_last() -> anyhow::Resu
     let policy = format!("[[guard.protect]]\npath = {path:?}\n");
     for script in [r#"rm -r "$1""#, r#"mv "$1" "$1.gone"; rm -r "$1.gone""#] {
         let recorder = Recorder::with_guard(&policy)?;
-        if !sees_victims(&recorder)? {
+        if !sees_victims()? {
             return Ok(());
         }
         let before = tree.intact()?;
@@ -303,7 +298,7 @@ fn what_an_overlay_hides_counts_and_what_was_made_in_it_does_not() -> anyhow::Re
         let own = r#"for i in $(seq 100); do echo x > "$1/own$i"; done; rm "$1"/own*"#;
         for (script, stopped) in [(own, false), (r#"rm "$1"/doc*"#, true)] {
             let recorder = Recorder::with_guard("")?;
-            if !sees_victims(&recorder)? {
+            if !sees_victims()? {
                 return Ok(());
             }
             recorder.run([
@@ -385,7 +380,7 @@ fn an_alert_is_told_once_and_stops_nothing() -> anyhow::Result<()> {
 #[test]
 fn git_may_remove_what_it_keeps_and_nothing_else() -> anyhow::Result<()> {
     let recorder = Recorder::with_guard("")?;
-    if !sees_victims(&recorder)? || Command::new("git").arg("--version").output().is_err() {
+    if !sees_victims()? || Command::new("git").arg("--version").output().is_err() {
         return Ok(());
     }
     let tree = Tree::new()?;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use agent_recorder_tests::cgroup::Cgroup;
 use agent_recorder_tests::daemon::Daemon;
-use agent_recorder_tests::recorder;
-use anyhow::{Context as _, ensure};
+use agent_recorder_tests::recorder::{self, refuses};
+use anyhow::ensure;
 
 /// Nothing here takes as long.
 const MOST: Duration = Duration::from_secs(60);
@@ -41,17 +41,6 @@ impl Trial {
             state,
             told: 0,
         })
-    }
-
-    /// Whether hooks refuse, in the profile that the daemon runs in.
-    fn refuses(&self) -> anyhow::Result<bool> {
-        let output = self
-            .daemon
-            .command("doctor")?
-            .args(["--format", "json"])
-            .output()?;
-        let said: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        said["refuses"].as_bool().context("doctor says it")
     }
 
     /// Runs a script as a session, in which `$DAEMON` is the recorder, `$STATE` its directory and `$REACH` a program that reaches for it.
@@ -121,7 +110,7 @@ fn what_harms_nobody_is_no_tamper() -> anyhow::Result<()> {
 #[test]
 fn what_is_done_to_the_recorder_is_told_and_refused_where_that_can_be() -> anyhow::Result<()> {
     let mut trial = Trial::start()?;
-    let refuses = trial.refuses()?;
+    let refuses = refuses()?;
     let config = fs::read(trial.state.join("config.toml"))?;
     let signalled = ("RECORDER_SIGNALLED".to_owned(), None);
     let touched = |name: &str| trial.own("FILE_TOUCHED", name);
@@ -160,7 +149,7 @@ fn what_is_done_to_the_recorder_is_told_and_refused_where_that_can_be() -> anyho
 fn who_reaches_for_the_recorder_through_the_kernel_is_told_and_refused_where_that_can_be()
 -> anyhow::Result<()> {
     let mut trial = Trial::start()?;
-    let end = if trial.refuses()? { "EPERM" } else { "done" };
+    let end = if refuses()? { "EPERM" } else { "done" };
     let outcome = trial.run("$REACH $DAEMON")?;
     let expected = ["attach", "link_id", "map_id", "prog_id"].map(|what| format!("{what} {end}\n"));
     assert_eq!(outcome.said, expected.concat());
@@ -185,7 +174,7 @@ fn the_recorder_is_not_stopped_by_its_cgroup_where_that_can_be_refused() -> anyh
             continue;
         };
         let mut trial = Trial::of(Daemon::start_within(cgroup.path())?)?;
-        let refuses = trial.refuses()?;
+        let refuses = refuses()?;
         let switch = cgroup.path().join(switch);
         let outcome = trial.run(&format!("echo {on} > {}", switch.display()))?;
         let act = (
@@ -205,7 +194,7 @@ fn the_recorder_is_not_stopped_by_its_cgroup_where_that_can_be_refused() -> anyh
 #[test]
 fn a_detour_leads_to_the_same_answer() -> anyhow::Result<()> {
     let mut trial = Trial::start()?;
-    let refuses = trial.refuses()?;
+    let refuses = refuses()?;
     let touched = trial.own("FILE_TOUCHED", "config.toml");
     for script in [
         "ln \"$STATE/config.toml\" \"$STATE.link\" && rm \"$STATE.link\"",
@@ -225,7 +214,7 @@ fn a_detour_leads_to_the_same_answer() -> anyhow::Result<()> {
 #[test]
 fn what_moves_or_removes_the_state_is_refused_where_that_can_be() -> anyhow::Result<()> {
     let mut trial = Trial::start()?;
-    if !trial.refuses()? {
+    if !refuses()? {
         println!("not here: nothing is refused in this profile");
         trial.daemon.stop()?;
         return Ok(());

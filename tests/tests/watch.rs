@@ -11,6 +11,7 @@ use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::rule::RuleKey;
 use agent_recorder_abi::syscalls::Spec;
 use agent_recorder_tests::daemon::{Daemon, Record};
+use agent_recorder_tests::recorder::doctor;
 use anyhow::{Context as _, bail, ensure};
 use aya::maps::{Array, HashMap, Map, MapData, loaded_maps};
 
@@ -224,12 +225,7 @@ impl Drop for NoFtrace {
 #[test]
 fn hooks_that_the_kernel_does_not_call_are_told_and_no_proof_is_given() -> anyhow::Result<()> {
     let daemon = Daemon::start_watched(OFTEN, WITHIN)?;
-    let output = daemon
-        .command("doctor")?
-        .args(["--format", "json"])
-        .output()?;
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let profile = said["profile"].as_str().context("doctor says it")?;
+    let profile = doctor()?["profile"].as_str().context("doctor says it")?;
     if profile == "tracepoint" {
         println!("not here: tracepoints do without ftrace");
         daemon.stop()?;

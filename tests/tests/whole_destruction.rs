@@ -6,24 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use agent_recorder_tests::file_systems::{btrfs, in_own_namespace};
-use agent_recorder_tests::recorder::Recorder;
-use anyhow::{Context as _, bail, ensure};
+use agent_recorder_tests::recorder::{Recorder, refuses};
+use anyhow::{bail, ensure};
 use rustix::io::Errno;
-use serde_json::Value;
 
 const STIMULUS: &str = env!("CARGO_BIN_EXE_stim_whole");
 const BYTES: usize = 256 << 10;
 /// As many as there are tests here that could take a free device at one time, and some.
 const TRIES: usize = 8;
-
-fn refuses(recorder: &Recorder) -> anyhow::Result<bool> {
-    let output = recorder
-        .command("doctor")?
-        .args(["--format", "json"])
-        .output()?;
-    let report: Value = serde_json::from_slice(&output.stdout)?;
-    report["refuses"].as_bool().context("doctor does not say")
-}
 
 /// The one enforcement, which is of this policy.
 fn told(recorder: &Recorder) -> anyhow::Result<()> {
@@ -109,7 +99,7 @@ fn a_subvolume_that_others_made_is_there_where_hooks_refuse() -> anyhow::Result<
         ])?;
         assert_eq!(output.status.code(), Some(137), "{output:?}");
         told(&recorder)?;
-        assert_eq!(file.exists(), refuses(&recorder)?);
+        assert_eq!(file.exists(), refuses()?);
         Ok(())
     })
 }
@@ -123,7 +113,7 @@ fn a_device_that_is_opened_for_writing_has_all_it_had() -> anyhow::Result<()> {
     for action in ["kill", "deny"] {
         let recorder = Recorder::with_guard(&format!("action = \"{action}\"\n"))?;
         let output = recorder.run([STIMULUS.as_ref(), "open".as_ref(), device.path.as_os_str()])?;
-        let expected = if action == "deny" && refuses(&recorder)? {
+        let expected = if action == "deny" && refuses()? {
             Errno::PERM.raw_os_error()
         } else {
             137
@@ -153,6 +143,6 @@ fn a_device_that_was_open_before_is_discarded_where_nothing_refuses() -> anyhow:
         .output()?;
     assert_eq!(output.status.code(), Some(137), "{output:?}");
     told(&recorder)?;
-    assert_eq!(device.is_intact()?, refuses(&recorder)?);
+    assert_eq!(device.is_intact()?, refuses()?);
     Ok(())
 }

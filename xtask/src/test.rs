@@ -4,8 +4,9 @@
 //! need what it makes; the status says whether all went well.
 
 use std::process::ExitCode;
+use std::thread;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::build;
 use crate::leftovers::Snapshot;
@@ -68,12 +69,20 @@ fn phases(steps: &mut Steps, filter: Option<&str>) -> Result<()> {
         cargo_test(&["--doc"], only, false)
     });
     let before = Snapshot::take().context("look at the machine before the end-to-end tests")?;
-    steps.check("end-to-end tests, as root", || {
-        cargo_test(&["--test", "*"], only, true)
+    // These wait much of their time: what guests need is made meanwhile.
+    let guests = thread::scope(|scope| {
+        let guests = filter.is_none().then(|| scope.spawn(vm::prepare));
+        steps.check("end-to-end tests, as root", || {
+            cargo_test(&["--test", "*"], only, true)
+        });
+        guests.map(|guests| {
+            let prepared = guests.join();
+            prepared.unwrap_or_else(|_| Err(anyhow!("the thread that prepares guests panicked")))
+        })
     });
     steps.check("nothing left behind", || before.expect_nothing_new());
-    if filter.is_none() {
-        steps.check("other kernels, in guests", vm::test);
+    if let Some(guests) = guests {
+        steps.check("other kernels, in guests", || guests.and_then(vm::test));
     }
     Ok(())
 }

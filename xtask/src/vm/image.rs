@@ -38,7 +38,7 @@ pub(super) const DESTROY: &str = "/bin/destroy";
 const DESTROY_SOURCE: &str = "tests/src/bin/guard_report/destroy.c";
 
 /// The archives that all guests share.
-pub(super) struct Image {
+pub(crate) struct Image {
     base: PathBuf,
     binaries: PathBuf,
 }

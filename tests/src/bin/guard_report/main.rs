@@ -16,10 +16,9 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use agent_recorder_tests::recorder::Recorder;
+use agent_recorder_tests::recorder::doctor;
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use serde_json::Value;
 
 use self::case::Case;
 use self::table::Kind;
@@ -152,12 +151,7 @@ struct About {
 
 impl About {
     fn ask() -> Result<Self> {
-        let output = Recorder::new()?
-            .command("doctor")?
-            .args(["--format", "json"])
-            .output()?;
-        let said: Value =
-            serde_json::from_slice(&output.stdout).context("read what doctor says")?;
+        let said = doctor()?;
         Ok(Self {
             machine: machine()?,
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?
