@@ -40,9 +40,10 @@ global! {
             }
             return;
         }
-        // Two threads at one time can both find the last: one more goes free then.
+        // Two threads at one time can both find the last: one more goes free, and
+        // the number is below zero then.
         // SAFETY: as above.
-        if unsafe { core::ptr::read_volatile(made) } != 0 {
+        if unsafe { core::ptr::read_volatile(made) } as i64 > 0 {
             add_shared(number, made, u64::MAX);
             return;
         }

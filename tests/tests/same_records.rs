@@ -174,11 +174,13 @@ fn golden(stimulus: &str) -> anyhow::Result<Vec<(usize, Act)>> {
         .collect()
 }
 
-fn recorded(
-    directory: &Path,
-    command: &[&str],
-    kinds: &[&str],
-) -> anyhow::Result<(Vec<(usize, Act)>, Vec<Value>)> {
+/// What a session did that is compared, and all of its records.
+struct Recorded {
+    acts: Vec<(usize, Act)>,
+    records: Vec<Value>,
+}
+
+fn recorded(directory: &Path, command: &[&str], kinds: &[&str]) -> anyhow::Result<Recorded> {
     let recorder = Recorder::with_configuration("[guard]\naction = \"off\"\n")?;
     let mut words = vec![command[0].as_ref(), directory.as_os_str()];
     words.extend(command[1..].iter().map(std::ffi::OsStr::new));
@@ -205,7 +207,7 @@ fn recorded(
     };
     let acts = records.iter().filter_map(act);
     let acts = acts.filter(|(_, act)| is_of_stimulus(act)).collect();
-    Ok((acts, records))
+    Ok(Recorded { acts, records })
 }
 
 /// Of arguments so many bytes are kept in all, the program's path among them:
@@ -279,7 +281,7 @@ fn the_same_stimulus_gives_the_same_records_everywhere() -> anyhow::Result<()> {
         for (stimulus, command, kinds) in STIMULI {
             let mounted = tmpfs(&scratch.path().join("fs"))?;
             let directory = directory_of_one_length(&mounted.directory)?;
-            let (acts, records) = recorded(&directory, command, kinds)
+            let Recorded { acts, records } = recorded(&directory, command, kinds)
                 .with_context(|| format!("the stimulus of {stimulus}"))?;
             let here = counted(acts, kernel);
             if std::env::var_os(VARIABLE).is_some() {
