@@ -16,11 +16,13 @@ use agent_recorder::record::proto::{self, record::Body};
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::child::ended_within;
 use crate::compare::{self, lost_by_preemption_only};
 use crate::recorder::{PROFILE_VARIABLE, binary, stored};
+use crate::tally;
 
 /// An emulated guest that is not alone on its machine takes more than a minute.
 const START_LIMIT: Duration = Duration::from_secs(240);
@@ -206,6 +208,26 @@ impl Daemon {
     /// The spool is damaged.
     pub fn stored(&self) -> anyhow::Result<Vec<proto::Record>> {
         stored(self.state.path())
+    }
+
+    /// The records of the session that began last, once it has ended.
+    ///
+    /// # Errors
+    ///
+    /// It does not end, or `replay` fails.
+    pub fn last_session(&self) -> anyhow::Result<Vec<Value>> {
+        let deadline = Instant::now() + END_LIMIT;
+        loop {
+            let mut replay = self.command("replay")?;
+            let output = replay.args(["--format", "json", "last"]).output()?;
+            let records = compare::said(&output.stdout)?;
+            if records.iter().any(|it| it.get("sessionEnd").is_some()) {
+                tally::session(&records)?;
+                return Ok(records);
+            }
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(Instant::now() < deadline, "it never ended: {said}");
+        }
     }
 
     fn sessions(&self) -> anyhow::Result<Vec<SessionId>> {

@@ -110,11 +110,11 @@ fn every_way_of_destroying_ends_at_the_limit() -> anyhow::Result<()> {
         ),
         (
             "link away, move little over and remove",
-            r#"for f in "$1"/*; do ln "$f" "$1.old"; echo > "$1.new"; mv -f "$1.new" "$f"; rm "$1.old"; done"#,
+            r#"for f in "$1"/*; do ln "$f" "$f.old"; echo > "$1.new"; mv -f "$1.new" "$f"; rm "$f.old"; done"#,
         ),
         (
             "link away, move as much over and remove both",
-            r#"for f in "$1"/*; do ln "$f" "$1.old"; seq 100 > "$1.new"; mv -f "$1.new" "$f"; rm "$1.old" "$f"; done"#,
+            r#"for f in "$1"/*; do ln "$f" "$f.old"; seq 100 > "$1.new"; mv -f "$1.new" "$f"; rm "$f.old" "$f"; done"#,
         ),
         (
             "remove and make an empty one",

@@ -9,9 +9,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use agent_recorder_tests::compare::{is_forgiven, lost_by_preemption_only};
+use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::file_systems::{in_own_namespace, tmpfs};
 use agent_recorder_tests::normal::{Names, Parts};
-use agent_recorder_tests::recorder::Recorder;
 use anyhow::{Context as _, ensure};
 use serde_json::{Map, Value, json};
 
@@ -72,15 +72,23 @@ struct Differs {
     why: &'static str,
     /// Kernels before it; `None` for every one.
     before: Option<(u32, u32)>,
+    /// And from this one on.
+    since: (u32, u32),
     acts: fn(&Act) -> bool,
     fields: &'static [&'static str],
 }
+
+/// Of kernels.
+const EVERY: (u32, u32) = (0, 0);
+/// A length of which 32 bits hold a part.
+const LARGE: u64 = (1 << 32) + 5;
 
 /// All that is not compared: the one place that says so.
 const DIFFERS: &[Differs] = &[
     Differs {
         why: "says how the path was seen, which is what a profile decides",
         before: None,
+        since: EVERY,
         acts: |act| act.of_kind("file") || act.of_kind("exec"),
         fields: &["pathSource"],
     },
@@ -88,50 +96,64 @@ const DIFFERS: &[Differs] = &[
         why: "tracepoints know the inode of what is open, hooks of what a path led to; that it is \
               the right one where it is known, the ground truth of each tells",
         before: None,
+        since: EVERY,
         acts: |act| act.of_kind("file"),
         fields: &["dev", "ino"],
     },
     Differs {
         why: "numbers of the run; whose they are, the part says",
         before: None,
+        since: EVERY,
         acts: |act| act.of_kind("fork"),
         fields: &["childPid", "childStartTimeNs", "childPpid"],
     },
     Differs {
         why: "a number of the run",
         before: None,
+        since: EVERY,
         acts: |act| act.of_kind("control"),
         fields: &["targetPid"],
     },
     Differs {
         why: "where the program lies, and how long its path is",
         before: None,
+        since: EVERY,
         acts: |act| act.of_kind("exec"),
         fields: &["dev", "ino", "argvBytes"],
     },
     Differs {
         why: "fchmodat2(2) came with 6.6",
         before: Some((6, 6)),
+        since: EVERY,
         acts: |act| act.says("op", "CHMOD"),
         fields: &["error"],
     },
     Differs {
         why: "tmpfs has attributes of users since 6.6, setxattrat(2) came with 6.13",
         before: Some((6, 13)),
+        since: EVERY,
         acts: |act| act.says("op", "XATTR"),
         fields: &["error"],
     },
     Differs {
         why: "an argv of none has an empty name since 5.18",
         before: Some((5, 18)),
+        since: EVERY,
         acts: |act| act.of_kind("exec") && act.says("exe", "PROGRAM"),
         fields: &["argv"],
+    },
+    Differs {
+        why: "32-bit code may cut a file beyond 2 GiB without O_LARGEFILE since 7",
+        before: None,
+        since: (7, 0),
+        acts: |act| act.says("op", "TRUNCATE") && act.fields.get("length") == Some(&json!(LARGE)),
+        fields: &["error"],
     },
 ];
 
 fn without_what_differs(mut act: Act, kernel: (u32, u32)) -> Act {
     for differs in DIFFERS {
-        let here = differs.before.is_none_or(|before| kernel < before);
+        let here = kernel >= differs.since && differs.before.is_none_or(|before| kernel < before);
         if here && (differs.acts)(&act) {
             for field in differs.fields {
                 act.fields.remove(*field);
@@ -180,13 +202,19 @@ struct Recorded {
     records: Vec<Value>,
 }
 
-fn recorded(directory: &Path, command: &[&str], kinds: &[&str]) -> anyhow::Result<Recorded> {
-    let recorder = Recorder::with_configuration("[guard]\naction = \"off\"\n")?;
-    let mut words = vec![command[0].as_ref(), directory.as_os_str()];
-    words.extend(command[1..].iter().map(std::ffi::OsStr::new));
-    let output = recorder.run(words)?;
+/// Beside a daemon: whoever records by itself is the session's parent, and what
+/// is done to that is refused where that can be.
+fn recorded(
+    daemon: &Daemon,
+    directory: &Path,
+    command: &[&str],
+    kinds: &[&str],
+) -> anyhow::Result<Recorded> {
+    let mut run = daemon.command("run")?;
+    run.args(["--", command[0]]).arg(directory);
+    let output = run.args(&command[1..]).output()?;
     ensure!(output.status.success(), "{output:?}");
-    let records = recorder.replay()?;
+    let records = daemon.last_session()?;
     ensure!(lost_by_preemption_only(&records), "records were lost");
     let parts = Parts::of(&records);
     let names = Names::new(directory, command[0])?;
@@ -277,11 +305,12 @@ fn the_same_stimulus_gives_the_same_records_everywhere() -> anyhow::Result<()> {
     in_own_namespace(|| {
         let scratch = tempfile::tempdir()?;
         let kernel = kernel()?;
+        let daemon = Daemon::start_with("[guard]\naction = \"off\"\n")?;
         let mut all = Vec::new();
         for (stimulus, command, kinds) in STIMULI {
             let mounted = tmpfs(&scratch.path().join("fs"))?;
             let directory = directory_of_one_length(&mounted.directory)?;
-            let Recorded { acts, records } = recorded(&directory, command, kinds)
+            let Recorded { acts, records } = recorded(&daemon, &directory, command, kinds)
                 .with_context(|| format!("the stimulus of {stimulus}"))?;
             let here = counted(acts, kernel);
             if std::env::var_os(VARIABLE).is_some() {
@@ -296,6 +325,7 @@ fn the_same_stimulus_gives_the_same_records_everywhere() -> anyhow::Result<()> {
                     .map(|line| format!("{stimulus}: {line}")),
             );
         }
+        daemon.stop()?;
         ensure!(all.is_empty(), "{}", all.join("\n"));
         Ok(())
     })
