@@ -144,7 +144,7 @@ impl Child {
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             // SAFETY: as above; argv ends with a null pointer.
-            unsafe { exec_when_released(&read, &program, &argv) }
+            unsafe { exec_when_released(&read, &write, &program, &argv) }
         }
         let pid = Pid::from_raw(pid)
             .ok_or(rustix::io::Errno::AGAIN)
@@ -217,11 +217,19 @@ fn find_program(name: &CString) -> CString {
 /// # Safety
 ///
 /// To be called in a forked child: allocates nothing, takes no lock.
-unsafe fn exec_when_released(gate: &OwnedFd, program: &CString, argv: &[*const libc::c_char]) -> ! {
+unsafe fn exec_when_released(
+    gate: &OwnedFd,
+    other_end: &OwnedFd,
+    program: &CString,
+    argv: &[*const libc::c_char],
+) -> ! {
     let mut byte = [0u8; 1];
     let gate = std::os::fd::AsRawFd::as_raw_fd(gate);
+    let other_end = std::os::fd::AsRawFd::as_raw_fd(other_end);
     // SAFETY: plain system calls on memory of this frame and of `argv`.
     unsafe {
+        // While it is open here, the pipe has no end, whoever died.
+        libc::close(other_end);
         // Nothing comes when the recorder died: then nothing is run unrecorded.
         if libc::read(gate, byte.as_mut_ptr().cast(), 1) == 1 {
             libc::execv(program.as_ptr(), argv.as_ptr());
@@ -235,5 +243,19 @@ unsafe fn exec_when_released(gate: &OwnedFd, program: &CString, argv: &[*const l
             libc::_exit(reason);
         }
         libc::_exit(125)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_nobody_releases_ends_and_runs_nothing() {
+        let Child { pid, gate, .. } = Child::spawn(&["true".into()]).unwrap();
+        drop(gate);
+        let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(125));
     }
 }
