@@ -3,49 +3,51 @@
 //! there by the variable `FAILPOINTS` as the crate `fail` reads it: the action
 //! `return` ends the process. Otherwise nothing is compiled in.
 
-/// All of them, in the way of the data; those of a collector come last.
-pub const POINTS: [&str; 13] = [
-    EVENTS_READ,
-    FRAME_NUMBERED,
-    SEGMENT_CREATED,
-    SEGMENT_BEGUN,
-    FRAMES_WRITTEN,
-    FRAMES_SYNCED,
-    HEAD_MOVED,
-    SEGMENT_SEALED,
-    BATCH_SENT,
-    ACKNOWLEDGED,
-    ACKNOWLEDGEMENT_KEPT,
-    BATCH_APPENDED,
-    BATCH_KEPT,
-];
+/// Names points, and a list of them.
+macro_rules! points {
+    ($(#[$all:meta])* $list:ident: $($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub(crate) const $name: &str = $text;)*
 
-/// Events left the rings, and are no records yet.
-pub(crate) const EVENTS_READ: &str = "events-read";
-/// A record has its number, in memory only.
-pub(crate) const FRAME_NUMBERED: &str = "frame-numbered";
-/// A segment is there, without its header.
-pub(crate) const SEGMENT_CREATED: &str = "segment-created";
-/// A segment is there, durably, without a frame.
-pub(crate) const SEGMENT_BEGUN: &str = "segment-begun";
-/// Frames are written, and not synced.
-pub(crate) const FRAMES_WRITTEN: &str = "frames-written";
-/// Frames are durable, and nothing says so.
-pub(crate) const FRAMES_SYNCED: &str = "frames-synced";
-/// What is durable is said to be.
-pub(crate) const HEAD_MOVED: &str = "head-moved";
-/// A segment is full; the next frame begins another.
-pub(crate) const SEGMENT_SEALED: &str = "segment-sealed";
-/// A batch is on its way.
-pub(crate) const BATCH_SENT: &str = "batch-sent";
-/// A batch was acknowledged, and that is kept nowhere.
-pub(crate) const ACKNOWLEDGED: &str = "acknowledged";
-/// That it was acknowledged is kept.
-pub(crate) const ACKNOWLEDGEMENT_KEPT: &str = "acknowledgement-kept";
-/// A collector has a batch, and has not synced it.
-pub(crate) const BATCH_APPENDED: &str = "batch-appended";
-/// A collector has synced a batch, and has not acknowledged it.
-pub(crate) const BATCH_KEPT: &str = "batch-kept";
+        $(#[$all])*
+        pub const $list: &[&str] = &[$($name),*];
+    };
+}
+
+points! {
+    /// Those of a daemon, in the way of the data.
+    OF_DAEMON:
+    /// Events left the rings, and are no records yet.
+    EVENTS_READ = "events-read";
+    /// A record has its number, in memory only.
+    FRAME_NUMBERED = "frame-numbered";
+    /// A segment is there, without its header.
+    SEGMENT_CREATED = "segment-created";
+    /// A segment is there, durably, without a frame.
+    SEGMENT_BEGUN = "segment-begun";
+    /// Frames are written, and not synced.
+    FRAMES_WRITTEN = "frames-written";
+    /// Frames are durable, and nothing says so.
+    FRAMES_SYNCED = "frames-synced";
+    /// What is durable is said to be.
+    HEAD_MOVED = "head-moved";
+    /// A segment is full; the next frame begins another.
+    SEGMENT_SEALED = "segment-sealed";
+    /// A batch is on its way.
+    BATCH_SENT = "batch-sent";
+    /// A batch was acknowledged, and that is kept nowhere.
+    ACKNOWLEDGED = "acknowledged";
+    /// That it was acknowledged is kept.
+    ACKNOWLEDGEMENT_KEPT = "acknowledgement-kept";
+}
+
+points! {
+    /// Those of a collector.
+    OF_COLLECTOR:
+    /// A collector has a batch, and has not synced it.
+    BATCH_APPENDED = "batch-appended";
+    /// A collector has synced a batch, and has not acknowledged it.
+    BATCH_KEPT = "batch-kept";
+}
 
 /// Ends the process, if that is asked for at this point.
 #[cfg(feature = "fault-points")]

@@ -2,27 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use tempfile::TempDir;
 
-/// Nothing that is waited for takes as long.
-const MOST: Duration = Duration::from_secs(60);
-
-/// Waits until something holds.
-///
-/// # Errors
-///
-/// It does not within a minute.
-pub fn until(what: &str, holds: impl Fn() -> bool) -> anyhow::Result<()> {
-    let deadline = Instant::now() + MOST;
-    while !holds() {
-        ensure!(Instant::now() < deadline, "it never came true: {what}");
-        std::thread::yield_now();
-    }
-    Ok(())
-}
+use crate::wait::until;
 
 /// A cgroup of a hierarchy, for as long as the test.
 #[derive(Debug)]

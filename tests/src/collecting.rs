@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent_recorder::identity::{Files, HostKeys};
 use agent_recorder::record::{Seq, StreamId, proto};
@@ -18,29 +18,7 @@ use tempfile::TempDir;
 
 use crate::child::ended_within;
 use crate::recorder::binary;
-
-/// A daemon tries again after at most 30 s, and a dead peer is found within 30.
-pub const LIMIT: Duration = Duration::from_secs(120);
-const PACE: Duration = Duration::from_millis(50);
-
-/// Looks again and again until there is something.
-///
-/// # Errors
-///
-/// It never came, with `what` was waited for; or looking failed.
-pub fn wait_for<T>(
-    what: &str,
-    mut look: impl FnMut() -> anyhow::Result<Option<T>>,
-) -> anyhow::Result<T> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        if let Some(found) = look()? {
-            return Ok(found);
-        }
-        ensure!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(PACE);
-    }
-}
+use crate::wait::{LIMIT, wait_for};
 
 /// A collector in a process of its own.
 #[derive(Debug)]
@@ -118,15 +96,23 @@ impl Collector {
         peak_memory(self.pid())
     }
 
-    /// Ends it without giving it time for anything.
+    /// Whether it ends within so much time.
     ///
     /// # Errors
     ///
-    /// It had ended before.
-    pub fn kill(mut self) -> anyhow::Result<()> {
+    /// It was waited for already.
+    pub fn ends_within(&self, limit: Duration) -> anyhow::Result<bool> {
+        ended_within(&self.process, limit)
+    }
+
+    /// Ends it without giving it time for anything, if it has not ended; how it did.
+    ///
+    /// # Errors
+    ///
+    /// The signal is refused.
+    pub fn kill(mut self) -> anyhow::Result<ExitStatus> {
         self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
+        Ok(self.process.wait()?)
     }
 
     /// Sends SIGTERM and waits for its end.

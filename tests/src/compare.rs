@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Context as _;
 use serde_json::{Map, Value};
 
 use crate::tally;
@@ -216,10 +217,32 @@ pub fn is_forgiven(missing: usize, done: usize, records: &[Value]) -> bool {
     is_told && missing * 1000 <= done * SKIPPED_AT_MOST
 }
 
-/// Whether all that these records tell as lost is what the kernel skipped programs for.
-pub fn lost_by_preemption_only(records: &[Value]) -> bool {
-    let mut losses = records.iter().filter_map(|record| record.get("loss"));
-    losses.all(|loss| loss["stage"] == "preempted")
+/// The first kernel whose tracepoints can be preempted, so that it skips programs.
+const SKIPS_SINCE: (u32, u32) = (7, 0);
+
+/// Whether these records tell of a loss, and of none but what a kernel that
+/// skips programs skipped them for.
+///
+/// # Errors
+///
+/// The kernel says no number.
+pub fn lost_by_skipping(records: &[Value]) -> anyhow::Result<bool> {
+    let losses: Vec<_> = records.iter().filter_map(|it| it.get("loss")).collect();
+    let is_skipped = losses.iter().all(|loss| loss["stage"] == "preempted");
+    Ok(!losses.is_empty() && is_skipped && kernel()? >= SKIPS_SINCE)
+}
+
+/// The running kernel's version.
+///
+/// # Errors
+///
+/// It says no number.
+pub fn kernel() -> anyhow::Result<(u32, u32)> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-']);
+    let mut next = || numbers.next().and_then(|number| number.parse().ok());
+    next().zip(next()).context("a kernel without a number")
 }
 
 /// How often the kernel skipped a program, by the records of losses.

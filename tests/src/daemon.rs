@@ -20,7 +20,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::child::ended_within;
-use crate::compare::{self, lost_by_preemption_only};
+use crate::compare::{self, lost_by_skipping};
 use crate::recorder::{PROFILE_VARIABLE, binary, stored};
 use crate::tally;
 
@@ -251,7 +251,7 @@ impl Daemon {
         let text = String::from_utf8(output.stdout).context("replay's output is UTF-8")?;
         // Status 3, records lost, is a failure as well: so little must not overrun
         // anything. But on Linux 7 the kernel can skip programs.
-        let is_skipped = || anyhow::Ok(lost_by_preemption_only(&compare::said(text.as_bytes())?));
+        let is_skipped = || lost_by_skipping(&compare::said(text.as_bytes())?);
         ensure!(
             output.status.success() || output.status.code() == Some(3) && is_skipped()?,
             "replay ended with {}: {said}",

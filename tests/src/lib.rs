@@ -18,3 +18,4 @@ pub mod recorder;
 mod shared;
 pub mod stimulus;
 pub mod tally;
+pub mod wait;

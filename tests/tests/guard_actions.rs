@@ -5,9 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use agent_recorder_tests::cgroup::{Cgroup, until};
+use agent_recorder_tests::cgroup::Cgroup;
 use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::recorder::{GUARDING_TEMPORARY, Recorder};
+use agent_recorder_tests::wait::until;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;

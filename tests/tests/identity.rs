@@ -11,9 +11,10 @@ use std::time::{Duration, SystemTime};
 
 use agent_recorder::identity::{Certificate, make_ca, make_collector, make_host};
 use agent_recorder::record::{Seq, StreamId};
-use agent_recorder_tests::collecting::{Collector, Host, stored, wait_for};
+use agent_recorder_tests::collecting::{Collector, Host, stored};
 use agent_recorder_tests::raw::{Raw, hello};
 use agent_recorder_tests::recorder::binary;
+use agent_recorder_tests::wait::wait_for;
 use anyhow::{Context as _, ensure};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;

@@ -8,9 +8,10 @@ use std::thread;
 use agent_recorder::identity::{make_ca, make_collector, make_host};
 use agent_recorder::record::Seq;
 use agent_recorder_tests::agents::netns;
-use agent_recorder_tests::collecting::{Collector, Host, peak_memory, stored, wait_for};
+use agent_recorder_tests::collecting::{Collector, Host, peak_memory, stored};
 use agent_recorder_tests::line::Line;
 use agent_recorder_tests::recorder::binary;
+use agent_recorder_tests::wait::wait_for;
 use anyhow::{Context as _, anyhow, ensure};
 use tokio::runtime::Runtime;
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use agent_recorder_tests::compare::{is_forgiven, lost_by_preemption_only};
+use agent_recorder_tests::compare::{is_forgiven, kernel, lost_by_skipping};
 use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::file_systems::{in_own_namespace, tmpfs};
 use agent_recorder_tests::normal::{Names, Parts};
@@ -215,7 +215,11 @@ fn recorded(
     let output = run.args(&command[1..]).output()?;
     ensure!(output.status.success(), "{output:?}");
     let records = daemon.last_session()?;
-    ensure!(lost_by_preemption_only(&records), "records were lost");
+    let losses: Vec<_> = records.iter().filter_map(|it| it.get("loss")).collect();
+    ensure!(
+        losses.is_empty() || lost_by_skipping(&records)?,
+        "{losses:?}"
+    );
     let parts = Parts::of(&records);
     let names = Names::new(directory, command[0])?;
     let act = |record: &Value| {
@@ -267,16 +271,6 @@ fn directory_of_one_length(above: &Path) -> anyhow::Result<PathBuf> {
     let directory = above.join(name);
     fs::create_dir(&directory)?;
     Ok(directory)
-}
-
-fn kernel() -> anyhow::Result<(u32, u32)> {
-    let release = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
-    let mut numbers = release.split(['.', '-']);
-    let mut next = || numbers.next().and_then(|number| number.parse().ok());
-    next().zip(next()).context("a kernel without a number")
 }
 
 /// How they differ; nothing, where all that is missing is told as lost (Linux 7).

@@ -7,9 +7,10 @@ use agent_recorder::identity::{make_ca, make_collector, make_host};
 use agent_recorder::record::proto::record::Body;
 use agent_recorder::record::{Seq, proto};
 use agent_recorder::spool::{Item, Store};
-use agent_recorder_tests::collecting::{Collector, wait_for};
+use agent_recorder_tests::collecting::Collector;
 use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::recorder::binary;
+use agent_recorder_tests::wait::wait_for;
 use anyhow::{Context as _, bail, ensure};
 use prost::Message as _;
 

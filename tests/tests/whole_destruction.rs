@@ -2,13 +2,14 @@
 //! done, where hooks refuse, and the session's last in every profile.
 
 use std::fs::{self, File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use agent_recorder_tests::file_systems::{btrfs, in_own_namespace};
 use agent_recorder_tests::recorder::{Recorder, refuses};
 use anyhow::{bail, ensure};
 use rustix::io::Errno;
+use tempfile::TempDir;
 
 const STIMULUS: &str = env!("CARGO_BIN_EXE_stim_whole");
 const BYTES: usize = 256 << 10;
@@ -31,12 +32,14 @@ fn told(recorder: &Recorder) -> anyhow::Result<()> {
 struct Device {
     path: PathBuf,
     file: PathBuf,
+    _directory: TempDir,
 }
 
 impl Device {
     /// `None` where there are no loop devices.
-    fn new(directory: &Path) -> anyhow::Result<Option<Self>> {
-        let file = directory.join("device");
+    fn new() -> anyhow::Result<Option<Self>> {
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("device");
         fs::write(&file, vec![b'x'; BYTES])?;
         for _ in 0..TRIES {
             let free = Command::new("losetup").arg("-f").output()?;
@@ -55,7 +58,11 @@ impl Device {
                 .status()?
                 .success()
             {
-                return Ok(Some(Self { path, file }));
+                return Ok(Some(Self {
+                    path,
+                    file,
+                    _directory: directory,
+                }));
             }
         }
         bail!("no loop device stays free")
@@ -106,8 +113,7 @@ fn a_subvolume_that_others_made_is_there_where_hooks_refuse() -> anyhow::Result<
 
 #[test]
 fn a_device_that_is_opened_for_writing_has_all_it_had() -> anyhow::Result<()> {
-    let scratch = tempfile::tempdir()?;
-    let Some(device) = Device::new(scratch.path())? else {
+    let Some(device) = Device::new()? else {
         return Ok(());
     };
     for action in ["kill", "deny"] {
@@ -127,8 +133,7 @@ fn a_device_that_is_opened_for_writing_has_all_it_had() -> anyhow::Result<()> {
 
 #[test]
 fn a_device_that_was_open_before_is_discarded_where_nothing_refuses() -> anyhow::Result<()> {
-    let scratch = tempfile::tempdir()?;
-    let Some(device) = Device::new(scratch.path())? else {
+    let Some(device) = Device::new()? else {
         return Ok(());
     };
     let recorder = Recorder::with_guard("")?;

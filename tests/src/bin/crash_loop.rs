@@ -6,19 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use agent_recorder::fault::POINTS;
+use agent_recorder::fault::{OF_COLLECTOR, OF_DAEMON};
 use agent_recorder::record::chain::Chain;
 use agent_recorder::record::{Seq, StreamId};
 use agent_recorder::spool::{Item, Store};
 use agent_recorder_tests::child::ended_within;
-use agent_recorder_tests::collecting::{Collector, verify, wait_for};
+use agent_recorder_tests::collecting::{Collector, verify};
 use agent_recorder_tests::recorder::binary;
+use agent_recorder_tests::wait::wait_for;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Segments as small as this, bytes: each crash can meet one that begins or ends.
 const SEGMENT_BYTES: &str = "20000";
@@ -27,8 +30,8 @@ const LATEST: u64 = 12;
 /// Sessions one after the other while a point is waited for.
 const SESSIONS: usize = 12;
 const MOST: Duration = Duration::from_secs(60);
-/// Points of the collector: the last ones.
-const OF_COLLECTOR: usize = 2;
+/// After the last session, for what a daemon does once it has nothing to do.
+const LAST: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -73,26 +76,25 @@ fn main() -> Result<ExitCode> {
     place.address = collector.address.to_string();
     let configuration = format!("[stream]\ncollector = \"http://{}\"\n", place.address);
     fs::write(place.state.join("config.toml"), configuration)?;
+    let points = [OF_DAEMON, OF_COLLECTOR].concat();
     let mut draw = Draw(args.seed.max(1));
     let mut met: BTreeMap<&str, usize> = BTreeMap::new();
     let mut unmet = 0;
     let begun = Instant::now();
     for crash in 0..args.crashes {
-        let index = draw.below(POINTS.len() as u64) as usize;
-        let point = POINTS[index];
+        let point = points[draw.below(points.len() as u64) as usize];
         let fault = format!("{point}={}*off->return", draw.below(LATEST));
-        let is_collectors = index >= POINTS.len() - OF_COLLECTOR;
+        let is_collectors = OF_COLLECTOR.contains(&point);
         if is_collectors {
             collector.kill()?;
             collector = place.collector(Some(&fault))?;
         }
         let mut daemon = place.daemon((!is_collectors).then_some(&fault))?;
-        let is_met = place.load(crash, || {
-            let pid = if is_collectors { None } else { Some(&daemon) };
-            match pid {
-                Some(daemon) => ended_within(daemon, Duration::ZERO),
-                None => Ok(!Path::new(&format!("/proc/{}", collector.pid())).exists()
-                    || is_zombie(collector.pid())?),
+        let is_met = place.load(crash, |limit| {
+            if is_collectors {
+                collector.ends_within(limit)
+            } else {
+                ended_within(&daemon, limit)
             }
         })?;
         if is_met {
@@ -102,11 +104,15 @@ fn main() -> Result<ExitCode> {
         }
         // What was not met ends all the same, wherever it is.
         let _ = daemon.kill();
-        daemon.wait()?;
+        let mut ended = daemon.wait()?;
         if is_collectors {
-            collector.kill()?;
+            ended = collector.kill()?;
             collector = place.collector(None)?;
         }
+        ensure!(
+            ended.signal() == Some(Signal::KILL.as_raw()),
+            "{fault}: it ended otherwise: {ended}"
+        );
         place.check_acknowledged()?;
         eprintln!(
             "crash_loop: {} of {}: {fault}{}",
@@ -119,7 +125,7 @@ fn main() -> Result<ExitCode> {
     let (streams, records) = place.settle()?;
     collector.stop()?;
     println!("| killed at | times |\n| --- | --: |");
-    for point in POINTS {
+    for point in points {
         println!("| {point} | {} |", met.get(point).copied().unwrap_or(0));
     }
     println!("| anywhere | {unmet} |");
@@ -130,13 +136,6 @@ fn main() -> Result<ExitCode> {
         args.seed
     );
     Ok(ExitCode::SUCCESS)
-}
-
-fn is_zombie(pid: u32) -> Result<bool> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    Ok(stat
-        .rsplit_once(") ")
-        .is_none_or(|(_, rest)| rest.starts_with('Z')))
 }
 
 impl Place {
@@ -181,10 +180,10 @@ impl Place {
     }
 
     /// Sessions, one after the other, until it has ended; whether it did.
-    fn load(&self, crash: usize, has_ended: impl Fn() -> Result<bool>) -> Result<bool> {
+    fn load(&self, crash: usize, ends_within: impl Fn(Duration) -> Result<bool>) -> Result<bool> {
         let script = r#"d=$(mktemp -d); for n in 1 2 3 4 5 6 7 8; do : > "$d/$n"; cat /etc/hostname > /dev/null; done; rm -r "$d""#;
         for session in 0..SESSIONS {
-            if has_ended()? {
+            if ends_within(Duration::ZERO)? {
                 return Ok(true);
             }
             // Without a daemon it would record by itself, into a stream of its own.
@@ -197,14 +196,7 @@ impl Place {
                 .stderr(Stdio::null())
                 .status()?;
         }
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < deadline {
-            if has_ended()? {
-                return Ok(true);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(false)
+        ends_within(LAST)
     }
 
     /// What the daemon was told to be kept is in the collector's store, and here.
@@ -246,15 +238,29 @@ impl Place {
             }
             Ok(Some((streams.len(), records)))
         });
-        let pid = rustix::process::Pid::from_child(&daemon);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        kill_process(Pid::from_child(&daemon), Signal::TERM)?;
         let status = daemon.wait()?;
         let result = result?;
         ensure!(status.success(), "the last daemon: {status}");
+        let left = self.left_behind()?;
+        ensure!(left.is_empty(), "processes were left behind: {left:?}");
         let (status, said) = verify(&self.store)?;
         // 3: a crash is recorded as what it may have lost.
         ensure!(matches!(status, Some(0 | 3)), "verify: {status:?}: {said}");
         Ok(result)
+    }
+}
+
+impl Place {
+    /// Processes that still work for a session here.
+    fn left_behind(&self) -> Result<Vec<String>> {
+        let state = self.state.display().to_string();
+        let processes = fs::read_dir("/proc")?.flatten();
+        // One that ends meanwhile has no command line any more.
+        Ok(processes
+            .filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
+            .filter(|line| line.contains(&state))
+            .collect())
     }
 }
 

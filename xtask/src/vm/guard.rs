@@ -4,14 +4,15 @@
 //! Not here: the cases, and whether one is as it should be (the tests' `guard_report`).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::image::{DESTROY, GUARD_REPORT, Image};
+use super::image::{self, DESTROY, GUARD_REPORT, Image};
 use super::kernels::Kernel;
-use super::matrix;
+use super::{matrix, suite};
 
 /// Emulated, a case takes up to half a minute, and there are a hundred.
 const LIMIT: Duration = Duration::from_secs(5400);
@@ -51,11 +52,26 @@ pub(crate) fn report(only: Option<Kernel>, pattern: &str) -> Result<(String, usi
     let image = Image::for_guard_report()?;
     let rows = matrix::rows(only);
     let said = matrix::said(&rows, &image, LIMIT, |row| {
-        format!(
-            "export AGENT_RECORDER_PROFILE={} AGENT_RECORDER_SHARED=/scratch/shared\n\
-            {GUARD_REPORT} --place {PLACE} --at-once 1 --window {WINDOW} --destroy {DESTROY} --only '{pattern}'\n",
-            row.profile()
-        )
+        let words = [
+            GUARD_REPORT,
+            "--place",
+            PLACE,
+            "--at-once",
+            "1",
+            "--window",
+            WINDOW,
+            "--destroy",
+            DESTROY,
+            "--only",
+            pattern,
+        ];
+        let command = image::script(&words.map(OsString::from));
+        let variables = format!(
+            "export AGENT_RECORDER_PROFILE={} AGENT_RECORDER_SHARED={}\n",
+            row.profile(),
+            suite::SHARED
+        );
+        [variables.into_bytes(), command].concat()
     });
     let mut names = Vec::new();
     let mut sections = Vec::new();

@@ -129,7 +129,7 @@ pub(super) fn report(rows: &[Row], image: &Image, limit: Duration) -> Result<()>
         let kernel = of_number(&kernels, row.kernel)?;
         let mut output = Vec::new();
         let script = suite::cost_script(row.profile);
-        let status = boot(*row, &script, kernel, image, limit, &mut output)?;
+        let status = boot(*row, script.as_bytes(), kernel, image, limit, &mut output)?;
         let text = String::from_utf8_lossy(&output);
         ensure!(status == 0, "the guest ended with {status}: {text}");
         for line in suite::costs(&text) {
@@ -144,7 +144,7 @@ pub(super) fn said(
     rows: &[Row],
     image: &Image,
     limit: Duration,
-    script: impl Fn(Row) -> String + Sync,
+    script: impl Fn(Row) -> Vec<u8> + Sync,
 ) -> Vec<(Row, Result<String>)> {
     let kernels = fetched(rows);
     side_by_side(rows, |row| {
@@ -241,7 +241,7 @@ fn of_row(
 ) -> (Tally, Option<String>) {
     let mut output = Vec::new();
     let script = suite::script(row.kernel, row.profile, tests);
-    let status = boot(row, &script, kernel, image, limit, &mut output);
+    let status = boot(row, script.as_bytes(), kernel, image, limit, &mut output);
     let text = String::from_utf8_lossy(&output);
     let tally = suite::tally(&text);
     let kept = keep_log(row, &output);
@@ -261,13 +261,13 @@ fn of_row(
 
 fn boot(
     row: Row,
-    script: &str,
+    script: &[u8],
     kernel: &Fetched,
     image: &Image,
     limit: Duration,
     output: &mut Vec<u8>,
 ) -> Result<u8> {
-    let initramfs = image.with_command(kernel, Some(script.as_bytes()))?;
+    let initramfs = image.with_command(kernel, Some(script))?;
     let machine = Machine {
         kernel: &kernel.image,
         initramfs: initramfs.path(),

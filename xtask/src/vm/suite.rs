@@ -53,7 +53,7 @@ const WHOLE_STORM: &str = "same_records";
 
 /// Where tests keep the state of a daemon that they share: emulated, loading
 /// its programs takes as long as a test.
-const SHARED: &str = "/scratch/shared";
+pub(super) const SHARED: &str = "/scratch/shared";
 
 /// What of them does not run, and why.
 struct Omitted {

@@ -22,7 +22,7 @@ use clap::Parser;
 
 use self::case::Case;
 use self::table::Kind;
-use self::trial::{Outcome, Stage};
+use self::trial::{Outcome, Ran, Stage};
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -129,7 +129,10 @@ fn one(stage: &Stage, kind: Kind, case: &Case, about: &About) -> Result<Row> {
     let outcome = stage
         .run(case, kind == Kind::Destroyer)
         .with_context(|| case.name.to_owned())?;
-    let weakness = about.weakness(kind, case);
+    let weakness = match &outcome {
+        Outcome::Ran(ran) => about.weakness(kind, case, ran),
+        Outcome::NotRun(_) => None,
+    };
     let fault = match &outcome {
         Outcome::Ran(ran) if weakness.is_none() => table::fault(kind, case, ran, about.refuses),
         _ => None,
@@ -164,11 +167,15 @@ impl About {
     }
 
     /// Why a case is known not to go as it should here.
-    fn weakness(&self, kind: Kind, case: &Case) -> Option<&'static str> {
-        let names_only = "names are all that this profile sees on this kernel: every deleted one counts, whoever made it, and nothing else does";
-        case.weakness.or((!self.judges)
-            .then_some(names_only)
-            .filter(|_| kind == Kind::Work || case.judged))
+    fn weakness(&self, kind: Kind, case: &Case, ran: &Ran) -> Option<&'static str> {
+        let by_name = "names are all that this profile sees on this kernel: every deleted one counts, whoever made it, and nothing else does";
+        let is_by_name = match kind {
+            Kind::Destroyer => case.judged,
+            // Stopped for what it may; that it does not work is another fault.
+            Kind::Work => ran.verdict.is_some() && ran.survivors == 0,
+        };
+        case.weakness
+            .or((!self.judges && is_by_name).then_some(by_name))
     }
 
     fn heading(&self, at_once: usize) -> String {

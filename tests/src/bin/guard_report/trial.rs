@@ -109,25 +109,21 @@ impl Stage {
         let after = self.shell(&folders, case.after).output()?;
         ensure!(after.status.success(), "{}: {after:?}", case.name);
         let mut ran = ran?;
-        let mut outcome = None;
         if with_files {
             let place = self.look_in(&folders, case);
             let mut intact = BTreeSet::new();
             find_intact(&place, &mut intact)?;
             ran.destroyed = ALL - intact.len();
-            if ran.destroyed == 0 && ran.verdict.is_none() && ran.status != Some(0) {
-                let said = if ran.said.is_empty() {
-                    "it destroys nothing here"
-                } else {
-                    &ran.said
-                };
-                outcome = Some(Outcome::NotRun(said.to_owned()));
-            }
         }
         let _ = self
             .shell(&folders, r#"for d in "$W"/* "$S"/*; do umount "$d" 2> /dev/null; done; test ! -e "$W/device" || losetup -d "$(cat "$W/device")""#)
             .output()?;
-        Ok(outcome.unwrap_or(Outcome::Ran(ran)))
+        let is_idle = ran.destroyed == 0 && ran.verdict.is_none() && ran.status != Some(0);
+        Ok(if with_files && is_idle {
+            Outcome::NotRun(format!("it destroys nothing here: {}", ran.said))
+        } else {
+            Outcome::Ran(ran)
+        })
     }
 
     fn session(&self, case: &Case, folders: &Folders) -> Result<Ran> {
