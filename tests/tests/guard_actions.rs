@@ -53,10 +53,12 @@ fn ended(script: &str, cgroup: &Path) -> anyhow::Result<Value> {
     let paths = [cgroup.as_os_str(), tree.path().as_os_str()];
     recorder.run(words.into_iter().chain(paths))?;
     let records = recorder.replay()?;
-    let mut told = records.iter().filter_map(|it| it.get("enforcement"));
-    let enforcement = told.next().context("no limit was met")?.clone();
-    ensure!(told.next().is_none(), "told twice");
-    Ok(enforcement)
+    let told: Vec<_> = records
+        .iter()
+        .filter_map(|it| it.get("enforcement"))
+        .collect();
+    ensure!(told.len() == 1, "not told once: {told:#?}");
+    Ok(told[0].clone())
 }
 
 #[test]
