@@ -193,21 +193,21 @@ mod programs {
         |ctx, _copy| uring::completed(ctx.arg(1), ctx.arg::<i32>(3))
     }
 
-    both! {
+    thrice! {
         /// `void inode_set_ctime_to_ts(struct inode *inode, struct timespec64 *ctime)`, 6.13.
-        inode_set_ctime_to_ts, inode_set_ctime_to_ts_2, "inode_set_ctime_to_ts",
+        inode_set_ctime_to_ts, inode_set_ctime_to_ts_2, inode_set_ctime_to_ts_3, "inode_set_ctime_to_ts",
         |ctx, _copy| victim::touched(ctx.arg(0))
     }
 
-    both! {
+    thrice! {
         /// `void ctime_ns_xchg(struct inode *inode, u32 old, u32 new, u32 cur)`, 6.13.
-        ctime_ns_xchg, ctime_ns_xchg_2, "ctime_ns_xchg",
+        ctime_ns_xchg, ctime_ns_xchg_2, ctime_ns_xchg_3, "ctime_ns_xchg",
         |ctx, _copy| victim::touched(ctx.arg(0))
     }
 
-    both! {
+    thrice! {
         /// `void ctime_xchg_skip(struct inode *inode, struct timespec64 *ctime)`, 6.13.
-        ctime_xchg_skip, ctime_xchg_skip_2, "ctime_xchg_skip",
+        ctime_xchg_skip, ctime_xchg_skip_2, ctime_xchg_skip_3, "ctime_xchg_skip",
         |ctx, _copy| victim::touched(ctx.arg(0))
     }
 }

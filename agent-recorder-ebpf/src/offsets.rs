@@ -100,6 +100,8 @@ offsets! {
     dentry_name: "dentry" "d_name.name";
     dentry_name_hash: "dentry" "d_name.hash_len";
     dentry_alias: "dentry" "d_u.d_alias|d_alias";
+    dentry_children: "dentry" "d_children|d_subdirs";
+    dentry_sibling: "dentry" "d_sib|d_child";
     inode_sb: "inode" "i_sb";
     inode_ino: "inode" "i_ino";
     inode_generation: "inode" "i_generation";

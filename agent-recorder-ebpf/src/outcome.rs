@@ -11,9 +11,9 @@ use agent_recorder_abi::policy::{
 
 use crate::call::{Call, global};
 use crate::judge::{self, judge};
-use crate::kernel::{hooks, offset, read};
+use crate::kernel::{bound, hooks, offset, read};
 use crate::victim::{
-    LOSS_LATER, LOSS_NONE, LOSS_REWRITTEN, at, foreseen, is_making, leaves_protection,
+    INDEX, LOSS_LATER, LOSS_NONE, LOSS_REWRITTEN, at, foreseen, is_making, leaves_protection, look,
     loss_by_replacing, moved, remember, rewritten_by, stands_for,
 };
 use crate::{guard, maps};
@@ -184,6 +184,29 @@ global! {
 /// No victim.
 const NOBODY: u64 = VICTIMS as u64;
 
+/// Looks at what a rename put in the place of a file, where the kernel skipped the
+/// program that would have seen it before (`once`): the newest of the
+/// directory's children (`d_move()` puts it first), if it has the file's name. Its victim.
+///
+/// Another task that made something in the directory since has hidden it; then it is nobody.
+#[inline(always)]
+fn look_at_successor(call: &Call, replaced: u64) -> u64 {
+    let victim = at(foreseen(call.scratch), replaced);
+    // SAFETY: fields of a map value.
+    let (inode, parent, name) = unsafe { ((*victim).inode, (*victim).parent, (*victim).name) };
+    let newest: u64 = read(parent, offset!(dentry_children));
+    if newest == 0 || judge::is_directory(inode) {
+        return NOBODY;
+    }
+    let dentry = newest - offset!(dentry_sibling) as u64;
+    if read::<u64>(dentry, offset!(dentry_name_hash)) != name {
+        return NOBODY;
+    }
+    let index = bound::<INDEX>(replaced + 1);
+    look(call.scratch, call.tag.session, dentry, index);
+    index
+}
+
 global! {
     /// Of what the rename touched, the file that is gone was replaced, and what has another name now was moved.
     fn settle_rename(call: &Call) {
@@ -220,6 +243,9 @@ global! {
                 named = index;
             }
             index += 1;
+        }
+        if moving == NOBODY && replaced != NOBODY {
+            moving = look_at_successor(call, replaced);
         }
         let source = at(known, moving);
         let target = at(known, if replaced == NOBODY { named } else { replaced });

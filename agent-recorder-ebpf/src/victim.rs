@@ -57,7 +57,7 @@ fn keep(scratch: *mut Scratch, key: u64) {
     let _ = maps::FORESEEN.insert(&key, unsafe { &*foreseen(scratch) }, 0);
 }
 
-const INDEX: u64 = VICTIMS as u64 - 1;
+pub(crate) const INDEX: u64 = VICTIMS as u64 - 1;
 const _: () = assert!(VICTIMS.is_power_of_two());
 
 /// One of the victims. In the area and not on the stack, which has no room for several.
@@ -73,7 +73,12 @@ pub(crate) fn at(known: *mut Foreseen, index: u64) -> *mut Victim {
 
 /// Looks at the object at a dentry.
 #[inline(always)]
-fn look(scratch: *mut Scratch, session: SessionNumber, dentry: u64, index: u64) -> *mut Victim {
+pub(crate) fn look(
+    scratch: *mut Scratch,
+    session: SessionNumber,
+    dentry: u64,
+    index: u64,
+) -> *mut Victim {
     look_at_victim(judge::area_of(scratch), session, dentry, index);
     at(foreseen(scratch), index)
 }

@@ -152,13 +152,17 @@ pub(super) const TRACEPOINTS: &[Tracepoint] = &[
 pub(super) const TOUCHES: &[Tracepoint] = &[
     tracepoint(
         "inode_set_ctime_to_ts",
-        &["inode_set_ctime_to_ts_2"],
+        &["inode_set_ctime_to_ts_2", "inode_set_ctime_to_ts_3"],
         &["inode_set_ctime_to_ts"],
     ),
-    tracepoint("ctime_ns_xchg", &["ctime_ns_xchg_2"], &["ctime_ns_xchg"]),
+    tracepoint(
+        "ctime_ns_xchg",
+        &["ctime_ns_xchg_2", "ctime_ns_xchg_3"],
+        &["ctime_ns_xchg"],
+    ),
     tracepoint(
         "ctime_xchg_skip",
-        &["ctime_xchg_skip_2"],
+        &["ctime_xchg_skip_2", "ctime_xchg_skip_3"],
         &["ctime_xchg_skip"],
     ),
 ];
