@@ -28,6 +28,7 @@ fn compile_protocol(proto: &Path) -> anyhow::Result<()> {
             "agent_recorder/v1/record.proto",
             "agent_recorder/v1/ingest.proto",
             "agent_recorder/v1/control.proto",
+            "agent_recorder/v1/checkpoint.proto",
         ],
         [proto],
     )

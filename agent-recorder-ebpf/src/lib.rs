@@ -27,7 +27,22 @@ pub mod syscalls;
 /// # Safety
 ///
 /// The type is `repr(C)`, every bit pattern is valid and it has no padding.
-pub unsafe trait Pod: Copy + 'static {}
+pub unsafe trait Pod: Copy + 'static {
+    /// As it lies in memory.
+    #[cfg(not(target_arch = "bpf"))]
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: its own memory, without padding.
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
+
+    /// From bytes of its size.
+    #[cfg(not(target_arch = "bpf"))]
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        // SAFETY: of the type's size, and any bytes are a value of it.
+        (bytes.len() == size_of::<Self>())
+            .then(|| unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+    }
+}
 
 macro_rules! pod {
     ($($name:ty = $size:literal),* $(,)?) => {

@@ -6,11 +6,13 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use agent_recorder::config::DEFAULT_PINS;
 use agent_recorder::record::SessionId;
 use agent_recorder::record::proto::{self, record::Body};
 use anyhow::{Context, bail, ensure};
@@ -122,6 +124,11 @@ impl Daemon {
     ) -> anyhow::Result<Self> {
         std::fs::write(state.path().join("config.toml"), configuration)?;
         let socket = state.path().join("notify");
+        // Of a daemon that was here before.
+        match std::fs::remove_file(&socket) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
         let notify = UnixDatagram::bind(&socket).context("listen for READY=1")?;
         notify.set_read_timeout(Some(PACE))?;
         let output = File::create(state.path().join("daemon.log"))?;
@@ -177,6 +184,17 @@ impl Daemon {
             "the daemon failed, {status}: {}",
             self.log()
         );
+        Ok(std::mem::replace(&mut self.state, tempfile::tempdir()?))
+    }
+
+    /// Kills it, and waits for the end; the state directory stays as long as what is given back.
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn kill(mut self) -> anyhow::Result<TempDir> {
+        kill_process(Pid::from_child(&self.process), Signal::KILL)?;
+        self.process.wait()?;
         Ok(std::mem::replace(&mut self.state, tempfile::tempdir()?))
     }
 
@@ -309,6 +327,11 @@ impl Drop for Daemon {
         // It fails only when the daemon has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
+        // Where the usual place is a bpffs, that of the daemon is there.
+        if let Ok(state) = self.state.path().metadata() {
+            let pins = format!("{DEFAULT_PINS}/{:x}-{:x}", state.dev(), state.ino());
+            let _ = std::fs::remove_dir_all(pins);
+        }
     }
 }
 

@@ -92,6 +92,22 @@ fn tmpfs_with(directory: &Path, options: &CStr) -> anyhow::Result<Mounted> {
     })
 }
 
+/// A new bpffs, where kernel programs are pinned.
+///
+/// # Errors
+///
+/// As for [`tmpfs`].
+pub fn bpffs(directory: &Path) -> anyhow::Result<Mounted> {
+    fs::create_dir_all(directory)?;
+    rustix::mount::mount("bpf", directory, "bpf", MountFlags::empty(), c"mode=700")
+        .with_context(|| format!("mount a bpffs on {}", directory.display()))?;
+    Ok(Mounted {
+        kind: "bpf",
+        directory: directory.to_owned(),
+        below: None,
+    })
+}
+
 /// A new overlay, with all its layers on one new tmpfs.
 fn overlay(layers: &Path) -> anyhow::Result<Mounted> {
     let below = tmpfs(layers)?;

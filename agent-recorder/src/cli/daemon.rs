@@ -37,7 +37,7 @@ pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let mut recorder = Recorder::start(setting.recorder(true))?;
     let mut streams = setting.start_streams(&runtime, recorder.spool());
     recorder.watch(inbox.descriptor())?;
-    recorder.adopt(&setting.rules)?;
+    recorder.take_over(&setting.rules)?;
     let socket = control::socket_path(&setting.config.recorder.state_dir);
     let guard = runtime.enter();
     let server = control::serve(&socket, requests.clone())?;

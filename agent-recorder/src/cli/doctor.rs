@@ -87,7 +87,7 @@ struct Report {
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let facts = Facts::gather();
     let tried = Setting::load(common)?.recorder(false).kernel;
-    let tried = Kernel::load(&tried).and_then(|(mut kernel, _rings)| {
+    let tried = Kernel::load(&tried, None).and_then(|(mut kernel, _rings)| {
         kernel.attach()?;
         Ok(kernel)
     });

@@ -4,6 +4,7 @@ use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, waitpid};
 
@@ -12,6 +13,9 @@ use super::{Common, Error};
 use crate::control::{self, Client};
 use crate::record::SessionId;
 use crate::recorder::Recorder;
+
+/// So long a daemon that was killed is waited for, once the command has ended.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -47,8 +51,11 @@ fn run_with_daemon(args: &Args, mut client: Client) -> Result<ExitCode, Error> {
     let child = Child::spawn(&args.command)?;
     let id = client.register(child.pid(), agent_name(args), &args.name)?;
     let status = child.release()?.wait()?;
-    let session = client.wait(id)?;
-    summarise(id, session.records, session.files_destroyed, session.killed);
+    match client.wait(id, PATIENCE) {
+        Ok(session) => summarise(id, session.records, session.files_destroyed, session.killed),
+        // The status is the command's all the same.
+        Err(why) => eprintln!("agent-recorder: session {id}: {why}"),
+    }
     Ok(exit_code(status))
 }
 

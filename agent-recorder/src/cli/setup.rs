@@ -179,11 +179,24 @@ impl Setting {
             gate,
             asks: lasts,
             handoff: self.config.handoff.clone(),
-            own: vec![self.config.recorder.state_dir.clone(), self.file.clone()],
+            own: [
+                &self.config.recorder.state_dir,
+                &self.file,
+                &self.config.recorder.pins,
+            ]
+            .into_iter()
+            .filter(|path| !path.as_os_str().is_empty())
+            .cloned()
+            .collect(),
             canary: if lasts {
                 self.config.recorder.canary
             } else {
                 Duration::ZERO
+            },
+            pins: if lasts {
+                self.config.recorder.pins.clone()
+            } else {
+                PathBuf::new()
             },
         }
     }

@@ -27,6 +27,9 @@ pub const DEFAULT_FILE: &str = "/etc/agent-recorder/config.toml";
 /// Where spool, keys and control socket are by default.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/agent-recorder";
 
+/// Where kernel programs are pinned by default.
+pub const DEFAULT_PINS: &str = "/sys/fs/bpf/agent-recorder";
+
 /// Everything that can be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -65,6 +68,9 @@ pub struct Recorder {
     /// How often a daemon shows that its hooks still fire; 0s: never.
     #[serde(with = "duration")]
     pub canary: Duration,
+    /// Where a daemon pins its kernel programs, which go on there when it is
+    /// killed: a directory on a bpffs. Empty: nowhere, they end with it.
+    pub pins: PathBuf,
 }
 
 impl Default for Recorder {
@@ -73,6 +79,7 @@ impl Default for Recorder {
             state_dir: DEFAULT_STATE_DIR.into(),
             profile: Profile::Auto,
             canary: Duration::from_secs(30),
+            pins: DEFAULT_PINS.into(),
         }
     }
 }
@@ -277,6 +284,13 @@ impl Config {
             let why = "must be at least 1s, or 0s for none";
             return Err(Wrong::new("recorder.canary", why));
         }
+        let pins = &self.recorder.pins;
+        if !pins.as_os_str().is_empty() && !pins.is_absolute() {
+            return Err(Wrong::new(
+                "recorder.pins",
+                "must be an absolute path, or empty",
+            ));
+        }
         self.guard.check()?;
         self.gate.check()?;
         self.handoff.check()?;
@@ -386,6 +400,7 @@ mod tests {
             ("[spool]\nmax_bytes = 1000\n", "c.toml:2:1: "),
             ("[spool]\nmax_age = \"5s\"\n", "c.toml:2:1: "),
             ("[recorder]\ncanary = \"5ms\"\n", "c.toml:2:1: "),
+            ("[recorder]\npins = \"here\"\n", "c.toml:2:1: "),
             ("[kernel]\n\nbulk_ring_bytes = 100000\n", "c.toml:3:1: "),
             ("[guard\n", "c.toml:1:7: "),
             (

@@ -1,16 +1,21 @@
 //! The command line's side of the socket, as plain blocking calls.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{Act, Error};
 use crate::config::Answer;
 use crate::record::{SessionId, proto};
 use proto::control_client::ControlClient;
+
+/// Between two tries to find a daemon.
+const RECONNECT: Duration = Duration::from_millis(200);
 
 /// A connection to the daemon.
 #[derive(Debug)]
@@ -71,20 +76,38 @@ impl Client {
             .ok_or_else(|| Error::Refused("it gave no session id".to_owned()))
     }
 
-    /// Waits until a session has ended.
+    /// Waits until a session has ended; where the daemon dies meanwhile, for the
+    /// next one that knows it.
     ///
     /// # Errors
     ///
-    /// The daemon does not know it.
-    pub fn wait(&mut self, session: SessionId) -> Result<proto::SessionInfo, Error> {
+    /// The daemon does not know it, or for `most` there is none.
+    pub fn wait(
+        &mut self,
+        session: SessionId,
+        most: Duration,
+    ) -> Result<proto::SessionInfo, Error> {
         let request = proto::WaitRequest {
             session_id: session.to_bytes(),
         };
-        let response = self
-            .runtime
-            .block_on(self.client.wait(request))
-            .map_err(refused)?;
-        Ok(response.into_inner().session.unwrap_or_default())
+        let mut lost: Option<Instant> = None;
+        loop {
+            let asked = Instant::now();
+            match self.runtime.block_on(self.client.wait(request.clone())) {
+                Ok(response) => return Ok(response.into_inner().session.unwrap_or_default()),
+                Err(status) if status.code() == Code::NotFound => return Err(refused(status)),
+                Err(status) => {
+                    // One that answered for longer than the pause was there.
+                    if asked.elapsed() > RECONNECT {
+                        lost = None;
+                    }
+                    if lost.get_or_insert_with(Instant::now).elapsed() > most {
+                        return Err(refused(status));
+                    }
+                    std::thread::sleep(RECONNECT);
+                }
+            }
+        }
     }
 
     /// Those that run, and what is held.

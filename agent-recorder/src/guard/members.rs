@@ -44,6 +44,21 @@ pub(super) fn of_session(tags: &Tags, session: SessionNumber) -> Vec<Member> {
         .collect()
 }
 
+/// Every process that is in a session, with that session.
+pub fn tagged(tags: &Tags) -> Vec<(u32, SessionNumber)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        let id = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        let process = pidfd_open(id, PidfdFlags::empty()).ok()?;
+        let session = tags.session_of(pid, process.as_fd()).ok()??;
+        (!has_ended(process.as_fd())).then_some((pid, session))
+    })
+    .collect()
+}
+
 /// The process of this number, if it is one.
 pub(super) fn member(tags: &Tags, session: SessionNumber, pid: u32) -> Option<Member> {
     let id = Pid::from_raw(i32::try_from(pid).ok()?)?;

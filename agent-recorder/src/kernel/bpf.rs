@@ -1,9 +1,12 @@
 //! The few bpf(2) commands that aya 0.14 has no call for: elements of task
-//! storage (by pidfd), what the kernel says of a program, and fmod_ret programs.
+//! storage (by pidfd), what the kernel says of a program, pins of any object,
+//! and fmod_ret programs.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use agent_recorder_abi::Pod;
 use aya_obj::Function;
@@ -84,6 +87,43 @@ pub fn map_by_number(number: u32) -> io::Result<OwnedFd> {
     unsafe { open(MAP_BY_NUMBER, &mut attributes) }
 }
 
+/// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
+const PIN: libc::c_long = 6;
+const OPEN_PINNED: libc::c_long = 7;
+
+/// `union bpf_attr` for both.
+#[repr(C)]
+struct PinAttributes {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// Gives an object a name on a bpffs (bpf(2)).
+pub(super) fn pin(path: &Path, object: BorrowedFd<'_>) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = PinAttributes {
+        path: path.as_ptr() as u64,
+        fd: object.as_raw_fd().cast_unsigned(),
+        flags: 0,
+    };
+    // SAFETY: the path is a string, and lives.
+    unsafe { command(PIN, &mut attributes)? };
+    Ok(())
+}
+
+/// A descriptor of a named object.
+pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = PinAttributes {
+        path: path.as_ptr() as u64,
+        fd: 0,
+        flags: 0,
+    };
+    // SAFETY: as above; the command makes a descriptor.
+    unsafe { open(OPEN_PINNED, &mut attributes) }
+}
+
 /// `BPF_OBJ_GET_INFO_BY_FD`.
 const INFO: libc::c_long = 15;
 
@@ -116,10 +156,26 @@ pub(super) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<Optio
     Ok((count != 0).then_some(count))
 }
 
+/// `struct bpf_link_info` up to `prog_id`: type and id in the first word.
+const LINK_WORDS: usize = 2;
+/// `struct bpf_prog_info` begins with type and id.
+const NUMBER: usize = 0;
+
+/// Whether a link holds this program at a hook.
+pub(super) fn are_linked(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<bool> {
+    let linked = information::<LINK_WORDS>(link)?[1] as u32;
+    let number = (info(program)?[NUMBER] >> 32) as u32;
+    Ok(linked == number)
+}
+
 fn info(program: BorrowedFd<'_>) -> io::Result<[u64; INFO_WORDS]> {
-    let mut info = [0u64; INFO_WORDS];
+    information(program)
+}
+
+fn information<const WORDS: usize>(object: BorrowedFd<'_>) -> io::Result<[u64; WORDS]> {
+    let mut info = [0u64; WORDS];
     let mut attributes = InfoAttributes {
-        fd: program.as_raw_fd().cast_unsigned(),
+        fd: object.as_raw_fd().cast_unsigned(),
         length: size_of_val(&info) as u32,
         info: info.as_mut_ptr() as u64,
     };

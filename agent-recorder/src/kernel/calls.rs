@@ -4,20 +4,19 @@
 
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::syscalls::{IA32, PARTS, Spec, X86_64};
-use aya::Ebpf;
 use aya::maps::{Array, MapData};
 
 use super::Error;
 use super::error::map_error;
-use super::maps::{bytes_of, take};
+use super::maps::{Maps, bytes_of, take};
 
 /// The map that it is in.
 pub(super) struct Calls(Array<MapData, [u8; size_of::<Spec>()]>);
 
 impl Calls {
     /// Of programs that know no call yet.
-    pub(super) fn new(bpf: &mut Ebpf) -> Result<Self, Error> {
-        Ok(Self(take(bpf, "SYSCALLS", Array::try_from)?))
+    pub(super) fn new(maps: &mut Maps) -> Result<Self, Error> {
+        Ok(Self(take(maps, "SYSCALLS", Array::try_from)?))
     }
 
     /// Puts every row in.

@@ -102,6 +102,24 @@ pub enum Error {
         /// The limit it breaks.
         why: &'static str,
     },
+    /// A pinned object cannot be made, opened or taken away.
+    #[error("cannot use {}: {source}", path.display())]
+    Pin {
+        /// Its name on the bpffs.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no bpffs to pin the programs on.
+    #[error(
+        "{} is on no bpffs, so sessions end with the daemon: mount one (`mount -t bpf bpf {}`)",
+        path.display(),
+        super::BPFFS
+    )]
+    NoBpffs {
+        /// Where they were to be pinned.
+        path: std::path::PathBuf,
+    },
     /// A system call failed.
     #[error("{what} failed: {source}")]
     System {

@@ -1,9 +1,8 @@
 //! Loading a profile's programs, and whether the kernel calls them.
 //!
-//! Not here: which programs those are (`programs`), and attaching them (`links`).
+//! Not here: which programs those are (`programs`), and attaching them (`attached`).
 
 use std::net::UdpSocket;
-use std::os::fd::AsFd as _;
 
 use aya::maps::Array;
 use aya::programs::{BtfTracePoint, FEntry, FExit, Lsm, Program};
@@ -11,13 +10,11 @@ use aya::{Btf, Ebpf};
 use aya_obj::btf::BtfKind;
 
 use super::Error;
-use super::bpf::recursion_misses;
 use super::error::{map_error, missing, missing_program, program_error, refused};
 use super::modify_return::Deciders;
 use super::programs::{
-    Absent, BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, ONLY_DECIDING, Profile, REPLACEMENTS,
-    Replacement, SECURITY_HOOKS, SENT, TOUCHES, TRACEPOINTS, Tracepoint, URING, YOUNG, is_one_of,
-    named, tracepoints,
+    BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, ONLY_DECIDING, Profile, REPLACEMENTS, Replacement,
+    SECURITY_HOOKS, SENT, TOUCHES, TRACEPOINTS, URING, is_one_of,
 };
 use super::source::Source;
 
@@ -165,47 +162,6 @@ fn replace(bpf: &mut Ebpf, btf: &Btf, absent: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Instructions that the verifier went through for each loaded program, by
-/// name; nothing from kernels before 5.16, which do not say.
-pub(super) fn verified(bpf: &Ebpf, deciders: &Deciders) -> Vec<(String, u32)> {
-    let mut verified: Vec<_> = bpf
-        .programs()
-        .filter_map(|(name, program)| {
-            let info = program.info().ok()?;
-            Some((name.to_owned(), info.verified_instruction_count()?))
-        })
-        .chain(deciders.verified())
-        .collect();
-    verified.sort();
-    verified
-}
-
-/// How often the kernel skipped one of the programs, in all; where there are
-/// copies, the last.
-///
-/// # Errors
-///
-/// bpf(2) refuses to tell.
-pub(super) fn skipped(bpf: &Ebpf, deciders: &Deciders) -> Result<u64, Error> {
-    let is_loaded = |name: &str| is_loaded(bpf, name);
-    let is_stood_in_for = |name: &str| {
-        tracepoints().any(|Tracepoint { program, again, .. }| {
-            let mut copies = std::iter::once(program).chain(*again);
-            copies.any(|copy| *copy == name) && copies.any(|later| is_loaded(later))
-        })
-    };
-    bpf.programs()
-        .filter(|(name, _)| !is_stood_in_for(name) && !is_one_of(&ONLY_DECIDING, name))
-        .filter_map(|(_, program)| program.fd().ok())
-        .map(|fd| recursion_misses(fd.as_fd()))
-        .chain([deciders.skipped()])
-        .sum::<std::io::Result<u64>>()
-        .map_err(|source| Error::System {
-            what: "asking how often programs were skipped",
-            source,
-        })
-}
-
 /// Whether the kernel tells itself what sockets send (6.3); otherwise what
 /// calls return tells it.
 pub(super) fn sends_are_traced(btf: &Btf) -> bool {
@@ -217,52 +173,6 @@ pub(super) fn times_are_traced(btf: &Btf) -> bool {
     TOUCHES
         .iter()
         .all(|touch| has_tracepoint(btf, touch.program))
-}
-
-/// Whether the programs on inode times are in use.
-pub(super) fn are_touched(bpf: &Ebpf) -> bool {
-    TOUCHES.iter().all(|touch| is_loaded(bpf, touch.program))
-}
-
-/// Hooks that this kernel lacks, and that nothing replaces.
-pub(super) fn absent(bpf: &Ebpf, profile: Profile, deciders: &Deciders) -> Vec<Absent> {
-    // One of the two takes the completions.
-    let complete = if is_loaded(bpf, COMPLETE_BY_VALUE.program) {
-        COMPLETE_BY_VALUE
-    } else {
-        COMPLETE
-    };
-    let tracepoints = TRACEPOINTS
-        .iter()
-        .chain([&complete])
-        .map(|tracepoint| tracepoint.program)
-        .filter(|&program| program != SENT)
-        .filter(|program| {
-            let mut replacements = REPLACEMENTS.iter().filter(|known| known.of == *program);
-            !replacements.any(|known| is_loaded(bpf, known.function))
-        });
-    let touches = if profile.sees() { &[] } else { TOUCHES };
-    let touches = touches.iter().map(|touch| touch.program);
-    let hooks = SECURITY_HOOKS
-        .iter()
-        .filter(|_| profile.sees())
-        .map(|hook| named(hook, profile))
-        .filter(|name| !deciders.are_on(name) && !is_one_of(&YOUNG, name))
-        // Where nothing is refused, that is said at once and for all.
-        .filter(|name| {
-            profile == Profile::Lsm || !deciders.is_empty() || !is_one_of(&ONLY_DECIDING, name)
-        });
-    tracepoints
-        .chain(touches)
-        .chain(hooks)
-        .filter(|program| !is_loaded(bpf, program))
-        .map(Absent::of)
-        .collect()
-}
-
-pub(super) fn is_loaded(bpf: &Ebpf, name: &str) -> bool {
-    bpf.program(name)
-        .is_some_and(|program| program.fd().is_ok())
 }
 
 fn has_function(btf: &Btf, name: &str) -> bool {

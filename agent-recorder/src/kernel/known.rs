@@ -7,10 +7,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use agent_recorder_abi::policy::{NameKey, Place, PlaceKey};
-use aya::Ebpf;
 
 use super::Error;
-use super::maps::{Filled, Words, bytes_of, words};
+use super::maps::{Filled, Maps, Words, bytes_of, words};
 
 /// The maps that it is in.
 pub(super) struct Known {
@@ -22,12 +21,12 @@ pub(super) struct Known {
 
 impl Known {
     /// Of programs that are told of these names, and of no file yet.
-    pub(super) fn new(bpf: &mut Ebpf, names: &[(NameKey, u32)]) -> Result<Self, Error> {
+    pub(super) fn new(maps: &mut Maps, names: &[(NameKey, u32)]) -> Result<Self, Error> {
         let mut known = Self {
-            places: Filled::new(bpf, "PLACES")?,
-            programs: Filled::new(bpf, "PROGRAMS")?,
-            sizes: Filled::new(bpf, "SIZES")?,
-            names: Filled::new(bpf, "NAMES")?,
+            places: Filled::new(maps, "PLACES")?,
+            programs: Filled::new(maps, "PROGRAMS")?,
+            sizes: Filled::new(maps, "SIZES")?,
+            names: Filled::new(maps, "NAMES")?,
         };
         let names = names.iter().map(|&(key, meaning)| (bytes_of(key), meaning));
         known.names.hold(names.collect())?;

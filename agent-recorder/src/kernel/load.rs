@@ -8,37 +8,29 @@ use std::path::Path;
 
 use agent_recorder_abi::event::{KINDS, TROUBLES};
 use agent_recorder_abi::heir::Written;
-use agent_recorder_abi::limits::AREAS;
 use agent_recorder_abi::own::OwnKey;
-use agent_recorder_abi::policy::{
-    GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConfig, NameKey, Place, PlaceKey,
-};
+use agent_recorder_abi::policy::{GuardConfig, NameKey, Place, PlaceKey};
 use agent_recorder_abi::rule::RuleKey;
 use agent_recorder_abi::state::{Session, SessionNumber};
+use aya::Btf;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::{Btf, Ebpf, EbpfLoader};
 
+use super::attached::Attached;
 use super::calls::Calls;
-use super::error::{chain, map_error, missing, refused};
-use super::hooks;
+use super::error::{map_error, missing};
 use super::known::Known;
-use super::links::Links;
-use super::maps::{sum, take};
+use super::maps::{Maps, sum, take};
 use super::modify_return::Deciders;
 use super::names::Names;
+use super::object::{layout, load_object, load_probes, object_for, read_btf};
 use super::offsets::{self, Resolved};
 use super::own::OwnKeys;
+use super::pins::{Generation, Name, Pins};
 use super::preempt::{self, Preemption};
+use super::previous::Previous;
 use super::programs::{Absent, Profile};
 use super::source::Source;
-use super::{Counters, Error, Rings, Tags, bpf};
-
-/// The object, built by `cargo xtask build`; aligned, for it is parsed in place.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder.bpf.o"));
-/// The same programs on what kernels without bpf_loop have.
-static OLD_OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder-old.bpf.o"));
+use super::{Counters, Error, Rings, Tags, bpf, hooks};
 
 /// What is decided before load.
 #[derive(Clone, Debug)]
@@ -60,15 +52,36 @@ pub struct Options {
 }
 
 /// A session's state as 64-bit words, which aya knows how to store.
-type SessionWords = [u64; size_of::<Session>() / 8];
+pub(super) type SessionWords = [u64; size_of::<Session>() / 8];
 const _: () = assert!(size_of::<SessionWords>() == size_of::<Session>());
+
+/// What the guard in the kernel did to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condemned {
+    /// Nothing.
+    No,
+    /// Its members are stopped at their next recorded call.
+    Frozen,
+    /// They die there.
+    Killed,
+}
+
+impl Condemned {
+    fn of(words: &SessionWords) -> Self {
+        match (words[SESSION_CONDEMNED], words[SESSION_FROZEN]) {
+            (0, _) => Self::No,
+            (_, 0) => Self::Killed,
+            _ => Self::Frozen,
+        }
+    }
+}
 
 /// The loaded programs and their maps.
 pub struct Kernel {
-    bpf: Ebpf,
-    deciders: Deciders,
-    links: Links,
-    profile: Profile,
+    attached: Attached,
+    name: Name,
+    number: u32,
+    pinned: Option<Generation>,
     passed_over: Vec<(Profile, Error)>,
     not_refusing: Option<Error>,
     absent: Vec<Absent>,
@@ -95,36 +108,38 @@ impl std::fmt::Debug for Kernel {
 
 impl Kernel {
     /// Loads everything of the first profile that works, and attaches nothing:
-    /// tags can be set and rings be read before the first event.
+    /// tags can be set and rings be read before the first event. With `pins`,
+    /// what is attached then outlives this process.
     ///
     /// # Errors
     ///
     /// No object in this binary, no BTF, no permission, or a kernel that
     /// refuses every profile that was named: the last one's reason.
-    pub fn load(options: &Options) -> Result<(Self, Rings), Error> {
-        if OBJECT.is_empty() || OLD_OBJECT.is_empty() {
-            return Err(Error::NoObject);
-        }
-        let path = Path::new(offsets::VMLINUX);
-        let btf = read_btf(path)?;
-        let resolved = offsets::resolve(path, &btf)?;
-        let object = object_for(&resolved);
+    pub fn load(options: &Options, pins: Option<&Pins>) -> Result<(Self, Rings), Error> {
+        let host = Host::look()?;
         let mut source = Source {
-            linked: preempt::link(object, &btf, Preemption::Unchanged),
-            btf: &btf,
-            resolved: &resolved,
+            linked: preempt::link(host.object, &host.btf, Preemption::Unchanged),
+            btf: &host.btf,
+            resolved: &host.resolved,
             copied: false,
         };
         source.copied = source
             .linked
-            .tracepoints_are_preemptible(&btf, || load_probes(&source))?;
+            .tracepoints_are_preemptible(&host.btf, || load_probes(&source))?;
         if source.copied {
-            source.linked = preempt::link(object, &btf, Preemption::Off);
+            source.linked = preempt::link(host.object, &host.btf, Preemption::Off);
         }
         let mut passed_over = Vec::new();
         for &profile in &options.profiles {
-            match Self::load_profile(options, profile, &source) {
-                Ok((mut kernel, rings)) => {
+            match load_profile(options, profile, &source) {
+                Ok(loaded) => {
+                    let name = host.name(options, profile, loaded.not_refusing.is_some());
+                    let pinned = pins.map(Pins::begin).transpose()?;
+                    if let Some(generation) = &pinned {
+                        loaded.maps.keep(generation)?;
+                    }
+                    let is_old = !host.resolved.has_helpers;
+                    let (mut kernel, rings) = Self::of(options, loaded, name, pinned, is_old)?;
                     kernel.passed_over = passed_over;
                     return Ok((kernel, rings));
                 }
@@ -135,87 +150,110 @@ impl Kernel {
         Err(last.unwrap_or_else(|| Error::Object("no profile was named".to_owned())))
     }
 
-    /// With its guard refusing, where the kernel takes that.
-    fn load_profile(
-        options: &Options,
-        profile: Profile,
-        source: &Source<'_>,
-    ) -> Result<(Self, Rings), Error> {
-        let refuses = profile.can_refuse();
-        match Self::load_programs(options, profile, refuses, source) {
-            Err(why @ Error::CannotRefuse { .. }) => {
-                let (mut kernel, rings) = Self::load_programs(options, profile, false, source)?;
-                kernel.not_refusing = Some(why);
-                Ok((kernel, rings))
-            }
-            result => result,
-        }
+    /// Goes on with programs that a recorder with these options left at their
+    /// hooks, in the state that they are in; `None` where there are none.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be opened, or are not as they were left: a new set is to be loaded.
+    pub fn resume(options: &Options, pins: &Pins) -> Result<Option<(Self, Rings)>, Error> {
+        let host = Host::look()?;
+        let layout = layout(host.object, &host.resolved, options);
+        let left = pins.left()?.into_iter().find_map(|generation| {
+            let name = generation.name().filter(|name| name.layout == layout)?;
+            Some((generation, name))
+        });
+        let Some((generation, name)) = left else {
+            return Ok(None);
+        };
+        let loaded = Loaded {
+            attached: Attached::left(&generation, name.profile)?,
+            maps: Maps::left(&generation)?,
+            not_refusing: name.observes.then(|| Error::CannotRefuse {
+                function: "any function",
+                message: "as it was when the programs were loaded".to_owned(),
+            }),
+        };
+        let is_old = !host.resolved.has_helpers;
+        let (mut kernel, rings) = Self::of(options, loaded, name, Some(generation), is_old)?;
+        kernel.own.look()?;
+        Ok(Some((kernel, rings)))
     }
 
-    fn load_programs(
+    fn of(
         options: &Options,
-        profile: Profile,
-        refuses: bool,
-        source: &Source<'_>,
+        loaded: Loaded,
+        name: Name,
+        pinned: Option<Generation>,
+        is_old: bool,
     ) -> Result<(Self, Rings), Error> {
-        let Source { btf, resolved, .. } = *source;
-        if profile.sees() && !resolved.has_helpers && resolved.preempts_trampolines {
-            return Err(Error::Preempted { profile });
-        }
-        let mut bpf = load_object(options, profile, refuses, source)?;
-        hooks::probe(&mut bpf, btf, profile)?;
-        let deciding = hooks::deciding(btf, profile, refuses);
-        let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, &deciding)?;
-        hooks::load(&mut bpf, source, profile, &deciders)?;
-        let mut calls = Calls::new(&mut bpf)?;
+        let Loaded {
+            attached,
+            mut maps,
+            not_refusing,
+        } = loaded;
+        let number = maps.number()?;
+        let mut calls = Calls::new(&mut maps)?;
         calls.fill()?;
-        let names = Names::fill(&mut bpf, options)?;
+        let names = Names::fill(&mut maps, options)?;
         let rings = Rings::new(
-            take(&mut bpf, "PRIORITY", RingBuf::try_from)?,
-            take(&mut bpf, "BULK", RingBuf::try_from)?,
-            take(&mut bpf, "GATES", RingBuf::try_from)?,
+            take(&mut maps, "PRIORITY", RingBuf::try_from)?,
+            take(&mut maps, "BULK", RingBuf::try_from)?,
+            take(&mut maps, "GATES", RingBuf::try_from)?,
         )?;
-        let tags = match bpf.take_map("TAGS") {
-            Some(Map::Unsupported(map)) => Tags::on_tasks(map),
-            Some(Map::HashMap(map)) => Tags::by_thread(map),
-            _ => return Err(missing("TAGS")),
-        };
+        let refuses = name.profile.can_refuse() && not_refusing.is_none();
         let kernel = Self {
-            produced: take(&mut bpf, "PRODUCED", PerCpuArray::try_from)?,
-            lost: take(&mut bpf, "LOST", PerCpuArray::try_from)?,
-            trouble: take(&mut bpf, "TROUBLE", PerCpuArray::try_from)?,
-            sessions: take(&mut bpf, "SESSIONS", HashMap::try_from)?,
-            adopting: take(&mut bpf, "ADOPTING", Array::try_from)?,
-            lineage: take(&mut bpf, "LINEAGE", HashMap::try_from)?,
-            known: Known::new(&mut bpf, &options.names)?,
-            written: match bpf.take_map("WRITTEN") {
-                Some(Map::LruHashMap(map)) => map,
+            produced: take(&mut maps, "PRODUCED", PerCpuArray::try_from)?,
+            lost: take(&mut maps, "LOST", PerCpuArray::try_from)?,
+            trouble: take(&mut maps, "TROUBLE", PerCpuArray::try_from)?,
+            sessions: take(&mut maps, "SESSIONS", HashMap::try_from)?,
+            adopting: take(&mut maps, "ADOPTING", Array::try_from)?,
+            lineage: take(&mut maps, "LINEAGE", HashMap::try_from)?,
+            known: Known::new(&mut maps, &options.names)?,
+            written: match maps.take_any("WRITTEN")? {
+                Map::LruHashMap(map) => map,
                 _ => return Err(missing("WRITTEN")),
             },
             calls,
             names,
-            own: OwnKeys::new(&mut bpf)?,
-            tags,
-            absent: hooks::absent(&bpf, profile, &deciders),
-            is_old: !resolved.has_helpers,
-            bpf,
-            deciders,
-            links: Links::default(),
-            profile,
+            own: OwnKeys::new(&mut maps)?,
+            tags: Tags::of(maps.take_any("TAGS")?)?,
+            absent: attached.absent(name.profile, refuses),
+            is_old,
+            attached,
+            name,
+            number,
+            pinned,
             passed_over: Vec::new(),
-            not_refusing: None,
+            not_refusing,
         };
         Ok((kernel, rings))
     }
 
-    /// Attaches every program. They come off when `self` is dropped.
+    /// Attaches every program. They come off when `self` is dropped, but for
+    /// those that are pinned.
     ///
     /// # Errors
     ///
-    /// The kernel refuses one.
+    /// The kernel refuses one: then none is left.
     pub fn attach(&mut self) -> Result<(), Error> {
-        self.deciders.attach()?;
-        self.links.attach(&mut self.bpf, self.profile, true)?;
+        let result = self.attach_all();
+        if result.is_err()
+            && let Some(generation) = &self.pinned
+        {
+            generation.remove()?;
+        }
+        result
+    }
+
+    fn attach_all(&mut self) -> Result<(), Error> {
+        self.attached.attach(true, self.pinned.as_ref())?;
+        if let Some(generation) = &mut self.pinned {
+            for (name, program) in self.attached.programs() {
+                generation.keep_program(name, program)?;
+            }
+            generation.finish(&self.name)?;
+        }
         self.own.look()
     }
 
@@ -227,17 +265,11 @@ impl Kernel {
     ///
     /// The kernel refuses one, the others are attached; or a map cannot be written.
     pub fn mend(&mut self) -> Result<(), Error> {
-        let again = !self.is_old;
-        let decide = if again {
-            self.deciders.attach()
-        } else {
-            Ok(())
-        };
-        let links = self.links.attach(&mut self.bpf, self.profile, again);
+        let attached = self.attached.attach(!self.is_old, self.pinned.as_ref());
         self.calls.fill()?;
         self.names.restore()?;
         self.own.look()?;
-        decide.and(links)
+        attached
     }
 
     /// The number of one of its maps.
@@ -245,21 +277,26 @@ impl Kernel {
         self.own.map_number()
     }
 
+    /// Tells these programs from all others that this kernel has.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
     /// The profile in use.
     pub fn profile(&self) -> Profile {
-        self.profile
+        self.name.profile
     }
 
     /// Whether the guard refuses what goes over its limit. Where it does not,
     /// it ends the session at the exit of the call that meets it.
     pub fn refuses(&self) -> bool {
-        self.profile.can_refuse() && self.not_refusing.is_none()
+        self.name.profile.can_refuse() && self.not_refusing.is_none()
     }
 
     /// Whether the guard sees what an operation is about to destroy; where it
     /// does not, every deleted name counts.
     pub fn sees_victims(&self) -> bool {
-        self.profile.sees() || hooks::are_touched(&self.bpf)
+        self.name.profile.sees() || self.attached.are_touched()
     }
 
     /// Why the guard does not refuse in a profile in which it could.
@@ -279,7 +316,7 @@ impl Kernel {
 
     /// Instructions that the verifier went through for each program, by name.
     pub fn verified(&self) -> Vec<(String, u32)> {
-        hooks::verified(&self.bpf, &self.deciders)
+        self.attached.verified()
     }
 
     /// Profiles that were more wanted, and why they are not in use.
@@ -304,7 +341,7 @@ impl Kernel {
             counters.lost[kind] = sum(&self.lost, "LOST", kind)?;
             counters.produced[kind] = sum(&self.produced, "PRODUCED", kind)?;
         }
-        counters.skipped = hooks::skipped(&self.bpf, &self.deciders)?;
+        counters.skipped = self.attached.skipped()?;
         for trouble in 0..TROUBLES {
             counters.troubles[trouble] = sum(&self.trouble, "TROUBLE", trouble)?;
         }
@@ -319,6 +356,24 @@ impl Kernel {
     pub fn begin_session(&mut self, number: SessionNumber) -> Result<(), Error> {
         self.sessions
             .insert(number, [0; size_of::<Session>() / 8], 0)
+            .map_err(|error| map_error("SESSIONS", &error))
+    }
+
+    /// Makes the counters of a session that programs before these counted: what
+    /// they know of it, where they count alike.
+    ///
+    /// # Errors
+    ///
+    /// The map is full.
+    pub fn move_session(
+        &mut self,
+        number: SessionNumber,
+        previous: &Previous,
+        was: SessionNumber,
+    ) -> Result<(), Error> {
+        let words = previous.session(was);
+        self.sessions
+            .insert(number, words.unwrap_or([0; size_of::<Session>() / 8]), 0)
             .map_err(|error| map_error("SESSIONS", &error))
     }
 
@@ -344,6 +399,35 @@ impl Kernel {
     /// The session is not counted, or the map cannot be read.
     pub fn destroyed(&self, number: SessionNumber) -> Result<u64, Error> {
         Ok(self.session_words(number)?[SESSION_DESTROYED])
+    }
+
+    /// The sessions that the kernel programs count, and what their guard did to each.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn counted_sessions(&self) -> Result<Vec<(SessionNumber, Condemned)>, Error> {
+        let state = |entry: Result<(SessionNumber, SessionWords), _>| {
+            entry.map(|(number, words)| (number, Condemned::of(&words)))
+        };
+        let states: Result<_, _> = self.sessions.iter().map(state).collect();
+        states.map_err(|error| map_error("SESSIONS", &error))
+    }
+
+    /// Events that found a place in a ring until now, by kind; not fewer are in
+    /// the rings or came out of them when this returns.
+    ///
+    /// # Errors
+    ///
+    /// A map cannot be read.
+    pub fn placed(&self) -> Result<[u64; KINDS], Error> {
+        let mut placed = [0; KINDS];
+        for (kind, count) in placed.iter_mut().enumerate() {
+            // Made first: an event in between then shows as lost and not made, never the other way round.
+            let made = sum(&self.produced, "PRODUCED", kind)?;
+            *count = made.saturating_sub(sum(&self.lost, "LOST", kind)?);
+        }
+        Ok(placed)
     }
 
     /// Forgets an ended session's counters.
@@ -468,121 +552,77 @@ impl Kernel {
     }
 }
 
+/// The kernel that runs, and what goes with it.
+struct Host {
+    btf: Btf,
+    resolved: Resolved,
+    object: &'static [u8],
+}
+
+impl Host {
+    fn look() -> Result<Self, Error> {
+        let path = Path::new(offsets::VMLINUX);
+        let btf = read_btf(path)?;
+        let resolved = offsets::resolve(path, &btf)?;
+        let object = object_for(&resolved)?;
+        Ok(Self {
+            btf,
+            resolved,
+            object,
+        })
+    }
+
+    fn name(&self, options: &Options, profile: Profile, observes: bool) -> Name {
+        Name {
+            layout: layout(self.object, &self.resolved, options),
+            profile,
+            observes,
+        }
+    }
+}
+
+/// A profile's programs and maps.
+struct Loaded {
+    attached: Attached,
+    maps: Maps,
+    not_refusing: Option<Error>,
+}
+
+/// With its guard refusing, where the kernel takes that.
+fn load_profile(options: &Options, profile: Profile, source: &Source<'_>) -> Result<Loaded, Error> {
+    match load_programs(options, profile, profile.can_refuse(), source) {
+        Err(why @ Error::CannotRefuse { .. }) => Ok(Loaded {
+            not_refusing: Some(why),
+            ..load_programs(options, profile, false, source)?
+        }),
+        result => result,
+    }
+}
+
+fn load_programs(
+    options: &Options,
+    profile: Profile,
+    refuses: bool,
+    source: &Source<'_>,
+) -> Result<Loaded, Error> {
+    let Source { btf, resolved, .. } = *source;
+    if profile.sees() && !resolved.has_helpers && resolved.preempts_trampolines {
+        return Err(Error::Preempted { profile });
+    }
+    let mut bpf = load_object(options, profile, refuses, source)?;
+    hooks::probe(&mut bpf, btf, profile)?;
+    let deciding = hooks::deciding(btf, profile, refuses);
+    let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, &deciding)?;
+    hooks::load(&mut bpf, source, profile, &deciders)?;
+    Ok(Loaded {
+        attached: Attached::loaded(&bpf, profile, deciders)?,
+        maps: Maps::of(bpf),
+        not_refusing: None,
+    })
+}
+
 const SESSION_DESTROYED: usize = std::mem::offset_of!(Session, destroyed) / 8;
 const SESSION_CONDEMNED: usize = std::mem::offset_of!(Session, condemned) / 8;
 const SESSION_FROZEN: usize = std::mem::offset_of!(Session, frozen) / 8;
 /// From here on, all is times: of files, and of steps.
 const SESSION_TIMES: usize = std::mem::offset_of!(Session, times) / 8;
-
-fn read_btf(path: &Path) -> Result<Btf, Error> {
-    if let Err(source) = std::fs::metadata(path) {
-        return Err(Error::NoBtf {
-            path: path.to_owned(),
-            source,
-        });
-    }
-    Btf::parse_file(path, aya::Endianness::default()).map_err(|error| Error::BadBtf {
-        path: path.to_owned(),
-        message: error.to_string(),
-    })
-}
-
-fn object_for(resolved: &Resolved) -> &'static [u8] {
-    if resolved.has_helpers {
-        OBJECT
-    } else {
-        OLD_OBJECT
-    }
-}
-
-/// Maps whose size matters only to those who record.
-const LARGE: [&str; 11] = [
-    "SESSIONS",
-    "SEEN",
-    "SOCKETS",
-    "DESCRIPTORS",
-    "PEERS",
-    "KNOWN",
-    "FORESEEN",
-    "CUTS",
-    "GIVEN",
-    "URING",
-    "LINEAGE",
-];
-
-/// The object for a probe of the kernel: with little room, which is sooner made.
-fn load_probes(source: &Source<'_>) -> Result<Ebpf, Error> {
-    let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
-    let mut loader = EbpfLoader::new();
-    loader
-        .btf(Some(source.btf))
-        .allow_unsupported_maps()
-        .map_max_entries("PRIORITY", page)
-        .map_max_entries("BULK", page);
-    for map in LARGE {
-        loader.map_max_entries(map, 1);
-    }
-    loaded(&mut loader, source)
-}
-
-fn loaded(loader: &mut EbpfLoader<'_>, source: &Source<'_>) -> Result<Ebpf, Error> {
-    loader
-        .load(source.linked.bytes())
-        .map_err(|error| refused(&error).unwrap_or_else(|| Error::Object(chain(&error))))
-}
-
-fn load_object(
-    options: &Options,
-    profile: Profile,
-    refuses: bool,
-    source: &Source<'_>,
-) -> Result<Ebpf, Error> {
-    let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::System {
-        what: "counting the CPUs",
-        source,
-    })?;
-    let cpus = u32::try_from(cpus).unwrap_or(u32::MAX / 2);
-    let guard = effective(options.guard, refuses);
-    let budgets = [guard.files, guard.files_long, guard.bytes, guard.bytes_long];
-    let guard: Vec<u64> = std::iter::once(guard.action)
-        .chain(budgets.iter().flat_map(|b| [b.steps, b.step, b.window]))
-        .collect();
-    let hooks = [
-        u64::from(profile.sees()),
-        u64::from(refuses && can_refuse(options.guard.action)),
-        u64::from(source.copied),
-        u64::from(!hooks::sends_are_traced(source.btf)),
-        u64::from(!profile.sees() && hooks::times_are_traced(source.btf)),
-        u64::from(refuses),
-    ];
-    let resolved = source.resolved;
-    let mut loader = EbpfLoader::new();
-    loader
-        .btf(Some(source.btf))
-        .allow_unsupported_maps()
-        .override_global("OFFSETS", resolved.values.as_slice(), true)
-        .override_global("GUARD", guard.as_slice(), true)
-        .override_global("HOOKS", hooks.as_slice(), true)
-        .override_global("FILE_ONE_REFERENCE", &resolved.file_one_reference, true)
-        .map_max_entries("SCRATCH", AREAS.saturating_mul(cpus))
-        .map_max_entries("PRIORITY", options.priority_ring_bytes)
-        .map_max_entries("BULK", options.bulk_ring_bytes);
-    loaded(&mut loader, source)
-}
-
-fn can_refuse(action: u64) -> bool {
-    [GUARD_KILL, GUARD_DENY, GUARD_FREEZE].contains(&action)
-}
-
-/// Where nothing can be refused, `deny` ends the session instead: the next
-/// strongest thing, and `Kernel::not_refusing` says so.
-fn effective(guard: GuardConfig, refuses: bool) -> GuardConfig {
-    if guard.action == GUARD_DENY && !refuses {
-        GuardConfig {
-            action: GUARD_KILL,
-            ..guard
-        }
-    } else {
-        guard
-    }
-}

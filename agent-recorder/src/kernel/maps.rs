@@ -1,10 +1,70 @@
 //! Maps of the kernel programs as aya stores them.
 
+use std::collections::BTreeMap;
+
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 
 use super::Error;
 use super::error::{map_error, missing};
+use super::pins::Generation;
+
+/// The map by whose number programs are told from others.
+const COUNTING: &str = "PRODUCED";
+
+/// The maps of the programs, by their names, until each is taken.
+pub(super) struct Maps(BTreeMap<String, Map>);
+
+impl Maps {
+    /// Those of a loaded object. Its programs have their own hold on them.
+    pub(super) fn of(mut bpf: Ebpf) -> Self {
+        let names: Vec<String> = bpf.maps().map(|(name, _)| name.to_owned()).collect();
+        let maps = names.into_iter().filter_map(|name| {
+            let map = bpf.take_map(&name)?;
+            Some((name, map))
+        });
+        Self(maps.collect())
+    }
+
+    /// Those that a recorder before this one left.
+    ///
+    /// # Errors
+    ///
+    /// One cannot be opened.
+    pub(super) fn left(generation: &Generation) -> Result<Self, Error> {
+        Ok(Self(generation.maps()?))
+    }
+
+    /// Has them stay when this process ends.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to pin one.
+    pub(super) fn keep(&self, generation: &Generation) -> Result<(), Error> {
+        for (name, map) in &self.0 {
+            generation.keep_map(name, map)?;
+        }
+        Ok(())
+    }
+
+    /// The kernel's number of the map that counts events: no other programs have the same.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or the kernel does not say.
+    pub(super) fn number(&self) -> Result<u32, Error> {
+        let Some(Map::PerCpuArray(map)) = self.0.get(COUNTING) else {
+            return Err(missing(COUNTING));
+        };
+        let info = map.info().map_err(|error| map_error(COUNTING, &error))?;
+        Ok(info.id())
+    }
+
+    /// One of them, of whatever type.
+    pub(super) fn take_any(&mut self, name: &'static str) -> Result<Map, Error> {
+        self.0.remove(name).ok_or_else(|| missing(name))
+    }
+}
 
 /// A key of a 64-bit number and two of 32 bits, or a value of four of these.
 pub(super) type Words = [u32; 4];
@@ -29,11 +89,11 @@ pub(super) fn bytes_of<T: agent_recorder_abi::Pod, const SIZE: usize>(value: T) 
 }
 
 pub(super) fn take<T>(
-    bpf: &mut Ebpf,
+    maps: &mut Maps,
     name: &'static str,
     convert: impl FnOnce(Map) -> Result<T, MapError>,
 ) -> Result<T, Error> {
-    let map = bpf.take_map(name).ok_or_else(|| missing(name))?;
+    let map = maps.take_any(name)?;
     convert(map).map_err(|error| map_error(name, &error))
 }
 
@@ -50,12 +110,14 @@ where
     K: aya::Pod + Eq + std::hash::Hash,
     V: aya::Pod + PartialEq,
 {
-    /// One that is empty.
-    pub(super) fn new(bpf: &mut Ebpf, name: &'static str) -> Result<Self, Error> {
+    /// One that is empty, or as a recorder before this one left it.
+    pub(super) fn new(maps: &mut Maps, name: &'static str) -> Result<Self, Error> {
+        let map: HashMap<MapData, K, V> = take(maps, name, HashMap::try_from)?;
+        let held = map.iter().collect::<Result<_, _>>();
         Ok(Self {
-            map: take(bpf, name, HashMap::try_from)?,
+            held: held.map_err(|error| map_error(name, &error))?,
+            map,
             name,
-            held: std::collections::HashMap::new(),
             changed: false,
         })
     }

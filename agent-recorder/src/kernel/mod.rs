@@ -3,6 +3,7 @@
 //!
 //! Not here: what an event means for a session (`session`), and any record.
 
+mod attached;
 mod bpf;
 mod calls;
 mod counters;
@@ -10,14 +11,16 @@ mod decode;
 mod error;
 mod hooks;
 mod known;
-mod links;
 mod load;
 mod maps;
 mod modify_return;
 mod names;
+mod object;
 mod offsets;
 mod own;
+mod pins;
 mod preempt;
+mod previous;
 mod probe;
 mod programs;
 mod ring;
@@ -28,8 +31,10 @@ pub use bpf::map_by_number;
 pub use counters::Counters;
 pub use decode::{Body, Event, FileEvent, NetworkEvent, decode};
 pub use error::Error;
-pub use load::{Kernel, Options};
+pub use load::{Condemned, Kernel, Options};
 pub use own::BPFFS;
+pub use pins::Pins;
+pub use previous::Previous;
 pub use probe::{CAPABILITIES, Facts};
 pub use programs::{Absent, Profile};
 pub use ring::{Batch, Rings, Started};

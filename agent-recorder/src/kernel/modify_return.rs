@@ -11,7 +11,6 @@
 //! (check_attach_modify_return() in kernel/bpf/verifier.c, 5.7).
 
 use std::collections::HashSet;
-use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 
 use aya::maps::Map;
@@ -22,19 +21,11 @@ use aya_obj::btf::BtfKind;
 use super::Error;
 use super::bpf::{self, ModifyReturn, Verified};
 use super::error::{chain, ending, missing_program};
-use super::programs::{BY_VALUE, ONLY_DECIDING, is_one_of};
+use super::programs::{BY_VALUE, is_one_of};
 
-/// One that the kernel has taken.
-struct Decider {
-    function: &'static str,
-    program: OwnedFd,
-    /// Closing it takes the program off its function.
-    link: Option<OwnedFd>,
-}
-
-/// Those of a profile; dropping takes them out.
+/// Those of a profile that the kernel has taken, by the function that each is for.
 #[derive(Default)]
-pub(super) struct Deciders(Vec<Decider>);
+pub(super) struct Deciders(Vec<(&'static str, OwnedFd)>);
 
 impl Deciders {
     /// Loads the object's programs that are named after these functions, and
@@ -65,61 +56,21 @@ impl Deciders {
                 Err(Error::CannotRefuse { .. }) if is_one_of(&BY_VALUE, function) => continue,
                 program => program?,
             };
-            deciders.push(Decider {
-                function,
-                program,
-                link: None,
-            });
+            deciders.push((function, program));
         }
         Ok(Self(deciders))
     }
 
-    /// Whether none is loaded.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Whether one of them is for this function.
     pub(super) fn are_on(&self, function: &str) -> bool {
-        self.0.iter().any(|decider| decider.function == function)
+        self.0.iter().any(|(decider, _)| *decider == function)
     }
 
-    /// From now on they decide; one that did already is taken off first.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses one: the first that it did. The others decide.
-    pub(super) fn attach(&mut self) -> Result<(), Error> {
-        let mut result = Ok(());
-        for decider in &mut self.0 {
-            decider.link = None;
-            match attach_one(decider.function, &decider.program) {
-                Ok(link) => decider.link = Some(link),
-                Err(error) => result = result.and(Err(error)),
-            }
-        }
-        result
-    }
-
-    /// Instructions that the verifier went through for each.
-    pub(super) fn verified(&self) -> impl Iterator<Item = (String, u32)> {
-        self.0.iter().filter_map(|decider| {
-            let count = bpf::verified_instructions(decider.program.as_fd()).ok()??;
-            Some((decider.function.to_owned(), count))
-        })
-    }
-
-    /// How often the kernel skipped one of them that does more than decide, in all.
-    ///
-    /// # Errors
-    ///
-    /// bpf(2) refuses to tell.
-    pub(super) fn skipped(&self) -> io::Result<u64> {
-        self.0
-            .iter()
-            .filter(|decider| !is_one_of(&ONLY_DECIDING, decider.function))
-            .map(|decider| bpf::recursion_misses(decider.program.as_fd()))
-            .sum()
+    /// The one for this function, to be attached.
+    pub(super) fn take(&mut self, function: &str) -> Option<OwnedFd> {
+        let mut deciders = self.0.iter();
+        let position = deciders.position(|(decider, _)| *decider == function)?;
+        Some(self.0.swap_remove(position).1)
     }
 }
 

@@ -4,16 +4,16 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use agent_recorder_abi::Pod as _;
 use agent_recorder_abi::held::WRITTEN_NAME;
 use agent_recorder_abi::limits::{MAX_WRITTEN_NAMES, PATTERN_BYTES};
 use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
-use aya::Ebpf;
 use aya::maps::{HashMap, MapData, MapError};
 
 use super::Error;
 use super::error::map_error;
 use super::load::Options;
-use super::maps::{Filled, bytes_of, take};
+use super::maps::{Filled, Maps, bytes_of, take};
 
 /// A key as aya stores it.
 type Key = [u8; size_of::<RuleKey>()];
@@ -32,7 +32,7 @@ pub(super) struct Names {
 
 impl Names {
     /// Puts in the rules and the gated programs.
-    pub(super) fn fill(bpf: &mut Ebpf, options: &Options) -> Result<Self, Error> {
+    pub(super) fn fill(maps: &mut Maps, options: &Options) -> Result<Self, Error> {
         let mut prefixes = std::collections::HashMap::new();
         let mut fixed = std::collections::HashMap::new();
         for &(key, number) in &options.rules {
@@ -45,14 +45,16 @@ impl Names {
             // An agent can have a gated program's name.
             *fixed.entry(bytes_of(key)).or_insert(0) |= value;
         }
-        let mut environment = Filled::new(bpf, "ENVIRONMENT")?;
+        let mut environment = Filled::new(maps, "ENVIRONMENT")?;
         environment.hold(prefixes)?;
+        let map = take(maps, "RULES", HashMap::try_from)?;
+        let written = written_in(&map).map_err(|error| map_error("RULES", &error))?;
         let mut names = Self {
-            map: take(bpf, "RULES", HashMap::try_from)?,
+            map,
             environment,
             fixed,
-            written: HashSet::new(),
-            order: VecDeque::new(),
+            order: written.iter().cloned().collect(),
+            written,
         };
         names.restore()?;
         Ok(names)
@@ -172,6 +174,22 @@ impl Names {
         }
         Ok(())
     }
+}
+
+/// The names of files that sessions wrote: none, but where a recorder before this one left them.
+fn written_in(map: &HashMap<MapData, Key, u32>) -> Result<HashSet<Vec<u8>>, MapError> {
+    let mut written = HashSet::new();
+    for entry in map.iter() {
+        let (key, value) = entry?;
+        let Some(key) = RuleKey::from_bytes(&key) else {
+            continue;
+        };
+        if value & WRITTEN_NAME != 0 && key.kind == EXECUTABLE {
+            let name = key.pattern.get(..key.len as usize).unwrap_or_default();
+            written.insert(name.to_vec());
+        }
+    }
+    Ok(written)
 }
 
 /// As what a program's name, or an argument, is looked up.

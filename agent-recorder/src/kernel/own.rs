@@ -8,10 +8,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use agent_recorder_abi::own::{OWN_LINK, OWN_MAP, OWN_NAMESPACE, OWN_PROCESS, OWN_PROGRAM, OwnKey};
-use aya::Ebpf;
 
 use super::Error;
-use super::maps::{Filled, Words, words};
+use super::maps::{Filled, Maps, Words, words};
 
 /// Where BPF objects are pinned.
 pub const BPFFS: &str = "/sys/fs/bpf";
@@ -25,9 +24,9 @@ pub(super) struct OwnKeys {
 
 impl OwnKeys {
     /// Of programs that protect nothing yet.
-    pub(super) fn new(bpf: &mut Ebpf) -> Result<Self, Error> {
+    pub(super) fn new(maps: &mut Maps) -> Result<Self, Error> {
         Ok(Self {
-            map: Filled::new(bpf, "OWN")?,
+            map: Filled::new(maps, "OWN")?,
             objects: Vec::new(),
         })
     }

@@ -8,9 +8,10 @@ use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use agent_recorder_abi::state::{SessionNumber, Tag, TaggedTask};
-use aya::maps::MapData;
+use aya::maps::{Map, MapData};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::error::{map_error, missing};
 use super::{Error, bpf};
 
 /// The tags of all tasks.
@@ -29,15 +30,24 @@ enum Kept {
 }
 
 impl Tags {
-    pub(super) fn on_tasks(map: MapData) -> Self {
-        Self {
-            kept: Kept::OnTask(map),
-        }
-    }
-
-    pub(super) fn by_thread(map: MapData) -> Self {
-        Self {
-            kept: Kept::ByThread(map),
+    /// In the programs' map for them.
+    ///
+    /// # Errors
+    ///
+    /// It is of another type, or its values are of another size.
+    pub(super) fn of(map: Map) -> Result<Self, Error> {
+        let (kept, size) = match map {
+            Map::Unsupported(map) => (Kept::OnTask(map), size_of::<Tag>()),
+            Map::HashMap(map) => (Kept::ByThread(map), size_of::<TaggedTask>()),
+            _ => return Err(missing("TAGS")),
+        };
+        let (Kept::OnTask(map) | Kept::ByThread(map)) = &kept;
+        let info = map.info().map_err(|error| map_error("TAGS", &error))?;
+        // What is looked up is written to memory of the size that is known here.
+        if info.value_size() as usize == size {
+            Ok(Self { kept })
+        } else {
+            Err(missing("TAGS"))
         }
     }
 

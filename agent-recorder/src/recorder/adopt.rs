@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
 use super::{Error, Recorder};
+use crate::guard;
 use crate::record::proto;
 use crate::session::agents::RuleSet;
 use crate::session::{self, Begin, authority};
@@ -15,7 +16,7 @@ use crate::session::{self, Begin, authority};
 const MAX_PASSES: usize = 20;
 
 impl Recorder {
-    /// Finds and tags running agents. From before the first look until the end
+    /// Finds and tags running agents that are in no session. From before the first look until the end
     /// the kernel remembers every fork outside sessions, so that a descendant
     /// is known also when its parent has ended.
     ///
@@ -48,11 +49,11 @@ impl Recorder {
                 new += 1;
                 members.insert(pid, number);
                 let tag = Tag::new(number, session::boot_ns());
-                if self.kernel.tags().set_process(pid, tag).is_ok() {
-                    self.tracker.join(number, pid);
-                } else {
-                    // Gone meanwhile: nothing to tag, and its children are in the lineage.
-                    gone.push((number, pid));
+                match self.kernel.tags().set_process(pid, tag) {
+                    Ok(1..) => self.tracker.join(number, pid),
+                    // Gone meanwhile: nothing to tag, and its children are in the
+                    // lineage. Or in another session.
+                    Ok(0) | Err(_) => gone.push((number, pid)),
                 }
             }
             if new == 0 {
@@ -75,8 +76,10 @@ impl Recorder {
         parents: &HashMap<u32, u32>,
     ) -> Result<BTreeMap<u32, SessionNumber>, Error> {
         let names = rules.names();
+        let members: BTreeMap<_, _> = guard::tagged(self.kernel.tags()).into_iter().collect();
         let agents: BTreeMap<u32, u32> = parents
             .keys()
+            .filter(|pid| !members.contains_key(pid))
             .filter_map(|&pid| Some((pid, match_process(rules, pid)?)))
             .collect();
         let known: BTreeSet<u32> = agents.keys().copied().collect();
@@ -151,7 +154,7 @@ fn session_of(
     ancestors(pid, parents).find_map(|ancestor| roots.get(&ancestor).copied())
 }
 
-fn match_process(rules: &RuleSet, pid: u32) -> Option<u32> {
+pub(super) fn match_process(rules: &RuleSet, pid: u32) -> Option<u32> {
     let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let exe: PathBuf = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let (cmdline, environ) = (read("cmdline"), read("environ"));

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use agent_recorder_abi::event::Header;
+use agent_recorder_abi::held::Held;
 use agent_recorder_abi::state::SessionNumber;
 
 use super::{Error, Recorder};
@@ -41,7 +42,7 @@ pub(super) struct Holds {
 
 #[derive(Debug)]
 struct Waiting {
-    header: Header,
+    held: Held,
     stopped: Stopped,
     met: Met,
 }
@@ -71,8 +72,14 @@ impl Holds {
         !(self.met.is_empty() && self.gone.is_empty())
     }
 
+    /// Those that wait, as the kernel told of them.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Held> {
+        let met = self.met.iter().map(|waiting| &waiting.held);
+        met.chain(self.held.iter().map(|hold| &hold.waiting.held))
+    }
+
     fn is_approved(&self, waiting: &Waiting) -> bool {
-        let process = session::key_of(&waiting.header);
+        let process = session::key_of(&waiting.held.header);
         let mut approved = self.approved.iter();
         approved.any(|(of, command)| *of == process && *command == waiting.met.command)
     }
@@ -81,7 +88,7 @@ impl Holds {
         if self.approved.len() == APPROVED {
             self.approved.pop_front();
         }
-        let process = session::key_of(&waiting.header);
+        let process = session::key_of(&waiting.held.header);
         self.approved
             .push_back((process, waiting.met.command.clone()));
     }
@@ -95,31 +102,30 @@ impl Recorder {
     /// The kernel's maps cannot be read or written.
     pub(super) fn pass_gate(&mut self) -> Result<(), Error> {
         for started in self.rings.started() {
-            let held = match started {
-                Started::Held(held) => held,
-                Started::Heir(event) => {
-                    self.meet_heir(&event)?;
-                    continue;
-                }
-            };
-            let tags = self.kernel.tags();
-            let Some((stopped, met)) = self.holds.gate.judge(tags, &held) else {
-                self.holds.gone.push(held.header);
-                continue;
-            };
-            match met {
-                Some(met) if met.action != GateAction::Allow => self.holds.met.push(Waiting {
-                    header: held.header,
-                    stopped,
-                    met,
-                }),
-                // False when it has ended: nobody waits.
-                _ => {
-                    stopped.let_go(tags);
-                }
+            match started {
+                Started::Held(held) => self.judge(held),
+                Started::Heir(event) => self.meet_heir(&event)?,
             }
         }
         Ok(())
+    }
+
+    /// Judges one.
+    pub(super) fn judge(&mut self, held: Held) {
+        let tags = self.kernel.tags();
+        let Some((stopped, met)) = self.holds.gate.judge(tags, &held) else {
+            self.holds.gone.push(held.header);
+            return;
+        };
+        match met {
+            Some(met) if met.action != GateAction::Allow => {
+                self.holds.met.push(Waiting { held, stopped, met });
+            }
+            // False when it has ended: nobody waits.
+            _ => {
+                stopped.let_go(tags);
+            }
+        }
     }
 
     /// Acts on those that met a rule, once their exec is recorded, and on holds
@@ -134,7 +140,7 @@ impl Recorder {
     }
 
     fn settle_gate(&mut self, is_recorded: impl Fn(&Header) -> bool) {
-        let met = |it: &mut Waiting| is_recorded(&it.header);
+        let met = |it: &mut Waiting| is_recorded(&it.held.header);
         let ready: Vec<_> = self.holds.met.extract_if(.., met).collect();
         for waiting in ready {
             self.act_on(waiting);
@@ -292,10 +298,10 @@ impl Recorder {
             session_id: self
                 .tracker
                 .registry
-                .get(hold.waiting.header.session)
+                .get(hold.waiting.held.header.session)
                 .map(|session| session.id.to_bytes())
                 .unwrap_or_default(),
-            pid: hold.waiting.header.pid,
+            pid: hold.waiting.held.header.pid,
             rule: hold.waiting.met.rule.clone(),
             argv: hold.waiting.met.argv.clone(),
             left_ns: nanoseconds(hold.deadline.saturating_duration_since(Instant::now())),
@@ -312,7 +318,7 @@ impl Recorder {
             decided_by_uid: told.decided_by,
             held_ns: told.held_ns,
         };
-        self.record_gate(&waiting.header, action, gate);
+        self.record_gate(&waiting.held.header, action, gate);
     }
 
     fn record_gate(&mut self, header: &Header, action: proto::Action, gate: proto::GateAct) {

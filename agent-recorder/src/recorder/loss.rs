@@ -2,6 +2,7 @@
 
 use agent_recorder_abi::event::{KINDS, Kind, Trouble};
 
+use super::resume::counts;
 use crate::kernel::Counters;
 use crate::record::proto;
 use crate::session::Totalled;
@@ -9,7 +10,11 @@ use crate::session::Totalled;
 /// What was told of so far, and what this side lost.
 #[derive(Debug, Default)]
 pub(super) struct LossLedger {
-    told: Counters,
+    pub(super) told: Counters,
+    /// Events that left the rings and were lost with a recorder before this one, by kind.
+    pub(super) crashed: [u64; KINDS],
+    /// What of those was told of.
+    pub(super) told_crashed: [u64; KINDS],
     told_damaged: u64,
     told_pending: u64,
     /// Events that did not decode.
@@ -19,9 +24,22 @@ pub(super) struct LossLedger {
 }
 
 impl LossLedger {
+    /// Goes on from what a recorder before this one knew.
+    pub(super) fn go_on_from(&mut self, left: &proto::Checkpoint) {
+        self.crashed = counts(&left.crashed);
+        self.told_crashed = self.crashed;
+        self.told = Counters {
+            lost: counts(&left.told_lost),
+            troubles: counts(&left.told_troubles),
+            skipped: left.told_skipped,
+            ..Counters::default()
+        };
+    }
+
     /// All that was told of.
     pub(super) fn total(&self) -> u64 {
         self.told.lost.iter().sum::<u64>()
+            + self.told_crashed.iter().sum::<u64>()
             + self.told.skipped
             + self.told_damaged
             + self.told_pending
@@ -37,6 +55,12 @@ impl LossLedger {
                 .map(|&kind| (kind.name(), now.lost(kind) - self.told.lost(kind)));
             losses.extend(loss(stage, kinds));
         }
+        let kinds = Kind::ALL.iter().map(|&kind| {
+            let number = kind as usize;
+            let news = self.crashed[number] - self.told_crashed[number];
+            (kind.name(), news)
+        });
+        losses.extend(loss("crash", kinds));
         let troubles = Trouble::ALL
             .iter()
             // A cut path is marked on its record: nothing is missing.
@@ -62,12 +86,16 @@ impl LossLedger {
             [("uring", self.pending - self.told_pending)],
         ));
         self.told = *now;
+        self.told_crashed = self.crashed;
         (self.told_damaged, self.told_pending) = (self.damaged, self.pending);
         losses
     }
 }
 
-fn loss<'a>(stage: &str, kinds: impl IntoIterator<Item = (&'a str, u64)>) -> Option<proto::Loss> {
+pub(super) fn loss<'a>(
+    stage: &str,
+    kinds: impl IntoIterator<Item = (&'a str, u64)>,
+) -> Option<proto::Loss> {
     let kinds: Vec<_> = kinds
         .into_iter()
         .filter(|(_, count)| *count > 0)
@@ -89,8 +117,10 @@ fn loss<'a>(stage: &str, kinds: impl IntoIterator<Item = (&'a str, u64)>) -> Opt
 pub(super) fn totals(
     counters: &Counters,
     delivered: &[u64; KINDS],
+    crashed: &[u64; KINDS],
     guard_counted: u64,
 ) -> Totalled {
+    let lost: [u64; KINDS] = std::array::from_fn(|kind| counters.lost[kind] + crashed[kind]);
     let list = |counts: &[u64; KINDS]| {
         Kind::ALL
             .iter()
@@ -103,7 +133,7 @@ pub(super) fn totals(
     Totalled {
         produced: list(&counters.produced),
         delivered: list(delivered),
-        lost: list(&counters.lost),
+        lost: list(&lost),
         guard_counted,
     }
 }

@@ -4,15 +4,18 @@
 //! Not here: what any room decides. This is the corridor between them.
 
 mod adopt;
+mod checkpoint;
 mod commands;
 mod gate;
 mod heirs;
 mod loss;
+mod rebuild;
+mod resume;
 mod watch;
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use agent_recorder_abi::event::{GuardBody, Header, KINDS};
@@ -29,6 +32,7 @@ use crate::session::{self, Begin, Meanings, Notice, RuleName, Tracker, authority
 use crate::spool::{self, Spool};
 use crate::stream;
 use loss::LossLedger;
+use resume::Left;
 pub use watch::{BY_URING, WITHOUT};
 
 /// An error that ends the recorder.
@@ -65,6 +69,9 @@ pub struct Setup {
     pub own: Vec<PathBuf>,
     /// How often a canary shows that the hooks fire; zero: never.
     pub canary: Duration,
+    /// Where the kernel programs are pinned, to outlive a recorder that is
+    /// killed; empty: nowhere.
+    pub pins: PathBuf,
 }
 
 /// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
@@ -103,6 +110,12 @@ pub struct Recorder {
     holds: gate::Holds,
     heirs: heirs::Heirs,
     watch: watch::Watch,
+    continuity: Option<resume::Continuity>,
+    /// Of the recorder before, until it is taken over from.
+    left: resume::Left,
+    returning: Option<resume::Returning>,
+    /// Something happened that the checkpoint does not have yet.
+    is_unkept: bool,
 }
 
 impl Recorder {
@@ -113,11 +126,20 @@ impl Recorder {
     /// The kernel refuses, or the spool cannot be opened.
     pub fn start(setup: Setup) -> Result<Self, Error> {
         let spool = Spool::open(&setup.spool, setup.keep)?;
-        let (mut kernel, rings) = Kernel::load(&setup.kernel)?;
+        let state = setup.own.first().map(PathBuf::as_path);
+        let resume::Beginning {
+            mut kernel,
+            rings,
+            continuity,
+            left,
+            told,
+        } = resume::begin(&setup.kernel, &setup.pins, state.unwrap_or(Path::new("/")))?;
         kernel.set_places(&guard::places::resolve(&setup.policy))?;
         let mut holds = gate::Holds::new(setup.gate, setup.asks);
         set_programs(&mut kernel, &setup.policy, &mut holds)?;
-        kernel.attach()?;
+        if !matches!(left, Left::Programs(_)) {
+            kernel.attach()?;
+        }
         kernel.set_own(&guard::own::files(&setup.own, &guard::switches()))?;
         let profile = kernel.profile().to_string();
         let mut recorder = Self {
@@ -147,8 +169,15 @@ impl Recorder {
             holds,
             heirs: heirs::Heirs::new(setup.handoff.heirs),
             watch: watch::Watch::new(setup.canary),
+            continuity,
+            left,
+            returning: None,
+            is_unkept: false,
         };
         recorder.tell("recorder_start", &profile);
+        for (event, detail) in told {
+            recorder.tell(event, &detail);
+        }
         let passed_over: Vec<_> = recorder
             .kernel
             .passed_over()
@@ -164,8 +193,11 @@ impl Recorder {
         for absent in recorder.kernel.absent().to_vec() {
             recorder.tell("hook_absent", &absent.to_string());
         }
-        // What is missing in the spool is told of before anything else happens.
-        recorder.tell_losses()?;
+        // What is missing in the spool is told of before anything else happens. Who
+        // goes on where another was does not know yet what is.
+        if !matches!(recorder.left, Left::Programs(_)) {
+            recorder.tell_losses()?;
+        }
         Ok(recorder)
     }
 
@@ -223,6 +255,7 @@ impl Recorder {
         self.kernel
             .tags()
             .set_process(pid, Tag::new(number, session::boot_ns()))?;
+        self.keep();
         Ok(id)
     }
 
@@ -265,6 +298,9 @@ impl Recorder {
             self.sync();
         } else {
             self.spool.flush();
+        }
+        if std::mem::take(&mut self.is_unkept) {
+            self.keep();
         }
         Ok(woken.other)
     }
@@ -313,6 +349,10 @@ impl Recorder {
         }
         self.tell("recorder_stop", "");
         self.spool.sync()?;
+        self.keep();
+        if let Some(continuity) = &self.continuity {
+            continuity.give_up()?;
+        }
         Ok(())
     }
 
@@ -336,7 +376,9 @@ impl Recorder {
             return Ok(more);
         }
         fault::point(fault::EVENTS_READ);
+        self.is_unkept = true;
         self.tracker.begin_batch();
+        self.find_in_batch()?;
         let (mut records, mut notices) = (Vec::new(), Vec::new());
         for bytes in self.batch.iter() {
             match decode(bytes) {
@@ -358,6 +400,8 @@ impl Recorder {
         for notice in notices {
             match notice {
                 Notice::Limit(header, body) => self.enforce(&header, body)?,
+                // Others of it can be on their way.
+                Notice::Empty(_) if self.returning.is_some() => {}
                 Notice::Empty(number) => self.end(number, proto::EndReason::Exited)?,
             }
         }
@@ -466,11 +510,13 @@ impl Recorder {
         let counted = self.kernel.destroyed(number).unwrap_or_default();
         let mut counters = self.kernel.counters()?;
         self.watch.leave_out(&mut counters.produced);
-        let totals = loss::totals(&counters, &self.delivered, counted);
+        let totals = loss::totals(&counters, &self.delivered, &self.loss.crashed, counted);
         let records = self.tracker.end_session(number, reason, totals);
         self.store(records);
-        self.kernel.end_session(number);
+        // First durable, then forgotten: who comes after this recorder looks at both.
         self.sync();
+        self.kernel.end_session(number);
+        self.is_unkept = true;
         if let Some(id) = id {
             self.answer_waiters(id);
         }

@@ -172,6 +172,16 @@ impl Watch {
         }
     }
 
+    /// Canaries' events that were seen, by kind.
+    pub(super) fn events(&self) -> &[u64; KINDS] {
+        &self.events
+    }
+
+    /// Goes on from what a recorder before this one saw.
+    pub(super) fn go_on_from(&mut self, events: [u64; KINDS]) {
+        self.events = events;
+    }
+
     /// Takes the canaries' events from a count of all: they are in no record.
     pub(super) fn leave_out(&self, produced: &mut [u64; KINDS]) {
         for (count, own) in produced.iter_mut().zip(self.events) {

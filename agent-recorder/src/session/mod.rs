@@ -8,6 +8,7 @@ pub mod agents;
 pub mod authority;
 mod clock;
 pub mod handoff;
+mod kept;
 mod links;
 mod meaning;
 mod mounts;

@@ -68,7 +68,7 @@ pub struct Tracker {
     pending: Pending,
     sights: Sights,
     /// Sessions of which no event has come yet.
-    unstarted: HashMap<SessionNumber, proto::SessionStart>,
+    pub(super) unstarted: HashMap<SessionNumber, proto::SessionStart>,
     /// By rule number, from 1.
     rules: Vec<RuleName>,
     clock: Clock,

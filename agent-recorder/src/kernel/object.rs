@@ -1,0 +1,171 @@
+//! The object with the kernel programs: which one this kernel takes, and
+//! loading it with what is decided before.
+//!
+//! Not here: the programs in it (`hooks`), and what its maps are used for (`load`).
+
+use std::path::Path;
+
+use agent_recorder_abi::limits::AREAS;
+use agent_recorder_abi::policy::{GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConfig};
+use aya::{Btf, Ebpf, EbpfLoader};
+use sha2::{Digest as _, Sha256};
+
+use super::error::{chain, refused};
+use super::load::Options;
+use super::offsets::Resolved;
+use super::programs::Profile;
+use super::source::Source;
+use super::{Error, hooks};
+
+/// The object, built by `cargo xtask build`; aligned, for it is parsed in place.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder.bpf.o"));
+/// The same programs on what kernels without bpf_loop have.
+static OLD_OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder-old.bpf.o"));
+
+pub(super) fn read_btf(path: &Path) -> Result<Btf, Error> {
+    if let Err(source) = std::fs::metadata(path) {
+        return Err(Error::NoBtf {
+            path: path.to_owned(),
+            source,
+        });
+    }
+    Btf::parse_file(path, aya::Endianness::default()).map_err(|error| Error::BadBtf {
+        path: path.to_owned(),
+        message: error.to_string(),
+    })
+}
+
+/// The one for this kernel.
+///
+/// # Errors
+///
+/// This binary was built without.
+pub(super) fn object_for(resolved: &Resolved) -> Result<&'static [u8], Error> {
+    if OBJECT.is_empty() || OLD_OBJECT.is_empty() {
+        return Err(Error::NoObject);
+    }
+    Ok(if resolved.has_helpers {
+        OBJECT
+    } else {
+        OLD_OBJECT
+    })
+}
+
+/// Bytes of what [`layout`] tells programs apart by.
+const LAYOUT_BYTES: usize = 8;
+
+/// What programs are made of, in sum: those of an equal one are interchangeable, with all that is in
+/// their maps. Not the contents of maps that user space alone fills.
+pub(super) fn layout(object: &[u8], resolved: &Resolved, options: &Options) -> String {
+    let mut sum = Sha256::new();
+    sum.update(object);
+    for value in &resolved.values {
+        sum.update(value.to_ne_bytes());
+    }
+    let decided = (
+        options.guard,
+        options.priority_ring_bytes,
+        options.bulk_ring_bytes,
+        &options.profiles,
+    );
+    sum.update(format!("{decided:?}"));
+    let sum = sum.finalize();
+    sum[..LAYOUT_BYTES]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Maps whose size matters only to those who record.
+const LARGE: [&str; 11] = [
+    "SESSIONS",
+    "SEEN",
+    "SOCKETS",
+    "DESCRIPTORS",
+    "PEERS",
+    "KNOWN",
+    "FORESEEN",
+    "CUTS",
+    "GIVEN",
+    "URING",
+    "LINEAGE",
+];
+
+/// The object for a probe of the kernel: with little room, which is sooner made.
+pub(super) fn load_probes(source: &Source<'_>) -> Result<Ebpf, Error> {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(source.btf))
+        .allow_unsupported_maps()
+        .map_max_entries("PRIORITY", page)
+        .map_max_entries("BULK", page);
+    for map in LARGE {
+        loader.map_max_entries(map, 1);
+    }
+    loaded(&mut loader, source)
+}
+
+fn loaded(loader: &mut EbpfLoader<'_>, source: &Source<'_>) -> Result<Ebpf, Error> {
+    loader
+        .load(source.linked.bytes())
+        .map_err(|error| refused(&error).unwrap_or_else(|| Error::Object(chain(&error))))
+}
+
+pub(super) fn load_object(
+    options: &Options,
+    profile: Profile,
+    refuses: bool,
+    source: &Source<'_>,
+) -> Result<Ebpf, Error> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::System {
+        what: "counting the CPUs",
+        source,
+    })?;
+    let cpus = u32::try_from(cpus).unwrap_or(u32::MAX / 2);
+    let guard = effective(options.guard, refuses);
+    let budgets = [guard.files, guard.files_long, guard.bytes, guard.bytes_long];
+    let guard: Vec<u64> = std::iter::once(guard.action)
+        .chain(budgets.iter().flat_map(|b| [b.steps, b.step, b.window]))
+        .collect();
+    let hooks = [
+        u64::from(profile.sees()),
+        u64::from(refuses && can_refuse(options.guard.action)),
+        u64::from(source.copied),
+        u64::from(!hooks::sends_are_traced(source.btf)),
+        u64::from(!profile.sees() && hooks::times_are_traced(source.btf)),
+        u64::from(refuses),
+    ];
+    let resolved = source.resolved;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(source.btf))
+        .allow_unsupported_maps()
+        .override_global("OFFSETS", resolved.values.as_slice(), true)
+        .override_global("GUARD", guard.as_slice(), true)
+        .override_global("HOOKS", hooks.as_slice(), true)
+        .override_global("FILE_ONE_REFERENCE", &resolved.file_one_reference, true)
+        .map_max_entries("SCRATCH", AREAS.saturating_mul(cpus))
+        .map_max_entries("PRIORITY", options.priority_ring_bytes)
+        .map_max_entries("BULK", options.bulk_ring_bytes);
+    loaded(&mut loader, source)
+}
+
+fn can_refuse(action: u64) -> bool {
+    [GUARD_KILL, GUARD_DENY, GUARD_FREEZE].contains(&action)
+}
+
+/// Where nothing can be refused, `deny` ends the session instead: the next
+/// strongest thing, and `Kernel::not_refusing` says so.
+fn effective(guard: GuardConfig, refuses: bool) -> GuardConfig {
+    if guard.action == GUARD_DENY && !refuses {
+        GuardConfig {
+            action: GUARD_KILL,
+            ..guard
+        }
+    } else {
+        guard
+    }
+}

@@ -1,0 +1,331 @@
+//! The kernel programs' objects under bpffs, where they outlive the daemon:
+//! the programs stay at their hooks, the guard goes on, and the rings fill.
+//!
+//! One folder a recorder, named after its state directory; in it one for the
+//! programs (a generation), named after what they were made of, so that no
+//! daemon goes on with programs that it does not know. A folder that is not
+//! whole has another name.
+//!
+//! Not here: what a daemon that comes back makes of them (`recorder::resume`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Map, MapData};
+
+use super::error::{chain, map_error};
+use super::programs::Profile;
+use super::{Error, bpf};
+
+/// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+/// The folder of programs that are being attached.
+const UNFINISHED: &str = "unfinished";
+/// In the name of a generation whose guard cannot refuse, though its profile could.
+const OBSERVING: &str = "observing";
+
+/// What the names of generations begin with that are to go.
+const ASIDE: &str = "aside";
+
+const MAPS: &str = "maps";
+const PROGRAMS: &str = "programs";
+const LINKS: &str = "links";
+
+/// Where a recorder's programs are pinned.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    directory: PathBuf,
+}
+
+impl Pins {
+    /// Of the recorder with this state directory, below a directory on a bpffs
+    /// that is made where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// It is on no bpffs, cannot be made, or the state directory is not there.
+    pub fn new(below: &Path, state: &Path) -> Result<Self, Error> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Pin { path, source }
+        };
+        let state = fs::metadata(state).map_err(failed(state))?;
+        let directory = below.join(format!("{:x}-{:x}", state.dev(), state.ino()));
+        let there = below.ancestors().find(|path| path.exists());
+        let there = there.unwrap_or(Path::new("/"));
+        let found = rustix::fs::statfs(there).map_err(|errno| failed(there)(errno.into()))?;
+        // Its type differs from machine to machine; the magic has 32 bits.
+        if found.f_type as u64 != BPF_FS_MAGIC {
+            return Err(Error::NoBpffs {
+                path: below.to_owned(),
+            });
+        }
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .map_err(failed(&directory))?;
+        Ok(Self { directory })
+    }
+
+    /// The recorder's folder.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What recorders before this one left and no new one has taken over: whole generations.
+    pub(super) fn left(&self) -> Result<Vec<Generation>, Error> {
+        let entries = fs::read_dir(&self.directory).map_err(self.failed())?;
+        let mut generations = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(self.failed())?;
+            if entry.file_name() != UNFINISHED {
+                generations.push(Generation {
+                    folder: entry.path(),
+                });
+            }
+        }
+        Ok(generations)
+    }
+
+    /// The same, each under a name that no generation gets.
+    pub(super) fn set_aside(&self) -> Result<Vec<Generation>, Error> {
+        let left = self.left()?;
+        let taken: Vec<_> = left.iter().map(|it| it.folder.clone()).collect();
+        let free = |name: &PathBuf| !taken.contains(name);
+        let mut names = (0..)
+            .map(|number: u32| self.directory.join(format!("{ASIDE}{number}")))
+            .filter(free);
+        left.into_iter()
+            .map(|generation| {
+                let from = generation.folder;
+                // There is always one.
+                let folder = names.next().unwrap_or_else(|| from.clone());
+                fs::rename(&from, &folder).map_err(|source| Error::Pin { path: from, source })?;
+                Ok(Generation { folder })
+            })
+            .collect()
+    }
+
+    /// Begins a generation.
+    pub(super) fn begin(&self) -> Result<Generation, Error> {
+        let folder = self.directory.join(UNFINISHED);
+        remove(&folder)?;
+        for part in [MAPS, PROGRAMS, LINKS] {
+            let part = folder.join(part);
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&part)
+                .map_err(|source| Error::Pin { path: part, source })?;
+        }
+        Ok(Generation { folder })
+    }
+
+    /// Takes everything away: the programs come off their hooks when this
+    /// process, too, has let go of them.
+    ///
+    /// # Errors
+    ///
+    /// Something cannot be removed.
+    pub fn remove(&self) -> Result<(), Error> {
+        remove(&self.directory)
+    }
+
+    fn failed(&self) -> impl Fn(io::Error) -> Error {
+        |source| Error::Pin {
+            path: self.directory.clone(),
+            source,
+        }
+    }
+}
+
+/// What the programs of a generation are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    /// What they were made of: equal only where the programs are.
+    pub(super) layout: String,
+    pub(super) profile: Profile,
+    /// Whether the guard could refuse and does not.
+    pub(super) observes: bool,
+}
+
+impl Name {
+    fn folder(&self) -> String {
+        let observes = if self.observes { OBSERVING } else { "" };
+        format!("{}-{}-{observes}", self.layout, self.profile)
+    }
+
+    fn of(folder: &str) -> Option<Self> {
+        let mut parts = folder.split('-');
+        let (layout, profile, observes) = (parts.next()?, parts.next()?, parts.next()?);
+        let mut profiles = Profile::ALL.into_iter();
+        Some(Self {
+            layout: layout.to_owned(),
+            profile: profiles.find(|known| known.to_string() == profile)?,
+            observes: observes == OBSERVING,
+        })
+    }
+}
+
+/// One set of programs, their links and maps.
+#[derive(Clone, Debug)]
+pub(super) struct Generation {
+    folder: PathBuf,
+}
+
+impl Generation {
+    /// Of which programs it is, if a recorder made it.
+    pub(super) fn name(&self) -> Option<Name> {
+        Name::of(self.folder.file_name()?.to_str()?)
+    }
+
+    /// It is whole.
+    pub(super) fn finish(&mut self, name: &Name) -> Result<(), Error> {
+        let whole = self.folder.with_file_name(name.folder());
+        remove(&whole)?;
+        fs::rename(&self.folder, &whole).map_err(|source| Error::Pin {
+            path: whole.clone(),
+            source,
+        })?;
+        self.folder = whole;
+        Ok(())
+    }
+
+    /// Takes it away.
+    pub(super) fn remove(&self) -> Result<(), Error> {
+        remove(&self.folder)
+    }
+
+    pub(super) fn keep_map(&self, name: &str, map: &Map) -> Result<(), Error> {
+        // bpffs has no such names: data of the object, which the programs hold.
+        if name.contains('.') {
+            return Ok(());
+        }
+        let path = self.folder.join(MAPS).join(name);
+        map.pin(&path).map_err(|error| Error::Pin {
+            path,
+            source: io::Error::other(chain(&error)),
+        })
+    }
+
+    pub(super) fn maps(&self) -> Result<BTreeMap<String, Map>, Error> {
+        let folder = self.folder.join(MAPS);
+        let failed = |source| Error::Pin {
+            path: folder.clone(),
+            source,
+        };
+        let mut maps = BTreeMap::new();
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let map = MapData::from_pin(entry.path()).and_then(Map::from_map_data);
+            let map = map.map_err(|error| map_error("pinned", &error))?;
+            maps.insert(name, map);
+        }
+        Ok(maps)
+    }
+
+    /// What holds its programs at their hooks.
+    pub(super) fn links(&self) -> Result<Vec<OwnedFd>, Error> {
+        let folder = self.folder.join(LINKS);
+        let failed = |source| Error::Pin {
+            path: folder.clone(),
+            source,
+        };
+        let entries = fs::read_dir(&folder).map_err(failed)?;
+        entries
+            .map(|entry| open(&entry.map_err(failed)?.path()))
+            .collect()
+    }
+
+    pub(super) fn keep_program(&self, name: &str, program: BorrowedFd<'_>) -> Result<(), Error> {
+        pin(self.folder.join(PROGRAMS).join(name), program)
+    }
+
+    pub(super) fn keep_link(&self, name: &str, link: BorrowedFd<'_>) -> Result<(), Error> {
+        pin(self.folder.join(LINKS).join(name), link)
+    }
+
+    pub(super) fn forget_link(&self, name: &str) -> Result<(), Error> {
+        remove(&self.folder.join(LINKS).join(name))
+    }
+
+    /// A program and what holds it at its hook; `None` where there is none of that name.
+    ///
+    /// # Errors
+    ///
+    /// One of the two is missing, or they do not belong together.
+    pub(super) fn program(&self, name: &str) -> Result<Option<(OwnedFd, OwnedFd)>, Error> {
+        let path = self.folder.join(PROGRAMS).join(name);
+        let program = match open(&path) {
+            Err(Error::Pin { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            program => program?,
+        };
+        let path = self.folder.join(LINKS).join(name);
+        let link = open(&path)?;
+        let belong = bpf::are_linked(link.as_fd(), program.as_fd());
+        match belong {
+            Ok(true) => Ok(Some((program, link))),
+            Ok(false) => Err(Error::Pin {
+                path,
+                source: io::Error::other("it is the link of another program"),
+            }),
+            Err(source) => Err(Error::Pin { path, source }),
+        }
+    }
+}
+
+fn pin(path: PathBuf, object: BorrowedFd<'_>) -> Result<(), Error> {
+    bpf::pin(&path, object).map_err(|source| Error::Pin { path, source })
+}
+
+fn open(path: &Path) -> Result<OwnedFd, Error> {
+    bpf::pinned(path).map_err(|source| Error::Pin {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A pin, or a folder with all that is in it; there need not be one.
+fn remove(path: &Path) -> Result<(), Error> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Pin {
+            path: path.to_owned(),
+            source: error,
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generations_folder_says_what_it_is() {
+        for observes in [false, true] {
+            for profile in Profile::ALL {
+                let name = Name {
+                    layout: "0f".to_owned(),
+                    profile,
+                    observes,
+                };
+                assert_eq!(Name::of(&name.folder()), Some(name));
+            }
+        }
+        assert_eq!(Name::of("unfinished"), None);
+        assert_eq!(Name::of("0f-strange-"), None);
+    }
+}

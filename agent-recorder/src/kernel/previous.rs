@@ -1,0 +1,102 @@
+//! What is of use of programs that this recorder does not go on with, for they
+//! are of another layout: who is in which session, and what was counted.
+//!
+//! Not here: moving that over (`recorder::rebuild`).
+
+use std::os::fd::OwnedFd;
+
+use agent_recorder_abi::event::KINDS;
+use agent_recorder_abi::state::SessionNumber;
+use aya::maps::{HashMap, MapData, PerCpuArray};
+
+use super::load::SessionWords;
+use super::maps::{Maps, sum, take};
+use super::pins::{Generation, Pins};
+use super::{Error, Tags};
+
+/// Programs that a recorder before this one left.
+pub struct Previous {
+    generation: Generation,
+    number: Option<u32>,
+    /// `None` where they keep tags in another way.
+    tags: Option<Tags>,
+    sessions: Option<HashMap<MapData, SessionNumber, SessionWords>>,
+    counters: Option<[PerCpuArray<MapData, u64>; 2]>,
+    /// They stay at their hooks as long as these are open.
+    links: Vec<OwnedFd>,
+}
+
+impl std::fmt::Debug for Previous {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Previous").finish_non_exhaustive()
+    }
+}
+
+impl Previous {
+    /// All that there are. None of them is found by [`super::Kernel::resume`] any more.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read. What cannot be opened in it is of no use, and goes with the rest.
+    pub fn find(pins: &Pins) -> Result<Vec<Self>, Error> {
+        let generations = pins.set_aside()?.into_iter();
+        Ok(generations.map(Self::open).collect())
+    }
+
+    fn open(generation: Generation) -> Self {
+        let maps = Maps::left(&generation).ok();
+        let number = maps.as_ref().and_then(|maps| maps.number().ok());
+        let links = generation.links().unwrap_or_default();
+        let (mut tags, mut sessions, mut counters) = (None, None, None);
+        if let Some(mut maps) = maps {
+            tags = maps.take_any("TAGS").and_then(Tags::of).ok();
+            sessions = take(&mut maps, "SESSIONS", HashMap::try_from).ok();
+            let produced = take(&mut maps, "PRODUCED", PerCpuArray::try_from).ok();
+            let lost = take(&mut maps, "LOST", PerCpuArray::try_from).ok();
+            counters = produced.zip(lost).map(|(produced, lost)| [produced, lost]);
+        }
+        Self {
+            generation,
+            number,
+            tags,
+            sessions,
+            counters,
+            links,
+        }
+    }
+
+    /// As [`super::Kernel::number`].
+    pub fn number(&self) -> Option<u32> {
+        self.number
+    }
+
+    /// Its tags.
+    pub fn tags(&self) -> Option<&Tags> {
+        self.tags.as_ref()
+    }
+
+    pub(super) fn session(&self, number: SessionNumber) -> Option<SessionWords> {
+        self.sessions.as_ref()?.get(&number, 0).ok()
+    }
+
+    /// Events that found a place in its rings, by kind; nothing of kinds that it does not have.
+    pub fn placed(&self) -> [u64; KINDS] {
+        std::array::from_fn(|kind| {
+            let [produced, lost] = self.counters.as_ref()?;
+            let made = sum(produced, "PRODUCED", kind).ok()?;
+            Some(made.saturating_sub(sum(lost, "LOST", kind).ok()?))
+        })
+        .map(Option::unwrap_or_default)
+    }
+
+    /// Takes its programs off their hooks.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn remove(self) -> Result<(), Error> {
+        self.generation.remove()?;
+        drop(self.links);
+        Ok(())
+    }
+}

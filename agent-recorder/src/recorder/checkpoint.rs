@@ -1,0 +1,147 @@
+//! What a daemon knows that is neither in its records nor in the kernel, on
+//! the host's disk at every moment, for the daemon that comes after it.
+//!
+//! It is of use as long as the kernel programs go on, which end with the host:
+//! so it is written and not synced. Two files in turn: one that was begun and
+//! not ended leaves the other.
+//!
+//! Not here: what is in it (`resume`).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use prost::Message as _;
+
+use crate::record::proto;
+
+/// In the state directory.
+const FILES: [&str; 2] = ["checkpoint.0", "checkpoint.1"];
+/// Before the message: its length and its CRC32C, little-endian.
+const HEADER: usize = 8;
+
+/// Where it is written.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    files: [File; 2],
+    generation: u64,
+}
+
+impl Keeper {
+    /// In a state directory, with the newest that is whole.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be opened or read.
+    pub(super) fn open(state: &Path) -> io::Result<(Self, Option<proto::Checkpoint>)> {
+        let open = |name| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(state.join(name))
+        };
+        let files = [open(FILES[0])?, open(FILES[1])?];
+        let mut newest: Option<proto::Checkpoint> = None;
+        for file in &files {
+            let found = read(file)?;
+            if found.as_ref().map(|found| found.generation)
+                > newest.as_ref().map(|newest| newest.generation)
+            {
+                newest = found;
+            }
+        }
+        let generation = newest.as_ref().map_or(0, |newest| newest.generation);
+        Ok((Self { files, generation }, newest))
+    }
+
+    /// Writes one. A process that is killed meanwhile leaves the one before.
+    ///
+    /// # Errors
+    ///
+    /// The disk is full, or broken.
+    pub(super) fn keep(&mut self, mut checkpoint: proto::Checkpoint) -> io::Result<()> {
+        self.generation += 1;
+        checkpoint.generation = self.generation;
+        let message = checkpoint.encode_to_vec();
+        let length = u32::try_from(message.len()).map_err(io::Error::other)?;
+        let mut bytes = Vec::with_capacity(HEADER + message.len());
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(crc32c::crc32c(&message).to_le_bytes());
+        bytes.extend(message);
+        // Its own remainder: below two.
+        let [first, second] = &self.files;
+        let file = if self.generation.is_multiple_of(2) {
+            first
+        } else {
+            second
+        };
+        file.write_all_at(&bytes, 0)
+    }
+}
+
+/// What is whole in a file. Of a longer one before it, the end may follow.
+fn read(mut file: &File) -> io::Result<Option<proto::Checkpoint>> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
+    let [a, b, c, d, e, f, g, h] = *header;
+    let length = u32::from_le_bytes([a, b, c, d]) as usize;
+    let sum = u32::from_le_bytes([e, f, g, h]);
+    Ok(rest
+        .get(..length)
+        .filter(|message| crc32c::crc32c(message) == sum)
+        .and_then(|message| proto::Checkpoint::decode(message).ok()))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn checkpoint(seq: u64, sessions: usize) -> proto::Checkpoint {
+        proto::Checkpoint {
+            seq,
+            sessions: vec![proto::KeptSession::default(); sessions],
+            ..proto::Checkpoint::default()
+        }
+    }
+
+    #[test]
+    fn the_newest_whole_one_is_found() {
+        let state = tempfile::tempdir().unwrap();
+        let (mut keeper, found) = Keeper::open(state.path()).unwrap();
+        assert_eq!(found, None);
+        for (seq, sessions) in [(1, 9), (2, 9), (3, 1)] {
+            keeper.keep(checkpoint(seq, sessions)).unwrap();
+        }
+        let found = || Keeper::open(state.path()).unwrap().1.unwrap();
+        assert_eq!((found().seq, found().sessions.len()), (3, 1));
+        // The third is in the second file, as the first was.
+        let torn = OpenOptions::new()
+            .write(true)
+            .open(state.path().join(FILES[1]))
+            .unwrap();
+        torn.write_all_at(b"\xff", HEADER as u64 + 1).unwrap();
+        assert_eq!((found().seq, found().sessions.len()), (2, 9));
+        let (mut keeper, _) = Keeper::open(state.path()).unwrap();
+        keeper.keep(checkpoint(4, 2)).unwrap();
+        assert_eq!((found().seq, found().sessions.len()), (4, 2));
+    }
+
+    #[test]
+    fn what_is_damaged_is_nothing() {
+        let state = tempfile::tempdir().unwrap();
+        for bytes in [&b""[..], b"short", &[0xff; 64]] {
+            for name in FILES {
+                std::fs::write(state.path().join(name), bytes).unwrap();
+            }
+            assert_eq!(Keeper::open(state.path()).unwrap().1, None);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Sessions as they are kept for the recorder that goes on with them.
+//!
+//! Not here: where that is (`recorder::checkpoint`).
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
+
+use agent_recorder_abi::state::SessionNumber;
+
+use super::registry::{Session, Totals};
+use super::track::Tracker;
+use crate::record::{SessionId, proto};
+
+impl Tracker {
+    /// All that run.
+    pub fn kept(&self) -> Vec<proto::KeptSession> {
+        let live = self.registry.live();
+        live.into_iter().map(|session| self.keep(session)).collect()
+    }
+
+    fn keep(&self, session: &Session) -> proto::KeptSession {
+        let totals = &session.totals;
+        proto::KeptSession {
+            number: session.number,
+            session_id: session.id.to_bytes(),
+            agent: session.agent.clone(),
+            rule: session.rule.clone(),
+            name: session.name.clone(),
+            origin: session.origin.into(),
+            root: session.root,
+            started_boot_ns: session.started_boot_ns,
+            started_unix_ns: session.started_unix_ns,
+            records: totals.records,
+            processes: totals.processes,
+            execs: totals.execs,
+            files_destroyed: totals.files_destroyed,
+            killed: session.killed,
+            condemned: session.condemned,
+            frozen: session.frozen,
+            frozen_cgroups: session
+                .frozen_cgroups
+                .iter()
+                .map(|path| path.as_os_str().as_bytes().to_vec())
+                .collect(),
+            start: self.unstarted.get(&session.number).cloned(),
+        }
+    }
+
+    /// Goes on with a session, of which no member is known yet. False for one that has no name.
+    pub fn restore(&mut self, kept: proto::KeptSession) -> bool {
+        let Some(id) = SessionId::from_bytes(&kept.session_id) else {
+            return false;
+        };
+        let origin = kept.origin();
+        let cgroup = |path| PathBuf::from(OsString::from_vec(path));
+        self.registry.begin(Session {
+            id,
+            number: kept.number,
+            agent: kept.agent,
+            rule: kept.rule,
+            name: kept.name,
+            origin,
+            root: kept.root,
+            started_boot_ns: kept.started_boot_ns,
+            started_unix_ns: kept.started_unix_ns,
+            ended_unix_ns: None,
+            live: Default::default(),
+            left: Default::default(),
+            totals: Totals {
+                records: kept.records,
+                processes: kept.processes,
+                execs: kept.execs,
+                files_destroyed: kept.files_destroyed,
+            },
+            killed: kept.killed,
+            struck: BTreeSet::new(),
+            condemned: kept.condemned,
+            frozen: kept.frozen,
+            frozen_cgroups: kept.frozen_cgroups.into_iter().map(cgroup).collect(),
+            sample: Default::default(),
+        });
+        if let Some(start) = kept.start {
+            self.unstarted.insert(kept.number, start);
+        }
+        true
+    }
+
+    /// A process is a member that was counted before.
+    pub fn rejoin(&mut self, number: SessionNumber, pid: u32) {
+        if let Some(session) = self.registry.get_mut(number) {
+            session.live.insert(pid);
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! A daemon that is killed is taken over from: its sessions go on, what the
+//! kernel made meanwhile is recorded, and the guard works all the while.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use agent_recorder_tests::compare::is_forgiven;
+use agent_recorder_tests::daemon::Daemon;
+use agent_recorder_tests::file_systems::{Mounted, bpffs, in_own_namespace};
+use agent_recorder_tests::recorder::GUARDING_TEMPORARY;
+use agent_recorder_tests::wait::wait_for;
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A bpffs of the test's own, and a folder to work in.
+struct Place {
+    pins: Mounted,
+    work: TempDir,
+}
+
+impl Place {
+    fn new() -> anyhow::Result<Self> {
+        let work = tempfile::tempdir()?;
+        Ok(Self {
+            pins: bpffs(&work.path().join("pins"))?,
+            work,
+        })
+    }
+
+    fn configuration(&self, more: &str) -> String {
+        let pins = self.pins.directory.display();
+        format!("[recorder]\npins = \"{pins}/recorder\"\ncanary = \"0s\"\n{more}")
+    }
+
+    fn start(&self, more: &str) -> anyhow::Result<Daemon> {
+        Daemon::start_with(&self.configuration(more))
+    }
+
+    /// In the place of one that was killed.
+    fn start_again(&self, state: TempDir, more: &str) -> anyhow::Result<Daemon> {
+        Daemon::start_in(state, &self.configuration(more))
+    }
+
+    /// Sets of programs that are pinned: one folder each.
+    fn generations(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        let recorder = self.pins.directory.join("recorder");
+        for of_state in folders(&recorder)? {
+            found.extend(folders(&of_state)?);
+        }
+        Ok(found)
+    }
+
+    fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.work.path().join(name);
+        fs::create_dir(&folder)?;
+        Ok(folder)
+    }
+}
+
+fn folders(of: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(of)?.map(|entry| Ok(entry?.path()));
+    entries.collect()
+}
+
+/// Makes and removes files, so many for each line that it reads, and says when.
+const WORKER: &str = r#"
+    n=0
+    while read -r count; do
+        end=$((n + count))
+        while [ $n -lt $end ]; do : > "$1/$n"; rm "$1/$n"; n=$((n + 1)); done
+        echo done
+    done"#;
+
+/// A session that works when it is told to.
+struct Worker {
+    process: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    fn start(mut command: Command) -> anyhow::Result<Self> {
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let orders = process.stdin.take().context("its input")?;
+        let answers = process.stdout.take().context("its output")?;
+        Ok(Self {
+            process,
+            orders,
+            answers: BufReader::new(answers),
+        })
+    }
+
+    fn session(daemon: &Daemon, folder: &Path) -> anyhow::Result<Self> {
+        let mut command = daemon.command("run")?;
+        command.args(["--", "sh", "-c", WORKER, "sh"]).arg(folder);
+        Self::start(command)
+    }
+
+    fn work(&mut self, count: usize) -> anyhow::Result<()> {
+        writeln!(self.orders, "{count}")?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer)?;
+        ensure!(answer == "done\n", "it said {answer:?}");
+        Ok(())
+    }
+
+    fn end(mut self) -> anyhow::Result<()> {
+        drop(self.orders);
+        let status = self.process.wait()?;
+        ensure!(status.success(), "the session ended with {status}");
+        Ok(())
+    }
+}
+
+fn deleted(records: &[Value]) -> Vec<&str> {
+    let files = records.iter().filter_map(|record| record.get("file"));
+    files
+        .filter(|file| file["op"] == "DELETE" && file.get("error").is_none())
+        .filter_map(|file| file["path"].as_str())
+        .collect()
+}
+
+/// How often each of the files of a worker was recorded as deleted, of those that were not once.
+fn not_once(records: &[Value], folder: &Path, count: usize) -> Vec<(usize, usize)> {
+    let deleted = deleted(records);
+    let times = (0..count).map(|number| {
+        let path = folder.join(number.to_string());
+        let is_it = |found: &&&str| OsStr::new(**found) == path.as_os_str();
+        (number, deleted.iter().filter(is_it).count())
+    });
+    times.filter(|(_, times)| *times != 1).collect()
+}
+
+fn counts(list: &Value) -> BTreeMap<String, u64> {
+    let entries = list.as_array().into_iter().flatten();
+    entries
+        .filter_map(|entry| Some((entry["kind"].as_str()?.to_owned(), entry["count"].as_u64()?)))
+        .collect()
+}
+
+/// What was made is what got here and what was lost, by kind. What was lost.
+fn balanced(records: &[Value]) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut ends = records.iter().filter_map(|record| record.get("sessionEnd"));
+    let totals = &ends.next().context("the session has no end")?["totals"];
+    let [produced, delivered, lost] =
+        ["produced", "delivered", "lost"].map(|sum| counts(&totals[sum]));
+    for (kind, made) in &produced {
+        ensure!(*made == delivered[kind] + lost[kind], "{kind}: {totals}");
+    }
+    Ok(lost)
+}
+
+/// Waits until the daemon has stored so many deletes.
+fn stored(daemon: &Daemon, count: usize) -> anyhow::Result<()> {
+    wait_for("the deletes to be recorded", || {
+        let output = daemon
+            .command("replay")?
+            .args(["last", "--format", "json"])
+            .output()?;
+        let records = agent_recorder_tests::compare::said(&output.stdout)?;
+        Ok((deleted(&records).len() >= count).then_some(()))
+    })
+}
+
+fn all(daemon: &Daemon) -> anyhow::Result<Vec<String>> {
+    use agent_recorder::record::proto::record::Body;
+    let events = daemon
+        .stored()?
+        .into_iter()
+        .filter_map(|record| match record.body {
+            Some(Body::StreamEvent(event)) => Some(event.event),
+            _ => None,
+        });
+    Ok(events.collect())
+}
+
+/// Records of one session whose daemon was killed between the first and the
+/// second part of its work, and was started again before the third.
+fn over_a_crash(
+    place: &Place,
+    parts: [usize; 3],
+    before: &str,
+    after: &str,
+) -> anyhow::Result<(Daemon, PathBuf, Vec<Value>)> {
+    let folder = place.folder("files")?;
+    let daemon = place.start(before)?;
+    let mut worker = Worker::session(&daemon, &folder)?;
+    worker.work(parts[0])?;
+    stored(&daemon, parts[0])?;
+    let state = daemon.kill()?;
+    worker.work(parts[1])?;
+    let daemon = place.start_again(state, after)?;
+    worker.work(parts[2])?;
+    worker.end()?;
+    let records = daemon.last_session()?;
+    Ok((daemon, folder, records))
+}
+
+#[test]
+fn a_session_outlives_its_daemon_and_all_that_it_did_is_recorded_once() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        let (daemon, folder, records) = over_a_crash(&place, [40, 40, 40], "", "")?;
+        let wrong = not_once(&records, &folder, 120);
+        assert!(
+            is_forgiven(wrong.len(), 120, &records),
+            "recorded otherwise than once: {wrong:?}"
+        );
+        let starts = records.iter().filter(|it| it.get("sessionStart").is_some());
+        assert_eq!(starts.count(), 1);
+        let lost = balanced(&records)?;
+        assert!(lost.values().all(|count| *count == 0), "{lost:?}");
+        let totals = records
+            .iter()
+            .find_map(|it| it.get("sessionEnd"))
+            .unwrap_or(&Value::Null);
+        assert_eq!(totals["totals"]["filesDestroyed"], 120);
+        assert_eq!(
+            totals["totals"]["records"].as_u64(),
+            u64::try_from(records.len()).ok()
+        );
+        let events = all(&daemon)?;
+        assert!(
+            events.iter().any(|it| it == "recorder_goes_on"),
+            "{events:?}"
+        );
+        let verified = daemon.command("verify")?.output()?;
+        assert!(verified.status.success(), "{verified:?}");
+        daemon.stop()?;
+        assert_eq!(
+            place.generations()?,
+            [PathBuf::new(); 0],
+            "after a clean stop"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn the_guard_stops_a_session_while_no_daemon_runs() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        let tree = place.folder("tree")?;
+        for number in 0..2000 {
+            fs::write(tree.join(number.to_string()), "words")?;
+        }
+        let daemon = place.start(GUARDING_TEMPORARY)?;
+        let mut command = daemon.command("run")?;
+        let script = r#"read -r _; rm -r "$1"; sleep 600"#;
+        command.args(["--", "sh", "-c", script, "sh"]).arg(&tree);
+        let mut session = Worker::start(command)?;
+        wait_for("the session", || {
+            let listed = daemon.command("sessions")?.output()?;
+            Ok((String::from_utf8_lossy(&listed.stdout).lines().count() > 1).then_some(()))
+        })?;
+        let state = daemon.kill()?;
+        writeln!(session.orders)?;
+        // The one that deletes dies of the kernel's own strike.
+        wait_for("the strike", || {
+            let left = fs::read_dir(&tree)?.count();
+            Ok((left < 2000).then_some(()))
+        })?;
+        let daemon = place.start_again(state, GUARDING_TEMPORARY)?;
+        let status = session.process.wait()?;
+        assert_eq!(status.code(), Some(128 + 9), "{status}");
+        let left = fs::read_dir(&tree)?.count();
+        assert!((2000 - 64 - 1..2000).contains(&left), "{left} are left");
+        let records = daemon.last_session()?;
+        let enforcement = records.iter().find_map(|it| it.get("enforcement"));
+        let enforcement = enforcement.context("no enforcement is recorded")?;
+        assert!(
+            ["KILL", "DENY"].contains(&enforcement["action"].as_str().unwrap_or_default()),
+            "{enforcement}"
+        );
+        let end = records.iter().find_map(|it| it.get("sessionEnd"));
+        assert_eq!(end.context("no end")?["reason"], "KILLED");
+        daemon.stop()?;
+        Ok(())
+    })
+}
+
+/// Far below what a worker makes without a daemon.
+const SMALL_RING: &str = "[kernel]\nbulk_ring_bytes = 65536\n";
+
+#[test]
+fn what_did_not_fit_in_the_rings_while_no_daemon_ran_is_told() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        let (daemon, folder, records) =
+            over_a_crash(&place, [20, 200, 20], SMALL_RING, SMALL_RING)?;
+        // Deletes have a ring of their own.
+        let wrong = not_once(&records, &folder, 240);
+        assert!(
+            is_forgiven(wrong.len(), 240, &records),
+            "recorded otherwise than once: {wrong:?}"
+        );
+        let lost = balanced(&records)?;
+        assert!(lost["open"] > 0, "the ring was large enough: {lost:?}");
+        let verified = daemon.command("verify")?.output()?;
+        assert_eq!(verified.status.code(), Some(3), "{verified:?}");
+        daemon.stop()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn programs_of_another_layout_are_replaced_and_their_sessions_move_over() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        // A limit is part of the programs.
+        let other = "[guard]\nlimit = 50\n";
+        let (daemon, folder, records) = over_a_crash(&place, [40, 40, 40], "", other)?;
+        let starts = records.iter().filter(|it| it.get("sessionStart").is_some());
+        assert_eq!(starts.count(), 1);
+        let wrong = not_once(&records, &folder, 120);
+        // Between the daemons the old programs saw it, and nobody can read what they said.
+        assert!(
+            wrong
+                .iter()
+                .all(|&(number, times)| (40..80).contains(&number) && times == 0),
+            "recorded otherwise than once: {wrong:?}"
+        );
+        let losses = records.iter().filter_map(|it| it.get("loss"));
+        let crash = losses.filter(|loss| loss["stage"] == "crash");
+        let told: u64 = crash
+            .filter_map(|loss| counts(&loss["kinds"]).get("delete").copied())
+            .sum();
+        assert_eq!(told, 40, "deletes told as lost");
+        let events = all(&daemon)?;
+        assert!(
+            events.iter().any(|it| it == "recorder_rebuilds"),
+            "{events:?}"
+        );
+        assert_eq!(place.generations()?.len(), 1, "the old programs are gone");
+        daemon.stop()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_session_that_began_while_no_daemon_ran_is_recorded_from_its_first_exec() -> anyhow::Result<()>
+{
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        let agent = place.work.path().join("an-agent");
+        std::os::unix::fs::symlink("/bin/sh", &agent)?;
+        let rule = "[[agent]]\nname = \"ours\"\nexecutables = [\"an-agent\"]\n";
+        let daemon = place.start(rule)?;
+        let state = daemon.kill()?;
+        let folder = place.folder("files")?;
+        let mut command = Command::new(&agent);
+        command.args(["-c", WORKER, "sh"]).arg(&folder);
+        let mut worker = Worker::start(command)?;
+        worker.work(20)?;
+        let daemon = place.start_again(state, rule)?;
+        worker.work(20)?;
+        worker.end()?;
+        let records = daemon.last_session()?;
+        let start = records.iter().find_map(|it| it.get("sessionStart"));
+        assert_eq!(start.context("no start")?["agent"], "ours");
+        assert!(
+            records.get(1).is_some_and(|it| it.get("exec").is_some()),
+            "{:?}",
+            records.get(1)
+        );
+        let wrong = not_once(&records, &folder, 40);
+        assert!(
+            is_forgiven(wrong.len(), 40, &records),
+            "recorded otherwise than once: {wrong:?}"
+        );
+        daemon.stop()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn who_is_held_when_the_daemon_dies_waits_for_the_next_one() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        let rule = "[gate]\ntimeout = \"10m\"\n\n[[gate.rule]]\nname = \"ours\"\nprograms = [\"destroyer\"]\naction = \"hold\"\n";
+        let program = place.work.path().join("destroyer");
+        fs::copy("/bin/true", &program)?;
+        let daemon = place.start(rule)?;
+        let held = |daemon: &Daemon| {
+            wait_for("the program to be held", || {
+                let listed = daemon
+                    .command("sessions")?
+                    .args(["--format", "json"])
+                    .output()?;
+                let lines = agent_recorder_tests::compare::said(&listed.stdout)?;
+                let mut holds = lines.iter().filter_map(|line| line["hold"].as_str());
+                Ok(holds.next().map(str::to_owned))
+            })
+        };
+        let mut session = daemon.command("run")?.arg("--").arg(&program).spawn()?;
+        held(&daemon)?;
+        let state = daemon.kill()?;
+        assert!(session.try_wait()?.is_none(), "it ran unjudged");
+        let daemon = place.start_again(state, rule)?;
+        let hold = held(&daemon)?;
+        let approved = daemon.command("approve")?.arg(&hold).output()?;
+        assert!(approved.status.success(), "{approved:?}");
+        assert!(session.wait()?.success());
+        daemon.stop()?;
+        Ok(())
+    })
+}
