@@ -16,6 +16,18 @@ macro_rules! points {
 points! {
     /// Those of a daemon, in the way of the data.
     OF_DAEMON:
+    /// Programs are at their hooks and not all pinned: nobody can go on with them.
+    PROGRAMS_ATTACHED = "programs-attached";
+    /// They are pinned, and no checkpoint goes with them.
+    PROGRAMS_PINNED = "programs-pinned";
+    /// The rings that a daemon before this one left are empty, and no checkpoint says so.
+    RINGS_EMPTIED = "rings-emptied";
+    /// All is taken over, and no checkpoint says so.
+    TAKEN_OVER = "taken-over";
+    /// What is known is kept.
+    CHECKPOINT_KEPT = "checkpoint-kept";
+    /// A session's end is durable, and the kernel still counts it.
+    SESSION_ENDED = "session-ended";
     /// Events left the rings, and are no records yet.
     EVENTS_READ = "events-read";
     /// A record has its number, in memory only.

@@ -106,7 +106,7 @@ fn when_the_file_system_stops_the_spool_goes_on_in_memory_and_what_was_durable_i
                     .append(record(format!("event {number} of {loss}")))
                     .context("there is room")?;
                 match number % 6 {
-                    1 | 3 => spool.flush(),
+                    1 | 3 => drop(spool.flush()),
                     5 => drop(spool.sync()?),
                     _ => {}
                 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -86,18 +87,19 @@ struct Report {
 /// 0 when recording works, 1 when it does not.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let facts = Facts::gather();
-    let tried = Setting::load(common)?.recorder(false).kernel;
-    let tried = Kernel::load(&tried, None).and_then(|(mut kernel, _rings)| {
-        kernel.attach()?;
-        Ok(kernel)
-    });
+    let setting = Setting::load(common)?;
+    let tried =
+        Kernel::load(&setting.recorder(false).kernel, None).and_then(|(mut kernel, _rings)| {
+            kernel.attach()?;
+            Ok(kernel)
+        });
     let works = tried.is_ok();
     let report = Report {
         kernel: facts.release.clone(),
         profile: tried.as_ref().ok().map(Kernel::profile),
         refuses: tried.as_ref().is_ok_and(Kernel::refuses),
         sees_victims: tried.as_ref().is_ok_and(Kernel::sees_victims),
-        checks: checks(&facts, &tried),
+        checks: checks(&facts, &tried, &setting.config.recorder.pins),
         verified: tried
             .as_ref()
             .map(|kernel| kernel.verified().into_iter().collect())
@@ -248,7 +250,7 @@ fn last_lines(text: &str) -> String {
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join(" / ")
 }
 
-fn checks(facts: &Facts, tried: &Result<Kernel, kernel::Error>) -> Vec<Check> {
+fn checks(facts: &Facts, tried: &Result<Kernel, kernel::Error>, pins: &Path) -> Vec<Check> {
     let mut checks = vec![programs(tried)];
     checks.extend(passed_over(tried));
     checks.extend([
@@ -259,8 +261,41 @@ fn checks(facts: &Facts, tried: &Result<Kernel, kernel::Error>) -> Vec<Check> {
         fentry(facts),
         refusing(tried),
         judging(tried),
+        outliving(pins),
     ]);
     checks
+}
+
+/// Whether a daemon that is killed can be taken over from.
+fn outliving(pins: &Path) -> Check {
+    let name = "outliving";
+    if pins.as_os_str().is_empty() {
+        let why = "sessions end with a daemon that is killed: recorder.pins is empty";
+        return Check::new(name, State::Missing, why, "name a directory on a bpffs");
+    }
+    match kernel::is_on_bpffs(pins) {
+        Ok(true) => Check::new(
+            name,
+            State::Ok,
+            "kernel programs and sessions outlive a daemon that is killed",
+            "",
+        ),
+        Ok(false) => Check::new(
+            name,
+            State::Missing,
+            format!(
+                "sessions end with a daemon that is killed: {} is on no bpffs",
+                pins.display()
+            ),
+            "mount -t bpf bpf /sys/fs/bpf",
+        ),
+        Err(why) => Check::new(
+            name,
+            State::Unknown,
+            why.to_string(),
+            "mount -t bpf bpf /sys/fs/bpf",
+        ),
+    }
 }
 
 fn btf(facts: &Facts) -> Check {

@@ -1,10 +1,9 @@
 //! Loads and configures the kernel programs and their maps, and holds them:
 //! dropping [`Kernel`] takes them out again.
 //!
-//! Not here: which programs make a profile, and whether it works (`hooks`).
+//! Not here: loading a profile's programs (`loaded`), and which those are (`programs`).
 
 use std::os::fd::AsFd as _;
-use std::path::Path;
 
 use agent_recorder_abi::event::{KINDS, TROUBLES};
 use agent_recorder_abi::heir::Written;
@@ -12,25 +11,24 @@ use agent_recorder_abi::own::OwnKey;
 use agent_recorder_abi::policy::{GuardConfig, NameKey, Place, PlaceKey};
 use agent_recorder_abi::rule::RuleKey;
 use agent_recorder_abi::state::{Session, SessionNumber};
-use aya::Btf;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 
 use super::attached::Attached;
 use super::calls::Calls;
 use super::error::{map_error, missing};
 use super::known::Known;
+use super::loaded::{Host, Loaded, load_profile};
 use super::maps::{Maps, sum, take};
-use super::modify_return::Deciders;
 use super::names::Names;
-use super::object::{layout, load_object, load_probes, object_for, read_btf};
-use super::offsets::{self, Resolved};
+use super::object::load_probes;
 use super::own::OwnKeys;
 use super::pins::{Generation, Name, Pins};
 use super::preempt::{self, Preemption};
 use super::previous::Previous;
 use super::programs::{Absent, Profile};
 use super::source::Source;
-use super::{Counters, Error, Rings, Tags, bpf, hooks};
+use super::{Counters, Error, Rings, Tags, bpf};
+use crate::fault;
 
 /// What is decided before load.
 #[derive(Clone, Debug)]
@@ -158,7 +156,7 @@ impl Kernel {
     /// They cannot be opened, or are not as they were left: a new set is to be loaded.
     pub fn resume(options: &Options, pins: &Pins) -> Result<Option<(Self, Rings)>, Error> {
         let host = Host::look()?;
-        let layout = layout(host.object, &host.resolved, options);
+        let layout = host.layout(options);
         let left = pins.left()?.into_iter().find_map(|generation| {
             let name = generation.name().filter(|name| name.layout == layout)?;
             Some((generation, name))
@@ -249,10 +247,12 @@ impl Kernel {
     fn attach_all(&mut self) -> Result<(), Error> {
         self.attached.attach(true, self.pinned.as_ref())?;
         if let Some(generation) = &mut self.pinned {
+            fault::point(fault::PROGRAMS_ATTACHED);
             for (name, program) in self.attached.programs() {
                 generation.keep_program(name, program)?;
             }
             generation.finish(&self.name)?;
+            fault::point(fault::PROGRAMS_PINNED);
         }
         self.own.look()
     }
@@ -550,75 +550,6 @@ impl Kernel {
             .get(&number, 0)
             .map_err(|error| map_error("SESSIONS", &error))
     }
-}
-
-/// The kernel that runs, and what goes with it.
-struct Host {
-    btf: Btf,
-    resolved: Resolved,
-    object: &'static [u8],
-}
-
-impl Host {
-    fn look() -> Result<Self, Error> {
-        let path = Path::new(offsets::VMLINUX);
-        let btf = read_btf(path)?;
-        let resolved = offsets::resolve(path, &btf)?;
-        let object = object_for(&resolved)?;
-        Ok(Self {
-            btf,
-            resolved,
-            object,
-        })
-    }
-
-    fn name(&self, options: &Options, profile: Profile, observes: bool) -> Name {
-        Name {
-            layout: layout(self.object, &self.resolved, options),
-            profile,
-            observes,
-        }
-    }
-}
-
-/// A profile's programs and maps.
-struct Loaded {
-    attached: Attached,
-    maps: Maps,
-    not_refusing: Option<Error>,
-}
-
-/// With its guard refusing, where the kernel takes that.
-fn load_profile(options: &Options, profile: Profile, source: &Source<'_>) -> Result<Loaded, Error> {
-    match load_programs(options, profile, profile.can_refuse(), source) {
-        Err(why @ Error::CannotRefuse { .. }) => Ok(Loaded {
-            not_refusing: Some(why),
-            ..load_programs(options, profile, false, source)?
-        }),
-        result => result,
-    }
-}
-
-fn load_programs(
-    options: &Options,
-    profile: Profile,
-    refuses: bool,
-    source: &Source<'_>,
-) -> Result<Loaded, Error> {
-    let Source { btf, resolved, .. } = *source;
-    if profile.sees() && !resolved.has_helpers && resolved.preempts_trampolines {
-        return Err(Error::Preempted { profile });
-    }
-    let mut bpf = load_object(options, profile, refuses, source)?;
-    hooks::probe(&mut bpf, btf, profile)?;
-    let deciding = hooks::deciding(btf, profile, refuses);
-    let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, &deciding)?;
-    hooks::load(&mut bpf, source, profile, &deciders)?;
-    Ok(Loaded {
-        attached: Attached::loaded(&bpf, profile, deciders)?,
-        maps: Maps::of(bpf),
-        not_refusing: None,
-    })
 }
 
 const SESSION_DESTROYED: usize = std::mem::offset_of!(Session, destroyed) / 8;

@@ -55,11 +55,7 @@ impl Pins {
         };
         let state = fs::metadata(state).map_err(failed(state))?;
         let directory = below.join(format!("{:x}-{:x}", state.dev(), state.ino()));
-        let there = below.ancestors().find(|path| path.exists());
-        let there = there.unwrap_or(Path::new("/"));
-        let found = rustix::fs::statfs(there).map_err(|errno| failed(there)(errno.into()))?;
-        // Its type differs from machine to machine; the magic has 32 bits.
-        if found.f_type as u64 != BPF_FS_MAGIC {
+        if !is_on_bpffs(below).map_err(failed(below))? {
             return Err(Error::NoBpffs {
                 path: below.to_owned(),
             });
@@ -142,6 +138,18 @@ impl Pins {
             source,
         }
     }
+}
+
+/// Whether a path, or what there is of it, is on a bpffs.
+///
+/// # Errors
+///
+/// statfs(2) refuses.
+pub fn is_on_bpffs(path: &Path) -> io::Result<bool> {
+    let there = path.ancestors().find(|path| path.exists());
+    let found = rustix::fs::statfs(there.unwrap_or(Path::new("/")))?;
+    // Its type differs from machine to machine; the magic has 32 bits.
+    Ok(found.f_type as u64 == BPF_FS_MAGIC)
 }
 
 /// What the programs of a generation are.

@@ -6,6 +6,7 @@
 mod adopt;
 mod checkpoint;
 mod commands;
+mod continuity;
 mod gate;
 mod heirs;
 mod loss;
@@ -31,8 +32,8 @@ use crate::session::tamper::Own;
 use crate::session::{self, Begin, Meanings, Notice, RuleName, Tracker, authority};
 use crate::spool::{self, Spool};
 use crate::stream;
+use continuity::{Beginning, Continuity, Left};
 use loss::LossLedger;
-use resume::Left;
 pub use watch::{BY_URING, WITHOUT};
 
 /// An error that ends the recorder.
@@ -110,9 +111,9 @@ pub struct Recorder {
     holds: gate::Holds,
     heirs: heirs::Heirs,
     watch: watch::Watch,
-    continuity: Option<resume::Continuity>,
+    continuity: Option<Continuity>,
     /// Of the recorder before, until it is taken over from.
-    left: resume::Left,
+    left: Left,
     returning: Option<resume::Returning>,
     /// Something happened that the checkpoint does not have yet.
     is_unkept: bool,
@@ -127,13 +128,13 @@ impl Recorder {
     pub fn start(setup: Setup) -> Result<Self, Error> {
         let spool = Spool::open(&setup.spool, setup.keep)?;
         let state = setup.own.first().map(PathBuf::as_path);
-        let resume::Beginning {
+        let Beginning {
             mut kernel,
             rings,
             continuity,
             left,
             told,
-        } = resume::begin(&setup.kernel, &setup.pins, state.unwrap_or(Path::new("/")))?;
+        } = continuity::begin(&setup.kernel, &setup.pins, state.unwrap_or(Path::new("/")))?;
         kernel.set_places(&guard::places::resolve(&setup.policy))?;
         let mut holds = gate::Holds::new(setup.gate, setup.asks);
         set_programs(&mut kernel, &setup.policy, &mut holds)?;
@@ -515,6 +516,7 @@ impl Recorder {
         self.store(records);
         // First durable, then forgotten: who comes after this recorder looks at both.
         self.sync();
+        fault::point(fault::SESSION_ENDED);
         self.kernel.end_session(number);
         self.is_unkept = true;
         if let Some(id) = id {

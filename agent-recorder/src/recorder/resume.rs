@@ -6,214 +6,39 @@
 //! into it; and the rings, with all that happened since. What left the rings
 //! and is in none of them is lost, and told as lost.
 //!
-//! Not here: where a checkpoint lies (`checkpoint`), and pins (`kernel`).
+//! Not here: how such a checkpoint and such programs come about (`continuity`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agent_recorder_abi::Pod as _;
+use agent_recorder_abi::event::Kind;
 use agent_recorder_abi::held::Held;
 use agent_recorder_abi::state::SessionNumber;
 
 use super::adopt::match_process;
-use super::checkpoint::Keeper;
 use super::watch::CANARY;
 use super::{Error, Recorder};
+use crate::fault;
 use crate::guard;
-use crate::kernel::{self, Body, Condemned, Kernel, Pins, Previous, Rings, decode};
+use crate::kernel::{self, Condemned, decode};
+use crate::record::proto::record::Body;
 use crate::record::{Seq, proto};
 use crate::session::agents::RuleSet;
 use crate::session::{Begin, authority};
 use crate::spool::{Item, Store};
-
-/// Where a recorder can be taken over from.
-#[derive(Debug)]
-pub(super) struct Continuity {
-    pins: Pins,
-    keeper: Keeper,
-    /// Whether it was told that nothing can be kept.
-    failed: bool,
-}
-
-impl Continuity {
-    /// Takes everything away that was to outlive this process.
-    pub(super) fn give_up(&self) -> Result<(), Error> {
-        Ok(self.pins.remove()?)
-    }
-}
-
-/// Of a recorder that was killed.
-#[derive(Debug, Default)]
-pub(super) enum Left {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Its programs, which are in use.
-    Programs(proto::Checkpoint),
-    /// Programs of another layout.
-    Others(proto::Checkpoint, Vec<Previous>),
-}
-
-/// What a recorder begins with.
-pub(super) struct Beginning {
-    pub(super) kernel: Kernel,
-    pub(super) rings: Rings,
-    pub(super) continuity: Option<Continuity>,
-    /// What the recorder before left.
-    pub(super) left: Left,
-    /// What is to be told of all that.
-    pub(super) told: Vec<(&'static str, String)>,
-}
-
-/// The kernel's side: what was left of it, or anew. `pins`: where it is left; empty: nowhere.
-pub(super) fn begin(
-    options: &kernel::Options,
-    pins: &Path,
-    state: &Path,
-) -> Result<Beginning, Error> {
-    let mut told = Vec::new();
-    let mut found = None;
-    if !pins.as_os_str().is_empty() {
-        match find(pins, state) {
-            Ok(it) => found = Some(it),
-            Err(why) => told.push(("not_pinned", why.to_string())),
-        }
-    }
-    let Some((pins, keeper, checkpoint)) = found else {
-        let (kernel, rings) = Kernel::load(options, None)?;
-        return Ok(Beginning {
-            kernel,
-            rings,
-            continuity: None,
-            left: Left::Nothing,
-            told,
-        });
-    };
-    let programs = checkpoint.as_ref().map(|checkpoint| checkpoint.programs);
-    let resumed = match Kernel::resume(options, &pins) {
-        _ if checkpoint.is_none() => None,
-        Ok(Some((kernel, _))) if programs != Some(kernel.number()) => {
-            told.push(("pins_unusable", "of another checkpoint".to_owned()));
-            None
-        }
-        Ok(resumed) => resumed,
-        Err(why) => {
-            told.push(("pins_unusable", why.to_string()));
-            None
-        }
-    };
-    let continuity = Continuity {
-        pins,
-        keeper,
-        failed: false,
-    };
-    if let Some((kernel, rings)) = resumed {
-        return Ok(Beginning {
-            kernel,
-            rings,
-            continuity: Some(continuity),
-            left: checkpoint.map_or(Left::Nothing, Left::Programs),
-            told,
-        });
-    }
-    let previous = Previous::find(&continuity.pins)?;
-    let (kernel, rings) = Kernel::load(options, Some(&continuity.pins))?;
-    let left = match checkpoint {
-        Some(checkpoint) if !previous.is_empty() => Left::Others(checkpoint, previous),
-        _ => {
-            // Nobody knows whose they are.
-            for previous in previous {
-                previous.remove()?;
-            }
-            Left::Nothing
-        }
-    };
-    Ok(Beginning {
-        kernel,
-        rings,
-        continuity: Some(continuity),
-        left,
-        told,
-    })
-}
-
-fn find(
-    pins: &Path,
-    state: &Path,
-) -> Result<(Pins, Keeper, Option<proto::Checkpoint>), kernel::Error> {
-    let pins = Pins::new(pins, state)?;
-    let (keeper, checkpoint) = Keeper::open(state).map_err(|source| kernel::Error::System {
-        what: "opening the checkpoint in the state directory",
-        source,
-    })?;
-    Ok((pins, keeper, checkpoint))
-}
 
 /// So often, and so long, the rings are emptied to see what of a kind never came out of them.
 const ROUNDS: usize = 8;
 const ROUNDS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Recorder {
-    /// Finds the sessions that ran before this recorder did: those of a daemon
-    /// that was killed, and running agents.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's maps or the spool fail.
-    pub fn take_over(&mut self, rules: &RuleSet) -> Result<(), Error> {
-        match std::mem::take(&mut self.left) {
-            Left::Nothing => {}
-            Left::Programs(left) => self.go_on(left, rules)?,
-            Left::Others(left, previous) => self.rebuild(left, previous)?,
-        }
-        self.adopt(rules)?;
-        self.keep();
-        Ok(())
-    }
-
-    /// Writes down what the next recorder is to know.
-    pub(super) fn keep(&mut self) {
-        let checkpoint = self.checkpoint();
-        let Some(continuity) = &mut self.continuity else {
-            return;
-        };
-        let kept = continuity.keeper.keep(checkpoint);
-        let failed = kept.is_err();
-        if let Err(why) = kept
-            && !continuity.failed
-        {
-            self.tell("checkpoint_failed", &why.to_string());
-        }
-        if let Some(continuity) = &mut self.continuity {
-            continuity.failed = failed;
-        }
-    }
-
-    fn checkpoint(&self) -> proto::Checkpoint {
-        let told = &self.loss.told;
-        proto::Checkpoint {
-            generation: 0,
-            programs: self.kernel.number(),
-            stream_id: self.spool.stream_id().to_bytes(),
-            seq: self.spool.last_seq().0,
-            next_session: self.next_session,
-            delivered: self.delivered.to_vec(),
-            canaries: self.watch.events().to_vec(),
-            crashed: self.loss.crashed.to_vec(),
-            told_lost: told.lost.to_vec(),
-            told_troubles: told.troubles.to_vec(),
-            told_skipped: told.skipped,
-            held: self
-                .holds
-                .waiting()
-                .map(|held| held.bytes().to_vec())
-                .collect(),
-            sessions: self.tracker.kept(),
-        }
-    }
-
-    fn go_on(&mut self, mut left: proto::Checkpoint, rules: &RuleSet) -> Result<(), Error> {
+    /// Takes over, with the programs that were left.
+    pub(super) fn go_on(
+        &mut self,
+        mut left: proto::Checkpoint,
+        rules: &RuleSet,
+    ) -> Result<(), Error> {
         let ended = self.catch_up(&mut left)?;
         let held: Vec<Held> = left
             .held
@@ -232,15 +57,17 @@ impl Recorder {
         for (pid, number) in guard::tagged(self.kernel.tags()) {
             self.tracker.rejoin(number, pid);
         }
+        let counted = self.kernel.counted_sessions()?;
         self.returning = Some(Returning {
             rules: rules.clone(),
             ended,
         });
         let emptied = self.empty_rings();
+        fault::point(fault::RINGS_EMPTIED);
         for held in held {
             self.judge(held);
         }
-        let settled = emptied.and_then(|()| self.settle_sessions());
+        let settled = emptied.and_then(|()| self.settle_sessions(&counted));
         self.returning = None;
         settled?;
         self.tell_losses()?;
@@ -307,17 +134,20 @@ impl Recorder {
         let Some(returning) = &self.returning else {
             return Ok(());
         };
-        let mut begun = HashSet::from([CANARY]);
+        let events = || self.batch.iter().filter_map(|bytes| decode(bytes).ok());
+        let begun: HashSet<_> = events()
+            .filter(|event| matches!(event.body, kernel::Body::Session(_)))
+            .map(|event| event.header.session)
+            .collect();
         let mut unknown = BTreeMap::new();
-        for event in self.batch.iter().filter_map(|bytes| decode(bytes).ok()) {
-            let number = event.header.session;
-            if matches!(event.body, Body::Session(_)) {
-                begun.insert(number);
-            } else if !begun.contains(&number)
-                && !returning.ended.contains(&number)
-                && self.tracker.registry.get(number).is_none()
-            {
-                unknown.entry(number).or_insert(event.header.pid);
+        for header in events().map(|event| event.header) {
+            let number = header.session;
+            let is_known = number == CANARY
+                || begun.contains(&number)
+                || returning.ended.contains(&number)
+                || self.tracker.registry.get(number).is_some();
+            if !is_known {
+                unknown.entry(number).or_insert(header.pid);
             }
         }
         for (number, pid) in unknown {
@@ -366,9 +196,10 @@ impl Recorder {
     }
 
     /// Ends what ended meanwhile, begins what nobody knows of, and goes on with
-    /// ending what the guard condemned.
-    fn settle_sessions(&mut self) -> Result<(), Error> {
-        for (number, _) in self.kernel.counted_sessions()? {
+    /// ending what the guard condemned. `counted`: before the rings were emptied,
+    /// so that the beginning of each would have been in them.
+    fn settle_sessions(&mut self, counted: &[(SessionNumber, Condemned)]) -> Result<(), Error> {
+        for &(number, _) in counted {
             let is_known = self.tracker.registry.get(number).is_some();
             if number != CANARY && !is_known && !self.find(number, None) {
                 self.kernel.end_session(number);
@@ -442,22 +273,45 @@ pub(super) struct Returning {
 
 /// Adds a record to what is known; the session that it ends.
 fn take_in(record: &proto::Record, left: &mut proto::Checkpoint) -> Option<SessionNumber> {
+    let kind = record.body.as_ref().and_then(event_of);
+    if let Some(count) = kind.and_then(|kind| left.delivered.get_mut(kind as usize)) {
+        *count += 1;
+    }
     let mut sessions = left.sessions.iter_mut();
     let session = sessions.find(|session| session.session_id == record.session_id)?;
     session.records += 1;
     match record.body.as_ref()? {
-        proto::record::Body::SessionStart(_) => session.start = None,
-        proto::record::Body::SessionEnd(_) => return Some(session.number),
-        proto::record::Body::Fork(_) => session.processes += 1,
-        proto::record::Body::Exec(exec) if exec.error == 0 => session.execs += 1,
-        proto::record::Body::File(file)
-            if file.op() == proto::FileOp::Delete && file.error == 0 =>
-        {
+        Body::SessionStart(_) => session.start = None,
+        Body::SessionEnd(_) => return Some(session.number),
+        Body::Fork(_) => session.processes += 1,
+        Body::Exec(exec) if exec.error == 0 => session.execs += 1,
+        Body::File(file) if file.op() == proto::FileOp::Delete && file.error == 0 => {
             session.files_destroyed += 1;
         }
         _ => {}
     }
     None
+}
+
+/// The kind of the event that a record was made of, where that was one event,
+/// which made no other record of this kind. Others are told as lost, though
+/// they are not.
+fn event_of(body: &Body) -> Option<Kind> {
+    Some(match body {
+        Body::Exec(_) => Kind::Exec,
+        Body::Exit(_) => Kind::Exit,
+        Body::Fork(_) => Kind::Fork,
+        Body::Network(_) => Kind::Network,
+        // Announced, and given up at its session's end.
+        Body::File(file) if file.error == libc::EINPROGRESS.cast_unsigned() => return None,
+        Body::File(file) if file.via() == proto::Via::IoUring => return None,
+        Body::File(file) => match file.op() {
+            proto::FileOp::Delete | proto::FileOp::Rmdir => Kind::Delete,
+            proto::FileOp::Open => Kind::Open,
+            _ => Kind::File,
+        },
+        _ => return None,
+    })
 }
 
 /// Of a kernel with other kinds, those that both know.

@@ -156,14 +156,15 @@ impl Spool {
         seq
     }
 
-    /// Writes what waits, so that readers on this host see it.
-    pub fn flush(&mut self) {
-        if self.outage.is_some() {
-            return;
-        }
-        if let Err(error) = self.log.flush() {
+    /// Writes what waits, so that readers on this host see it. False where it
+    /// is held in memory, for the disk is full or broken.
+    pub fn flush(&mut self) -> bool {
+        if self.outage.is_none()
+            && let Err(error) = self.log.flush()
+        {
             self.failed(&error);
         }
+        self.outage.is_none()
     }
 
     /// Makes everything durable. The last number.

@@ -3,8 +3,11 @@
 //!
 //! What must hold at the end, whatever was cut off: numbers are dense, nothing
 //! that was acknowledged is missing, and the collector's copy is the spool.
+//! Sessions outlive their daemon: each that was seen to its end begins and ends
+//! once, what the kernel made is what got here and what was told as lost, and
+//! no delete is missing beyond that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -13,10 +16,13 @@ use std::time::{Duration, Instant};
 
 use agent_recorder::fault::{OF_COLLECTOR, OF_DAEMON};
 use agent_recorder::record::chain::Chain;
+use agent_recorder::record::proto::record::Body;
+use agent_recorder::record::proto::{FileOp, KindCount, Totals};
 use agent_recorder::record::{Seq, StreamId};
 use agent_recorder::spool::{Item, Store};
 use agent_recorder_tests::child::ended_within;
 use agent_recorder_tests::collecting::{Collector, verify};
+use agent_recorder_tests::file_systems::{bpffs, in_own_namespace};
 use agent_recorder_tests::recorder::binary;
 use agent_recorder_tests::wait::wait_for;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -43,6 +49,57 @@ struct Args {
     seed: u64,
 }
 
+/// The last session's name.
+const FINAL: &str = "final";
+/// Files that a session makes and deletes.
+const FILES: u64 = 8;
+/// The kind of their deletes, as losses name it.
+const DELETE: &str = "delete";
+const PACE: Duration = Duration::from_millis(20);
+
+/// What the records say of a session.
+#[derive(Debug, Default)]
+struct Seen {
+    name: String,
+    ends: usize,
+    deletes: u64,
+    totals: Totals,
+}
+
+impl Seen {
+    fn take(&mut self, body: Option<Body>) -> Result<()> {
+        match body {
+            Some(Body::SessionStart(start)) => {
+                ensure!(self.name.is_empty(), "{} begins twice", self.name);
+                self.name = start.name;
+            }
+            Some(Body::SessionEnd(end)) => {
+                self.ends += 1;
+                self.totals = end.totals.context("an end without sums")?;
+            }
+            Some(Body::File(file)) if file.op() == FileOp::Delete && file.error == 0 => {
+                self.deletes += 1;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether what the kernel made is what got here and what was lost. Of a session
+/// beside which no other ran: what others have in the rings is in neither.
+fn is_balanced(totals: &Totals) -> bool {
+    totals.produced.iter().all(|made| {
+        let got = count_of(&totals.delivered, &made.kind);
+        made.count == got + count_of(&totals.lost, &made.kind)
+    })
+}
+
+fn count_of(kinds: &[KindCount], kind: &str) -> u64 {
+    let of_kind = kinds.iter().filter(|it| it.kind == kind);
+    of_kind.map(|it| it.count).sum()
+}
+
 /// xorshift64 (Marsaglia, 2003).
 struct Draw(u64);
 
@@ -59,22 +116,38 @@ impl Draw {
 struct Place {
     state: PathBuf,
     store: PathBuf,
+    /// Sessions that are under way.
+    running: Vec<(String, Child)>,
+    /// The names of those whose command ended well.
+    done: BTreeSet<String>,
     /// The collector's, which stays the same.
     address: String,
 }
 
 fn main() -> Result<ExitCode> {
+    // For the bpffs.
+    in_own_namespace(crash_over_and_over)
+}
+
+fn crash_over_and_over() -> Result<ExitCode> {
     let args = Args::parse();
     let scratch = tempfile::tempdir()?;
+    let pins = bpffs(&scratch.path().join("pins"))?;
     let mut place = Place {
         state: scratch.path().join("state"),
         store: scratch.path().join("store"),
+        running: Vec::new(),
+        done: BTreeSet::new(),
         address: "127.0.0.1:0".to_owned(),
     };
     fs::create_dir(&place.state)?;
     let mut collector = Collector::start(&place.address, &place.store, &[])?;
     place.address = collector.address.to_string();
-    let configuration = format!("[stream]\ncollector = \"http://{}\"\n", place.address);
+    let configuration = format!(
+        "[recorder]\npins = \"{}/recorder\"\ncanary = \"0s\"\n[stream]\ncollector = \"http://{}\"\n",
+        pins.directory.display(),
+        place.address
+    );
     fs::write(place.state.join("config.toml"), configuration)?;
     let points = [OF_DAEMON, OF_COLLECTOR].concat();
     let mut draw = Draw(args.seed.max(1));
@@ -124,13 +197,15 @@ fn main() -> Result<ExitCode> {
     let took = begun.elapsed();
     let (streams, records) = place.settle()?;
     collector.stop()?;
+    let told = place.check_sessions()?;
+    let sessions = place.done.len();
     println!("| killed at | times |\n| --- | --: |");
     for point in points {
         println!("| {point} | {} |", met.get(point).copied().unwrap_or(0));
     }
     println!("| anywhere | {unmet} |");
     println!(
-        "\n{} crashes in {} s, seed {}: {records} records of {streams} stream(s), numbers dense, none of those acknowledged missing, the collector's copy equal.",
+        "\n{} crashes in {} s, seed {}: {records} records of {streams} stream(s), numbers dense, none of those acknowledged missing, the collector's copy equal. {sessions} sessions, each with one beginning and one end; made = delivered + lost in all; {told}.",
         args.crashes,
         took.as_secs(),
         args.seed
@@ -180,23 +255,93 @@ impl Place {
     }
 
     /// Sessions, one after the other, until it has ended; whether it did.
-    fn load(&self, crash: usize, ends_within: impl Fn(Duration) -> Result<bool>) -> Result<bool> {
-        let script = r#"d=$(mktemp -d); for n in 1 2 3 4 5 6 7 8; do : > "$d/$n"; cat /etc/hostname > /dev/null; done; rm -r "$d""#;
+    fn load(
+        &mut self,
+        crash: usize,
+        ends_within: impl Fn(Duration) -> Result<bool>,
+    ) -> Result<bool> {
+        // Those of the daemon before; they have found this one.
+        if !ends_within(Duration::ZERO)? {
+            self.collect(&ends_within)?;
+        }
         for session in 0..SESSIONS {
+            // Without a daemon it would record by itself, into a stream of its own.
             if ends_within(Duration::ZERO)? {
                 return Ok(true);
             }
-            // Without a daemon it would record by itself, into a stream of its own.
-            let mut command = self.command("run")?;
-            let _ = command
-                .args(["--name", &format!("{crash}.{session}")])
-                .args(["--", "sh", "-c", script])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()?;
+            self.begin(format!("{crash}.{session}"))?;
+            self.collect(&ends_within)?;
         }
         ends_within(LAST)
+    }
+
+    fn begin(&mut self, name: String) -> Result<()> {
+        let script = r#"d=$(mktemp -d); for n in 1 2 3 4 5 6 7 8; do : > "$d/$n"; cat /etc/hostname > /dev/null; done; rm -r "$d""#;
+        let run = self
+            .command("run")?
+            .args(["--name", &name, "--", "sh", "-c", script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        self.running.push((name, run));
+        Ok(())
+    }
+
+    /// Waits for the sessions that are under way, as long as nothing has ended.
+    fn collect(&mut self, ends_within: &impl Fn(Duration) -> Result<bool>) -> Result<()> {
+        for (name, mut run) in std::mem::take(&mut self.running) {
+            while !ended_within(&run, PACE)? && !ends_within(Duration::ZERO)? {}
+            match run.try_wait()? {
+                Some(status) if status.success() => drop(self.done.insert(name)),
+                // Its daemon died before it began.
+                Some(_) => {}
+                None => self.running.push((name, run)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Every session that was seen to its end, in the records: what was told as lost of deletes.
+    fn check_sessions(&self) -> Result<String> {
+        let mut sessions: BTreeMap<Vec<u8>, Seen> = BTreeMap::new();
+        let mut lost = 0;
+        let store = Store::open(&self.state.join("spool"))?;
+        for stream in store.streams()? {
+            let mut cursor = store.cursor(stream)?;
+            while let Some(Item::Record { record, .. }) = cursor.next()? {
+                let seen = sessions.entry(record.session_id.clone()).or_default();
+                match record.body {
+                    Some(Body::Loss(loss)) => lost += count_of(&loss.kinds, DELETE),
+                    body => seen.take(body)?,
+                }
+            }
+        }
+        ensure!(self.done.contains(FINAL), "the last session failed");
+        let mut missing = 0;
+        for name in &self.done {
+            let mut named = sessions.values().filter(|seen| seen.name == *name);
+            let seen = named
+                .next()
+                .with_context(|| format!("{name} is in no record"))?;
+            ensure!(named.next().is_none(), "{name} is two sessions");
+            ensure!(seen.ends == 1, "{name} ends {} times", seen.ends);
+            ensure!(seen.deletes <= FILES, "{name}: {} deletes", seen.deletes);
+            missing += FILES - seen.deletes;
+            ensure!(
+                name != FINAL || is_balanced(&seen.totals),
+                "made is not delivered and lost: {:?}",
+                seen.totals
+            );
+        }
+        ensure!(
+            missing <= lost,
+            "{missing} deletes are missing, {lost} told as lost"
+        );
+        Ok(format!(
+            "of {} deletes in them {missing} are missing, {lost} were told as lost",
+            self.done.len() as u64 * FILES
+        ))
     }
 
     /// What the daemon was told to be kept is in the collector's store, and here.
@@ -222,8 +367,12 @@ impl Place {
     }
 
     /// Lets a daemon that nothing happens to send all; how many streams and records there are.
-    fn settle(&self) -> Result<(usize, usize)> {
+    fn settle(&mut self) -> Result<(usize, usize)> {
         let mut daemon = self.daemon(None)?;
+        self.collect(&|limit| ended_within(&daemon, limit))?;
+        // Beside this one there is no other.
+        self.begin(FINAL.to_owned())?;
+        self.collect(&|limit| ended_within(&daemon, limit))?;
         let spool = self.state.join("spool");
         let result = wait_for("the collector to have all", || {
             let mut records = 0;

@@ -29,6 +29,7 @@ pub(super) const SUITE: &[&str] = &[
     "handoff",
     "tamper",
     "watch",
+    "restart",
 ];
 
 /// Those of them that `cargo xtask test` has time for on every kernel.

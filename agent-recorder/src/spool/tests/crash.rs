@@ -70,7 +70,7 @@ fn write_for_ever(directory: &Path) {
     for number in 0u64.. {
         spool.append(record(&format!("event {number}"))).unwrap();
         match number % 5 {
-            0 => spool.flush(),
+            0 => drop(spool.flush()),
             3 => println!("durable {}", spool.sync().unwrap()),
             _ => {}
         }

@@ -126,7 +126,7 @@ impl Model {
                     self.append(record(&format!("event {}", self.made)));
                 }
             }
-            Act::Flush => self.spool.flush(),
+            Act::Flush => drop(self.spool.flush()),
             Act::Sync => {
                 let _ = self.spool.sync();
             }

@@ -1,0 +1,204 @@
+//! How a recorder begins, with the kernel programs that another left or with
+//! its own, and what it leaves at every moment for the one after it.
+//!
+//! Not here: taking over (`resume`, `rebuild`), and the files (`checkpoint`).
+
+use std::path::Path;
+
+use agent_recorder_abi::Pod as _;
+
+use super::checkpoint::Keeper;
+use super::{Error, Recorder};
+use crate::fault;
+use crate::kernel::{self, Kernel, Pins, Previous, Rings};
+use crate::record::proto;
+use crate::session::agents::RuleSet;
+
+/// Where a recorder can be taken over from.
+#[derive(Debug)]
+pub(super) struct Continuity {
+    pins: Pins,
+    keeper: Keeper,
+    /// Whether it was told that nothing can be kept.
+    failed: bool,
+}
+
+impl Continuity {
+    /// Takes everything away that was to outlive this process.
+    pub(super) fn give_up(&self) -> Result<(), Error> {
+        Ok(self.pins.remove()?)
+    }
+}
+
+/// Of a recorder that was killed.
+#[derive(Debug, Default)]
+pub(super) enum Left {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Its programs, which are in use.
+    Programs(proto::Checkpoint),
+    /// Programs of another layout.
+    Others(proto::Checkpoint, Vec<Previous>),
+}
+
+/// What a recorder begins with.
+pub(super) struct Beginning {
+    pub(super) kernel: Kernel,
+    pub(super) rings: Rings,
+    pub(super) continuity: Option<Continuity>,
+    /// What the recorder before left.
+    pub(super) left: Left,
+    /// What is to be told of all that.
+    pub(super) told: Vec<(&'static str, String)>,
+}
+
+/// The kernel's side: what was left of it, or anew. `pins`: where it is left; empty: nowhere.
+pub(super) fn begin(
+    options: &kernel::Options,
+    pins: &Path,
+    state: &Path,
+) -> Result<Beginning, Error> {
+    let mut told = Vec::new();
+    let mut found = None;
+    if !pins.as_os_str().is_empty() {
+        match find(pins, state) {
+            Ok(it) => found = Some(it),
+            Err(why) => told.push(("not_pinned", why.to_string())),
+        }
+    }
+    let Some((pins, keeper, checkpoint)) = found else {
+        let (kernel, rings) = Kernel::load(options, None)?;
+        return Ok(Beginning {
+            kernel,
+            rings,
+            continuity: None,
+            left: Left::Nothing,
+            told,
+        });
+    };
+    let programs = checkpoint.as_ref().map(|checkpoint| checkpoint.programs);
+    let resumed = match Kernel::resume(options, &pins) {
+        _ if checkpoint.is_none() => None,
+        Ok(Some((kernel, _))) if programs != Some(kernel.number()) => {
+            told.push(("pins_unusable", "of another checkpoint".to_owned()));
+            None
+        }
+        Ok(resumed) => resumed,
+        Err(why) => {
+            told.push(("pins_unusable", why.to_string()));
+            None
+        }
+    };
+    let continuity = Continuity {
+        pins,
+        keeper,
+        failed: false,
+    };
+    if let Some((kernel, rings)) = resumed {
+        return Ok(Beginning {
+            kernel,
+            rings,
+            continuity: Some(continuity),
+            left: checkpoint.map_or(Left::Nothing, Left::Programs),
+            told,
+        });
+    }
+    let previous = Previous::find(&continuity.pins)?;
+    let (kernel, rings) = Kernel::load(options, Some(&continuity.pins))?;
+    let left = match checkpoint {
+        Some(checkpoint) if !previous.is_empty() => Left::Others(checkpoint, previous),
+        _ => {
+            // Nobody knows whose they are.
+            for previous in previous {
+                previous.remove()?;
+            }
+            Left::Nothing
+        }
+    };
+    Ok(Beginning {
+        kernel,
+        rings,
+        continuity: Some(continuity),
+        left,
+        told,
+    })
+}
+
+fn find(
+    pins: &Path,
+    state: &Path,
+) -> Result<(Pins, Keeper, Option<proto::Checkpoint>), kernel::Error> {
+    let pins = Pins::new(pins, state)?;
+    let (keeper, checkpoint) = Keeper::open(state).map_err(|source| kernel::Error::System {
+        what: "opening the checkpoint in the state directory",
+        source,
+    })?;
+    Ok((pins, keeper, checkpoint))
+}
+
+impl Recorder {
+    /// Finds the sessions that ran before this recorder did: those of a daemon
+    /// that was killed, and running agents.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's maps or the spool fail.
+    pub fn take_over(&mut self, rules: &RuleSet) -> Result<(), Error> {
+        match std::mem::take(&mut self.left) {
+            Left::Nothing => {}
+            Left::Programs(left) => self.go_on(left, rules)?,
+            Left::Others(left, previous) => self.rebuild(left, previous)?,
+        }
+        self.adopt(rules)?;
+        fault::point(fault::TAKEN_OVER);
+        self.keep();
+        Ok(())
+    }
+
+    /// Writes down what the next recorder is to know. What the disk does not
+    /// take is lost with this one: so the last checkpoint stays, and tells of more.
+    pub(super) fn keep(&mut self) {
+        if !self.spool.flush() {
+            return;
+        }
+        let checkpoint = self.checkpoint();
+        let Some(continuity) = &mut self.continuity else {
+            return;
+        };
+        let kept = continuity.keeper.keep(checkpoint);
+        fault::point(fault::CHECKPOINT_KEPT);
+        let failed = kept.is_err();
+        if let Err(why) = kept
+            && !continuity.failed
+        {
+            self.tell("checkpoint_failed", &why.to_string());
+        }
+        if let Some(continuity) = &mut self.continuity {
+            continuity.failed = failed;
+        }
+    }
+
+    fn checkpoint(&self) -> proto::Checkpoint {
+        let told = &self.loss.told;
+        proto::Checkpoint {
+            generation: 0,
+            programs: self.kernel.number(),
+            stream_id: self.spool.stream_id().to_bytes(),
+            seq: self.spool.last_seq().0,
+            next_session: self.next_session,
+            delivered: self.delivered.to_vec(),
+            canaries: self.watch.events().to_vec(),
+            crashed: self.loss.crashed.to_vec(),
+            told_lost: told.lost.to_vec(),
+            told_troubles: told.troubles.to_vec(),
+            told_skipped: told.skipped,
+            held: self
+                .holds
+                .waiting()
+                .map(|held| held.bytes().to_vec())
+                .collect(),
+            sessions: self.tracker.kept(),
+        }
+    }
+}
