@@ -364,6 +364,24 @@ pub(crate) fn touched(inode: u64) {
     });
 }
 
+/// Each of a program's copies comes by (see `once`), and a file system can
+/// change an inode twice.
+#[inline(always)]
+fn is_seen(known: *mut Foreseen, seen: u32, inode: u64) -> bool {
+    let mut index = 0;
+    while index < VICTIMS as u64 {
+        if index >= u64::from(seen) {
+            return false;
+        }
+        // SAFETY: a field of a map value.
+        if unsafe { (*at(known, index)).inode } == inode {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
 /// A global function (see `call`).
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -396,8 +414,8 @@ extern "C" fn note_touched(
     } else {
         let dentry = alias - offset!(dentry_alias) as u64;
         // SAFETY: as above.
-        let (seen, newest) = unsafe { ((*known).seen, (*at(known, 0)).inode) };
-        if seen >= VICTIMS as u32 || seen > 0 && newest == inode {
+        let seen = unsafe { (*known).seen };
+        if seen >= VICTIMS as u32 || is_seen(known, seen, inode) {
             return 0;
         }
         let victim = look(scratch, session, dentry, u64::from(seen));
