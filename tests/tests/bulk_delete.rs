@@ -90,6 +90,32 @@ fn everyone_who_was_killed_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// On Linux 7 in `tracepoint`, every copy of a program notes what a rename
+/// touches: what it moves was not seen behind that.
+#[test]
+fn what_is_moved_to_where_it_may_go_counts_when_it_goes() -> anyhow::Result<()> {
+    let recorder = Recorder::with_guard("")?;
+    let scratch = tempfile::tempdir()?;
+    let (tree, build) = (scratch.path().join("tree"), scratch.path().join("build"));
+    fill(&tree, ENOUGH)?;
+    fs::create_dir(&build)?;
+    let script = r#"mv "$1"/* "$2" && rm -rf "$2""#;
+    recorder.run([
+        "sh".as_ref(),
+        "-c".as_ref(),
+        script.as_ref(),
+        "sh".as_ref(),
+        tree.as_os_str(),
+        build.as_os_str(),
+    ])?;
+    let records = recorder.replay()?;
+    assert_eq!(enforcement(&records)?["survivors"], 0);
+    // What the kernel skips programs for can go beside the limit.
+    let left = fs::read_dir(&build)?.count();
+    assert!(left > ENOUGH - 2 * LIMIT, "{left} files are left");
+    Ok(())
+}
+
 #[test]
 fn eight_rm_at_once_end_within_their_number_of_the_limit() -> anyhow::Result<()> {
     const AT_ONCE: usize = 8;

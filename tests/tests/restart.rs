@@ -1,5 +1,6 @@
 //! A daemon that is killed is taken over from: its sessions go on, what the
-//! kernel made meanwhile is recorded, and the guard works all the while.
+//! kernel made meanwhile is recorded, and the guard works all the while (D2 of
+//! the faults; programs of another layout: D3).
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

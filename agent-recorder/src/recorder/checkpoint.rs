@@ -102,6 +102,9 @@ fn read(mut file: &File) -> io::Result<Option<proto::Checkpoint>> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn checkpoint(seq: u64, sessions: usize) -> proto::Checkpoint {
@@ -134,14 +137,25 @@ mod tests {
         assert_eq!((found().seq, found().sessions.len()), (4, 2));
     }
 
-    #[test]
-    fn what_is_damaged_is_nothing() {
-        let state = tempfile::tempdir().unwrap();
-        for bytes in [&b""[..], b"short", &[0xff; 64]] {
-            for name in FILES {
-                std::fs::write(state.path().join(name), bytes).unwrap();
-            }
-            assert_eq!(Keeper::open(state.path()).unwrap().1, None);
+    proptest! {
+        #[test]
+        fn whatever_is_written_over_it_it_is_whole_or_nothing(
+            at in 0usize..400,
+            bytes in vec(any::<u8>(), 1..64),
+        ) {
+            let state = tempfile::tempdir().unwrap();
+            let (mut keeper, _) = Keeper::open(state.path()).unwrap();
+            keeper.keep(checkpoint(7, 40)).unwrap();
+            let path = state.path().join(FILES[1]);
+            let before = std::fs::read(&path).unwrap();
+            let mut after = before.clone();
+            after.resize(before.len().max(at + bytes.len()), 0);
+            after[at..at + bytes.len()].copy_from_slice(&bytes);
+            std::fs::write(&path, &after).unwrap();
+            let found = Keeper::open(state.path()).unwrap().1;
+            // What is behind its end is not its own.
+            let is_whole = after[..before.len()] == before;
+            prop_assert_eq!(found.is_some(), is_whole);
         }
     }
 }
