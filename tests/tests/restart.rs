@@ -237,11 +237,7 @@ fn a_session_outlives_its_daemon_and_all_that_it_did_is_recorded_once() -> anyho
         let verified = daemon.command("verify")?.output()?;
         assert!(verified.status.success(), "{verified:?}");
         daemon.stop()?;
-        assert_eq!(
-            place.generations()?,
-            [PathBuf::new(); 0],
-            "after a clean stop"
-        );
+        assert!(place.generations()?.is_empty(), "after a clean stop");
         Ok(())
     })
 }
