@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -70,13 +72,22 @@ fn folders(of: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Makes and removes files, so many for each line that it reads, and says when.
+/// What there is in a second folder it opens between the two.
 const WORKER: &str = r#"
     n=0
     while read -r count; do
         end=$((n + count))
-        while [ $n -lt $end ]; do : > "$1/$n"; rm "$1/$n"; n=$((n + 1)); done
+        while [ $n -lt $end ]; do
+            : > "$1/$n"
+            for f in "$2"/*; do [ -e "$f" ] && read -r _ < "$f"; done
+            rm "$1/$n"
+            n=$((n + 1))
+        done
         echo done
     done"#;
+
+/// Where a guard cannot tell what a session made, it would end the workers.
+const NO_GUARD: &str = "[guard]\naction = \"off\"\n";
 
 /// A session that works when it is told to.
 struct Worker {
@@ -102,7 +113,10 @@ impl Worker {
 
     fn session(daemon: &Daemon, folder: &Path) -> anyhow::Result<Self> {
         let mut command = daemon.command("run")?;
-        command.args(["--", "sh", "-c", WORKER, "sh"]).arg(folder);
+        command
+            .args(["--", "sh", "-c", WORKER, "sh"])
+            .arg(folder)
+            .arg(opened_in(folder));
         Self::start(command)
     }
 
@@ -120,6 +134,11 @@ impl Worker {
         ensure!(status.success(), "the session ended with {status}");
         Ok(())
     }
+}
+
+/// The folder that a worker on this one opens what there is in.
+fn opened_in(folder: &Path) -> PathBuf {
+    folder.with_file_name("opened")
 }
 
 fn deleted(records: &[Value]) -> Vec<&str> {
@@ -210,7 +229,7 @@ fn over_a_crash(
 fn a_session_outlives_its_daemon_and_all_that_it_did_is_recorded_once() -> anyhow::Result<()> {
     in_own_namespace(|| {
         let place = Place::new()?;
-        let (daemon, folder, records) = over_a_crash(&place, [40, 40, 40], "", "")?;
+        let (daemon, folder, records) = over_a_crash(&place, [40, 40, 40], NO_GUARD, NO_GUARD)?;
         let wrong = not_once(&records, &folder, 120);
         assert!(
             is_forgiven(wrong.len(), 120, &records),
@@ -286,18 +305,23 @@ fn the_guard_stops_a_session_while_no_daemon_runs() -> anyhow::Result<()> {
 }
 
 /// Far below what a worker makes without a daemon.
-const SMALL_RING: &str = "[kernel]\nbulk_ring_bytes = 65536\n";
+const SMALL_RING: &str = "[kernel]\nbulk_ring_bytes = 65536\n[guard]\naction = \"off\"\n";
+/// Opens for each file that is made: a program's first of each file is recorded.
+const OPENED: usize = 2000;
 
 #[test]
 fn what_did_not_fit_in_the_rings_while_no_daemon_ran_is_told() -> anyhow::Result<()> {
     in_own_namespace(|| {
         let place = Place::new()?;
-        let (daemon, folder, records) =
-            over_a_crash(&place, [20, 200, 20], SMALL_RING, SMALL_RING)?;
+        let opened = place.folder("opened")?;
+        for number in 0..OPENED {
+            fs::write(opened.join(number.to_string()), "words\n")?;
+        }
+        let (daemon, folder, records) = over_a_crash(&place, [0, 20, 20], SMALL_RING, SMALL_RING)?;
         // Deletes have a ring of their own.
-        let wrong = not_once(&records, &folder, 240);
+        let wrong = not_once(&records, &folder, 40);
         assert!(
-            is_forgiven(wrong.len(), 240, &records),
+            is_forgiven(wrong.len(), 40, &records),
             "recorded otherwise than once: {wrong:?}"
         );
         let lost = balanced(&records)?;
@@ -314,8 +338,8 @@ fn programs_of_another_layout_are_replaced_and_their_sessions_move_over() -> any
     in_own_namespace(|| {
         let place = Place::new()?;
         // A limit is part of the programs.
-        let other = "[guard]\nlimit = 50\n";
-        let (daemon, folder, records) = over_a_crash(&place, [40, 40, 40], "", other)?;
+        let other = "[guard]\naction = \"off\"\nlimit = 50\n";
+        let (daemon, folder, records) = over_a_crash(&place, [40, 40, 40], NO_GUARD, other)?;
         let starts = records.iter().filter(|it| it.get("sessionStart").is_some());
         assert_eq!(starts.count(), 1);
         let wrong = not_once(&records, &folder, 120);
@@ -349,13 +373,19 @@ fn a_session_that_began_while_no_daemon_ran_is_recorded_from_its_first_exec() ->
     in_own_namespace(|| {
         let place = Place::new()?;
         let agent = place.work.path().join("an-agent");
-        std::os::unix::fs::symlink("/bin/sh", &agent)?;
-        let rule = "[[agent]]\nname = \"ours\"\nexecutables = [\"an-agent\"]\n";
+        symlink("/bin/sh", &agent)?;
+        let rule =
+            "[guard]\naction = \"off\"\n[[agent]]\nname = \"ours\"\nexecutables = [\"an-agent\"]\n";
         let daemon = place.start(rule)?;
         let state = daemon.kill()?;
         let folder = place.folder("files")?;
         let mut command = Command::new(&agent);
-        command.args(["-c", WORKER, "sh"]).arg(&folder);
+        // One program of many names does what its first argument says.
+        command
+            .arg0("sh")
+            .args(["-c", WORKER, "sh"])
+            .arg(&folder)
+            .arg(opened_in(&folder));
         let mut worker = Worker::start(command)?;
         worker.work(20)?;
         let daemon = place.start_again(state, rule)?;
@@ -385,7 +415,8 @@ fn who_is_held_when_the_daemon_dies_waits_for_the_next_one() -> anyhow::Result<(
         let place = Place::new()?;
         let rule = "[gate]\ntimeout = \"10m\"\n\n[[gate.rule]]\nname = \"ours\"\nprograms = [\"destroyer\"]\naction = \"hold\"\n";
         let program = place.work.path().join("destroyer");
-        fs::copy("/bin/true", &program)?;
+        fs::write(&program, "#!/bin/sh\nexit 0\n")?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         let daemon = place.start(rule)?;
         let held = |daemon: &Daemon| {
             wait_for("the program to be held", || {
