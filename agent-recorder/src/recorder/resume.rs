@@ -88,13 +88,16 @@ impl Recorder {
         };
         let mut cursor = Store::open(directory)?.cursor(stream)?;
         cursor.seek(Seq(left.seq).next())?;
+        let mut unnumbered = Unnumbered::default();
         while let Some(item) = cursor.next()? {
             if let Item::Record { record, .. } = item {
+                unnumbered.take_in(&record, left);
                 ended.extend(take_in(&record, left));
             }
         }
+        unnumbered.number(&guard::tagged(self.kernel.tags()), left);
         left.sessions
-            .retain(|session| !ended.contains(&session.number));
+            .retain(|session| session.number != 0 && !ended.contains(&session.number));
         Ok(ended)
     }
 
@@ -271,6 +274,59 @@ pub(super) struct Returning {
     ended: HashSet<SessionNumber>,
 }
 
+/// Sessions that began behind the checkpoint: records do not say the kernel's
+/// numbers of them, which their processes have.
+#[derive(Default)]
+struct Unnumbered {
+    processes: BTreeMap<Vec<u8>, BTreeSet<u32>>,
+}
+
+impl Unnumbered {
+    fn take_in(&mut self, record: &proto::Record, left: &mut proto::Checkpoint) {
+        let pid = record.process.as_ref().map(|process| process.pid);
+        if let Some(Body::SessionStart(start)) = &record.body
+            && !left
+                .sessions
+                .iter()
+                .any(|session| session.session_id == record.session_id)
+        {
+            left.sessions.push(proto::KeptSession {
+                session_id: record.session_id.clone(),
+                agent: start.agent.clone(),
+                rule: start.rule.clone(),
+                name: start.name.clone(),
+                origin: start.origin,
+                root: pid.unwrap_or_default(),
+                started_boot_ns: record.time_boot_ns,
+                started_unix_ns: record.time_unix_ns,
+                processes: 1,
+                ..proto::KeptSession::default()
+            });
+            self.processes
+                .insert(record.session_id.clone(), BTreeSet::new());
+        }
+        if let Some(processes) = self.processes.get_mut(&record.session_id) {
+            processes.extend(pid);
+            if let Some(Body::Fork(fork)) = &record.body {
+                processes.insert(fork.child_pid);
+            }
+        }
+    }
+
+    /// Of one whose processes have all ended nothing can come any more but what
+    /// the rings hold; that is then a session of its own.
+    fn number(&self, tagged: &[(u32, SessionNumber)], left: &mut proto::Checkpoint) {
+        for (id, processes) in &self.processes {
+            let mut members = tagged.iter().filter(|(pid, _)| processes.contains(pid));
+            let mut sessions = left.sessions.iter_mut();
+            let session = sessions.find(|session| session.session_id == *id);
+            if let (Some(session), Some(&(_, number))) = (session, members.next()) {
+                session.number = number;
+            }
+        }
+    }
+}
+
 /// Adds a record to what is known; the session that it ends.
 fn take_in(record: &proto::Record, left: &mut proto::Checkpoint) -> Option<SessionNumber> {
     let kind = record.body.as_ref().and_then(event_of);
@@ -317,4 +373,105 @@ fn event_of(body: &Body) -> Option<Kind> {
 /// Of a kernel with other kinds, those that both know.
 pub(super) fn counts<const COUNT: usize>(kept: &[u64]) -> [u64; COUNT] {
     std::array::from_fn(|index| kept.get(index).copied().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_recorder_abi::event::KINDS;
+
+    use super::*;
+
+    fn record(session: u8, pid: u32, body: Body) -> proto::Record {
+        proto::Record {
+            session_id: vec![session; 16],
+            process: Some(proto::Process {
+                pid,
+                ..proto::Process::default()
+            }),
+            body: Some(body),
+            ..proto::Record::default()
+        }
+    }
+
+    fn start(session: u8, pid: u32) -> proto::Record {
+        let start = proto::SessionStart {
+            agent: "ours".to_owned(),
+            ..proto::SessionStart::default()
+        };
+        record(session, pid, Body::SessionStart(start))
+    }
+
+    fn fork(session: u8, pid: u32, child_pid: u32) -> proto::Record {
+        let fork = proto::Fork {
+            child_pid,
+            ..proto::Fork::default()
+        };
+        record(session, pid, Body::Fork(fork))
+    }
+
+    fn taken_in(records: &[proto::Record], left: &mut proto::Checkpoint) -> Unnumbered {
+        let mut unnumbered = Unnumbered::default();
+        for record in records {
+            unnumbered.take_in(record, left);
+            take_in(record, left);
+        }
+        unnumbered
+    }
+
+    #[test]
+    fn a_session_that_began_behind_the_checkpoint_is_known_by_its_processes() {
+        let mut left = proto::Checkpoint::default();
+        let records = [start(1, 10), start(2, 20), fork(2, 20, 21), start(3, 30)];
+        let unnumbered = taken_in(&records, &mut left);
+        unnumbered.number(&[(10, 5), (21, 6), (99, 7)], &mut left);
+        let found: Vec<_> = left
+            .sessions
+            .iter()
+            .map(|it| (it.number, it.root, it.records, it.processes))
+            .collect();
+        assert_eq!(found, [(5, 10, 1, 1), (6, 20, 2, 2), (0, 30, 1, 1)]);
+    }
+
+    #[test]
+    fn records_behind_the_checkpoint_are_events_that_came() {
+        let known = proto::KeptSession {
+            number: 4,
+            session_id: vec![1; 16],
+            start: Some(proto::SessionStart::default()),
+            ..proto::KeptSession::default()
+        };
+        let mut left = proto::Checkpoint {
+            delivered: vec![0; KINDS],
+            sessions: vec![known],
+            ..proto::Checkpoint::default()
+        };
+        let delete = proto::File {
+            op: proto::FileOp::Delete.into(),
+            ..proto::File::default()
+        };
+        let by_ring = proto::File {
+            via: proto::Via::IoUring.into(),
+            ..delete.clone()
+        };
+        let records = [
+            start(1, 10),
+            fork(1, 10, 11),
+            record(1, 11, Body::File(delete)),
+            record(1, 11, Body::File(by_ring)),
+            record(1, 11, Body::Exit(proto::Exit::default())),
+        ];
+        taken_in(&records, &mut left);
+        let session = &left.sessions[0];
+        assert_eq!(session.start, None);
+        assert_eq!(
+            (session.records, session.processes, session.files_destroyed),
+            (5, 1, 2)
+        );
+        let came = |kind| left.delivered[kind as usize];
+        assert_eq!(
+            (came(Kind::Fork), came(Kind::Delete), came(Kind::Exit)),
+            (1, 1, 1)
+        );
+        assert_eq!(left.delivered.iter().sum::<u64>(), 3);
+    }
 }
