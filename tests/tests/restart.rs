@@ -211,12 +211,23 @@ fn over_a_crash(
     before: &str,
     after: &str,
 ) -> anyhow::Result<(Daemon, PathBuf, Vec<Value>)> {
+    over(Daemon::kill, place, parts, before, after)
+}
+
+/// The same of a daemon that was ended in this way.
+fn over(
+    end: impl FnOnce(Daemon) -> anyhow::Result<TempDir>,
+    place: &Place,
+    parts: [usize; 3],
+    before: &str,
+    after: &str,
+) -> anyhow::Result<(Daemon, PathBuf, Vec<Value>)> {
     let folder = place.folder("files")?;
     let daemon = place.start(before)?;
     let mut worker = Worker::session(&daemon, &folder)?;
     worker.work(parts[0])?;
     stored(&daemon, parts[0])?;
-    let state = daemon.kill()?;
+    let state = end(daemon)?;
     worker.work(parts[1])?;
     let daemon = place.start_again(state, after)?;
     worker.work(parts[2])?;
@@ -255,6 +266,25 @@ fn a_session_outlives_its_daemon_and_all_that_it_did_is_recorded_once() -> anyho
         );
         let verified = daemon.command("verify")?.output()?;
         assert!(verified.status.success(), "{verified:?}");
+        daemon.stop()?;
+        assert!(place.generations()?.is_empty(), "after a clean stop");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_daemon_that_is_to_leave_its_sessions_is_stopped_and_they_go_on() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        let leave = format!("on_stop = \"leave\"\n{NO_GUARD}");
+        let (daemon, folder, records) = over(Daemon::stop, &place, [20, 20, 20], &leave, NO_GUARD)?;
+        let wrong = not_once(&records, &folder, 60);
+        assert!(
+            is_forgiven(wrong.len(), 60, &records),
+            "recorded otherwise than once: {wrong:?}"
+        );
+        let lost = balanced(&records)?;
+        assert!(lost.values().all(|count| *count == 0), "{lost:?}");
         daemon.stop()?;
         assert!(place.generations()?.is_empty(), "after a clean stop");
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Common, Error};
-use crate::config::{Config, DEFAULT_FILE, Profile};
+use crate::config::{Config, DEFAULT_FILE, OnStop, Profile};
 use crate::fault;
 use crate::guard::Policy;
 use crate::guard::gate::Gate;
@@ -198,6 +198,7 @@ impl Setting {
             } else {
                 PathBuf::new()
             },
+            leaves: self.config.recorder.on_stop == OnStop::Leave,
         }
     }
 }

@@ -71,6 +71,19 @@ pub struct Recorder {
     /// Where a daemon pins its kernel programs, which go on there when it is
     /// killed: a directory on a bpffs. Empty: nowhere, they end with it.
     pub pins: PathBuf,
+    /// What a daemon that is stopped (SIGTERM) does with its sessions.
+    pub on_stop: OnStop,
+}
+
+/// What becomes of sessions when their daemon is stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStop {
+    /// They are told of as detached, and nothing of the kernel side is left.
+    #[default]
+    End,
+    /// They go on as if it were killed, for the next one: for restarts and upgrades.
+    Leave,
 }
 
 impl Default for Recorder {
@@ -80,6 +93,7 @@ impl Default for Recorder {
             profile: Profile::Auto,
             canary: Duration::from_secs(30),
             pins: DEFAULT_PINS.into(),
+            on_stop: OnStop::End,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! How a recorder begins, with the kernel programs that another left or with
-//! its own, and what it leaves at every moment for the one after it.
+//! its own; what it leaves at every moment for the one after it; how it ends.
 //!
 //! Not here: taking over (`resume`, `rebuild`), and the files (`checkpoint`).
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use agent_recorder_abi::Pod as _;
 
@@ -14,20 +15,19 @@ use crate::kernel::{self, Kernel, Pins, Previous, Rings};
 use crate::record::proto;
 use crate::session::agents::RuleSet;
 
+/// What still comes is carried for as long before a recorder stops: agents that
+/// go on without a daemon never cease to make events.
+const FINISH_WITHIN: Duration = Duration::from_secs(10);
+
 /// Where a recorder can be taken over from.
 #[derive(Debug)]
 pub(super) struct Continuity {
     pins: Pins,
     keeper: Keeper,
+    /// Whether all is left when this recorder stops by itself.
+    leaves: bool,
     /// Whether it was told that nothing can be kept.
     failed: bool,
-}
-
-impl Continuity {
-    /// Takes everything away that was to outlive this process.
-    pub(super) fn give_up(&self) -> Result<(), Error> {
-        Ok(self.pins.remove()?)
-    }
 }
 
 /// Of a recorder that was killed.
@@ -58,6 +58,7 @@ pub(super) fn begin(
     options: &kernel::Options,
     pins: &Path,
     state: &Path,
+    leaves: bool,
 ) -> Result<Beginning, Error> {
     let mut told = Vec::new();
     let mut found = None;
@@ -93,6 +94,7 @@ pub(super) fn begin(
     let continuity = Continuity {
         pins,
         keeper,
+        leaves,
         failed: false,
     };
     if let Some((kernel, rings)) = resumed {
@@ -153,6 +155,52 @@ impl Recorder {
         self.adopt(rules)?;
         fault::point(fault::TAKEN_OVER);
         self.keep();
+        Ok(())
+    }
+
+    /// Carries everything that was made until now and makes it durable. What
+    /// still runs is ended, with the programs, or left to the next recorder.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Recorder::step`].
+    pub fn finish(&mut self) -> Result<(), Error> {
+        let leaves = self.continuity.as_ref().is_some_and(|it| it.leaves);
+        if !leaves {
+            self.close_gate()?;
+        }
+        // Until nothing came: what a batch brings the guard to end makes events of its own.
+        let begun = Instant::now();
+        while begun.elapsed() < FINISH_WITHIN {
+            self.carry(true)?;
+            if self.batch.is_empty() {
+                break;
+            }
+        }
+        self.tell_heirs(u64::MAX);
+        self.tell_losses()?;
+        if leaves {
+            self.tell("recorder_stop", "its sessions go on");
+            self.spool.sync()?;
+            self.keep();
+            return Ok(());
+        }
+        self.end_all()?;
+        self.tell("recorder_stop", "");
+        self.spool.sync()?;
+        self.keep();
+        if let Some(continuity) = &self.continuity {
+            continuity.pins.remove()?;
+        }
+        Ok(())
+    }
+
+    fn end_all(&mut self) -> Result<(), Error> {
+        let sessions = self.tracker.registry.live();
+        let running: Vec<_> = sessions.iter().map(|session| session.number).collect();
+        for number in running {
+            self.end(number, proto::EndReason::Detached)?;
+        }
         Ok(())
     }
 

@@ -73,6 +73,8 @@ pub struct Setup {
     /// Where the kernel programs are pinned, to outlive a recorder that is
     /// killed; empty: nowhere.
     pub pins: PathBuf,
+    /// Whether sessions, too, go on when it stops by itself, for the next one.
+    pub leaves: bool,
 }
 
 /// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
@@ -83,9 +85,6 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 /// Wait for events that were too young for the last batch.
 const SETTLE: Duration = Duration::from_millis(3);
-/// What still comes is carried for as long before a recorder stops: agents that
-/// go on without a daemon never cease to make events.
-const FINISH_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait without an event, so that counters are looked at.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -134,7 +133,12 @@ impl Recorder {
             continuity,
             left,
             told,
-        } = continuity::begin(&setup.kernel, &setup.pins, state.unwrap_or(Path::new("/")))?;
+        } = continuity::begin(
+            &setup.kernel,
+            &setup.pins,
+            state.unwrap_or(Path::new("/")),
+            setup.leaves,
+        )?;
         kernel.set_places(&guard::places::resolve(&setup.policy))?;
         let mut holds = gate::Holds::new(setup.gate, setup.asks);
         set_programs(&mut kernel, &setup.policy, &mut holds)?;
@@ -317,42 +321,6 @@ impl Recorder {
         let changed = self.kernel.changed()?;
         if !changed.is_empty() {
             self.tell_tamper(proto::TamperAct::MapChanged, changed.join(", "));
-        }
-        Ok(())
-    }
-
-    /// Carries everything that was made until now, ends what still runs and makes it durable.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Recorder::step`].
-    pub fn finish(&mut self) -> Result<(), Error> {
-        self.close_gate()?;
-        // Until nothing came: what a batch brings the guard to end makes events of its own.
-        let begun = Instant::now();
-        while begun.elapsed() < FINISH_WITHIN {
-            self.carry(true)?;
-            if self.batch.is_empty() {
-                break;
-            }
-        }
-        self.tell_heirs(u64::MAX);
-        self.tell_losses()?;
-        let running: Vec<_> = self
-            .tracker
-            .registry
-            .live()
-            .iter()
-            .map(|session| session.number)
-            .collect();
-        for number in running {
-            self.end(number, proto::EndReason::Detached)?;
-        }
-        self.tell("recorder_stop", "");
-        self.spool.sync()?;
-        self.keep();
-        if let Some(continuity) = &self.continuity {
-            continuity.give_up()?;
         }
         Ok(())
     }
