@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use agent_recorder_tests::compare::is_forgiven;
+use agent_recorder_tests::compare::{is_forgiven, said};
 use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::file_systems::{Mounted, bpffs, in_own_namespace};
 use agent_recorder_tests::recorder::GUARDING_TEMPORARY;
@@ -186,7 +186,7 @@ fn stored(daemon: &Daemon, count: usize) -> anyhow::Result<()> {
             .command("replay")?
             .args(["last", "--format", "json"])
             .output()?;
-        let records = agent_recorder_tests::compare::said(&output.stdout)?;
+        let records = said(&output.stdout)?;
         Ok((deleted(&records).len() >= count).then_some(()))
     })
 }
@@ -439,35 +439,70 @@ fn a_session_that_began_while_no_daemon_ran_is_recorded_from_its_first_exec() ->
     })
 }
 
+/// What is held at the gate, once something is.
+fn held(daemon: &Daemon) -> anyhow::Result<String> {
+    wait_for("the program to be held", || {
+        let listed = daemon
+            .command("sessions")?
+            .args(["--format", "json"])
+            .output()?;
+        let lines = said(&listed.stdout)?;
+        let mut holds = lines.iter().filter_map(|line| line["hold"].as_str());
+        Ok(holds.next().map(str::to_owned))
+    })
+}
+
+/// A session whose program is held, of a daemon that is killed then.
+fn held_by_one_that_is_killed(place: &Place, rule: &str) -> anyhow::Result<(Child, TempDir)> {
+    let program = place.work.path().join("destroyer");
+    fs::write(&program, "#!/bin/sh\nexit 0\n")?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let daemon = place.start(rule)?;
+    let mut session = daemon.command("run")?.arg("--").arg(&program).spawn()?;
+    held(&daemon)?;
+    let state = daemon.kill()?;
+    ensure!(session.try_wait()?.is_none(), "it ran unjudged");
+    Ok((session, state))
+}
+
+const HOLDING: &str = r#"
+[gate]
+timeout = "10m"
+answer = "approve"
+
+[[gate.rule]]
+name = "ours"
+programs = ["destroyer"]
+action = "hold"
+"#;
+
 #[test]
 fn who_is_held_when_the_daemon_dies_waits_for_the_next_one() -> anyhow::Result<()> {
     in_own_namespace(|| {
         let place = Place::new()?;
-        let rule = "[gate]\ntimeout = \"10m\"\n\n[[gate.rule]]\nname = \"ours\"\nprograms = [\"destroyer\"]\naction = \"hold\"\n";
-        let program = place.work.path().join("destroyer");
-        fs::write(&program, "#!/bin/sh\nexit 0\n")?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-        let daemon = place.start(rule)?;
-        let held = |daemon: &Daemon| {
-            wait_for("the program to be held", || {
-                let listed = daemon
-                    .command("sessions")?
-                    .args(["--format", "json"])
-                    .output()?;
-                let lines = agent_recorder_tests::compare::said(&listed.stdout)?;
-                let mut holds = lines.iter().filter_map(|line| line["hold"].as_str());
-                Ok(holds.next().map(str::to_owned))
-            })
-        };
-        let mut session = daemon.command("run")?.arg("--").arg(&program).spawn()?;
-        held(&daemon)?;
-        let state = daemon.kill()?;
-        assert!(session.try_wait()?.is_none(), "it ran unjudged");
-        let daemon = place.start_again(state, rule)?;
+        let (mut session, state) = held_by_one_that_is_killed(&place, HOLDING)?;
+        let daemon = place.start_again(state, HOLDING)?;
         let hold = held(&daemon)?;
         let approved = daemon.command("approve")?.arg(&hold).output()?;
         assert!(approved.status.success(), "{approved:?}");
         assert!(session.wait()?.success());
+        daemon.stop()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn who_is_held_when_the_programs_are_replaced_gets_the_configured_answer() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        let (mut session, state) = held_by_one_that_is_killed(&place, HOLDING)?;
+        let other = format!("{HOLDING}\n[guard]\nlimit = 50\n");
+        let daemon = place.start_again(state, &other)?;
+        assert!(session.wait()?.success(), "it was not let go");
+        let records = daemon.last_session()?;
+        let mut acts = records.iter().filter_map(|it| it.get("enforcement"));
+        let answer = acts.next_back().context("nothing is recorded of it")?;
+        assert_eq!(answer["gate"]["answer"], "NOBODY", "{answer}");
         daemon.stop()?;
         Ok(())
     })

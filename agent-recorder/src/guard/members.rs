@@ -2,11 +2,13 @@
 //!
 //! Not here: what is done to them (`action`, `cgroup`).
 
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use agent_recorder_abi::state::SessionNumber;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::kernel::Tags;
@@ -45,18 +47,31 @@ pub(super) fn of_session(tags: &Tags, session: SessionNumber) -> Vec<Member> {
 }
 
 /// Every process that is in a session, with that session.
-pub fn tagged(tags: &Tags) -> Vec<(u32, SessionNumber)> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(|pid| {
-        let id = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
-        let process = pidfd_open(id, PidfdFlags::empty()).ok()?;
-        let session = tags.session_of(pid, process.as_fd()).ok()??;
-        (!has_ended(process.as_fd())).then_some((pid, session))
-    })
-    .collect()
+///
+/// # Errors
+///
+/// /proc cannot be read, or there is no descriptor left: nobody is known to be in none then.
+pub fn tagged(tags: &Tags) -> io::Result<Vec<(u32, SessionNumber)>> {
+    let mut tagged = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let id = name.to_str().and_then(|name| name.parse().ok());
+        let Some(id) = id.and_then(Pid::from_raw) else {
+            continue;
+        };
+        let process = match pidfd_open(id, PidfdFlags::empty()) {
+            // It ended.
+            Err(Errno::SRCH) => continue,
+            process => process?,
+        };
+        let pid = id.as_raw_nonzero().get().unsigned_abs();
+        // It ended, too.
+        let session = tags.session_of(pid, process.as_fd()).ok().flatten();
+        if let Some(session) = session.filter(|_| !has_ended(process.as_fd())) {
+            tagged.push((pid, session));
+        }
+    }
+    Ok(tagged)
 }
 
 /// The process of this number, if it is one.

@@ -277,6 +277,18 @@ impl Kernel {
         self.own.map_number()
     }
 
+    /// Takes away whatever else is pinned where these programs are.
+    ///
+    /// # Errors
+    ///
+    /// Something cannot be removed.
+    pub fn remove_others(&self, pins: &Pins) -> Result<(), Error> {
+        match &self.pinned {
+            Some(generation) => pins.remove_others(generation),
+            None => Ok(()),
+        }
+    }
+
     /// Tells these programs from all others that this kernel has.
     pub fn number(&self) -> u32 {
         self.number

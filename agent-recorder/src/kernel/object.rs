@@ -57,7 +57,7 @@ pub(super) fn object_for(resolved: &Resolved) -> Result<&'static [u8], Error> {
 const LAYOUT_BYTES: usize = 8;
 
 /// What programs are made of, in sum: those of an equal one are interchangeable, with all that is in
-/// their maps. Not the contents of maps that user space alone fills.
+/// their maps.
 pub(super) fn layout(object: &[u8], resolved: &Resolved, options: &Options) -> String {
     let mut sum = Sha256::new();
     sum.update(object);
@@ -69,6 +69,8 @@ pub(super) fn layout(object: &[u8], resolved: &Resolved, options: &Options) -> S
         options.priority_ring_bytes,
         options.bulk_ring_bytes,
         &options.profiles,
+        // Events name rules and programs by their numbers.
+        (&options.rules, &options.gated, &options.names),
     );
     sum.update(format!("{decided:?}"));
     let sum = sum.finalize();

@@ -107,6 +107,13 @@ impl Pins {
             .collect()
     }
 
+    /// Takes away all but one.
+    pub(super) fn remove_others(&self, than: &Generation) -> Result<(), Error> {
+        let left = self.left()?.into_iter();
+        left.filter(|it| it.folder != than.folder)
+            .try_for_each(|it| it.remove())
+    }
+
     /// Begins a generation.
     pub(super) fn begin(&self) -> Result<Generation, Error> {
         let folder = self.directory.join(UNFINISHED);

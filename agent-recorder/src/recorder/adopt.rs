@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
-use super::{Error, Recorder};
-use crate::guard;
+use super::{Error, Recorder, tagged};
 use crate::record::proto;
 use crate::session::agents::RuleSet;
 use crate::session::{self, Begin, authority};
@@ -76,7 +75,7 @@ impl Recorder {
         parents: &HashMap<u32, u32>,
     ) -> Result<BTreeMap<u32, SessionNumber>, Error> {
         let names = rules.names();
-        let members: BTreeMap<_, _> = guard::tagged(self.kernel.tags()).into_iter().collect();
+        let members: BTreeMap<_, _> = tagged(self.kernel.tags())?.into_iter().collect();
         let agents: BTreeMap<u32, u32> = parents
             .keys()
             .filter(|pid| !members.contains_key(pid))
@@ -109,6 +108,8 @@ impl Recorder {
             });
             let start = self.tracker.started(number);
             self.store(start);
+            // Its first record names no process by which who comes after this recorder finds it.
+            self.keep();
             roots.insert(pid, number);
         }
         Ok(roots)

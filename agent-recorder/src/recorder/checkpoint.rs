@@ -64,8 +64,8 @@ impl Keeper {
     ///
     /// The disk is full, or broken.
     pub(super) fn keep(&mut self, mut checkpoint: proto::Checkpoint) -> io::Result<()> {
-        self.generation += 1;
-        checkpoint.generation = self.generation;
+        let generation = self.generation + 1;
+        checkpoint.generation = generation;
         let message = checkpoint.encode_to_vec();
         let length = u32::try_from(message.len()).map_err(io::Error::other)?;
         let mut bytes = Vec::with_capacity(HEADER + message.len());
@@ -74,12 +74,15 @@ impl Keeper {
         bytes.extend(message);
         // Its own remainder: below two.
         let [first, second] = &self.files;
-        let file = if self.generation.is_multiple_of(2) {
+        let file = if generation.is_multiple_of(2) {
             first
         } else {
             second
         };
-        file.write_all_at(&bytes, 0)
+        file.write_all_at(&bytes, 0)?;
+        // One that failed is written again to the same file: the other is whole.
+        self.generation = generation;
+        Ok(())
     }
 }
 

@@ -98,6 +98,8 @@ pub(super) fn begin(
         failed: false,
     };
     if let Some((kernel, rings)) = resumed {
+        // Of one that was killed while it took over.
+        kernel.remove_others(&continuity.pins)?;
         return Ok(Beginning {
             kernel,
             rings,
@@ -136,7 +138,13 @@ fn find(
         what: "opening the checkpoint in the state directory",
         source,
     })?;
-    Ok((pins, keeper, checkpoint))
+    let is_of_this_boot = |it: &proto::Checkpoint| it.boot_id == boot_id();
+    Ok((pins, keeper, checkpoint.filter(is_of_this_boot)))
+}
+
+fn boot_id() -> String {
+    // Without it, no checkpoint is of another boot.
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 impl Recorder {
@@ -165,6 +173,18 @@ impl Recorder {
     ///
     /// As for [`Recorder::step`].
     pub fn finish(&mut self) -> Result<(), Error> {
+        let finished = self.finish_records();
+        match &self.continuity {
+            Some(continuity) if !continuity.leaves => {
+                let removed = continuity.pins.remove();
+                finished?;
+                Ok(removed?)
+            }
+            _ => finished,
+        }
+    }
+
+    fn finish_records(&mut self) -> Result<(), Error> {
         let leaves = self.continuity.as_ref().is_some_and(|it| it.leaves);
         if !leaves {
             self.close_gate()?;
@@ -189,9 +209,6 @@ impl Recorder {
         self.tell("recorder_stop", "");
         self.spool.sync()?;
         self.keep();
-        if let Some(continuity) = &self.continuity {
-            continuity.pins.remove()?;
-        }
         Ok(())
     }
 
@@ -207,6 +224,10 @@ impl Recorder {
     /// Writes down what the next recorder is to know. What the disk does not
     /// take is lost with this one: so the last checkpoint stays, and tells of more.
     pub(super) fn keep(&mut self) {
+        if self.continuity.is_none() {
+            return;
+        }
+        self.is_unkept = true;
         if !self.spool.flush() {
             return;
         }
@@ -225,17 +246,23 @@ impl Recorder {
         if let Some(continuity) = &mut self.continuity {
             continuity.failed = failed;
         }
+        self.is_unkept = failed;
     }
 
     fn checkpoint(&self) -> proto::Checkpoint {
         let told = &self.loss.told;
+        let unrecorded = self.tracker.unrecorded();
+        let delivered = self.delivered.iter().zip(unrecorded);
         proto::Checkpoint {
             generation: 0,
+            boot_id: boot_id(),
             programs: self.kernel.number(),
             stream_id: self.spool.stream_id().to_bytes(),
             seq: self.spool.last_seq().0,
             next_session: self.next_session,
-            delivered: self.delivered.to_vec(),
+            delivered: delivered
+                .map(|(all, unrecorded)| all.saturating_sub(unrecorded))
+                .collect(),
             canaries: self.watch.events().to_vec(),
             crashed: self.loss.crashed.to_vec(),
             told_lost: told.lost.to_vec(),

@@ -14,9 +14,9 @@ use super::{Error, Recorder};
 use crate::config::{Answer, GateAction};
 use crate::guard;
 use crate::guard::gate::{Gate, Met, Stopped};
-use crate::kernel::Started;
+use crate::kernel::{Started, Tags};
 use crate::record::{ProcessKey, SessionId, proto};
-use crate::session;
+use crate::session::{self, authority};
 
 /// An exec itself is carried this long after the gate told of it: what the
 /// rings hold back (`kernel::ring`), and a little.
@@ -72,6 +72,12 @@ impl Holds {
         !(self.met.is_empty() && self.gone.is_empty())
     }
 
+    /// Whether this process waits here, or is known to have ended.
+    pub(super) fn knows(&self, pid: u32) -> bool {
+        self.waiting().any(|held| held.header.pid == pid)
+            || self.gone.iter().any(|header| header.pid == pid)
+    }
+
     /// Those that wait, as the kernel told of them.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Held> {
         let met = self.met.iter().map(|waiting| &waiting.held);
@@ -110,8 +116,45 @@ impl Recorder {
         Ok(())
     }
 
+    /// A program that waits, and of which nothing else is known, for its daemon
+    /// was killed: it gets the answer that it would get in time. `elsewhere`:
+    /// the tags that it is held by, where those are not the recorder's own.
+    pub(super) fn answer_unknown(
+        &mut self,
+        pid: u32,
+        session: SessionNumber,
+        elsewhere: Option<&Tags>,
+    ) {
+        let tags = elsewhere.unwrap_or(self.kernel.tags());
+        let Some(stopped) = Stopped::held(tags, pid) else {
+            return;
+        };
+        let action = match self.holds.gate.answer {
+            Answer::Approve => {
+                stopped.let_go(tags);
+                proto::Action::Hold
+            }
+            Answer::Deny => {
+                stopped.end();
+                proto::Action::Kill
+            }
+        };
+        let header = Header {
+            pid,
+            session,
+            start_time: authority::start_time_of(pid).unwrap_or_default(),
+            ..Header::default()
+        };
+        let gate = proto::GateAct {
+            answer: proto::HoldAnswer::Nobody.into(),
+            ..proto::GateAct::default()
+        };
+        self.record_gate(&header, action, gate);
+    }
+
     /// Judges one.
     pub(super) fn judge(&mut self, held: Held) {
+        self.is_unkept = true;
         let tags = self.kernel.tags();
         let Some((stopped, met)) = self.holds.gate.judge(tags, &held) else {
             self.holds.gone.push(held.header);
@@ -229,6 +272,7 @@ impl Recorder {
     }
 
     fn answer(&mut self, hold: Hold, answer: Answer, by: proto::HoldAnswer, uid: Option<u32>) {
+        self.is_unkept = true;
         let action = match answer {
             Answer::Approve => {
                 self.holds.approve(&hold.waiting);

@@ -297,6 +297,7 @@ impl Recorder {
         });
         let start = self.tracker.started(number);
         self.store(start);
+        self.keep();
         Ok((number, id))
     }
 }

@@ -52,7 +52,12 @@ impl LossLedger {
             let kinds = Kind::ALL
                 .iter()
                 .filter(|kind| kind.is_priority() == priority)
-                .map(|&kind| (kind.name(), now.lost(kind) - self.told.lost(kind)));
+                .map(|&kind| {
+                    (
+                        kind.name(),
+                        now.lost(kind).saturating_sub(self.told.lost(kind)),
+                    )
+                });
             losses.extend(loss(stage, kinds));
         }
         let kinds = Kind::ALL.iter().map(|&kind| {
@@ -68,7 +73,8 @@ impl LossLedger {
             .map(|&trouble| {
                 (
                     trouble.name(),
-                    now.trouble(trouble) - self.told.trouble(trouble),
+                    now.trouble(trouble)
+                        .saturating_sub(self.told.trouble(trouble)),
                 )
             });
         losses.extend(loss("map_full", troubles));

@@ -304,7 +304,7 @@ impl Recorder {
         } else {
             self.spool.flush();
         }
-        if std::mem::take(&mut self.is_unkept) {
+        if self.is_unkept {
             self.keep();
         }
         Ok(woken.other)
@@ -548,6 +548,14 @@ impl Recorder {
         self.unsynced = self.spool.sync().is_err();
         self.last_sync = Instant::now();
     }
+}
+
+/// Every process that is in a session, with that session.
+fn tagged(tags: &kernel::Tags) -> Result<Vec<(u32, SessionNumber)>, Error> {
+    guard::tagged(tags).map_err(|source| {
+        let what = "looking for the members of sessions in /proc";
+        kernel::Error::System { what, source }.into()
+    })
 }
 
 /// Tells the kernel the programs' files that are there now.

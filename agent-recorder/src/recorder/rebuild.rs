@@ -8,27 +8,43 @@
 //!
 //! Not here: programs of the same layout (`resume`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use agent_recorder_abi::event::{KINDS, Kind};
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
 use super::adopt::with_descendants;
 use super::resume::counts;
-use super::{Error, Recorder};
-use crate::guard;
+use super::{Error, Recorder, tagged};
 use crate::kernel::Previous;
 use crate::record::proto;
-use crate::session;
+use crate::session::{self, authority};
 
 /// Passes over /proc: one that finds nobody new ends it.
 const MAX_PASSES: usize = 20;
 
-/// Those that the checkpoint was written of; others are of a recorder that was
-/// killed while it took over.
-fn of_checkpoint<'a>(previous: &'a [Previous], left: &proto::Checkpoint) -> Option<&'a Previous> {
-    let mut previous = previous.iter();
-    previous.find(|it| it.number() == Some(left.programs))
+/// A session that moves over.
+struct Moved {
+    was: SessionNumber,
+    is: SessionNumber,
+    root: u32,
+    /// CLOCK_BOOTTIME, ns.
+    began: u64,
+}
+
+/// /proc tells start times by ticks, and a session begins a moment after its first process.
+const SLACK_NS: u64 = 1_000_000_000;
+
+impl Moved {
+    /// Its first process and who descends from it, with the session's number.
+    /// Nobody, where that process has ended and another has its number.
+    fn tree(&self) -> Vec<(u32, SessionNumber)> {
+        let is_root =
+            authority::start_time_of(self.root).is_some_and(|start| start <= self.began + SLACK_NS);
+        let tree = is_root.then(|| with_descendants(self.root));
+        let tree = tree.unwrap_or_default().into_iter();
+        tree.map(|pid| (pid, self.is)).collect()
+    }
 }
 
 impl Recorder {
@@ -39,55 +55,79 @@ impl Recorder {
         mut left: proto::Checkpoint,
         previous: Vec<Previous>,
     ) -> Result<(), Error> {
-        self.catch_up(&mut left)?;
+        let is_its_own = |it: &Previous| it.number() == Some(left.programs);
+        let (own, others): (Vec<_>, Vec<_>) = previous.into_iter().partition(is_its_own);
+        // Of recorders that were killed while they took over.
+        others.into_iter().try_for_each(Previous::remove)?;
+        let previous = own.into_iter().next();
+        let tags = previous.as_ref().and_then(Previous::tags);
+        let members = tags.map_or(Ok(Vec::new()), tagged)?;
+        self.catch_up(&mut left, &members)?;
         let sessions = left.sessions.len();
         self.tell("recorder_rebuilds", &format!("{sessions} sessions"));
-        let mut moved = Vec::new();
-        for mut session in std::mem::take(&mut left.sessions) {
-            self.next_session += 1;
-            let was = session.number;
-            session.number = self.next_session;
-            match of_checkpoint(&previous, &left) {
-                Some(previous) => self.kernel.move_session(session.number, previous, was)?,
-                None => self.kernel.begin_session(session.number)?,
-            }
-            moved.push((was, session.number, session.root));
-            self.tracker.restore(session);
-        }
+        let moved = self.move_sessions(&mut left, previous.as_ref())?;
         for _ in 0..MAX_PASSES {
-            if self.tag_anew(&previous, &moved) == 0 {
+            if self.tag_anew(previous.as_ref(), &moved)? == 0 {
                 break;
             }
         }
-        self.tell_left_behind(&left, &previous);
-        for previous in previous {
-            previous.remove()?;
+        for (pid, was) in members {
+            let to = moved.iter().find(|session| session.was == was);
+            let is = to.map_or(0, |session| session.is);
+            self.answer_unknown(pid, is, tags);
         }
+        if let Some(previous) = &previous {
+            self.tell_left_behind(&left, previous);
+        }
+        self.sync();
+        // From here on the new programs are what a recorder goes on with.
+        self.keep();
+        previous.map_or(Ok(()), Previous::remove)?;
         self.end_empty()?;
         self.strike_condemned()?;
         self.sync();
         Ok(())
     }
 
-    /// Tags whoever is in one of the old sessions and in no new one. How many that were.
-    fn tag_anew(
+    fn move_sessions(
         &mut self,
-        previous: &[Previous],
-        moved: &[(SessionNumber, SessionNumber, u32)],
-    ) -> usize {
-        let numbers: BTreeMap<_, _> = moved.iter().map(|&(was, is, _)| (was, is)).collect();
-        let mut members = BTreeSet::new();
-        for tags in previous.iter().filter_map(Previous::tags) {
-            let tagged = guard::tagged(tags).into_iter();
-            members.extend(tagged.filter_map(|(pid, was)| Some((pid, *numbers.get(&was)?))));
-        }
-        if !previous.iter().any(|previous| previous.tags().is_some()) {
-            // Who has left the tree of a session's first process is not found then.
-            for &(_, number, root) in moved {
-                let tree = with_descendants(root).into_iter();
-                members.extend(tree.map(|pid| (pid, number)));
+        left: &mut proto::Checkpoint,
+        previous: Option<&Previous>,
+    ) -> Result<Vec<Moved>, Error> {
+        self.next_session = self.next_session.max(left.next_session);
+        let mut moved = Vec::new();
+        for mut session in std::mem::take(&mut left.sessions) {
+            self.next_session += 1;
+            let (was, is) = (session.number, self.next_session);
+            match previous {
+                Some(previous) => self.kernel.move_session(is, previous, was)?,
+                None => self.kernel.begin_session(is)?,
             }
+            moved.push(Moved {
+                was,
+                is,
+                root: session.root,
+                began: session.started_boot_ns,
+            });
+            session.number = is;
+            self.tracker.restore(session);
         }
+        Ok(moved)
+    }
+
+    /// Tags whoever is in one of the old sessions and in no new one. How many that were.
+    fn tag_anew(&mut self, previous: Option<&Previous>, moved: &[Moved]) -> Result<usize, Error> {
+        let members: Vec<_> = match previous.and_then(Previous::tags) {
+            Some(tags) => {
+                let numbers: BTreeMap<_, _> = moved.iter().map(|it| (it.was, it.is)).collect();
+                let tagged = tagged(tags)?.into_iter();
+                tagged
+                    .filter_map(|(pid, was)| Some((pid, *numbers.get(&was)?)))
+                    .collect()
+            }
+            // Who has left the tree of a session's first process is not found then.
+            None => moved.iter().flat_map(Moved::tree).collect(),
+        };
         let mut new = 0;
         for (pid, number) in members {
             let tag = Tag::new(number, session::boot_ns());
@@ -97,14 +137,12 @@ impl Recorder {
                 self.tracker.rejoin(number, pid);
             }
         }
-        new
+        Ok(new)
     }
 
     /// What the old programs put in rings that nobody reads.
-    fn tell_left_behind(&mut self, left: &proto::Checkpoint, previous: &[Previous]) {
-        let Some(placed) = of_checkpoint(previous, left).map(Previous::placed) else {
-            return;
-        };
+    fn tell_left_behind(&mut self, left: &proto::Checkpoint, previous: &Previous) {
+        let placed = previous.placed();
         let came = [&left.delivered, &left.canaries, &left.crashed].map(|kept| counts(kept));
         let kinds: Vec<_> = Kind::ALL
             .iter()

@@ -18,9 +18,9 @@ use agent_recorder_abi::state::SessionNumber;
 
 use super::adopt::match_process;
 use super::watch::CANARY;
-use super::{Error, Recorder};
+use super::{Error, Recorder, tagged};
 use crate::fault;
-use crate::guard;
+use crate::guard::gate::Stopped;
 use crate::kernel::{self, Condemned, decode};
 use crate::record::proto::record::Body;
 use crate::record::{Seq, proto};
@@ -39,7 +39,8 @@ impl Recorder {
         mut left: proto::Checkpoint,
         rules: &RuleSet,
     ) -> Result<(), Error> {
-        let ended = self.catch_up(&mut left)?;
+        let members = tagged(self.kernel.tags())?;
+        let ended = self.catch_up(&mut left, &members)?;
         let held: Vec<Held> = left
             .held
             .iter()
@@ -54,10 +55,17 @@ impl Recorder {
         }
         let sessions = self.tracker.registry.live().len();
         self.tell("recorder_goes_on", &format!("{sessions} sessions"));
-        for (pid, number) in guard::tagged(self.kernel.tags()) {
+        let waiting: Vec<_> = members
+            .iter()
+            .filter(|(pid, _)| Stopped::held(self.kernel.tags(), *pid).is_some())
+            .copied()
+            .collect();
+        for (pid, number) in members {
             self.tracker.rejoin(number, pid);
         }
         let counted = self.kernel.counted_sessions()?;
+        let given = counted.iter().map(|&(number, _)| number).max();
+        self.next_session = self.next_session.max(given.unwrap_or_default());
         self.returning = Some(Returning {
             rules: rules.clone(),
             ended,
@@ -66,6 +74,12 @@ impl Recorder {
         fault::point(fault::RINGS_EMPTIED);
         for held in held {
             self.judge(held);
+        }
+        // Taken out of their ring, and in no checkpoint.
+        for (pid, number) in waiting {
+            if !self.holds.knows(pid) {
+                self.answer_unknown(pid, number, None);
+            }
         }
         let settled = emptied.and_then(|()| self.settle_sessions(&counted));
         self.returning = None;
@@ -79,6 +93,7 @@ impl Recorder {
     pub(super) fn catch_up(
         &mut self,
         left: &mut proto::Checkpoint,
+        members: &[(u32, SessionNumber)],
     ) -> Result<HashSet<SessionNumber>, Error> {
         let mut ended = HashSet::new();
         let stream = self.spool.stream_id();
@@ -95,7 +110,7 @@ impl Recorder {
                 ended.extend(take_in(&record, left));
             }
         }
-        unnumbered.number(&guard::tagged(self.kernel.tags()), left);
+        unnumbered.number(members, left);
         left.sessions
             .retain(|session| session.number != 0 && !ended.contains(&session.number));
         Ok(ended)
@@ -154,25 +169,24 @@ impl Recorder {
             }
         }
         for (number, pid) in unknown {
-            self.find(number, Some(pid));
+            self.find(number, Some(pid))?;
         }
         Ok(())
     }
 
     /// A session that the kernel knows, and nobody else. `pid`: a process that
     /// was in it; false when none is and nothing is begun.
-    fn find(&mut self, number: SessionNumber, pid: Option<u32>) -> bool {
+    fn find(&mut self, number: SessionNumber, pid: Option<u32>) -> Result<bool, Error> {
         let Some(returning) = &self.returning else {
-            return false;
+            return Ok(false);
         };
-        let tagged = guard::tagged(self.kernel.tags());
-        let members: BTreeSet<u32> = tagged
+        let members: BTreeSet<u32> = tagged(self.kernel.tags())?
             .into_iter()
             .filter_map(|(pid, of)| (of == number).then_some(pid))
             .collect();
         // By their numbers: most often the first is the oldest.
         let Some(root) = members.first().copied().or(pid) else {
-            return false;
+            return Ok(false);
         };
         let names = returning.rules.names();
         let rule = members
@@ -195,7 +209,7 @@ impl Recorder {
         for pid in members {
             self.tracker.join(number, pid);
         }
-        true
+        Ok(true)
     }
 
     /// Ends what ended meanwhile, begins what nobody knows of, and goes on with
@@ -204,7 +218,7 @@ impl Recorder {
     fn settle_sessions(&mut self, counted: &[(SessionNumber, Condemned)]) -> Result<(), Error> {
         for &(number, _) in counted {
             let is_known = self.tracker.registry.get(number).is_some();
-            if number != CANARY && !is_known && !self.find(number, None) {
+            if number != CANARY && !is_known && !self.find(number, None)? {
                 self.kernel.end_session(number);
             }
         }
@@ -247,7 +261,7 @@ impl Recorder {
 
     /// Processes whose end was lost.
     fn forget_the_dead(&mut self) -> Result<(), Error> {
-        let alive: HashSet<_> = guard::tagged(self.kernel.tags()).into_iter().collect();
+        let alive: HashSet<_> = tagged(self.kernel.tags())?.into_iter().collect();
         let sessions = self.tracker.registry.live();
         let dead: Vec<_> = sessions
             .into_iter()
@@ -333,6 +347,9 @@ fn take_in(record: &proto::Record, left: &mut proto::Checkpoint) -> Option<Sessi
     if let Some(count) = kind.and_then(|kind| left.delivered.get_mut(kind as usize)) {
         *count += 1;
     }
+    if let Some(Body::Loss(loss)) = &record.body {
+        take_in_loss(loss, left);
+    }
     let mut sessions = left.sessions.iter_mut();
     let session = sessions.find(|session| session.session_id == record.session_id)?;
     session.records += 1;
@@ -347,6 +364,26 @@ fn take_in(record: &proto::Record, left: &mut proto::Checkpoint) -> Option<Sessi
         _ => {}
     }
     None
+}
+
+/// What was told behind the checkpoint is not told again. Troubles are, which are few.
+fn take_in_loss(loss: &proto::Loss, left: &mut proto::Checkpoint) {
+    if loss.stage == "preempted" {
+        left.told_skipped += loss.count;
+        return;
+    }
+    let told = match loss.stage.as_str() {
+        "ring_priority" | "ring_bulk" => &mut left.told_lost,
+        "crash" => &mut left.crashed,
+        _ => return,
+    };
+    for counted in &loss.kinds {
+        let mut kinds = Kind::ALL.iter();
+        let kind = kinds.find(|kind| kind.name() == counted.kind);
+        if let Some(count) = kind.and_then(|&kind| told.get_mut(kind as usize)) {
+            *count += counted.count;
+        }
+    }
 }
 
 /// The kind of the event that a record was made of, where that was one event,

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
+use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::state::SessionNumber;
 
 use super::registry::{Session, Totals};
@@ -18,6 +19,11 @@ impl Tracker {
     pub fn kept(&self) -> Vec<proto::KeptSession> {
         let live = self.registry.live();
         live.into_iter().map(|session| self.keep(session)).collect()
+    }
+
+    /// Events that came and are no records yet, by kind: only this recorder knows of them.
+    pub fn unrecorded(&self) -> [u64; KINDS] {
+        self.pending.counts()
     }
 
     fn keep(&self, session: &Session) -> proto::KeptSession {

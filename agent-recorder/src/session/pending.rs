@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use agent_recorder_abi::event::{FileBody, Header};
+use agent_recorder_abi::event::{FileBody, Header, KINDS};
 
 use crate::kernel::FileEvent;
 
@@ -55,6 +55,17 @@ impl Pending {
             },
         );
         true
+    }
+
+    /// How many there are, by the kind of their events.
+    pub(super) fn counts(&self) -> [u64; KINDS] {
+        let mut counts = [0; KINDS];
+        for announced in self.announced.values() {
+            if let Some(count) = counts.get_mut(usize::from(announced.header.kind)) {
+                *count += 1;
+            }
+        }
+        counts
     }
 
     /// The announcement that a result belongs to.

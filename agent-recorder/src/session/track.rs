@@ -65,7 +65,7 @@ pub struct Tracker {
     pub registry: Registry,
     processes: Processes,
     resolver: Resolver,
-    pending: Pending,
+    pub(super) pending: Pending,
     sights: Sights,
     /// Sessions of which no event has come yet.
     pub(super) unstarted: HashMap<SessionNumber, proto::SessionStart>,

@@ -38,6 +38,18 @@ impl Stopped {
         stopped.is_it(tags).then_some(stopped)
     }
 
+    /// The process of this number, if it is held at whatever program.
+    pub fn held(tags: &Tags, pid: u32) -> Option<Self> {
+        let id = Pid::from_raw(i32::try_from(pid).ok()?)?;
+        let process = pidfd_open(id, PidfdFlags::empty()).ok()?;
+        let image = tags.held_image(pid, process.as_fd()).ok()??;
+        Some(Self {
+            pid,
+            image,
+            process,
+        })
+    }
+
     /// Whether the process is still at this program, and held: by its tag, which no other has.
     fn is_it(&self, tags: &Tags) -> bool {
         let held = tags.held_image(self.pid, self.process.as_fd());
