@@ -60,63 +60,83 @@ pub(super) fn begin(
     state: &Path,
     leaves: bool,
 ) -> Result<Beginning, Error> {
-    let mut told = Vec::new();
-    let mut found = None;
-    if !pins.as_os_str().is_empty() {
-        match find(pins, state) {
-            Ok(it) => found = Some(it),
-            Err(why) => told.push(("not_pinned", why.to_string())),
-        }
+    if pins.as_os_str().is_empty() {
+        return unpinned(options, Vec::new());
     }
-    let Some((pins, keeper, checkpoint)) = found else {
-        let (kernel, rings) = Kernel::load(options, None)?;
-        return Ok(Beginning {
-            kernel,
-            rings,
-            continuity: None,
-            left: Left::Nothing,
-            told,
-        });
-    };
-    let programs = checkpoint.as_ref().map(|checkpoint| checkpoint.programs);
-    let resumed = match Kernel::resume(options, &pins) {
-        _ if checkpoint.is_none() => None,
-        Ok(Some((kernel, _))) if programs != Some(kernel.number()) => {
-            told.push(("pins_unusable", "of another checkpoint".to_owned()));
-            None
+    let pinned = find(pins, state, leaves).and_then(|(continuity, checkpoint)| {
+        let mut told = Vec::new();
+        match taken_up(options, &continuity, checkpoint.as_ref(), &mut told)? {
+            Some((kernel, rings)) => Ok(Beginning {
+                kernel,
+                rings,
+                continuity: Some(continuity),
+                left: checkpoint.map_or(Left::Nothing, Left::Programs),
+                told,
+            }),
+            None => anew(options, continuity, checkpoint, told),
         }
-        Ok(resumed) => resumed,
-        Err(why) => {
-            told.push(("pins_unusable", why.to_string()));
-            None
+    });
+    match pinned {
+        // A recorder that cannot be taken over from is better than none.
+        Err(why @ (kernel::Error::Pin { .. } | kernel::Error::NoBpffs { .. })) => {
+            unpinned(options, vec![("not_pinned", why.to_string())])
         }
-    };
-    let continuity = Continuity {
-        pins,
-        keeper,
-        leaves,
-        failed: false,
-    };
-    if let Some((kernel, rings)) = resumed {
-        // Of one that was killed while it took over.
-        kernel.remove_others(&continuity.pins)?;
-        return Ok(Beginning {
-            kernel,
-            rings,
-            continuity: Some(continuity),
-            left: checkpoint.map_or(Left::Nothing, Left::Programs),
-            told,
-        });
+        pinned => Ok(pinned?),
     }
+}
+
+/// With programs that end with this process.
+fn unpinned(
+    options: &kernel::Options,
+    told: Vec<(&'static str, String)>,
+) -> Result<Beginning, Error> {
+    let (kernel, rings) = Kernel::load(options, None)?;
+    Ok(Beginning {
+        kernel,
+        rings,
+        continuity: None,
+        left: Left::Nothing,
+        told,
+    })
+}
+
+/// With the programs that were left, if they are those of the checkpoint.
+fn taken_up(
+    options: &kernel::Options,
+    continuity: &Continuity,
+    checkpoint: Option<&proto::Checkpoint>,
+    told: &mut Vec<(&'static str, String)>,
+) -> Result<Option<(Kernel, Rings)>, kernel::Error> {
+    let Some(checkpoint) = checkpoint else {
+        return Ok(None);
+    };
+    match Kernel::resume(options, &continuity.pins) {
+        Ok(Some((kernel, rings))) if kernel.number() == checkpoint.programs => {
+            // Of one that was killed while it took over.
+            kernel.remove_others(&continuity.pins)?;
+            return Ok(Some((kernel, rings)));
+        }
+        Ok(Some(_)) => told.push(("pins_unusable", "of another checkpoint".to_owned())),
+        Ok(None) => {}
+        Err(why) => told.push(("pins_unusable", why.to_string())),
+    }
+    Ok(None)
+}
+
+/// With new programs, beside those that were left.
+fn anew(
+    options: &kernel::Options,
+    continuity: Continuity,
+    checkpoint: Option<proto::Checkpoint>,
+    told: Vec<(&'static str, String)>,
+) -> Result<Beginning, kernel::Error> {
     let previous = Previous::find(&continuity.pins)?;
     let (kernel, rings) = Kernel::load(options, Some(&continuity.pins))?;
     let left = match checkpoint {
         Some(checkpoint) if !previous.is_empty() => Left::Others(checkpoint, previous),
         _ => {
             // Nobody knows whose they are.
-            for previous in previous {
-                previous.remove()?;
-            }
+            previous.into_iter().try_for_each(Previous::remove)?;
             Left::Nothing
         }
     };
@@ -132,14 +152,21 @@ pub(super) fn begin(
 fn find(
     pins: &Path,
     state: &Path,
-) -> Result<(Pins, Keeper, Option<proto::Checkpoint>), kernel::Error> {
+    leaves: bool,
+) -> Result<(Continuity, Option<proto::Checkpoint>), kernel::Error> {
     let pins = Pins::new(pins, state)?;
     let (keeper, checkpoint) = Keeper::open(state).map_err(|source| kernel::Error::System {
         what: "opening the checkpoint in the state directory",
         source,
     })?;
+    let continuity = Continuity {
+        pins,
+        keeper,
+        leaves,
+        failed: false,
+    };
     let is_of_this_boot = |it: &proto::Checkpoint| it.boot_id == boot_id();
-    Ok((pins, keeper, checkpoint.filter(is_of_this_boot)))
+    Ok((continuity, checkpoint.filter(is_of_this_boot)))
 }
 
 fn boot_id() -> String {
