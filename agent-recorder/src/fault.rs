@@ -52,6 +52,14 @@ points! {
     ACKNOWLEDGEMENT_KEPT = "acknowledgement-kept";
 }
 
+/// Those that a daemon passes once, when it starts.
+pub const OF_START: [&str; 4] = [
+    PROGRAMS_ATTACHED,
+    PROGRAMS_PINNED,
+    RINGS_EMPTIED,
+    TAKEN_OVER,
+];
+
 points! {
     /// Those of a collector.
     OF_COLLECTOR:

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use agent_recorder::fault::{OF_COLLECTOR, OF_DAEMON};
+use agent_recorder::fault::{OF_COLLECTOR, OF_DAEMON, OF_START};
 use agent_recorder::record::chain::Chain;
 use agent_recorder::record::proto::record::Body;
 use agent_recorder::record::proto::{FileOp, KindCount, Totals};
@@ -156,7 +156,8 @@ fn crash_over_and_over() -> Result<ExitCode> {
     let begun = Instant::now();
     for crash in 0..args.crashes {
         let point = points[draw.below(points.len() as u64) as usize];
-        let fault = format!("{point}={}*off->return", draw.below(LATEST));
+        let latest = if OF_START.contains(&point) { 1 } else { LATEST };
+        let fault = format!("{point}={}*off->return", draw.below(latest));
         let is_collectors = OF_COLLECTOR.contains(&point);
         if is_collectors {
             collector.kill()?;
