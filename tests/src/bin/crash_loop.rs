@@ -335,9 +335,14 @@ impl Place {
                 seen.totals
             );
         }
+        let astray: Vec<_> = sessions
+            .values()
+            .filter(|seen| seen.deletes > 0 && !self.done.contains(&seen.name))
+            .map(|seen| (&seen.name, seen.deletes))
+            .collect();
         ensure!(
             missing <= lost,
-            "{missing} deletes are missing, {lost} told as lost"
+            "{missing} deletes are missing, {lost} told as lost; those of others: {astray:?}"
         );
         Ok(format!(
             "of {} deletes in them {missing} are missing, {lost} were told as lost",
