@@ -234,10 +234,19 @@ impl Daemon {
     ///
     /// It does not end, or `replay` fails.
     pub fn last_session(&self) -> anyhow::Result<Vec<Value>> {
+        self.ended_session("last")
+    }
+
+    /// The records of this session, once it has ended.
+    ///
+    /// # Errors
+    ///
+    /// It does not end, or `replay` fails.
+    pub fn ended_session(&self, session: &str) -> anyhow::Result<Vec<Value>> {
         let deadline = Instant::now() + END_LIMIT;
         loop {
             let mut replay = self.command("replay")?;
-            let output = replay.args(["--format", "json", "last"]).output()?;
+            let output = replay.args(["--format", "json", session]).output()?;
             let records = compare::said(&output.stdout)?;
             if records.iter().any(|it| it.get("sessionEnd").is_some()) {
                 tally::session(&records)?;
@@ -248,7 +257,12 @@ impl Daemon {
         }
     }
 
-    fn sessions(&self) -> anyhow::Result<Vec<SessionId>> {
+    /// Those that began so far, in this order.
+    ///
+    /// # Errors
+    ///
+    /// The spool is damaged.
+    pub fn sessions(&self) -> anyhow::Result<Vec<SessionId>> {
         let mut sessions = Vec::new();
         for record in stored(self.state.path())? {
             if let Some(Body::SessionStart(_)) = record.body {

@@ -227,12 +227,14 @@ fn over(
     let mut worker = Worker::session(&daemon, &folder)?;
     worker.work(parts[0])?;
     stored(&daemon, parts[0])?;
+    let sessions = daemon.sessions()?;
+    let session = sessions.last().context("a session began")?.to_string();
     let state = end(daemon)?;
     worker.work(parts[1])?;
     let daemon = place.start_again(state, after)?;
     worker.work(parts[2])?;
     worker.end()?;
-    let records = daemon.last_session()?;
+    let records = daemon.ended_session(&session)?;
     Ok((daemon, folder, records))
 }
 
@@ -268,6 +270,38 @@ fn a_session_outlives_its_daemon_and_all_that_it_did_is_recorded_once() -> anyho
         assert!(verified.status.success(), "{verified:?}");
         daemon.stop()?;
         assert!(place.generations()?.is_empty(), "after a clean stop");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_a_run_records_by_itself_meanwhile_is_not_the_daemons() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        let by_itself = |daemon: Daemon| {
+            let mut command = daemon.command("run")?;
+            let state = daemon.kill()?;
+            // It goes on with the stream of the one that was killed.
+            let status = command
+                .args([
+                    "--",
+                    "sh",
+                    "-c",
+                    "for f in 1 2 3 4 5; do cat /dev/null; done",
+                ])
+                .status()?;
+            ensure!(status.success(), "{status}");
+            Ok(state)
+        };
+        let (daemon, folder, records) = over(by_itself, &place, [20, 20, 20], NO_GUARD, NO_GUARD)?;
+        let wrong = not_once(&records, &folder, 60);
+        assert!(
+            is_forgiven(wrong.len(), 60, &records),
+            "recorded otherwise than once: {wrong:?}"
+        );
+        let lost = balanced(&records)?;
+        assert!(lost.values().all(|count| *count == 0), "{lost:?}");
+        daemon.stop()?;
         Ok(())
     })
 }

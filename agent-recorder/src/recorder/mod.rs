@@ -179,7 +179,7 @@ impl Recorder {
             returning: None,
             is_unkept: false,
         };
-        recorder.tell("recorder_start", &profile);
+        recorder.tell(resume::STARTS, &profile);
         for (event, detail) in told {
             recorder.tell(event, &detail);
         }

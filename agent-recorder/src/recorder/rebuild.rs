@@ -14,7 +14,7 @@ use agent_recorder_abi::event::{KINDS, Kind};
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
 use super::adopt::with_descendants;
-use super::resume::counts;
+use super::resume::{REBUILDS, counts};
 use super::{Error, Recorder, tagged};
 use crate::kernel::Previous;
 use crate::record::proto;
@@ -64,7 +64,7 @@ impl Recorder {
         let members = tags.map_or(Ok(Vec::new()), tagged)?;
         self.catch_up(&mut left, &members)?;
         let sessions = left.sessions.len();
-        self.tell("recorder_rebuilds", &format!("{sessions} sessions"));
+        self.tell(REBUILDS, &format!("{sessions} sessions"));
         let moved = self.move_sessions(&mut left, previous.as_ref())?;
         for _ in 0..MAX_PASSES {
             if self.tag_anew(previous.as_ref(), &moved)? == 0 {

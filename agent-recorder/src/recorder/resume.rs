@@ -4,7 +4,8 @@
 //! Three sources, in this order: the checkpoint, which was written after each
 //! batch; the records behind it, of a batch that was stored and not yet taken
 //! into it; and the rings, with all that happened since. What left the rings
-//! and is in none of them is lost, and told as lost.
+//! and is in none of them is lost, and told as lost. A `run` that found no
+//! daemon writes into the same stream, of programs of its own: that is left out.
 //!
 //! Not here: how such a checkpoint and such programs come about (`continuity`).
 
@@ -27,6 +28,11 @@ use crate::record::{Seq, proto};
 use crate::session::agents::RuleSet;
 use crate::session::{Begin, authority};
 use crate::spool::{Item, Store};
+
+/// Events by which the next recorder knows whose records follow.
+pub(super) const STARTS: &str = "recorder_start";
+pub(super) const GOES_ON: &str = "recorder_goes_on";
+pub(super) const REBUILDS: &str = "recorder_rebuilds";
 
 /// So often, and so long, the rings are emptied to see what of a kind never came out of them.
 const ROUNDS: usize = 8;
@@ -54,7 +60,7 @@ impl Recorder {
             self.tracker.restore(session);
         }
         let sessions = self.tracker.registry.live().len();
-        self.tell("recorder_goes_on", &format!("{sessions} sessions"));
+        self.tell(GOES_ON, &format!("{sessions} sessions"));
         let waiting: Vec<_> = members
             .iter()
             .filter(|(pid, _)| Stopped::held(self.kernel.tags(), *pid).is_some())
@@ -104,8 +110,20 @@ impl Recorder {
         let mut cursor = Store::open(directory)?.cursor(stream)?;
         cursor.seek(Seq(left.seq).next())?;
         let mut unnumbered = Unnumbered::default();
+        // Whose they are: at first those of the recorder that wrote the checkpoint.
+        let mut are_of_these_programs = true;
         while let Some(item) = cursor.next()? {
-            if let Item::Record { record, .. } = item {
+            let Item::Record { record, .. } = item else {
+                continue;
+            };
+            if let Some(Body::StreamEvent(told)) = &record.body {
+                match told.event.as_str() {
+                    STARTS => are_of_these_programs = false,
+                    GOES_ON | REBUILDS => are_of_these_programs = true,
+                    _ => {}
+                }
+            }
+            if are_of_these_programs {
                 unnumbered.take_in(&record, left);
                 ended.extend(take_in(&record, left));
             }
