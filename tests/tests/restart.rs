@@ -149,7 +149,17 @@ fn deleted(records: &[Value]) -> Vec<&str> {
         .collect()
 }
 
-/// How often each of the files of a worker was recorded as deleted, of those that were not once.
+/// Each of the files of a worker was recorded as deleted, once.
+fn each_once(records: &[Value], folder: &Path, count: usize) -> anyhow::Result<()> {
+    let wrong = not_once(records, folder, count);
+    ensure!(
+        is_forgiven(wrong.len(), count, records),
+        "recorded otherwise than once: {wrong:?}"
+    );
+    Ok(())
+}
+
+/// How often each was, of those that were not once.
 fn not_once(records: &[Value], folder: &Path, count: usize) -> Vec<(usize, usize)> {
     let deleted = deleted(records);
     let times = (0..count).map(|number| {
@@ -177,6 +187,12 @@ fn balanced(records: &[Value]) -> anyhow::Result<BTreeMap<String, u64>> {
         ensure!(*made == delivered[kind] + lost[kind], "{kind}: {totals}");
     }
     Ok(lost)
+}
+
+fn nothing_lost(records: &[Value]) -> anyhow::Result<()> {
+    let lost = balanced(records)?;
+    ensure!(lost.values().all(|count| *count == 0), "{lost:?}");
+    Ok(())
 }
 
 /// Waits until the daemon has stored so many deletes.
@@ -227,8 +243,7 @@ fn over(
     let mut worker = Worker::session(&daemon, &folder)?;
     worker.work(parts[0])?;
     stored(&daemon, parts[0])?;
-    let sessions = daemon.sessions()?;
-    let session = sessions.last().context("a session began")?.to_string();
+    let session = wait_for("a session", || Ok(daemon.sessions()?.pop()))?.to_string();
     let state = end(daemon)?;
     worker.work(parts[1])?;
     let daemon = place.start_again(state, after)?;
@@ -238,20 +253,26 @@ fn over(
     Ok((daemon, folder, records))
 }
 
+/// Each delete of such a session is recorded once, and nothing is lost.
+fn whole_over(
+    end: impl FnOnce(Daemon) -> anyhow::Result<TempDir>,
+    place: &Place,
+) -> anyhow::Result<Daemon> {
+    let (daemon, folder, records) = over(end, place, [20, 20, 20], NO_GUARD, NO_GUARD)?;
+    each_once(&records, &folder, 60)?;
+    nothing_lost(&records)?;
+    Ok(daemon)
+}
+
 #[test]
 fn a_session_outlives_its_daemon_and_all_that_it_did_is_recorded_once() -> anyhow::Result<()> {
     in_own_namespace(|| {
         let place = Place::new()?;
         let (daemon, folder, records) = over_a_crash(&place, [40, 40, 40], NO_GUARD, NO_GUARD)?;
-        let wrong = not_once(&records, &folder, 120);
-        assert!(
-            is_forgiven(wrong.len(), 120, &records),
-            "recorded otherwise than once: {wrong:?}"
-        );
+        each_once(&records, &folder, 120)?;
         let starts = records.iter().filter(|it| it.get("sessionStart").is_some());
         assert_eq!(starts.count(), 1);
-        let lost = balanced(&records)?;
-        assert!(lost.values().all(|count| *count == 0), "{lost:?}");
+        nothing_lost(&records)?;
         let totals = records
             .iter()
             .find_map(|it| it.get("sessionEnd"))
@@ -281,26 +302,36 @@ fn what_a_run_records_by_itself_meanwhile_is_not_the_daemons() -> anyhow::Result
         let by_itself = |daemon: Daemon| {
             let mut command = daemon.command("run")?;
             let state = daemon.kill()?;
-            // It goes on with the stream of the one that was killed.
-            let status = command
-                .args([
-                    "--",
-                    "sh",
-                    "-c",
-                    "for f in 1 2 3 4 5; do cat /dev/null; done",
-                ])
-                .status()?;
+            // Not into the stream of the one that was killed, which the next takes over.
+            let many = "for f in 1 2 3 4 5; do cat /dev/null; done";
+            let status = command.args(["--", "sh", "-c", many]).status()?;
             ensure!(status.success(), "{status}");
             Ok(state)
         };
-        let (daemon, folder, records) = over(by_itself, &place, [20, 20, 20], NO_GUARD, NO_GUARD)?;
-        let wrong = not_once(&records, &folder, 60);
-        assert!(
-            is_forgiven(wrong.len(), 60, &records),
-            "recorded otherwise than once: {wrong:?}"
-        );
-        let lost = balanced(&records)?;
-        assert!(lost.values().all(|count| *count == 0), "{lost:?}");
+        whole_over(by_itself, &place)?.stop()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_run_by_itself_that_goes_on_is_beside_the_next_daemon() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        let mut meanwhile = None;
+        let by_itself = |daemon: Daemon| {
+            let mut command = daemon.command("run")?;
+            let state = daemon.kill()?;
+            command.args(["--", "sh", "-c", WORKER, "sh"]);
+            command.arg(place.folder("other")?).arg(place.work.path());
+            let mut worker = Worker::start(command)?;
+            worker.work(1)?;
+            meanwhile = Some(worker);
+            Ok(state)
+        };
+        let daemon = whole_over(by_itself, &place)?;
+        let mut meanwhile = meanwhile.context("it ran")?;
+        meanwhile.work(1)?;
+        meanwhile.end()?;
         daemon.stop()?;
         Ok(())
     })
@@ -312,13 +343,8 @@ fn a_daemon_that_is_to_leave_its_sessions_is_stopped_and_they_go_on() -> anyhow:
         let place = Place::new()?;
         let leave = format!("on_stop = \"leave\"\n{NO_GUARD}");
         let (daemon, folder, records) = over(Daemon::stop, &place, [20, 20, 20], &leave, NO_GUARD)?;
-        let wrong = not_once(&records, &folder, 60);
-        assert!(
-            is_forgiven(wrong.len(), 60, &records),
-            "recorded otherwise than once: {wrong:?}"
-        );
-        let lost = balanced(&records)?;
-        assert!(lost.values().all(|count| *count == 0), "{lost:?}");
+        each_once(&records, &folder, 60)?;
+        nothing_lost(&records)?;
         daemon.stop()?;
         assert!(place.generations()?.is_empty(), "after a clean stop");
         Ok(())
@@ -383,11 +409,7 @@ fn what_did_not_fit_in_the_rings_while_no_daemon_ran_is_told() -> anyhow::Result
         }
         let (daemon, folder, records) = over_a_crash(&place, [0, 20, 20], SMALL_RING, SMALL_RING)?;
         // Deletes have a ring of their own.
-        let wrong = not_once(&records, &folder, 40);
-        assert!(
-            is_forgiven(wrong.len(), 40, &records),
-            "recorded otherwise than once: {wrong:?}"
-        );
+        each_once(&records, &folder, 40)?;
         let lost = balanced(&records)?;
         assert!(lost["open"] > 0, "the ring was large enough: {lost:?}");
         let verified = daemon.command("verify")?.output()?;
@@ -463,11 +485,7 @@ fn a_session_that_began_while_no_daemon_ran_is_recorded_from_its_first_exec() ->
             "{:?}",
             records.get(1)
         );
-        let wrong = not_once(&records, &folder, 40);
-        assert!(
-            is_forgiven(wrong.len(), 40, &records),
-            "recorded otherwise than once: {wrong:?}"
-        );
+        each_once(&records, &folder, 40)?;
         daemon.stop()?;
         Ok(())
     })

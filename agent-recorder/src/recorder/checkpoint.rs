@@ -45,15 +45,8 @@ impl Keeper {
                 .open(state.join(name))
         };
         let files = [open(FILES[0])?, open(FILES[1])?];
-        let mut newest: Option<proto::Checkpoint> = None;
-        for file in &files {
-            let found = read(file)?;
-            if found.as_ref().map(|found| found.generation)
-                > newest.as_ref().map(|newest| newest.generation)
-            {
-                newest = found;
-            }
-        }
+        let found = [read(&files[0])?, read(&files[1])?];
+        let newest = found.into_iter().flatten().max_by_key(|it| it.generation);
         let generation = newest.as_ref().map_or(0, |newest| newest.generation);
         Ok((Self { files, generation }, newest))
     }
@@ -84,6 +77,23 @@ impl Keeper {
         self.generation = generation;
         Ok(())
     }
+
+    /// Nothing is left to take over.
+    ///
+    /// # Errors
+    ///
+    /// The disk is broken.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.files.iter().try_for_each(|file| file.set_len(0))
+    }
+}
+
+/// The newest that is whole, for who does not take over. None where it cannot be read.
+pub(super) fn newest(state: &Path) -> Option<proto::Checkpoint> {
+    FILES
+        .iter()
+        .filter_map(|name| read(&File::open(state.join(name)).ok()?).ok()?)
+        .max_by_key(|it| it.generation)
 }
 
 /// What is whole in a file. Of a longer one before it, the end may follow.

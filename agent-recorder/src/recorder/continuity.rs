@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use agent_recorder_abi::Pod as _;
 
-use super::checkpoint::Keeper;
+use super::checkpoint::{self, Keeper};
 use super::{Error, Recorder};
 use crate::fault;
 use crate::kernel::{self, Kernel, Pins, Previous, Rings};
-use crate::record::proto;
+use crate::record::{StreamId, proto};
 use crate::session::agents::RuleSet;
+use crate::spool::Choice;
 
 /// What still comes is carried for as long before a recorder stops: agents that
 /// go on without a daemon never cease to make events.
@@ -165,8 +166,23 @@ fn find(
         leaves,
         failed: false,
     };
-    let is_of_this_boot = |it: &proto::Checkpoint| it.boot_id == boot_id();
     Ok((continuity, checkpoint.filter(is_of_this_boot)))
+}
+
+fn is_of_this_boot(checkpoint: &proto::Checkpoint) -> bool {
+    checkpoint.boot_id == boot_id()
+}
+
+/// The stream to write. That of a recorder that was killed is for who takes it
+/// over: a session is in one stream.
+pub(super) fn stream(pins: &Path, state: &Path) -> Choice {
+    let left = checkpoint::newest(state).filter(is_of_this_boot);
+    let stream = left.and_then(|left| StreamId::from_bytes(&left.stream_id));
+    match stream {
+        None => Choice::Newest,
+        Some(stream) if pins.as_os_str().is_empty() => Choice::Without(stream),
+        Some(stream) => Choice::First(stream),
+    }
 }
 
 fn boot_id() -> String {
@@ -201,11 +217,16 @@ impl Recorder {
     /// As for [`Recorder::step`].
     pub fn finish(&mut self) -> Result<(), Error> {
         let finished = self.finish_records();
-        match &self.continuity {
+        match &mut self.continuity {
             Some(continuity) if !continuity.leaves => {
                 let removed = continuity.pins.remove();
                 finished?;
-                Ok(removed?)
+                removed?;
+                let cleared = continuity.keeper.clear();
+                Ok(cleared.map_err(|source| kernel::Error::System {
+                    what: "clearing the checkpoint in the state directory",
+                    source,
+                })?)
             }
             _ => finished,
         }

@@ -125,20 +125,17 @@ impl Recorder {
     ///
     /// The kernel refuses, or the spool cannot be opened.
     pub fn start(setup: Setup) -> Result<Self, Error> {
-        let spool = Spool::open(&setup.spool, setup.keep)?;
         let state = setup.own.first().map(PathBuf::as_path);
+        let state = state.unwrap_or(Path::new("/"));
+        let choice = continuity::stream(&setup.pins, state);
+        let spool = Spool::open_one(&setup.spool, setup.keep, choice)?;
         let Beginning {
             mut kernel,
             rings,
             continuity,
             left,
             told,
-        } = continuity::begin(
-            &setup.kernel,
-            &setup.pins,
-            state.unwrap_or(Path::new("/")),
-            setup.leaves,
-        )?;
+        } = continuity::begin(&setup.kernel, &setup.pins, state, setup.leaves)?;
         kernel.set_places(&guard::places::resolve(&setup.policy))?;
         let mut holds = gate::Holds::new(setup.gate, setup.asks);
         set_programs(&mut kernel, &setup.policy, &mut holds)?;

@@ -4,8 +4,7 @@
 //! Three sources, in this order: the checkpoint, which was written after each
 //! batch; the records behind it, of a batch that was stored and not yet taken
 //! into it; and the rings, with all that happened since. What left the rings
-//! and is in none of them is lost, and told as lost. A `run` that found no
-//! daemon writes into the same stream, of programs of its own: that is left out.
+//! and is in none of them is lost, and told as lost.
 //!
 //! Not here: how such a checkpoint and such programs come about (`continuity`).
 
@@ -110,20 +109,11 @@ impl Recorder {
         let mut cursor = Store::open(directory)?.cursor(stream)?;
         cursor.seek(Seq(left.seq).next())?;
         let mut unnumbered = Unnumbered::default();
-        // Whose they are: at first those of the recorder that wrote the checkpoint.
-        let mut are_of_these_programs = true;
+        let mut whose = Whose::default();
         while let Some(item) = cursor.next()? {
-            let Item::Record { record, .. } = item else {
-                continue;
-            };
-            if let Some(Body::StreamEvent(told)) = &record.body {
-                match told.event.as_str() {
-                    STARTS => are_of_these_programs = false,
-                    GOES_ON | REBUILDS => are_of_these_programs = true,
-                    _ => {}
-                }
-            }
-            if are_of_these_programs {
+            if let Item::Record { record, .. } = item
+                && whose.is_of_these_programs(&record)
+            {
                 unnumbered.take_in(&record, left);
                 ended.extend(take_in(&record, left));
             }
@@ -306,6 +296,27 @@ pub(super) struct Returning {
     ended: HashSet<SessionNumber>,
 }
 
+/// Tells the records of the programs that were left from those of a recorder
+/// that had its own meanwhile, as one does that finds no bpffs.
+#[derive(Default)]
+struct Whose {
+    has_its_own: bool,
+}
+
+impl Whose {
+    /// Of the records behind a checkpoint, one after the other.
+    fn is_of_these_programs(&mut self, record: &proto::Record) -> bool {
+        if let Some(Body::StreamEvent(told)) = &record.body {
+            match told.event.as_str() {
+                STARTS => self.has_its_own = true,
+                GOES_ON | REBUILDS => self.has_its_own = false,
+                _ => {}
+            }
+        }
+        !self.has_its_own
+    }
+}
+
 /// Sessions that began behind the checkpoint: records do not say the kernel's
 /// numbers of them, which their processes have.
 #[derive(Default)]
@@ -485,6 +496,28 @@ mod tests {
             .map(|it| (it.number, it.root, it.records, it.processes))
             .collect();
         assert_eq!(found, [(5, 10, 1, 1), (6, 20, 2, 2), (0, 30, 1, 1)]);
+    }
+
+    #[test]
+    fn records_of_a_recorder_with_programs_of_its_own_are_left_out() {
+        let told = |event: &str| {
+            let event = proto::StreamEvent {
+                event: event.to_owned(),
+                ..proto::StreamEvent::default()
+            };
+            record(0, 1, Body::StreamEvent(event))
+        };
+        let mut whose = Whose::default();
+        let mut is_of_these = |record: &proto::Record| whose.is_of_these_programs(record);
+        assert!(is_of_these(&fork(1, 10, 11)));
+        // With programs of its own, to its end.
+        assert!(!is_of_these(&told(STARTS)));
+        assert!(!is_of_these(&start(2, 20)));
+        // Killed before it went on; then one that did.
+        assert!(!is_of_these(&told(STARTS)));
+        assert!(!is_of_these(&told(STARTS)));
+        assert!(is_of_these(&told(GOES_ON)));
+        assert!(is_of_these(&fork(1, 10, 12)));
     }
 
     #[test]

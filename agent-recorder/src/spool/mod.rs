@@ -49,7 +49,7 @@ use std::time::Duration;
 pub use error::Error;
 pub use read::{Cursor, Item, Store};
 pub use replica::{Kept, Replica};
-pub use spool::Spool;
+pub use spool::{Choice, Spool};
 pub use watch::Watch;
 
 /// Frames that are not synced are held up to this, bytes; then they are synced before more come.

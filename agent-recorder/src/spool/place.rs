@@ -4,6 +4,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
@@ -100,6 +101,23 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Closing lets go of it all the same, if later.
         let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+/// Whoever tidies has a stream's lock for a moment.
+const MOMENT: Duration = Duration::from_secs(1);
+const PACE: Duration = Duration::from_millis(10);
+
+/// As [`try_lock`]; not put off by somebody who only tidies.
+pub(super) fn lock_soon(folder: &Path) -> Result<Option<Lock>, Error> {
+    let begun = Instant::now();
+    loop {
+        let lock = try_lock(folder)?;
+        if lock.is_some() || begun.elapsed() > MOMENT {
+            return Ok(lock);
+        }
+        // flock(2) has no limit of time.
+        std::thread::sleep(PACE);
     }
 }
 

@@ -41,6 +41,30 @@ struct Outage {
     held: Seq,
 }
 
+/// Which of the streams that nobody writes a recorder goes on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The newest.
+    Newest,
+    /// This one, whose sessions it goes on with; the newest where that cannot go on.
+    First(StreamId),
+    /// The newest but this one, which somebody else will go on with.
+    Without(StreamId),
+}
+
+impl Choice {
+    /// What is tried, in this order.
+    fn among(self, mut streams: Vec<StreamId>) -> Vec<StreamId> {
+        streams.sort_unstable_by(|one, other| other.cmp(one));
+        match self {
+            Self::Newest => {}
+            Self::First(first) => streams.sort_by_key(|stream| *stream != first),
+            Self::Without(left) => streams.retain(|stream| *stream != left),
+        }
+        streams
+    }
+}
+
 impl Spool {
     /// Continues the newest stream under `directory` that nobody writes, or begins one.
     ///
@@ -48,15 +72,27 @@ impl Spool {
     ///
     /// The directory is not safe, cannot be made, or a stream cannot be begun.
     pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
+        Self::open_one(directory, options, Choice::Newest)
+    }
+
+    /// As [`Spool::open`], with a say in which stream it is.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_one(directory: &Path, options: Options, choice: Choice) -> Result<Self, Error> {
         place::prepare(directory)?;
         if let Some(state) = directory.parent().filter(|state| state.is_absolute()) {
             place::refuse_link(state)?;
         }
-        let mut streams = read::stream_ids(directory)?;
-        streams.sort_unstable();
-        for stream in streams.into_iter().rev() {
+        for stream in choice.among(read::stream_ids(directory)?) {
             let folder = directory.join(stream.to_string());
-            let Some(lock) = place::try_lock(&folder)? else {
+            let lock = if choice == Choice::First(stream) {
+                place::lock_soon(&folder)?
+            } else {
+                place::try_lock(&folder)?
+            };
+            let Some(lock) = lock else {
                 continue;
             };
             match resume(

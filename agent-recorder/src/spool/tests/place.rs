@@ -1,10 +1,15 @@
-//! A place that others can change is refused. D12.
+//! A place that others can change is refused (D12), and who writes which stream.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
-use super::super::{Error, Options, Spool, place};
+use super::super::place::try_lock;
+use super::super::{Choice, Error, Options, Spool};
+use super::in_memory;
+use crate::record::StreamId;
 
 fn refused(directory: &Path) -> String {
     match Spool::open(directory, Options::default()) {
@@ -67,10 +72,43 @@ fn a_state_directory_that_is_somebody_elses_is_refused() {
 #[test]
 fn a_stream_is_free_when_its_writer_lets_go_although_a_starting_child_has_the_lock_open() {
     let dir = tempfile::tempdir().unwrap();
-    let lock = place::try_lock(dir.path()).unwrap().unwrap();
-    assert!(place::try_lock(dir.path()).unwrap().is_none());
+    let lock = try_lock(dir.path()).unwrap().unwrap();
+    assert!(try_lock(dir.path()).unwrap().is_none());
     let childs = lock.0.try_clone().unwrap();
     drop(lock);
-    assert!(place::try_lock(dir.path()).unwrap().is_some());
+    assert!(try_lock(dir.path()).unwrap().is_some());
     drop(childs);
+}
+
+#[test]
+fn a_writer_can_say_which_stream_it_goes_on_with() {
+    let dir = in_memory();
+    let open = |choice| {
+        let spool = Spool::open_one(dir.path(), Options::default(), choice).unwrap();
+        spool.stream_id()
+    };
+    let (older, newer) = {
+        let spool = Spool::open(dir.path(), Options::default()).unwrap();
+        (spool.stream_id(), open(Choice::Without(spool.stream_id())))
+    };
+    assert_eq!(open(Choice::Newest), newer);
+    assert_eq!(open(Choice::First(older)), older);
+    assert_eq!(open(Choice::Without(newer)), older);
+    assert_eq!(open(Choice::First(StreamId::generate())), newer);
+}
+
+#[test]
+fn a_writer_waits_for_who_only_tidies() {
+    let dir = in_memory();
+    let stream = Spool::open(dir.path(), Options::default())
+        .unwrap()
+        .stream_id();
+    let lock = try_lock(&dir.path().join(stream.to_string())).unwrap();
+    let tidier = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(50));
+        drop(lock);
+    });
+    let spool = Spool::open_one(dir.path(), Options::default(), Choice::First(stream)).unwrap();
+    assert_eq!(spool.stream_id(), stream);
+    tidier.join().unwrap();
 }
