@@ -2,7 +2,7 @@
 
 use agent_recorder_abi::event::{KINDS, Kind, Trouble};
 
-use super::resume::counts;
+use super::behind::counts;
 use crate::kernel::Counters;
 use crate::record::proto;
 use crate::session::Totalled;

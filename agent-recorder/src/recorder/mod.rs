@@ -4,6 +4,7 @@
 //! Not here: what any room decides. This is the corridor between them.
 
 mod adopt;
+mod behind;
 mod checkpoint;
 mod commands;
 mod continuity;
@@ -176,7 +177,7 @@ impl Recorder {
             returning: None,
             is_unkept: false,
         };
-        recorder.tell(resume::STARTS, &profile);
+        recorder.tell(behind::STARTS, &profile);
         for (event, detail) in told {
             recorder.tell(event, &detail);
         }

@@ -14,7 +14,7 @@ use agent_recorder_abi::event::{KINDS, Kind};
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
 use super::adopt::with_descendants;
-use super::resume::{REBUILDS, counts};
+use super::behind::{REBUILDS, catch_up, counts};
 use super::{Error, Recorder, tagged};
 use crate::kernel::Previous;
 use crate::record::proto;
@@ -62,7 +62,7 @@ impl Recorder {
         let previous = own.into_iter().next();
         let tags = previous.as_ref().and_then(Previous::tags);
         let members = tags.map_or(Ok(Vec::new()), tagged)?;
-        self.catch_up(&mut left, &members)?;
+        catch_up(&self.spool, &mut left, &members)?;
         let sessions = left.sessions.len();
         self.tell(REBUILDS, &format!("{sessions} sessions"));
         let moved = self.move_sessions(&mut left, previous.as_ref())?;

@@ -1,0 +1,316 @@
+//! What a recorder that was killed had stored and not yet taken into its
+//! checkpoint: the records behind it.
+//!
+//! Not here: what is made of it (`resume`, `rebuild`).
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use agent_recorder_abi::event::Kind;
+use agent_recorder_abi::state::SessionNumber;
+
+use crate::record::proto::record::Body;
+use crate::record::{Seq, proto};
+use crate::spool::{self, Item, Spool, Store};
+
+/// Events by which the next recorder knows whose records follow.
+pub(super) const STARTS: &str = "recorder_start";
+pub(super) const GOES_ON: &str = "recorder_goes_on";
+pub(super) const REBUILDS: &str = "recorder_rebuilds";
+
+/// Takes them in. The sessions that ended in them. `members`: who is tagged, with what.
+pub(super) fn catch_up(
+    spool: &Spool,
+    left: &mut proto::Checkpoint,
+    members: &[(u32, SessionNumber)],
+) -> Result<HashSet<SessionNumber>, spool::Error> {
+    let mut ended = HashSet::new();
+    let stream = spool.stream_id();
+    let is_behind = left.stream_id == stream.to_bytes() && left.seq < spool.last_seq().0;
+    let Some(directory) = spool.dir().parent().filter(|_| is_behind) else {
+        return Ok(ended);
+    };
+    let mut cursor = Store::open(directory)?.cursor(stream)?;
+    cursor.seek(Seq(left.seq).next())?;
+    let mut unnumbered = Unnumbered::default();
+    let mut whose = Whose::default();
+    while let Some(item) = cursor.next()? {
+        if let Item::Record { record, .. } = item
+            && whose.is_of_these_programs(&record)
+        {
+            unnumbered.take_in(&record, left);
+            ended.extend(take_in(&record, left));
+        }
+    }
+    unnumbered.number(members, left);
+    left.sessions
+        .retain(|session| session.number != 0 && !ended.contains(&session.number));
+    Ok(ended)
+}
+
+/// Tells the records of the programs that were left from those of a recorder
+/// that had its own meanwhile, as one does that finds no bpffs.
+#[derive(Default)]
+struct Whose {
+    has_its_own: bool,
+}
+
+impl Whose {
+    /// Of the records behind a checkpoint, one after the other.
+    fn is_of_these_programs(&mut self, record: &proto::Record) -> bool {
+        if let Some(Body::StreamEvent(told)) = &record.body {
+            match told.event.as_str() {
+                STARTS => self.has_its_own = true,
+                GOES_ON | REBUILDS => self.has_its_own = false,
+                _ => {}
+            }
+        }
+        !self.has_its_own
+    }
+}
+
+/// Sessions that began behind the checkpoint: records do not say the kernel's
+/// numbers of them, which their processes have.
+#[derive(Default)]
+struct Unnumbered {
+    processes: BTreeMap<Vec<u8>, BTreeSet<u32>>,
+}
+
+impl Unnumbered {
+    fn take_in(&mut self, record: &proto::Record, left: &mut proto::Checkpoint) {
+        let pid = record.process.as_ref().map(|process| process.pid);
+        if let Some(Body::SessionStart(start)) = &record.body
+            && !left
+                .sessions
+                .iter()
+                .any(|session| session.session_id == record.session_id)
+        {
+            left.sessions.push(proto::KeptSession {
+                session_id: record.session_id.clone(),
+                agent: start.agent.clone(),
+                rule: start.rule.clone(),
+                name: start.name.clone(),
+                origin: start.origin,
+                root: pid.unwrap_or_default(),
+                started_boot_ns: record.time_boot_ns,
+                started_unix_ns: record.time_unix_ns,
+                processes: 1,
+                ..proto::KeptSession::default()
+            });
+            self.processes
+                .insert(record.session_id.clone(), BTreeSet::new());
+        }
+        if let Some(processes) = self.processes.get_mut(&record.session_id) {
+            processes.extend(pid);
+            if let Some(Body::Fork(fork)) = &record.body {
+                processes.insert(fork.child_pid);
+            }
+        }
+    }
+
+    /// Of one whose processes have all ended nothing can come any more but what
+    /// the rings hold; that is then a session of its own.
+    fn number(&self, tagged: &[(u32, SessionNumber)], left: &mut proto::Checkpoint) {
+        for (id, processes) in &self.processes {
+            let mut members = tagged.iter().filter(|(pid, _)| processes.contains(pid));
+            let mut sessions = left.sessions.iter_mut();
+            let session = sessions.find(|session| session.session_id == *id);
+            if let (Some(session), Some(&(_, number))) = (session, members.next()) {
+                session.number = number;
+            }
+        }
+    }
+}
+
+/// Adds a record to what is known; the session that it ends.
+fn take_in(record: &proto::Record, left: &mut proto::Checkpoint) -> Option<SessionNumber> {
+    let kind = record.body.as_ref().and_then(event_of);
+    if let Some(count) = kind.and_then(|kind| left.delivered.get_mut(kind as usize)) {
+        *count += 1;
+    }
+    if let Some(Body::Loss(loss)) = &record.body {
+        take_in_loss(loss, left);
+    }
+    let mut sessions = left.sessions.iter_mut();
+    let session = sessions.find(|session| session.session_id == record.session_id)?;
+    session.records += 1;
+    match record.body.as_ref()? {
+        Body::SessionStart(_) => session.start = None,
+        Body::SessionEnd(_) => return Some(session.number),
+        Body::Fork(_) => session.processes += 1,
+        Body::Exec(exec) if exec.error == 0 => session.execs += 1,
+        Body::File(file) if file.op() == proto::FileOp::Delete && file.error == 0 => {
+            session.files_destroyed += 1;
+        }
+        _ => {}
+    }
+    None
+}
+
+/// What was told behind the checkpoint is not told again. Troubles are, which are few.
+fn take_in_loss(loss: &proto::Loss, left: &mut proto::Checkpoint) {
+    if loss.stage == "preempted" {
+        left.told_skipped += loss.count;
+        return;
+    }
+    let told = match loss.stage.as_str() {
+        "ring_priority" | "ring_bulk" => &mut left.told_lost,
+        "crash" => &mut left.crashed,
+        _ => return,
+    };
+    for counted in &loss.kinds {
+        let mut kinds = Kind::ALL.iter();
+        let kind = kinds.find(|kind| kind.name() == counted.kind);
+        if let Some(count) = kind.and_then(|&kind| told.get_mut(kind as usize)) {
+            *count += counted.count;
+        }
+    }
+}
+
+/// The kind of the event that a record was made of, where that was one event,
+/// which made no other record of this kind. Others are told as lost, though
+/// they are not.
+fn event_of(body: &Body) -> Option<Kind> {
+    Some(match body {
+        Body::Exec(_) => Kind::Exec,
+        Body::Exit(_) => Kind::Exit,
+        Body::Fork(_) => Kind::Fork,
+        Body::Network(_) => Kind::Network,
+        // Announced, and given up at its session's end.
+        Body::File(file) if file.error == libc::EINPROGRESS.cast_unsigned() => return None,
+        Body::File(file) if file.via() == proto::Via::IoUring => return None,
+        Body::File(file) => match file.op() {
+            proto::FileOp::Delete | proto::FileOp::Rmdir => Kind::Delete,
+            proto::FileOp::Open => Kind::Open,
+            _ => Kind::File,
+        },
+        _ => return None,
+    })
+}
+
+/// Of a kernel with other kinds, those that both know.
+pub(super) fn counts<const COUNT: usize>(kept: &[u64]) -> [u64; COUNT] {
+    std::array::from_fn(|index| kept.get(index).copied().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_recorder_abi::event::KINDS;
+
+    use super::*;
+
+    fn record(session: u8, pid: u32, body: Body) -> proto::Record {
+        proto::Record {
+            session_id: vec![session; 16],
+            process: Some(proto::Process {
+                pid,
+                ..proto::Process::default()
+            }),
+            body: Some(body),
+            ..proto::Record::default()
+        }
+    }
+
+    fn start(session: u8, pid: u32) -> proto::Record {
+        let start = proto::SessionStart {
+            agent: "ours".to_owned(),
+            ..proto::SessionStart::default()
+        };
+        record(session, pid, Body::SessionStart(start))
+    }
+
+    fn fork(session: u8, pid: u32, child_pid: u32) -> proto::Record {
+        let fork = proto::Fork {
+            child_pid,
+            ..proto::Fork::default()
+        };
+        record(session, pid, Body::Fork(fork))
+    }
+
+    fn taken_in(records: &[proto::Record], left: &mut proto::Checkpoint) -> Unnumbered {
+        let mut unnumbered = Unnumbered::default();
+        for record in records {
+            unnumbered.take_in(record, left);
+            take_in(record, left);
+        }
+        unnumbered
+    }
+
+    #[test]
+    fn a_session_that_began_behind_the_checkpoint_is_known_by_its_processes() {
+        let mut left = proto::Checkpoint::default();
+        let records = [start(1, 10), start(2, 20), fork(2, 20, 21), start(3, 30)];
+        let unnumbered = taken_in(&records, &mut left);
+        unnumbered.number(&[(10, 5), (21, 6), (99, 7)], &mut left);
+        let found: Vec<_> = left
+            .sessions
+            .iter()
+            .map(|it| (it.number, it.root, it.records, it.processes))
+            .collect();
+        assert_eq!(found, [(5, 10, 1, 1), (6, 20, 2, 2), (0, 30, 1, 1)]);
+    }
+
+    #[test]
+    fn records_of_a_recorder_with_programs_of_its_own_are_left_out() {
+        let told = |event: &str| {
+            let event = proto::StreamEvent {
+                event: event.to_owned(),
+                ..proto::StreamEvent::default()
+            };
+            record(0, 1, Body::StreamEvent(event))
+        };
+        let mut whose = Whose::default();
+        let mut is_of_these = |record: &proto::Record| whose.is_of_these_programs(record);
+        assert!(is_of_these(&fork(1, 10, 11)));
+        // With programs of its own, to its end.
+        assert!(!is_of_these(&told(STARTS)));
+        assert!(!is_of_these(&start(2, 20)));
+        // Killed before it went on; then one that did.
+        assert!(!is_of_these(&told(STARTS)));
+        assert!(!is_of_these(&told(STARTS)));
+        assert!(is_of_these(&told(GOES_ON)));
+        assert!(is_of_these(&fork(1, 10, 12)));
+    }
+
+    #[test]
+    fn records_behind_the_checkpoint_are_events_that_came() {
+        let known = proto::KeptSession {
+            number: 4,
+            session_id: vec![1; 16],
+            start: Some(proto::SessionStart::default()),
+            ..proto::KeptSession::default()
+        };
+        let mut left = proto::Checkpoint {
+            delivered: vec![0; KINDS],
+            sessions: vec![known],
+            ..proto::Checkpoint::default()
+        };
+        let delete = proto::File {
+            op: proto::FileOp::Delete.into(),
+            ..proto::File::default()
+        };
+        let by_ring = proto::File {
+            via: proto::Via::IoUring.into(),
+            ..delete.clone()
+        };
+        let records = [
+            start(1, 10),
+            fork(1, 10, 11),
+            record(1, 11, Body::File(delete)),
+            record(1, 11, Body::File(by_ring)),
+            record(1, 11, Body::Exit(proto::Exit::default())),
+        ];
+        taken_in(&records, &mut left);
+        let session = &left.sessions[0];
+        assert_eq!(session.start, None);
+        assert_eq!(
+            (session.records, session.processes, session.files_destroyed),
+            (5, 1, 2)
+        );
+        let came = |kind| left.delivered[kind as usize];
+        assert_eq!(
+            (came(Kind::Fork), came(Kind::Delete), came(Kind::Exit)),
+            (1, 1, 1)
+        );
+        assert_eq!(left.delivered.iter().sum::<u64>(), 3);
+    }
+}
