@@ -37,7 +37,9 @@ impl Place {
 
     fn configuration(&self, more: &str) -> String {
         let pins = self.pins.directory.display();
-        format!("[recorder]\npins = \"{pins}/recorder\"\ncanary = \"0s\"\n{more}")
+        let usual = format!("pins = \"{pins}/recorder\"\n");
+        let pins = if more.contains("pins =") { "" } else { &usual };
+        format!("[recorder]\ncanary = \"0s\"\n{pins}{more}")
     }
 
     fn start(&self, more: &str) -> anyhow::Result<Daemon> {
@@ -419,35 +421,65 @@ fn what_did_not_fit_in_the_rings_while_no_daemon_ran_is_told() -> anyhow::Result
     })
 }
 
+/// A session's daemon is killed, and the next has programs of its own: they
+/// take the place of the old ones, and the session moves over.
+fn moves_over(place: &Place, after: &str) -> anyhow::Result<Daemon> {
+    let (daemon, folder, records) = over_a_crash(place, [40, 40, 40], NO_GUARD, after)?;
+    let starts = records.iter().filter(|it| it.get("sessionStart").is_some());
+    ensure!(starts.count() == 1, "it has begun once");
+    let wrong = not_once(&records, &folder, 120);
+    // Between the daemons the old programs saw it, and nobody can read what they said.
+    let is_between = |&(number, times): &(usize, usize)| (40..80).contains(&number) && times == 0;
+    ensure!(
+        wrong.iter().all(is_between),
+        "recorded otherwise than once: {wrong:?}"
+    );
+    let losses = records.iter().filter_map(|it| it.get("loss"));
+    let crash = losses.filter(|loss| loss["stage"] == "crash");
+    let told: u64 = crash
+        .filter_map(|loss| counts(&loss["kinds"]).get("delete").copied())
+        .sum();
+    ensure!(told == 40, "{told} deletes are told as lost");
+    let events = all(&daemon)?;
+    ensure!(
+        events.iter().any(|it| it == "recorder_rebuilds"),
+        "{events:?}"
+    );
+    Ok(daemon)
+}
+
 #[test]
 fn programs_of_another_layout_are_replaced_and_their_sessions_move_over() -> anyhow::Result<()> {
     in_own_namespace(|| {
         let place = Place::new()?;
         // A limit is part of the programs.
-        let other = "[guard]\naction = \"off\"\nlimit = 50\n";
-        let (daemon, folder, records) = over_a_crash(&place, [40, 40, 40], NO_GUARD, other)?;
-        let starts = records.iter().filter(|it| it.get("sessionStart").is_some());
-        assert_eq!(starts.count(), 1);
-        let wrong = not_once(&records, &folder, 120);
-        // Between the daemons the old programs saw it, and nobody can read what they said.
-        assert!(
-            wrong
-                .iter()
-                .all(|&(number, times)| (40..80).contains(&number) && times == 0),
-            "recorded otherwise than once: {wrong:?}"
-        );
-        let losses = records.iter().filter_map(|it| it.get("loss"));
-        let crash = losses.filter(|loss| loss["stage"] == "crash");
-        let told: u64 = crash
-            .filter_map(|loss| counts(&loss["kinds"]).get("delete").copied())
-            .sum();
-        assert_eq!(told, 40, "deletes told as lost");
-        let events = all(&daemon)?;
-        assert!(
-            events.iter().any(|it| it == "recorder_rebuilds"),
-            "{events:?}"
-        );
+        let daemon = moves_over(&place, "[guard]\naction = \"off\"\nlimit = 50\n")?;
         assert_eq!(place.generations()?.len(), 1, "the old programs are gone");
+        daemon.stop()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn sessions_move_over_from_where_programs_were_pinned_before() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        let other = place.pins.directory.join("other");
+        let pinned_there = format!("pins = \"{}\"\n{NO_GUARD}", other.display());
+        let daemon = moves_over(&place, &pinned_there)?;
+        assert!(place.generations()?.is_empty(), "the old programs are gone");
+        assert_eq!(folders(&other)?.len(), 1);
+        daemon.stop()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn sessions_move_over_to_a_daemon_that_pins_nothing() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let place = Place::new()?;
+        let daemon = moves_over(&place, &format!("pins = \"\"\n{NO_GUARD}"))?;
+        assert!(place.generations()?.is_empty(), "the old programs are gone");
         daemon.stop()?;
         Ok(())
     })

@@ -199,6 +199,7 @@ impl Setting {
                 PathBuf::new()
             },
             leaves: self.config.recorder.on_stop == OnStop::Leave,
+            takes_over: lasts,
         }
     }
 }

@@ -68,6 +68,12 @@ impl Pins {
         Ok(Self { directory })
     }
 
+    /// A recorder's folder of before, if it is still there.
+    pub fn there(directory: &Path) -> Option<Self> {
+        let directory = directory.to_owned();
+        directory.is_dir().then_some(Self { directory })
+    }
+
     /// The recorder's folder.
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -211,9 +217,19 @@ impl Generation {
         Ok(())
     }
 
-    /// Takes it away.
+    /// Takes it away, and the recorder's folder with the last.
     pub(super) fn remove(&self) -> Result<(), Error> {
-        remove(&self.folder)
+        remove(&self.folder)?;
+        let Some(directory) = self.folder.parent() else {
+            return Ok(());
+        };
+        match fs::remove_dir(directory) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOTEMPTY) => Err(Error::Pin {
+                path: directory.to_owned(),
+                source: error,
+            }),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn keep_map(&self, name: &str, map: &Map) -> Result<(), Error> {

@@ -3,13 +3,15 @@
 //!
 //! Not here: taking over (`resume`, `rebuild`), and the files (`checkpoint`).
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agent_recorder_abi::Pod as _;
 
 use super::checkpoint::{self, Keeper};
-use super::{Error, Recorder};
+use super::{Error, Recorder, Setup};
 use crate::fault;
 use crate::kernel::{self, Kernel, Pins, Previous, Rings};
 use crate::record::{StreamId, proto};
@@ -54,17 +56,13 @@ pub(super) struct Beginning {
     pub(super) told: Vec<(&'static str, String)>,
 }
 
-/// The kernel's side: what was left of it, or anew. `pins`: where it is left; empty: nowhere.
-pub(super) fn begin(
-    options: &kernel::Options,
-    pins: &Path,
-    state: &Path,
-    leaves: bool,
-) -> Result<Beginning, Error> {
-    if pins.as_os_str().is_empty() {
-        return unpinned(options, Vec::new());
+/// The kernel's side: what was left of it, or anew. `state`: the state directory.
+pub(super) fn begin(setup: &Setup, state: &Path) -> Result<Beginning, Error> {
+    if setup.pins.as_os_str().is_empty() {
+        return unpinned(setup, state, Vec::new());
     }
-    let pinned = find(pins, state, leaves).and_then(|(continuity, checkpoint)| {
+    let options = &setup.kernel;
+    let pinned = find(&setup.pins, state, setup.leaves).and_then(|(continuity, checkpoint)| {
         let mut told = Vec::new();
         match taken_up(options, &continuity, checkpoint.as_ref(), &mut told)? {
             Some((kernel, rings)) => Ok(Beginning {
@@ -80,7 +78,7 @@ pub(super) fn begin(
     match pinned {
         // A recorder that cannot be taken over from is better than none.
         Err(why @ (kernel::Error::Pin { .. } | kernel::Error::NoBpffs { .. })) => {
-            unpinned(options, vec![("not_pinned", why.to_string())])
+            unpinned(setup, state, vec![("not_pinned", why.to_string())])
         }
         pinned => Ok(pinned?),
     }
@@ -88,17 +86,53 @@ pub(super) fn begin(
 
 /// With programs that end with this process.
 fn unpinned(
-    options: &kernel::Options,
-    told: Vec<(&'static str, String)>,
+    setup: &Setup,
+    state: &Path,
+    mut told: Vec<(&'static str, String)>,
 ) -> Result<Beginning, Error> {
-    let (kernel, rings) = Kernel::load(options, None)?;
+    let (kernel, rings) = Kernel::load(&setup.kernel, None)?;
+    let checkpoint = checkpoint::newest(state).filter(is_of_this_boot);
+    let left = match checkpoint.filter(|_| setup.takes_over) {
+        Some(checkpoint) => match elsewhere(&checkpoint, None) {
+            Ok(previous) => left(checkpoint, previous),
+            Err(why) => {
+                told.push(("pins_unusable", why.to_string()));
+                Left::Nothing
+            }
+        },
+        None => Left::Nothing,
+    };
     Ok(Beginning {
         kernel,
         rings,
         continuity: None,
-        left: Left::Nothing,
+        left,
         told,
     })
+}
+
+/// The programs of a checkpoint that are pinned somewhere else than below `here`.
+fn elsewhere(
+    checkpoint: &proto::Checkpoint,
+    here: Option<&Pins>,
+) -> Result<Vec<Previous>, kernel::Error> {
+    let directory = Path::new(OsStr::from_bytes(&checkpoint.pins));
+    if here.is_some_and(|here| here.directory() == directory) {
+        return Ok(Vec::new());
+    }
+    // Where it is not there any more, the programs are not either.
+    match Pins::there(directory) {
+        Some(pins) => Previous::find(&pins),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn left(checkpoint: proto::Checkpoint, previous: Vec<Previous>) -> Left {
+    if previous.is_empty() {
+        Left::Nothing
+    } else {
+        Left::Others(checkpoint, previous)
+    }
 }
 
 /// With the programs that were left, if they are those of the checkpoint.
@@ -131,15 +165,17 @@ fn anew(
     checkpoint: Option<proto::Checkpoint>,
     told: Vec<(&'static str, String)>,
 ) -> Result<Beginning, kernel::Error> {
-    let previous = Previous::find(&continuity.pins)?;
+    let mut previous = Previous::find(&continuity.pins)?;
+    if let Some(checkpoint) = &checkpoint {
+        previous.extend(elsewhere(checkpoint, Some(&continuity.pins))?);
+    }
     let (kernel, rings) = Kernel::load(options, Some(&continuity.pins))?;
-    let left = match checkpoint {
-        Some(checkpoint) if !previous.is_empty() => Left::Others(checkpoint, previous),
-        _ => {
-            // Nobody knows whose they are.
-            previous.into_iter().try_for_each(Previous::remove)?;
-            Left::Nothing
-        }
+    let left = if let Some(checkpoint) = checkpoint {
+        left(checkpoint, previous)
+    } else {
+        // Nobody knows whose they are.
+        previous.into_iter().try_for_each(Previous::remove)?;
+        Left::Nothing
     };
     Ok(Beginning {
         kernel,
@@ -175,13 +211,13 @@ fn is_of_this_boot(checkpoint: &proto::Checkpoint) -> bool {
 
 /// The stream to write. That of a recorder that was killed is for who takes it
 /// over: a session is in one stream.
-pub(super) fn stream(pins: &Path, state: &Path) -> Choice {
+pub(super) fn stream(takes_over: bool, state: &Path) -> Choice {
     let left = checkpoint::newest(state).filter(is_of_this_boot);
     let stream = left.and_then(|left| StreamId::from_bytes(&left.stream_id));
     match stream {
         None => Choice::Newest,
-        Some(stream) if pins.as_os_str().is_empty() => Choice::Without(stream),
-        Some(stream) => Choice::First(stream),
+        Some(stream) if takes_over => Choice::First(stream),
+        Some(stream) => Choice::Without(stream),
     }
 }
 
@@ -301,6 +337,8 @@ impl Recorder {
         let told = &self.loss.told;
         let unrecorded = self.tracker.unrecorded();
         let delivered = self.delivered.iter().zip(unrecorded);
+        let pins = self.continuity.as_ref().map(|it| it.pins.directory());
+        let pins = pins.map(|it| it.as_os_str().as_bytes().to_vec());
         proto::Checkpoint {
             generation: 0,
             boot_id: boot_id(),
@@ -322,6 +360,7 @@ impl Recorder {
                 .map(|held| held.bytes().to_vec())
                 .collect(),
             sessions: self.tracker.kept(),
+            pins: pins.unwrap_or_default(),
         }
     }
 }

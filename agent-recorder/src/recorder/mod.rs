@@ -76,6 +76,9 @@ pub struct Setup {
     pub pins: PathBuf,
     /// Whether sessions, too, go on when it stops by itself, for the next one.
     pub leaves: bool,
+    /// Whether it goes on with what a recorder that was killed left, as a daemon
+    /// does and a run by itself does not.
+    pub takes_over: bool,
 }
 
 /// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
@@ -128,7 +131,7 @@ impl Recorder {
     pub fn start(setup: Setup) -> Result<Self, Error> {
         let state = setup.own.first().map(PathBuf::as_path);
         let state = state.unwrap_or(Path::new("/"));
-        let choice = continuity::stream(&setup.pins, state);
+        let choice = continuity::stream(setup.takes_over, state);
         let spool = Spool::open_one(&setup.spool, setup.keep, choice)?;
         let Beginning {
             mut kernel,
@@ -136,7 +139,7 @@ impl Recorder {
             continuity,
             left,
             told,
-        } = continuity::begin(&setup.kernel, &setup.pins, state, setup.leaves)?;
+        } = continuity::begin(&setup, state)?;
         kernel.set_places(&guard::places::resolve(&setup.policy))?;
         let mut holds = gate::Holds::new(setup.gate, setup.asks);
         set_programs(&mut kernel, &setup.policy, &mut holds)?;
