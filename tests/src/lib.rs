@@ -3,6 +3,7 @@
 
 pub mod agents;
 pub mod beside;
+pub mod cable;
 pub mod cgroup;
 pub mod child;
 pub mod collecting;
@@ -12,6 +13,7 @@ pub mod file_systems;
 pub mod line;
 pub mod model;
 pub mod normal;
+pub mod packets;
 pub mod programs;
 pub mod raw;
 pub mod recorder;

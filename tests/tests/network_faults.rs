@@ -2,23 +2,28 @@
 //! is lost, and both sides stay small.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use agent_recorder::identity::{make_ca, make_collector, make_host};
 use agent_recorder::record::Seq;
-use agent_recorder_tests::agents::netns;
+use agent_recorder::stream::Stream;
+use agent_recorder_tests::cable::{Cable, FAR};
 use agent_recorder_tests::collecting::{Collector, Host, peak_memory, stored};
 use agent_recorder_tests::line::Line;
+use agent_recorder_tests::packets::Quality;
 use agent_recorder_tests::recorder::binary;
 use agent_recorder_tests::wait::wait_for;
 use anyhow::{Context as _, anyhow, ensure};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// Of a collector with a hundred streams at work: some hundred kB each, and what they share.
 const COLLECTOR_MEMORY: u64 = 256 << 20;
 /// Of a hundred senders with their spools' buffers, and the test itself.
 const SENDERS_MEMORY: u64 = 256 << 20;
+/// Four whole batches: what is on its way at most.
+const WINDOW: usize = 4 << 20;
 
 fn assert_equal(store: &Path, host: &Host) -> anyhow::Result<()> {
     let theirs = stored(store, host.stream())?;
@@ -120,88 +125,6 @@ fn a_hundred_daemons_come_back_at_once() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Two network namespaces with a cable between them: the calling thread's, and one that a process holds.
-struct Cable {
-    far: Child,
-}
-
-const NEAR: &str = "10.77.0.1";
-const FAR: &str = "10.77.0.2";
-/// Nobody's: frames to it arrive, and are dropped without a word.
-const NOBODY: &str = "02:00:00:00:00:99";
-
-impl Cable {
-    /// Moves the calling thread, and the threads it will start, to the near end.
-    fn lay() -> anyhow::Result<Self> {
-        netns::isolate()?;
-        let far = Command::new("unshare")
-            .args(["--net", "sleep", "600"])
-            .stdin(Stdio::null())
-            .spawn()?;
-        let cable = Self { far };
-        let pid = cable.far.id().to_string();
-        let own = std::fs::read_link("/proc/thread-self/ns/net")?;
-        wait_for("the other namespace", || {
-            let other = std::fs::read_link(format!("/proc/{pid}/ns/net"))?;
-            Ok((other != own).then_some(()))
-        })?;
-        near(&format!(
-            "link add near type veth peer name far netns {pid}"
-        ))?;
-        near(&format!("addr add {NEAR}/24 dev near"))?;
-        near("link set near up")?;
-        cable.far("link set lo up")?;
-        cable.far(&format!("addr add {FAR}/24 dev far"))?;
-        cable.far("link set far up")?;
-        Ok(cable)
-    }
-
-    fn enter(&self) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{}/ns/net", self.far.id()));
-        command
-    }
-
-    fn far(&self, arguments: &str) -> anyhow::Result<()> {
-        let mut command = self.enter();
-        command.arg("ip");
-        ip(command, arguments)
-    }
-
-    /// From now on nothing arrives on either side, and neither is told.
-    fn swallow(&self) -> anyhow::Result<()> {
-        near(&format!(
-            "neigh replace {FAR} lladdr {NOBODY} dev near nud permanent"
-        ))?;
-        self.far(&format!(
-            "neigh replace {NEAR} lladdr {NOBODY} dev far nud permanent"
-        ))
-    }
-
-    fn mend(&self) -> anyhow::Result<()> {
-        near(&format!("neigh del {FAR} dev near"))?;
-        self.far(&format!("neigh del {NEAR} dev far"))
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        // It fails only when it has ended already; the namespaces and the cable go with it.
-        let _ = self.far.kill();
-        let _ = self.far.wait();
-    }
-}
-
-fn near(arguments: &str) -> anyhow::Result<()> {
-    ip(Command::new("ip"), arguments)
-}
-
-fn ip(mut command: Command, arguments: &str) -> anyhow::Result<()> {
-    let output = command.args(arguments.split(' ')).output()?;
-    ensure!(output.status.success(), "ip {arguments}: {output:?}");
-    Ok(())
-}
-
 fn keys(place: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     let (ca, collector, host) = (place.join("ca"), place.join("c"), place.join("h"));
     make_ca(&ca, 1)?;
@@ -210,53 +133,141 @@ fn keys(place: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     Ok((collector, host))
 }
 
-fn half_open() -> anyhow::Result<()> {
-    let place = tempfile::tempdir()?;
-    let (collector_keys, host_keys) = keys(place.path())?;
-    let cable = Cable::lay()?;
-    let store = place.path().join("store");
-    let mut command = cable.enter();
-    command.arg(binary()?);
-    let collector_keys = collector_keys.to_str().context("a path")?;
-    let collector = Collector::start_by(
-        command,
-        &format!("{FAR}:0"),
-        &store,
-        &["--keys", collector_keys],
-    )?;
-    // Its threads are started here, and so are in this namespace.
-    let runtime = Runtime::new()?;
-    let _inside = runtime.enter();
-    let mut host = Host::new(500, 200)?;
-    let stream = host.send(&format!("https://{}", collector.address), Some(&host_keys));
-    host.wait_until_sent(&stream)?;
+/// A collector at the far end, and a daemon's stream to it that is up to date.
+struct Ends {
+    // They end in this order.
+    stream: Stream,
+    _runtime: Runtime,
+    host: Host,
+    _collector: Collector,
+    cable: Cable,
+    place: TempDir,
+}
 
-    cable.swallow()?;
-    let before = host.last();
-    host.record(500, 200)?;
-    host.grown(&stream);
-    let swallowed = std::time::Instant::now();
-    wait_for("the daemon to notice", || {
-        Ok((!stream.flow().connected).then_some(()))
-    })?;
-    println!("the daemon noticed after {:?}", swallowed.elapsed());
-    assert_eq!(stream.acknowledged(), before);
-    let about = store.join(host.stream().to_string()).join("about.json");
-    wait_for("the collector to notice", || {
-        let about = std::fs::read_to_string(&about)?;
-        Ok(about.contains("\"connected\": false").then_some(()))
-    })?;
-    println!("the collector noticed after {:?}", swallowed.elapsed());
-    cable.mend()?;
-    host.wait_until_sent(&stream)?;
-    assert_equal(&store, &host)
+impl Ends {
+    fn of(cable: Cable) -> anyhow::Result<Self> {
+        let place = tempfile::tempdir()?;
+        let (collector_keys, host_keys) = keys(place.path())?;
+        let mut command = cable.enter();
+        command.arg(binary()?);
+        let collector_keys = collector_keys.to_str().context("a path")?;
+        let collector = Collector::start_by(
+            command,
+            &format!("{FAR}:0"),
+            &place.path().join("store"),
+            &["--keys", collector_keys],
+        )?;
+        // Its threads are started here, and so are in this namespace.
+        let runtime = Runtime::new()?;
+        let inside = runtime.enter();
+        let host = Host::new(500, 200)?;
+        let stream = host.send(&format!("https://{}", collector.address), Some(&host_keys));
+        host.wait_until_sent(&stream)?;
+        drop(inside);
+        Ok(Self {
+            stream,
+            _runtime: runtime,
+            host,
+            _collector: collector,
+            cable,
+            place,
+        })
+    }
+
+    fn store(&self) -> PathBuf {
+        self.place.path().join("store")
+    }
+
+    fn record(&mut self, records: usize) -> anyhow::Result<()> {
+        self.host.record(records, 200)?;
+        self.host.grown(&self.stream);
+        Ok(())
+    }
+
+    fn all_arrives(&self) -> anyhow::Result<()> {
+        self.host.wait_until_sent(&self.stream)?;
+        assert_equal(&self.store(), &self.host)
+    }
+}
+
+/// In a thread of its own: its namespace ends with it.
+fn isolated(test: fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    thread::spawn(test)
+        .join()
+        .map_err(|_| anyhow!("the thread panicked"))?
 }
 
 /// N2: packets are dropped between two network namespaces, and nobody is told.
 #[test]
 fn a_half_open_connection_is_noticed_on_both_sides() -> anyhow::Result<()> {
-    // A thread of its own: its namespace ends with it.
-    thread::spawn(half_open)
-        .join()
-        .map_err(|_| anyhow!("the thread panicked"))?
+    isolated(|| {
+        let mut ends = Ends::of(Cable::lay()?)?;
+        ends.cable.swallow()?;
+        let before = ends.host.last();
+        ends.record(500)?;
+        let swallowed = Instant::now();
+        wait_for("the daemon to notice", || {
+            Ok((!ends.stream.flow().connected).then_some(()))
+        })?;
+        println!("the daemon noticed after {:?}", swallowed.elapsed());
+        assert_eq!(ends.stream.acknowledged(), before);
+        let stream = ends.host.stream().to_string();
+        let about = ends.store().join(stream).join("about.json");
+        wait_for("the collector to notice", || {
+            let about = std::fs::read_to_string(&about)?;
+            Ok(about.contains("\"connected\": false").then_some(()))
+        })?;
+        println!("the collector noticed after {:?}", swallowed.elapsed());
+        ends.cable.mend()?;
+        ends.all_arrives()
+    })
+}
+
+/// N2: a tenth of the packets is lost, and later ones overtake.
+#[test]
+fn packets_that_are_lost_and_overtaken_lose_and_double_no_record() -> anyhow::Result<()> {
+    isolated(|| {
+        let mut ends = Ends::of(Cable::lay_packets()?)?;
+        ends.cable.set(Quality {
+            lost: 10,
+            delay: Duration::from_millis(10),
+            jitter: Duration::from_millis(10),
+        });
+        ends.record(3000)?;
+        ends.all_arrives()?;
+        let carried = ends.cable.carried();
+        println!("{carried:?}");
+        assert!(carried.lost > 0 && carried.overtaken > 0, "{carried:?}");
+        Ok(())
+    })
+}
+
+/// N2: 30 % are lost, and the others take 2 s.
+#[test]
+fn a_line_that_is_nearly_dead_delays_records_and_loses_none() -> anyhow::Result<()> {
+    isolated(|| {
+        let mut ends = Ends::of(Cable::lay_packets()?)?;
+        let before = ends.cable.carried();
+        ends.cable.set(Quality {
+            lost: 30,
+            delay: Duration::from_secs(2),
+            jitter: Duration::ZERO,
+        });
+        let mut most = 0;
+        wait_for("packets to be lost", || {
+            // The recorder's side goes on.
+            ends.record(20)?;
+            most = most.max(ends.stream.flow().bytes);
+            let carried = ends.cable.carried();
+            let is_tried = carried.lost >= 5 && carried.arrived >= before.arrived + 10;
+            Ok(is_tried.then_some(()))
+        })?;
+        println!(
+            "{most} bytes on their way at most, {:?}",
+            ends.cable.carried()
+        );
+        assert!(most <= WINDOW);
+        ends.cable.set(Quality::default());
+        ends.all_arrives()
+    })
 }

@@ -3,8 +3,9 @@
 //! Needs CAP_SYS_ADMIN. The namespace goes when its last process goes; no
 //! name and no mount is left behind.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command};
 use std::{io, mem, thread};
 
@@ -47,15 +48,36 @@ pub fn spawn(pid: u32, command: &mut Command) -> anyhow::Result<Child> {
 /// netdevice(7): reads the flags of `lo`, adds IFF_UP.
 fn loopback_up() -> io::Result<()> {
     let any = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-    // SAFETY: `ifreq` is a plain C structure, for which all zeroes is a value.
-    let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = libc::c_char::from_ne_bytes([*from]);
-    }
+    let mut request = interface_request(b"lo");
     interface_ioctl(&any, libc::SIOCGIFFLAGS, &mut request)?;
     // SAFETY: SIOCGIFFLAGS has just filled this member of the union.
     unsafe { request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
     interface_ioctl(&any, libc::SIOCSIFFLAGS, &mut request)
+}
+
+/// A new TUN device in this namespace, which lives as long as what is given
+/// back: IP packets, one a read or write, that never block
+/// (Documentation/networking/tuntap.rst).
+pub(crate) fn tun(name: &str) -> io::Result<File> {
+    let device = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")?;
+    let mut request = interface_request(name.as_bytes());
+    // Writing a member of a union is safe; both flags fit.
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    interface_ioctl(&device, libc::TUNSETIFF, &mut request)?;
+    Ok(device)
+}
+
+fn interface_request(name: &[u8]) -> libc::ifreq {
+    // SAFETY: `ifreq` is a plain C structure, for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name) {
+        *to = libc::c_char::from_ne_bytes([*from]);
+    }
+    request
 }
 
 fn interface_ioctl(
@@ -63,7 +85,7 @@ fn interface_ioctl(
     operation: libc::Ioctl,
     request: &mut libc::ifreq,
 ) -> io::Result<()> {
-    // SAFETY: both operations take a pointer to one `ifreq`, which outlives the call.
+    // SAFETY: each of these operations takes a pointer to one `ifreq`, which outlives the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), operation, request) };
     if result < 0 {
         return Err(io::Error::last_os_error());
