@@ -21,7 +21,7 @@ pub(super) const LOCK: &str = "daemon.lock";
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Ends with SIGTERM or SIGINT; the sessions that still run are then told of as detached.
+/// Ends with SIGTERM or SIGINT, not with SIGHUP; the sessions that still run are then told of as detached.
 pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let setting = Setting::load(common)?;
     let _lock = lock(&setting.config.recorder.state_dir)?;
@@ -86,10 +86,17 @@ fn stop_on_signal(requests: Sender) -> Result<(), Error> {
     };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    // Else it would end the daemon as SIGKILL does.
+    let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => tracing::warn!(
+                    "SIGHUP: the configuration is read at the start; restart the daemon for a new one"
+                ),
+            }
         }
         requests.send(Request::Stop);
     });

@@ -18,6 +18,7 @@ mod systemd;
 mod verify;
 mod who;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -197,12 +198,18 @@ fn manual() -> Result<ExitCode, Error> {
 }
 
 /// Warnings and worse go to standard error, more by AGENT_RECORDER_LOG.
+/// For a terminal whose user has not asked for none (no-color.org).
+fn has_colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty())
+}
+
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("AGENT_RECORDER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,agent_recorder=info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(has_colours())
         .init();
 }
 

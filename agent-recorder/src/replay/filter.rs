@@ -115,14 +115,12 @@ impl Filter {
     /// Whether a record is wanted. Where an expression names what a record has
     /// not, or compares what cannot be compared, that record is not.
     pub fn wants(&self, stream: StreamId, record: &proto::Record) -> bool {
-        let Some(body) = &record.body else {
-            return false;
-        };
-        (self.kinds.is_empty() || self.kinds.contains(&name(body)))
+        (self.kinds.is_empty() || self.kinds.contains(&name(record.body.as_ref())))
             && self.since.is_none_or(|since| record.time_unix_ns >= since)
             && self.until.is_none_or(|until| record.time_unix_ns < until)
             && self.path.as_ref().is_none_or(|glob| {
-                paths(body).any(|path| glob.is_match(Path::new(OsStr::from_bytes(path))))
+                let mut paths = record.body.iter().flat_map(paths);
+                paths.any(|path| glob.is_match(Path::new(OsStr::from_bytes(path))))
             })
             && self
                 .expression
@@ -194,7 +192,8 @@ fn point_in_time(text: &str) -> Option<i64> {
             .timestamp()
     } else {
         let ago: jiff::SignedDuration = text.parse().ok()?;
-        jiff::Timestamp::now().checked_sub(ago).ok()?
+        // "3m ago" is a negative duration to jiff, "3m" is not.
+        jiff::Timestamp::now().checked_sub(ago.abs()).ok()?
     };
     i64::try_from(point.as_nanosecond()).ok()
 }
@@ -309,6 +308,27 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_a_kind_that_is_not_known_is_shown_where_all_are() {
+        let unknown = proto::Record {
+            body: None,
+            ..file(proto::FileOp::Delete, "/x", "")
+        };
+        assert!(wants(&Wanted::default(), &unknown));
+        for (kind, expected) in [("unknown", true), ("file", false)] {
+            let wanted = Wanted {
+                kinds: vec![kind.to_owned()],
+                ..Wanted::default()
+            };
+            assert_eq!(wants(&wanted, &unknown), expected, "{kind}");
+        }
+        let on_a_path = Wanted {
+            path: Some("/**".to_owned()),
+            ..Wanted::default()
+        };
+        assert!(!wants(&on_a_path, &unknown));
+    }
+
+    #[test]
     fn times_are_points_or_a_while_ago() {
         let record = file(proto::FileOp::Delete, "/x", "");
         for (since, expected) in [
@@ -323,6 +343,14 @@ mod tests {
             assert_eq!(wants(&wanted, &record), expected, "{since}");
         }
         assert!(point_in_time("2026-11-23 10:00").is_some());
+        let now = point_in_time("0s").unwrap();
+        for ago in ["3m", "3m ago"] {
+            let point = point_in_time(ago).unwrap();
+            assert!(
+                (170..190).contains(&((now - point) / 1_000_000_000)),
+                "{ago}"
+            );
+        }
         assert!(point_in_time("yesterday").is_none());
     }
 }

@@ -49,11 +49,11 @@ pub struct Page {
 impl Page {
     /// Adds a record.
     pub fn add(&mut self, record: &proto::Record) {
-        let Some(body) = &record.body else { return };
+        let body = record.body.as_ref();
         match body {
-            Body::SessionStart(start) => self.start = Some((record.clone(), start.clone())),
-            Body::SessionEnd(_) => self.end = Some(line(body)),
-            Body::Enforcement(_) => self.enforcements.push(line(body)),
+            Some(Body::SessionStart(start)) => self.start = Some((record.clone(), start.clone())),
+            Some(Body::SessionEnd(_)) => self.end = Some(line(body)),
+            Some(Body::Enforcement(_)) => self.enforcements.push(line(body)),
             _ => {}
         }
         self.tree.add(record);

@@ -39,10 +39,7 @@ impl<W: Write> TextWriter<W> {
     ///
     /// Those of `out`.
     pub fn write(&mut self, record: &proto::Record) -> io::Result<()> {
-        let Some(body) = &record.body else {
-            return Ok(());
-        };
-        if let Body::SessionStart(start) = body {
+        if let Some(Body::SessionStart(start)) = &record.body {
             self.heading(record, start)?;
         }
         let first = *self.first_ns.get_or_insert(record.time_boot_ns);
@@ -50,7 +47,7 @@ impl<W: Write> TextWriter<W> {
         let who = record.process.as_ref().map_or_else(String::new, |process| {
             format!("{:>7} {:<15}", process.pid, escaped(&process.comm))
         });
-        let line = line(body);
+        let line = line(record.body.as_ref());
         writeln!(
             self.out,
             "{:>5}.{:06} {who:<23} {line}",
@@ -134,12 +131,15 @@ pub fn act_line(act: &Act) -> String {
         process.pid,
         escaped(&process.comm),
         process.uid,
-        record.body.as_ref().map(line).unwrap_or_default(),
+        line(record.body.as_ref()),
     )
 }
 
 /// One record in words.
-pub(super) fn line(body: &Body) -> String {
+pub(super) fn line(body: Option<&Body>) -> String {
+    let Some(body) = body else {
+        return "a kind of record that this version does not know".to_owned();
+    };
     match body {
         Body::SessionStart(_) => "session begins".to_owned(),
         Body::SessionEnd(end) => session_end(end),

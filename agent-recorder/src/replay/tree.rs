@@ -35,8 +35,9 @@ pub struct Tree {
 impl Tree {
     /// Adds a record.
     pub fn add(&mut self, record: &proto::Record) {
-        let (Some(body), Some(process)) = (&record.body, &record.process) else {
-            self.remarks.extend(record.body.as_ref().map(line));
+        let body = record.body.as_ref();
+        let Some(process) = &record.process else {
+            self.remarks.push(line(body));
             return;
         };
         let key = ProcessKey {
@@ -46,12 +47,12 @@ impl Tree {
         let node = self.node(key);
         node.comm.clone_from(&process.comm);
         match body {
-            Body::Exec(exec) if exec.error == 0 => node.commands.push(command(exec)),
-            Body::Exit(_) => node.end = Some(line(body)),
-            Body::File(file) if file.op() == proto::FileOp::Open && file.flags & 0o3 == 0 => {
+            Some(Body::Exec(exec)) if exec.error == 0 => node.commands.push(command(exec)),
+            Some(Body::Exit(_)) => node.end = Some(line(body)),
+            Some(Body::File(file)) if file.op() == proto::FileOp::Open && file.flags & 0o3 == 0 => {
                 node.reads += 1
             }
-            Body::Fork(fork) => {
+            Some(Body::Fork(fork)) => {
                 let child = ProcessKey {
                     pid: fork.child_pid,
                     start_time: fork.child_start_time_ns,
@@ -59,7 +60,7 @@ impl Tree {
                 self.node(child).parent = Some(key);
                 self.node(key).children.push(child);
             }
-            Body::SessionStart(_) => {}
+            Some(Body::SessionStart(_)) => {}
             _ if node.acts.len() < LISTED => node.acts.push(line(body)),
             _ => node.more += 1,
         }

@@ -44,9 +44,8 @@ pub fn to_json(stream: StreamId, record: &proto::Record) -> Value {
     if let Some(process) = process {
         object.insert("process".into(), process_json(process).into());
     }
-    if let Some(body) = body {
-        object.insert(name(body).into(), body_json(body).into());
-    }
+    let of_body = body.as_ref().map(body_json).unwrap_or_default();
+    object.insert(name(body.as_ref()).into(), of_body.into());
     object.into()
 }
 
@@ -94,7 +93,7 @@ fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
 }
 
 /// The names that [`name`] gives.
-pub(super) const NAMES: [&str; 15] = [
+pub(super) const NAMES: [&str; 16] = [
     "sessionStart",
     "sessionEnd",
     "exec",
@@ -110,10 +109,15 @@ pub(super) const NAMES: [&str; 15] = [
     "handOff",
     "heir",
     "tamper",
+    "unknown",
 ];
 
-/// The name of what a record is about.
-pub(super) fn name(body: &Body) -> &'static str {
+/// The name of what a record is about; without a body it is of a kind that a
+/// newer version knows.
+pub(super) fn name(body: Option<&Body>) -> &'static str {
+    let Some(body) = body else {
+        return NAMES[15];
+    };
     let index = match body {
         Body::SessionStart(_) => 0,
         Body::SessionEnd(_) => 1,
