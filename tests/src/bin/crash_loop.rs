@@ -15,10 +15,10 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use agent_recorder::fault::{OF_COLLECTOR, OF_DAEMON, OF_START};
+use agent_recorder::record::StreamId;
 use agent_recorder::record::chain::Chain;
 use agent_recorder::record::proto::record::Body;
 use agent_recorder::record::proto::{FileOp, KindCount, Totals};
-use agent_recorder::record::{Seq, StreamId};
 use agent_recorder::spool::{Item, Store};
 use agent_recorder_tests::child::ended_within;
 use agent_recorder_tests::collecting::{Collector, verify};
@@ -49,6 +49,10 @@ struct Args {
     seed: u64,
 }
 
+/// What points are called that only programs of its own take a daemon by.
+const OF_PROGRAMS: &str = "programs-";
+/// The least limit of the guard: no session here meets it.
+const LIMIT: usize = 64;
 /// The last session's name.
 const FINAL: &str = "final";
 /// Files that a session makes and deletes.
@@ -122,6 +126,9 @@ struct Place {
     done: BTreeSet<String>,
     /// The collector's, which stays the same.
     address: String,
+    /// How far the copies of streams were read after the last crash: what is
+    /// durable stays. All is read again at the end.
+    read: BTreeMap<(PathBuf, StreamId), Chain>,
 }
 
 fn main() -> Result<ExitCode> {
@@ -139,6 +146,7 @@ fn crash_over_and_over() -> Result<ExitCode> {
         running: Vec::new(),
         done: BTreeSet::new(),
         address: "127.0.0.1:0".to_owned(),
+        read: BTreeMap::new(),
     };
     fs::create_dir(&place.state)?;
     let mut collector = Collector::start(&place.address, &place.store, &[])?;
@@ -148,7 +156,7 @@ fn crash_over_and_over() -> Result<ExitCode> {
         pins.directory.display(),
         place.address
     );
-    fs::write(place.state.join("config.toml"), configuration)?;
+    place.configure(&configuration, 0)?;
     let points = [OF_DAEMON, OF_COLLECTOR].concat();
     let mut draw = Draw(args.seed.max(1));
     let mut met: BTreeMap<&str, usize> = BTreeMap::new();
@@ -158,6 +166,9 @@ fn crash_over_and_over() -> Result<ExitCode> {
         let point = points[draw.below(points.len() as u64) as usize];
         let latest = if OF_START.contains(&point) { 1 } else { LATEST };
         let fault = format!("{point}={}*off->return", draw.below(latest));
+        if point.starts_with(OF_PROGRAMS) {
+            place.configure(&configuration, crash)?;
+        }
         let is_collectors = OF_COLLECTOR.contains(&point);
         if is_collectors {
             collector.kill()?;
@@ -215,6 +226,14 @@ fn crash_over_and_over() -> Result<ExitCode> {
 }
 
 impl Place {
+    /// The guard's limit is part of the programs: with another, the next daemon
+    /// begins with its own, and the sessions move over.
+    fn configure(&self, configuration: &str, number: usize) -> Result<()> {
+        let limit = format!("[guard]\nlimit = {}\n", LIMIT + number);
+        let file = self.state.join("config.toml");
+        Ok(fs::write(file, format!("{configuration}{limit}"))?)
+    }
+
     fn command(&self, name: &str) -> Result<Command> {
         let mut command = Command::new(binary()?);
         command
@@ -351,7 +370,7 @@ impl Place {
     }
 
     /// What the daemon was told to be kept is in the collector's store, and here.
-    fn check_acknowledged(&self) -> Result<()> {
+    fn check_acknowledged(&mut self) -> Result<()> {
         let spool = self.state.join("spool");
         for stream in streams(&spool)? {
             let kept = fs::read_to_string(spool.join(stream.to_string()).join("acked"))
@@ -360,12 +379,14 @@ impl Place {
                 continue;
             };
             for place in [&spool, &self.store] {
-                let held = held(place, stream)?;
+                let chain = self.read.entry((place.clone(), stream));
+                let chain = chain.or_insert_with(|| Chain::start(stream));
+                read_on(place, chain, stream, |_| {})?;
                 ensure!(
-                    held.len() as u64 >= acknowledged,
+                    chain.seq().0 >= acknowledged,
                     "{}: {} of {acknowledged} acknowledged records of {stream}",
                     place.display(),
-                    held.len()
+                    chain.seq()
                 );
             }
         }
@@ -423,25 +444,35 @@ fn streams(directory: &Path) -> Result<Vec<StreamId>> {
     Ok(Store::open(directory)?.streams()?)
 }
 
-/// The numbers and bytes of a stream: each goes on the one before.
+/// The records of a stream.
 fn held(directory: &Path, stream: StreamId) -> Result<Vec<Vec<u8>>> {
-    let mut cursor = Store::open(directory)?.durable_cursor(stream)?;
-    let mut chain = Chain::start(stream);
     let mut all = Vec::new();
+    read_on(directory, &mut Chain::start(stream), stream, |bytes| {
+        all.push(bytes);
+    })?;
+    Ok(all)
+}
+
+/// The records of a stream behind those of a chain: each goes on the one before.
+fn read_on(
+    directory: &Path,
+    chain: &mut Chain,
+    stream: StreamId,
+    mut each: impl FnMut(Vec<u8>),
+) -> Result<()> {
+    let mut cursor = Store::open(directory)?.durable_cursor(stream)?;
+    cursor.seek(chain.seq().next())?;
     while let Some(item) = cursor.next()? {
         let Item::Record { seq, bytes, .. } = item else {
             bail!("damaged: {item:?}");
         };
-        ensure!(
-            seq == Seq(all.len() as u64 + 1),
-            "{seq} follows {}",
-            all.len()
-        );
+        let last = chain.seq();
+        ensure!(seq == last.next(), "{seq} follows {last}");
         ensure!(
             chain.verify(seq, &bytes),
             "{seq} does not go on the one before"
         );
-        all.push(bytes);
+        each(bytes);
     }
-    Ok(all)
+    Ok(())
 }
