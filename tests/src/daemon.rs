@@ -168,6 +168,11 @@ impl Daemon {
         command(self.state.path(), name)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends SIGTERM and waits for the end; the state directory stays as long as what is given back.
     ///
     /// # Errors
@@ -331,7 +336,8 @@ impl Daemon {
         }
     }
 
-    fn log(&self) -> String {
+    /// What it wrote on standard error.
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.state.path().join("daemon.log")).unwrap_or_default()
     }
 }
@@ -436,6 +442,7 @@ pub struct Process {
 pub struct SessionStart {
     pub agent: String,
     pub rule: String,
+    pub origin: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -21,3 +21,4 @@ mod shared;
 pub mod stimulus;
 pub mod tally;
 pub mod wait;
+pub mod worker;

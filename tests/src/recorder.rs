@@ -184,6 +184,11 @@ impl Recorder {
         })
     }
 
+    /// The state directory.
+    pub fn state(&self) -> &Path {
+        self.state.path()
+    }
+
     /// The binary with the options that every command here takes.
     ///
     /// # Errors

@@ -173,6 +173,10 @@ fn an_agent_that_ran_before_the_daemon_is_adopted_with_its_descendants() -> anyh
     plain.end()?;
     let records = daemon.finish()?;
     assert_eq!(started(&records), [("claude-code", "executable:claude")]);
+    let mut starts = records
+        .iter()
+        .filter_map(|record| record.session_start.as_ref());
+    assert!(starts.all(|start| start.origin == "ADOPTED"));
     let expected: Vec<String> = after
         .iter()
         .map(|path| path.display().to_string())

@@ -54,6 +54,8 @@ fn rm_ends_with_exactly_the_limit_gone_and_its_neighbour_goes_on() -> anyhow::Re
     assert_eq!(enforcement["count"], LIMIT);
     assert_eq!(enforcement["limit"], LIMIT);
     assert_eq!(enforcement["survivors"], 0);
+    // E11: a signal does not undo the call that it ends.
+    assert_eq!(enforcement["operationMayHaveCompleted"], !refuses()?);
     assert!(
         enforcement["latencyNs"]
             .as_u64()

@@ -339,9 +339,8 @@ fn a_collector_restored_from_an_old_copy_is_sent_the_rest_again() -> anyhow::Res
     Ok(())
 }
 
-/// S11: a copy that was altered where it matters is noticed by the daemon.
-#[test]
-fn a_copy_that_is_another_streams_is_not_continued() -> anyhow::Result<()> {
+/// What a daemon with 50 records declares, where the collector holds so many others of its stream.
+fn declared_of_forged(count: usize) -> anyhow::Result<String> {
     let place = tempfile::tempdir()?;
     let store = place.path().join("store");
     let runtime = Runtime::new()?;
@@ -353,18 +352,30 @@ fn a_copy_that_is_another_streams_is_not_continued() -> anyhow::Result<()> {
         let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
         let hello = hello(host.stream(), machine.trim());
         let (mut raw, _) = Raw::hello(channel(&collector)?, hello).await?;
-        raw.send(batch(1, records(&mut forged, 20)));
+        raw.send(batch(1, records(&mut forged, count)));
         raw.answer().await?;
         Ok::<_, anyhow::Error>(())
     })?;
     let mut stream = host.send(&format!("http://{}", collector.address), None);
     let declared = wait_for("the declaration", || Ok(stream.declaration()))?;
     assert_eq!(declared.event, "collector_fault");
-    assert!(
-        declared.detail.contains("is not this host's"),
-        "{declared:?}"
-    );
     assert_eq!(stream.acknowledged(), Seq(0));
+    Ok(declared.detail)
+}
+
+/// S11: a copy that was altered where it matters is noticed by the daemon.
+#[test]
+fn a_copy_that_is_another_streams_is_not_continued() -> anyhow::Result<()> {
+    let declared = declared_of_forged(20)?;
+    assert!(declared.contains("is not this host's"), "{declared}");
+    Ok(())
+}
+
+/// S11: a spool that was put back to an older state would give numbers again.
+#[test]
+fn a_spool_that_was_rolled_back_is_noticed_by_the_copys_length() -> anyhow::Result<()> {
+    let declared = declared_of_forged(80)?;
+    assert!(declared.contains("rolled back"), "{declared}");
     Ok(())
 }
 

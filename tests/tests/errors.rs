@@ -1,23 +1,16 @@
 //! What goes wrong is said in one line, with the right exit status.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output};
+use std::process::{Command, Stdio};
 
+use agent_recorder_tests::compare::complaint;
 use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::recorder::{Recorder, binary};
-
-/// The one line that a failing command said, after its exit status was checked.
-fn complaint(output: &Output, status: i32) -> anyhow::Result<String> {
-    let said = String::from_utf8(output.stderr.clone())?;
-    anyhow::ensure!(
-        output.status.code() == Some(status),
-        "not {status}: {output:?}"
-    );
-    anyhow::ensure!(output.stdout.is_empty(), "on standard output: {output:?}");
-    anyhow::ensure!(said.lines().count() == 1, "not one line: {said}");
-    anyhow::ensure!(said.starts_with("agent-recorder: "), "{said}");
-    Ok(said)
-}
+use agent_recorder_tests::wait::wait_for;
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn an_unknown_key_of_the_configuration_is_named_with_its_line() -> anyhow::Result<()> {
@@ -114,7 +107,57 @@ fn a_command_that_is_not_there_ends_as_a_shell_would_say() -> anyhow::Result<()>
 fn a_second_daemon_is_told_of_the_first() -> anyhow::Result<()> {
     let daemon = Daemon::start()?;
     let said = complaint(&daemon.command("daemon")?.output()?, 1)?;
-    assert!(said.contains("process"), "{said}");
+    assert!(
+        said.contains(&format!("process {}", daemon.pid())),
+        "{said}"
+    );
+    daemon.stop()?;
+    Ok(())
+}
+
+/// D7, as far as there is something to reload: it goes on, and says that it read nothing.
+#[test]
+fn a_daemon_outlives_sighup() -> anyhow::Result<()> {
+    let daemon = Daemon::start()?;
+    let pid = i32::try_from(daemon.pid())?;
+    let pid = Pid::from_raw(pid).context("no process")?;
+    for _ in 0..100 {
+        kill_process(pid, Signal::HUP)?;
+    }
+    wait_for("its words", || {
+        Ok(daemon.log().contains("SIGHUP").then_some(()))
+    })?;
+    assert!(daemon.command("sessions")?.output()?.status.success());
+    let log = daemon.log();
+    assert!(!log.contains('\x1b'), "colours in a file: {log}");
+    daemon.stop()?;
+    Ok(())
+}
+
+/// E13
+#[test]
+fn who_is_not_root_commands_no_daemon() -> anyhow::Result<()> {
+    let daemon = Daemon::start()?;
+    let mut sleeper = daemon
+        .command("run")?
+        .args(["--", "sleep", "600"])
+        .stderr(Stdio::null())
+        .spawn()?;
+    let session = wait_for("the session", || Ok(daemon.sessions()?.pop()))?.to_string();
+    // The socket is reached, and says no.
+    fs::set_permissions(daemon.state(), fs::Permissions::from_mode(0o711))?;
+    for name in ["kill", "freeze", "resume", "sessions"] {
+        let mut command = daemon.command(name)?;
+        if name != "sessions" {
+            command.arg(&session);
+        }
+        let said = complaint(&command.uid(65534).gid(65534).output()?, 1)?;
+        assert!(said.contains("only root"), "{name}: {said}");
+    }
+    assert!(sleeper.try_wait()?.is_none(), "the session has ended");
+    let killed = daemon.command("kill")?.arg(&session).output()?;
+    assert!(killed.status.success(), "{killed:?}");
+    assert_eq!(sleeper.wait()?.code(), Some(128 + 9));
     daemon.stop()?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use agent_recorder_tests::cgroup::Cgroup;
 use agent_recorder_tests::daemon::Daemon;
+use agent_recorder_tests::file_systems::{btrfs, in_own_namespace};
 use agent_recorder_tests::recorder::{GUARDING_TEMPORARY, Recorder};
 use agent_recorder_tests::wait::until;
 use anyhow::{Context as _, ensure};
@@ -59,6 +60,12 @@ fn ended(script: &str, cgroup: &Path) -> anyhow::Result<Value> {
         .collect();
     ensure!(told.len() == 1, "not told once: {told:#?}");
     Ok(told[0].clone())
+}
+
+fn is_killed(told: &Value, pid: &Value) -> bool {
+    told["killed"]
+        .as_array()
+        .is_some_and(|killed| killed.contains(pid))
 }
 
 #[test]
@@ -123,10 +130,59 @@ fn who_survives_is_told_with_the_reason() -> anyhow::Result<()> {
     assert_eq!(told["survivors"], 1, "{told}");
     assert_eq!(told["survivor"][0]["reason"], "FROZEN", "{told}");
     assert_eq!(told["survivor"][0]["state"], "D", "{told}");
-    let is_killed = |pid: &Value| told["killed"].as_array().is_some_and(|it| it.contains(pid));
-    assert!(!is_killed(&told["survivor"][0]["pid"]), "{told}");
+    assert!(!is_killed(&told, &told["survivor"][0]["pid"]), "{told}");
     // It was told to end, and does so as soon as it can.
     until("it has ended", || cgroup.read("cgroup.procs").is_empty())
+}
+
+/// Writes to a frozen file system wait until it thaws, whatever signal comes.
+struct Frozen<'a>(&'a Path);
+
+impl<'a> Frozen<'a> {
+    fn freeze(directory: &'a Path) -> anyhow::Result<Self> {
+        let status = Command::new("fsfreeze").arg("-f").arg(directory).status()?;
+        ensure!(status.success(), "fsfreeze: {status}");
+        Ok(Self(directory))
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").arg("-u").arg(self.0).status();
+    }
+}
+
+/// E7
+#[test]
+fn who_waits_for_a_disk_and_hears_no_signal_is_told_as_uninterruptible() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let scratch = tempfile::tempdir()?;
+        let mounted = match btrfs(scratch.path())? {
+            Ok(mounted) => mounted,
+            Err(why) => {
+                println!("not covered: {why}");
+                return Ok(());
+            }
+        };
+        let writer = scratch.path().join("writer");
+        let script = format!(
+            r#"(echo x > "$1/file") > /dev/null 2>&1 & echo $! > {}
+            until grep -q '^State:.D' /proc/$!/status; do :; done; rm "$2"/*; true"#,
+            writer.display()
+        );
+        let frozen = Frozen::freeze(&mounted.directory)?;
+        let told = ended(&script, &mounted.directory)?;
+        let pid: u64 = fs::read_to_string(writer)?.trim().parse()?;
+        assert_eq!(told["survivors"], 1, "{told}");
+        assert_eq!(told["survivor"][0]["pid"], pid, "{told}");
+        assert_eq!(told["survivor"][0]["reason"], "UNINTERRUPTIBLE", "{told}");
+        assert_eq!(told["survivor"][0]["state"], "D", "{told}");
+        assert!(!is_killed(&told, &Value::from(pid)), "{told}");
+        drop(frozen);
+        until("it has ended", || {
+            !Path::new(&format!("/proc/{pid}/status")).exists()
+        })
+    })
 }
 
 #[test]

@@ -168,11 +168,49 @@ fn a_host_writes_the_streams_of_its_certificate_only() -> anyhow::Result<()> {
     let code = |status: Option<tonic::Status>| status.map(|status| status.code());
     assert_eq!(code(lie), Some(Code::Unauthenticated));
     assert_eq!(code(theft), Some(Code::PermissionDenied));
-    println!("{}", collector.said());
+    // Both are alarms.
+    let said = collector.said();
+    for alarm in ["says that it is \"a\"", "wants to write stream"] {
+        assert!(said.contains(alarm), "{alarm}: {said}");
+    }
     assert_eq!(
         stored(&place.at("store"), host.stream())?.len() as u64,
         host.last().0
     );
+    Ok(())
+}
+
+/// N6: a collector by another name than that of its certificate, and one of another CA.
+#[test]
+fn a_collector_that_is_not_who_it_should_be_is_sent_nothing() -> anyhow::Result<()> {
+    let (place, other) = (Place::new()?, Place::new()?);
+    let keys = place.host("a")?;
+    let runtime = Runtime::new()?;
+    let _inside = runtime.enter();
+    let host = Host::new(20, 100)?;
+    let elsewhere = place.at("elsewhere");
+    make_collector(
+        &place.at("ca"),
+        &elsewhere,
+        &["elsewhere.example".to_owned()],
+        YEAR,
+    )?;
+    for wrong in [elsewhere, other.at("collector")] {
+        let store = tempfile::tempdir()?;
+        let wrong = wrong.to_str().context("a path")?;
+        let collector = Collector::start("127.0.0.1:0", store.path(), &["--keys", wrong])?;
+        let stream = host.send(&https(&collector), Some(&keys));
+        wait_for("it to be turned away", || {
+            let said = collector.said();
+            Ok(said.contains("is turned away").then_some(()))
+        })?;
+        assert_eq!(stream.acknowledged(), Seq(0));
+        assert!(
+            stored(store.path(), host.stream())
+                .unwrap_or_default()
+                .is_empty()
+        );
+    }
     Ok(())
 }
 

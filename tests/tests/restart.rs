@@ -2,20 +2,22 @@
 //! kernel made meanwhile is recorded, and the guard works all the while (D2 of
 //! the faults; programs of another layout: D3).
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command};
 
-use agent_recorder_tests::compare::{is_forgiven, said};
+use agent_recorder_tests::compare::said;
 use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::file_systems::{Mounted, bpffs, in_own_namespace};
 use agent_recorder_tests::recorder::GUARDING_TEMPORARY;
 use agent_recorder_tests::wait::wait_for;
+use agent_recorder_tests::worker::{
+    NO_GUARD, OPENED, SMALL_RING, WORKER, Worker, balanced, counts, deleted, each_once, not_once,
+    nothing_lost, opened_in,
+};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -71,130 +73,6 @@ impl Place {
 fn folders(of: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(of)?.map(|entry| Ok(entry?.path()));
     entries.collect()
-}
-
-/// Makes and removes files, so many for each line that it reads, and says when.
-/// What there is in a second folder it opens between the two.
-const WORKER: &str = r#"
-    n=0
-    while read -r count; do
-        end=$((n + count))
-        while [ $n -lt $end ]; do
-            : > "$1/$n"
-            for f in "$2"/*; do [ -e "$f" ] && read -r _ < "$f"; done
-            rm "$1/$n"
-            n=$((n + 1))
-        done
-        echo done
-    done"#;
-
-/// Where a guard cannot tell what a session made, it would end the workers.
-const NO_GUARD: &str = "[guard]\naction = \"off\"\n";
-
-/// A session that works when it is told to.
-struct Worker {
-    process: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Worker {
-    fn start(mut command: Command) -> anyhow::Result<Self> {
-        let mut process = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let orders = process.stdin.take().context("its input")?;
-        let answers = process.stdout.take().context("its output")?;
-        Ok(Self {
-            process,
-            orders,
-            answers: BufReader::new(answers),
-        })
-    }
-
-    fn session(daemon: &Daemon, folder: &Path) -> anyhow::Result<Self> {
-        let mut command = daemon.command("run")?;
-        command
-            .args(["--", "sh", "-c", WORKER, "sh"])
-            .arg(folder)
-            .arg(opened_in(folder));
-        Self::start(command)
-    }
-
-    fn work(&mut self, count: usize) -> anyhow::Result<()> {
-        writeln!(self.orders, "{count}")?;
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer)?;
-        ensure!(answer == "done\n", "it said {answer:?}");
-        Ok(())
-    }
-
-    fn end(mut self) -> anyhow::Result<()> {
-        drop(self.orders);
-        let status = self.process.wait()?;
-        ensure!(status.success(), "the session ended with {status}");
-        Ok(())
-    }
-}
-
-/// The folder that a worker on this one opens what there is in.
-fn opened_in(folder: &Path) -> PathBuf {
-    folder.with_file_name("opened")
-}
-
-fn deleted(records: &[Value]) -> Vec<&str> {
-    let files = records.iter().filter_map(|record| record.get("file"));
-    files
-        .filter(|file| file["op"] == "DELETE" && file.get("error").is_none())
-        .filter_map(|file| file["path"].as_str())
-        .collect()
-}
-
-/// Each of the files of a worker was recorded as deleted, once.
-fn each_once(records: &[Value], folder: &Path, count: usize) -> anyhow::Result<()> {
-    let wrong = not_once(records, folder, count);
-    ensure!(
-        is_forgiven(wrong.len(), count, records),
-        "recorded otherwise than once: {wrong:?}"
-    );
-    Ok(())
-}
-
-/// How often each was, of those that were not once.
-fn not_once(records: &[Value], folder: &Path, count: usize) -> Vec<(usize, usize)> {
-    let deleted = deleted(records);
-    let times = (0..count).map(|number| {
-        let path = folder.join(number.to_string());
-        let is_it = |found: &&&str| OsStr::new(**found) == path.as_os_str();
-        (number, deleted.iter().filter(is_it).count())
-    });
-    times.filter(|(_, times)| *times != 1).collect()
-}
-
-fn counts(list: &Value) -> BTreeMap<String, u64> {
-    let entries = list.as_array().into_iter().flatten();
-    entries
-        .filter_map(|entry| Some((entry["kind"].as_str()?.to_owned(), entry["count"].as_u64()?)))
-        .collect()
-}
-
-/// What was made is what got here and what was lost, by kind. What was lost.
-fn balanced(records: &[Value]) -> anyhow::Result<BTreeMap<String, u64>> {
-    let mut ends = records.iter().filter_map(|record| record.get("sessionEnd"));
-    let totals = &ends.next().context("the session has no end")?["totals"];
-    let [produced, delivered, lost] =
-        ["produced", "delivered", "lost"].map(|sum| counts(&totals[sum]));
-    for (kind, made) in &produced {
-        ensure!(*made == delivered[kind] + lost[kind], "{kind}: {totals}");
-    }
-    Ok(lost)
-}
-
-fn nothing_lost(records: &[Value]) -> anyhow::Result<()> {
-    let lost = balanced(records)?;
-    ensure!(lost.values().all(|count| *count == 0), "{lost:?}");
-    Ok(())
 }
 
 /// Waits until the daemon has stored so many deletes.
@@ -395,11 +273,6 @@ fn the_guard_stops_a_session_while_no_daemon_runs() -> anyhow::Result<()> {
         Ok(())
     })
 }
-
-/// Far below what a worker makes without a daemon.
-const SMALL_RING: &str = "[kernel]\nbulk_ring_bytes = 65536\n[guard]\naction = \"off\"\n";
-/// Opens for each file that is made: a program's first of each file is recorded.
-const OPENED: usize = 2000;
 
 #[test]
 fn what_did_not_fit_in_the_rings_while_no_daemon_ran_is_told() -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! The stream: a collector holds what the spool holds, also after it was away.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
@@ -9,10 +10,14 @@ use agent_recorder::record::{Seq, proto};
 use agent_recorder::spool::{Item, Store};
 use agent_recorder_tests::collecting::Collector;
 use agent_recorder_tests::daemon::Daemon;
-use agent_recorder_tests::recorder::binary;
+use agent_recorder_tests::recorder::{GUARDING_TEMPORARY, binary};
 use agent_recorder_tests::wait::wait_for;
 use anyhow::{Context as _, bail, ensure};
 use prost::Message as _;
+
+/// More than the limit, in one directory.
+const FILES: usize = 500;
+const LIMIT: usize = 64;
 
 /// Every stored record of every stream, with its number.
 fn stored(directory: &Path) -> anyhow::Result<Vec<(String, Seq, Vec<u8>)>> {
@@ -141,13 +146,78 @@ fn a_collector_that_was_away_or_lost_its_copy_holds_what_the_spool_holds() -> an
 
 #[test]
 fn a_collector_that_never_was_costs_a_session_nothing() -> anyhow::Result<()> {
-    // A port that nobody listens at: it was free a moment ago, and is not given out again so soon.
-    let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let nobody = nobody()?;
     let daemon = Daemon::start_with(&format!(
-        "[stream]\ncollector = \"http://{free}\"\ndrain = \"100ms\"\n"
+        "[stream]\ncollector = \"http://{nobody}\"\ndrain = \"100ms\"\n"
     ))?;
     session(&daemon, "alone")?;
     let state = daemon.stop()?;
     assert!(!stored(&state.path().join("spool"))?.is_empty());
+    Ok(())
+}
+
+/// A port that nobody listens at: it was free a moment ago, and is not given out again so soon.
+fn nobody() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// D16: what is acknowledged stays so, the rest is sent by the next daemon.
+#[test]
+fn a_daemon_that_stops_while_its_collector_is_down_keeps_what_is_to_be_sent() -> anyhow::Result<()>
+{
+    let place = tempfile::tempdir()?;
+    let store = place.path().join("store");
+    let collector = Collector::start("127.0.0.1:0", &store, &[])?;
+    let address = collector.address.to_string();
+    let configuration = format!("[stream]\ncollector = \"http://{address}\"\ndrain = \"1s\"\n");
+    let daemon = Daemon::start_with(&configuration)?;
+    session(&daemon, "before")?;
+    let spool = daemon.state().join("spool");
+    wait_until_equal(&spool, &store)?;
+    let sent = stored(&store)?.len();
+    collector.kill()?;
+    session(&daemon, "while it is down")?;
+    // `Daemon::stop` fails when it takes too long.
+    let state = daemon.stop()?;
+    let spool = state.path().join("spool");
+    assert!(stored(&spool)?.len() > sent);
+    let verified = Command::new(binary()?)
+        .args([
+            "verify".as_ref(),
+            "--state-dir".as_ref(),
+            state.path().as_os_str(),
+        ])
+        .output()?;
+    assert_eq!(verified.status.code(), Some(0), "{verified:?}");
+    let _collector = Collector::start(&address, &store, &[])?;
+    let daemon = Daemon::start_in(state, &configuration)?;
+    wait_until_equal(&daemon.state().join("spool"), &store)?;
+    daemon.stop()?;
+    Ok(())
+}
+
+/// E10: the guard asks nobody.
+#[test]
+fn the_guard_strikes_while_the_collector_is_down() -> anyhow::Result<()> {
+    let tree = tempfile::tempdir()?;
+    for number in 0..FILES {
+        std::fs::write(tree.path().join(number.to_string()), "x")?;
+    }
+    let stream = format!(
+        "[stream]\ncollector = \"http://{}\"\ndrain = \"100ms\"\n",
+        nobody()?
+    );
+    let daemon = Daemon::start_with(&format!("{GUARDING_TEMPORARY}{stream}"))?;
+    let status = daemon
+        .command("run")?
+        .args(["--", "sh", "-c", "rm -r \"$0\"/*"])
+        .arg(tree.path())
+        .status()?;
+    assert_eq!(status.code(), Some(128 + 9));
+    let left = std::fs::read_dir(tree.path())?.count();
+    assert_eq!(left, FILES - LIMIT);
+    let records = daemon.last_session()?;
+    assert!(records.iter().any(|it| it.get("enforcement").is_some()));
+    daemon.stop()?;
     Ok(())
 }
