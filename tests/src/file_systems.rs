@@ -81,7 +81,12 @@ pub fn small_tmpfs(directory: &Path, bytes: u64) -> anyhow::Result<Mounted> {
     tmpfs_with(directory, &CString::new(format!("mode=755,size={bytes}"))?)
 }
 
-fn tmpfs_with(directory: &Path, options: &CStr) -> anyhow::Result<Mounted> {
+/// A new tmpfs with these options (tmpfs(5)).
+///
+/// # Errors
+///
+/// As for [`tmpfs`].
+pub fn tmpfs_with(directory: &Path, options: &CStr) -> anyhow::Result<Mounted> {
     fs::create_dir_all(directory)?;
     rustix::mount::mount("tmpfs", directory, "tmpfs", MountFlags::empty(), options)
         .with_context(|| format!("mount a tmpfs on {}", directory.display()))?;

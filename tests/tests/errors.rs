@@ -1,15 +1,20 @@
 //! What goes wrong is said in one line, with the right exit status.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use agent_recorder_tests::compare::complaint;
 use agent_recorder_tests::daemon::Daemon;
+use agent_recorder_tests::file_systems::{in_own_namespace, tmpfs, tmpfs_with};
 use agent_recorder_tests::recorder::{Recorder, binary};
 use agent_recorder_tests::wait::wait_for;
 use anyhow::Context as _;
+use rustix::mount::{MountFlags, mount_remount};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
@@ -177,5 +182,80 @@ fn exit_status_is_the_commands() -> anyhow::Result<()> {
         let output = recorder.run(["sh", "-c", script])?;
         assert_eq!(output.status.code(), Some(status), "{script}");
     }
+    Ok(())
+}
+
+/// What `run` says of a state directory, in one line.
+fn refused(state: &Path) -> anyhow::Result<String> {
+    let output = Command::new(binary()?)
+        .args(["run", "--state-dir"])
+        .arg(state)
+        .args(["--", "true"])
+        .output()?;
+    complaint(&output, 1)
+}
+
+/// S10, D12
+#[test]
+fn a_state_directory_that_takes_no_file_is_told_with_the_reason() -> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let scratch = tempfile::tempdir()?;
+        // Itself, the state directory, the spool, and none for a stream.
+        let full = tmpfs_with(&scratch.path().join("full"), c"mode=755,nr_inodes=3")?;
+        let said = refused(&full.directory.join("state"))?;
+        assert!(said.contains("No space left"), "{said}");
+        let only_read = tmpfs(&scratch.path().join("only-read"))?;
+        mount_remount(&only_read.directory, MountFlags::RDONLY, "")?;
+        let said = refused(&only_read.directory.join("state"))?;
+        assert!(said.contains("Read-only file system"), "{said}");
+        Ok(())
+    })
+}
+
+/// D9
+#[test]
+fn too_few_descriptors_are_told_with_the_reason() -> anyhow::Result<()> {
+    let state = tempfile::tempdir()?;
+    let output = Command::new("prlimit")
+        .arg("--nofile=32")
+        .arg(binary()?)
+        .args(["run", "--state-dir"])
+        .arg(state.path())
+        .args(["--", "true"])
+        .output()?;
+    let said = complaint(&output, 1)?;
+    assert!(said.contains("Too many open files"), "{said}");
+    Ok(())
+}
+
+/// Whatever somebody writes to the control socket, which everybody may: the
+/// daemon goes on. Also behind a beginning that is right (RFC 9113, section 3.4).
+#[test]
+fn garbage_on_the_control_socket_ends_nothing() -> anyhow::Result<()> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let daemon = Daemon::start()?;
+    let socket = daemon.state().join("control.sock");
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = move || {
+        // xorshift64, Marsaglia 2003.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..300 {
+        let length = draw() % 2000;
+        let mut bytes: Vec<u8> = (0..length).map(|_| draw().to_le_bytes()[3]).collect();
+        if round % 2 == 0 {
+            bytes.splice(0..0, PREFACE.iter().copied());
+        }
+        let mut stream = UnixStream::connect(&socket)?;
+        // It may hang up as soon as it has seen enough.
+        let _ = stream.write_all(&bytes);
+    }
+    let listed = daemon.command("sessions")?.output()?;
+    assert!(listed.status.success(), "{listed:?}");
+    assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
+    daemon.stop()?;
     Ok(())
 }

@@ -300,63 +300,87 @@ fn a_terminal_multiplexer_works_for_a_session() -> anyhow::Result<()> {
     result
 }
 
-/// atd(8), with spool and pid file of its own: both names are compiled in.
+/// atd(8) or cron(8), with spool and pid file of its own: their names are compiled in.
 struct Scheduler {
-    process: Child,
+    process: Option<Child>,
     _directories: [Mounted; 2],
 }
 
 impl Scheduler {
-    fn start() -> anyhow::Result<Self> {
+    fn prepare(script: &str) -> anyhow::Result<Self> {
         let directories = [
             tmpfs(Path::new("/run"))?,
             tmpfs(Path::new("/var/spool/cron"))?,
         ];
-        let prepare = "cd /var/spool/cron && install -d -o daemon -g daemon -m 1770 atjobs atspool && install -o daemon -g daemon -m 600 /dev/null atjobs/.SEQ";
-        let prepared = Command::new("sh").args(["-c", prepare]).output()?;
+        let prepare = format!("cd /var/spool/cron && {script}");
+        let prepared = Command::new("sh").args(["-c", &prepare]).output()?;
         ensure!(prepared.status.success(), "{prepared:?}");
-        let process = Command::new("/usr/sbin/atd")
+        Ok(Self {
+            process: None,
+            _directories: directories,
+        })
+    }
+
+    /// at(1) reads whom it is to wake in the pid file.
+    fn start(&mut self, program: &str, pid_file: &str) -> anyhow::Result<()> {
+        let process = Command::new(program)
             .arg("-f")
             .spawn()
-            .context("start atd")?;
-        let scheduler = Self {
-            process,
-            _directories: directories,
-        };
-        // at(1) reads whom it is to wake there.
-        until("atd runs", || {
-            let pid = fs::read_to_string("/run/atd.pid").unwrap_or_default();
-            Ok((pid.trim() == scheduler.process.id().to_string()).then_some(()))
-        })?;
-        Ok(scheduler)
+            .with_context(|| format!("start {program}"))?;
+        let pid = process.id().to_string();
+        self.process = Some(process);
+        until("it runs", || {
+            let told = fs::read_to_string(pid_file).unwrap_or_default();
+            Ok((told.trim() == pid).then_some(()))
+        })
     }
 }
 
 impl Drop for Scheduler {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
+}
+
+/// A job of a session's is started by somebody else, who is its heir, and the
+/// file that says so is handed on.
+fn job_is_inherited(place: &Place, spool: &str) -> anyhow::Result<()> {
+    until("it runs", || Ok(place.path("ran")?.exists().then_some(())))?;
+    place.heir("it is started", |heir| heir.file.ends_with("job.sh"))?;
+    let handed = place.handed()?;
+    let is_it = |(way, to): &(String, String)| way == "SCHEDULER" && to.starts_with(spool);
+    ensure!(handed.iter().any(is_it), "{handed:?}");
+    Ok(())
 }
 
 #[test]
 fn a_job_that_a_session_gives_to_at_is_handed_on_and_what_it_starts_is_the_heir()
 -> anyhow::Result<()> {
     in_own_namespace(|| {
-        let scheduler = Scheduler::start()?;
+        let mut scheduler = Scheduler::prepare(
+            "install -d -o daemon -g daemon -m 1770 atjobs atspool && install -o daemon -g daemon -m 600 /dev/null atjobs/.SEQ",
+        )?;
+        scheduler.start("/usr/sbin/atd", "/run/atd.pid")?;
         let place = Place::new("")?;
         place.session(&format!("{SCRIPT}; echo ./job.sh | at now"))?;
-        until("it runs", || Ok(place.path("ran")?.exists().then_some(())))?;
-        place.heir("at starts it", |heir| heir.file.ends_with("job.sh"))?;
-        let handed = place.handed()?;
-        ensure!(
-            handed
-                .iter()
-                .any(|(way, to)| way == "SCHEDULER" && to.starts_with("/var/spool/cron/atjobs/")),
-            "{handed:?}"
-        );
-        drop(scheduler);
-        Ok(())
+        job_is_inherited(&place, "/var/spool/cron/atjobs/")
+    })
+}
+
+/// At its start cron(8) runs what is to run at a boot; the rest it would in up to a minute.
+#[test]
+fn a_crontab_that_a_session_leaves_is_handed_on_and_what_cron_starts_is_the_heir()
+-> anyhow::Result<()> {
+    in_own_namespace(|| {
+        let mut scheduler = Scheduler::prepare("install -d -g crontab -m 1730 crontabs")?;
+        let place = Place::new("")?;
+        let job = "echo \"@reboot cd $PWD && ./job.sh\" | crontab -";
+        place.session(&format!("{SCRIPT}; {job}"))?;
+        scheduler.start("/usr/sbin/cron", "/run/crond.pid")?;
+        job_is_inherited(&place, "/var/spool/cron/crontabs/")
     })
 }
 

@@ -50,9 +50,5 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     command.args(args.latest.then_some("--latest"));
     command.args(args.alone.then_some("--alone"));
     let status = command.status().context("start the trials")?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(step::code(status.success()))
 }

@@ -57,9 +57,5 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
         .args(["--seed", &args.seed.to_string()])
         .status()
         .context("start the loop")?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(step::code(status.success()))
 }

@@ -61,11 +61,7 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
         }
     };
     let status = command.status().context("start the cases")?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(step::code(status.success()))
 }
 
 fn in_guests(kernel: Option<Kernel>, only: Option<&str>) -> Result<ExitCode> {
@@ -80,9 +76,5 @@ fn in_guests(kernel: Option<Kernel>, only: Option<&str>) -> Result<ExitCode> {
     } else {
         print!("{table}");
     }
-    Ok(if wrong == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(step::code(wrong == 0))
 }

@@ -3,6 +3,7 @@
 
 mod agents;
 mod apt;
+mod backlog;
 mod bench;
 mod build;
 mod crash_loop;
@@ -62,6 +63,8 @@ enum Command {
     GuardReport(guard_report::Args),
     /// Kill daemon and collector at named points, over and over, and see what is left
     CrashLoop(crash_loop::Args),
+    /// Have a collector come back after six hours of 2,000 records a second
+    Backlog(backlog::Args),
     /// Measure what recording costs a workload, and what the recorder costs its neighbours
     Bench(bench::Args),
     /// Boot another kernel in a guest, or run the test suite on all of them
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Agents(args) => agents::command(&args),
         Command::GuardReport(args) => guard_report::command(&args),
         Command::CrashLoop(args) => crash_loop::command(&args),
+        Command::Backlog(args) => backlog::command(&args),
         Command::Bench(args) => bench::command(&args).map(|()| ExitCode::SUCCESS),
         Command::Vm(args) => vm::command(&args),
         Command::Snapshot => leftovers::print().map(|()| ExitCode::SUCCESS),

@@ -94,6 +94,11 @@ pub(crate) const FOR_TESTS: &[Need] = &[
         Sign::Program("at"),
         "hand-offs: a job that the session gives away",
     ),
+    need(
+        "cron",
+        Sign::Program("crontab"),
+        "hand-offs: a table that the session leaves",
+    ),
     need("tar", Sign::Program("tar"), "real programs, bench"),
     need(
         "xz-utils",

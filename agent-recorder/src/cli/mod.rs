@@ -197,12 +197,12 @@ fn manual() -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Warnings and worse go to standard error, more by AGENT_RECORDER_LOG.
 /// For a terminal whose user has not asked for none (no-color.org).
 fn has_colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty())
 }
 
+/// Warnings and worse go to standard error, more by AGENT_RECORDER_LOG.
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("AGENT_RECORDER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,agent_recorder=info"));

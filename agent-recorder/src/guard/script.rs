@@ -65,7 +65,25 @@ impl Inline {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_arguments_of_a_script_begin_behind_its_name(
+            interpreter in "[a-z]{0,6}|bash|env|perl|node",
+            argv in vec(vec(prop_oneof![Just(b'-'), Just(b'/'), Just(b'='), any::<u8>()], 0..6), 0..12),
+            at in 0..12usize,
+        ) {
+            let name = argv.get(at).cloned().unwrap_or_default();
+            if let Some(begin) = after_script(&interpreter, &argv, &name) {
+                prop_assert!((2..=argv.len()).contains(&begin));
+                prop_assert!(argv[begin - 1].ends_with(&name));
+            }
+        }
+    }
 
     fn after(line: &str) -> Option<usize> {
         let argv: Vec<_> = line

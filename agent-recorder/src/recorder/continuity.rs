@@ -360,6 +360,7 @@ impl Recorder {
                 .map(|held| held.bytes().to_vec())
                 .collect(),
             sessions: self.tracker.kept(),
+            ended: self.sessions().ended().map(|it| it.number).collect(),
             pins: pins.unwrap_or_default(),
         }
     }

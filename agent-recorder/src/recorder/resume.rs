@@ -40,7 +40,8 @@ impl Recorder {
         rules: &RuleSet,
     ) -> Result<(), Error> {
         let members = tagged(self.kernel.tags())?;
-        let ended = catch_up(&self.spool, &mut left, &members)?;
+        let mut ended = catch_up(&self.spool, &mut left, &members)?;
+        ended.extend(&left.ended);
         let held: Vec<Held> = left
             .held
             .iter()

@@ -65,6 +65,7 @@ const PACE: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 struct Seen {
     name: String,
+    starts: usize,
     ends: usize,
     deletes: u64,
     totals: Totals,
@@ -74,7 +75,8 @@ impl Seen {
     fn take(&mut self, body: Option<Body>) -> Result<()> {
         match body {
             Some(Body::SessionStart(start)) => {
-                ensure!(self.name.is_empty(), "{} begins twice", self.name);
+                ensure!(self.starts == 0, "{} begins twice", self.name);
+                self.starts += 1;
                 self.name = start.name;
             }
             Some(Body::SessionEnd(end)) => {
@@ -363,9 +365,12 @@ impl Place {
             missing <= lost,
             "{missing} deletes are missing, {lost} told as lost; those of others: {astray:?}"
         );
+        // Begun behind a checkpoint, and their first records lost.
+        let found = |seen: &&Seen| seen.starts > 0 && seen.name.is_empty();
         Ok(format!(
-            "of {} deletes in them {missing} are missing, {lost} were told as lost",
-            self.done.len() as u64 * FILES
+            "of {} deletes in them {missing} are missing, {lost} were told as lost; beside them {} sessions were found without their names",
+            self.done.len() as u64 * FILES,
+            sessions.values().filter(found).count()
         ))
     }
 

@@ -30,6 +30,11 @@ impl Row {
         format!("{} {}", self.kernel.number(), self.profile)
     }
 
+    /// As it is named on a command line.
+    pub(super) fn label(&self) -> String {
+        format!("{}-{}", self.kernel.number(), self.profile)
+    }
+
     /// What its recorder is told to use.
     pub(super) fn profile(&self) -> &'static str {
         self.profile
@@ -283,7 +288,7 @@ fn logs() -> PathBuf {
 fn keep_log(row: Row, output: &[u8]) -> Result<()> {
     let folder = logs();
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    let file = folder.join(format!("{}-{}.log", row.kernel.number(), row.profile));
+    let file = folder.join(format!("{}.log", row.label()));
     fs::write(&file, output).with_context(|| format!("write {}", file.display()))
 }
 

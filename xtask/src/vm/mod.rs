@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result, ensure};
 use self::image::Image;
 use self::kernels::Kernel;
 use self::qemu::Machine;
-use self::suite::{QUICK, SUITE};
+use self::suite::{QUICK, TRUTH};
 use crate::step::{Steps, say};
 use crate::toolchain::Toolchain;
 use crate::{build, setup};
@@ -42,6 +42,12 @@ pub(crate) struct Args {
     /// Of the suite, only what `cargo xtask test` runs in guests
     #[arg(long, requires = "matrix")]
     quick: bool,
+    /// With the suite, the tests of gate, hand-offs, tamper, canaries and restarts
+    #[arg(long, requires = "matrix", conflicts_with = "quick")]
+    whole: bool,
+    /// Of the rows only these: 7-lsm,6.1-fentry
+    #[arg(long, requires = "matrix", value_delimiter = ',', value_name = "ROW,…")]
+    only: Vec<String>,
     /// Print what each program costs the verifier of every kernel
     #[arg(long, conflicts_with_all = ["command", "cmdline", "matrix"])]
     report: bool,
@@ -62,8 +68,14 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    fn tests(&self) -> &'static [&'static str] {
-        if self.quick { QUICK } else { SUITE }
+    fn tests(&self) -> Vec<&'static str> {
+        if self.quick {
+            QUICK.to_vec()
+        } else if self.whole {
+            suite::all()
+        } else {
+            TRUTH.to_vec()
+        }
     }
 }
 
@@ -77,12 +89,14 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     steps.run("what guests need", ready)?;
     let toolchain = steps.run("BPF toolchain", Toolchain::ready)?;
     steps.run("BPF object", || build::object(&toolchain))?;
-    let image = steps.run("the guest's binaries", || Image::build(SUITE))?;
+    let image = steps.run("the guest's binaries", || Image::build(&suite::all()))?;
     let limit = args.limit.map_or(ROW_LIMIT, Duration::from_secs);
     steps.run("guest", || {
-        let rows = matrix::rows(args.kernel);
+        let mut rows = matrix::rows(args.kernel);
+        rows.retain(|row| args.only.is_empty() || args.only.contains(&row.label()));
+        ensure!(!rows.is_empty(), "there is no such row");
         match args.kernel {
-            _ if args.matrix => matrix::run(&rows, args.tests(), &image, limit)?,
+            _ if args.matrix => matrix::run(&rows, &args.tests(), &image, limit)?,
             None => matrix::report(&rows, &image, limit)?,
             Some(_) if args.report => matrix::report(&rows, &image, limit)?,
             Some(kernel) => return boot(kernel, args, &image),

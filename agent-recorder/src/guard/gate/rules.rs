@@ -186,7 +186,53 @@ fn trigger(alternative: &str) -> Option<NameKey> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::of(&Config::default()));
+
+    /// What rules and options are made of, and anything.
+    fn word() -> impl Strategy<Value = String> {
+        prop_oneof![
+            2 => prop::sample::select(vec![
+                "destroy", "delete", "rm", "-f", "--", "-", "+", "=", "", ";", "/*", "*/", "--x=y",
+                "-c", "drop", "flushall", "push", "--force", "s3", "ec2", "system", "prune",
+            ])
+            .prop_map(str::to_owned),
+            1 => any::<String>(),
+        ]
+    }
+
+    proptest! {
+        /// A session chooses every word.
+        #[test]
+        fn any_words_are_judged(
+            at in any::<prop::sample::Index>(),
+            arguments in vec(word(), 0..40),
+            environment in vec(word(), 0..5),
+            interpreter in word(),
+        ) {
+            let program = RULES.programs[at.index(RULES.programs.len())].0.clone();
+            let started = Started { program, interpreter, arguments, environment };
+            for rule in &RULES.rules {
+                rule.is_met_by(&started);
+            }
+        }
+
+        /// What is said behind it makes no destruction harmless.
+        #[test]
+        fn words_behind_a_command_that_destroys_change_nothing(more in vec(word(), 0..40)) {
+            let mut arguments = vec!["destroy".to_owned()];
+            arguments.extend(more);
+            let program = "terraform".to_owned();
+            let started = Started { program, arguments, ..Started::default() };
+            prop_assert!(RULES.rules.iter().any(|rule| rule.is_met_by(&started)));
+        }
+    }
 
     fn met(program: &str, line: &str) -> Option<String> {
         let rules = Rules::of(&Config::default());
