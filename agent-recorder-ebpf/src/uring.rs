@@ -415,6 +415,7 @@ pub(crate) fn completed(address: u64, result: i32) {
         };
         call.keep();
         finish(&call);
+        descriptor::settle_held(&call);
         settled(&call, address);
     });
     guard::enforce(tag);

@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 
 const CWD: types::Fd = types::Fd(libc::AT_FDCWD);
 const ENTRIES: u32 = 64;
+/// Names the request that holds a socket.
+const HELD: u64 = 77;
 
 struct Stimulus {
     root: PathBuf,
@@ -28,6 +30,8 @@ struct Stimulus {
     /// What this kernel's io_uring can do.
     probe: Probe,
     script: Script,
+    /// A request waits on a socket.
+    is_held: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -51,6 +55,7 @@ fn main() -> anyhow::Result<()> {
             Flags::empty()
         },
         script: Script::default(),
+        is_held: false,
     };
     if mode == "unlink" {
         return stimulus.unlink_all();
@@ -293,6 +298,7 @@ impl Stimulus {
         let sent = self.ask(entry.build())?;
         anyhow::ensure!(sent == Ok(100), "{sent:?}");
         let (client, listener) = (OwnedFd::from(client), OwnedFd::from(listener));
+        self.hold(&client)?;
         let server = i32::try_from(server)?;
         for (fd, local, peer, bytes) in [
             (
@@ -310,12 +316,47 @@ impl Stimulus {
             ),
         ] {
             self.close(Ok(fd.into()))?;
+            // Only then the first of them ends.
+            self.let_go()?;
             let mut fields =
                 json!({"local": local, "bytesSent": bytes.0, "bytesReceived": bytes.1});
             if let Some(peer) = peer {
                 fields["peer"] = json!(peer);
             }
             self.network("CLOSE", fields, Ok(0));
+        }
+        Ok(())
+    }
+
+    /// A request that waits for what never comes holds its socket, whatever becomes of the descriptor.
+    fn hold(&mut self, socket: &OwnedFd) -> anyhow::Result<()> {
+        let buffer = Argument::new(&[0; 100]);
+        let fd = types::Fd(socket.as_raw_fd());
+        let waits = opcode::Recv::new(fd, buffer.as_ptr().cast_mut(), 100);
+        // SAFETY: an `Argument` is never freed.
+        unsafe {
+            let entry = waits.build().user_data(HELD).flags(self.flags);
+            self.ring.submission().push(&entry)?;
+        }
+        self.ring.submit()?;
+        self.is_held = true;
+        Ok(())
+    }
+
+    /// Cancels it, and waits for both answers.
+    fn let_go(&mut self) -> anyhow::Result<()> {
+        if !std::mem::take(&mut self.is_held) {
+            return Ok(());
+        }
+        // SAFETY: it points to nothing.
+        unsafe {
+            let entry = opcode::AsyncCancel::new(HELD).build();
+            self.ring.submission().push(&entry)?;
+        }
+        let mut answers = 0;
+        while answers < 2 {
+            self.ring.submit_and_wait(1)?;
+            answers += self.ring.completion().count();
         }
         Ok(())
     }
