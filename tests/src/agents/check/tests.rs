@@ -36,7 +36,7 @@ impl Account {
         let mut records = vec![
             record(
                 AGENT,
-                json!({"sessionStart": {"agent": "a", "rule": "executable:a"}}),
+                json!({"sessionStart": {"agent": "a", "rule": "executable:a", "origin": "RULE"}}),
             ),
             record(AGENT, json!({"exec": {"argv": ["a"]}})),
             record(AGENT, json!({"fork": {"childPid": SHELL}})),
