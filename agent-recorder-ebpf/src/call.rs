@@ -18,7 +18,7 @@ use crate::maps;
 use crate::socket::Open;
 
 /// Of no row of the table: a request of io_uring.
-pub(crate) const NO_ROW: u32 = u32::MAX;
+const NO_ROW: u32 = u32::MAX;
 
 /// What a handler gets.
 #[derive(Clone, Copy)]
@@ -46,6 +46,20 @@ pub(crate) struct Kept {
 }
 
 impl Call {
+    /// What is no system call, or none whose row matters.
+    #[inline(always)]
+    pub(crate) fn without_row(scratch: *mut Scratch, task: Task, tag: Tag, via: u8) -> Self {
+        Self {
+            scratch,
+            task,
+            tag,
+            row: NO_ROW,
+            result: 0,
+            compat: false,
+            via,
+        }
+    }
+
     /// Leaves it in its area, for global functions.
     #[inline(always)]
     pub(crate) fn keep(&self) {

@@ -6,7 +6,7 @@ use agent_recorder_abi::event::{VIA_SYSCALL, VIA_URING};
 use agent_recorder_abi::limits::DESCRIPTORS_WALKED;
 use agent_recorder_abi::state::{DescriptorKey, Tag};
 
-use crate::call::{Call, NO_ROW, global};
+use crate::call::{Call, global};
 use crate::emit::Scratch;
 use crate::kernel::{
     Task, current, file_of, file_one_reference, files_of, offset, read, table_size, walk,
@@ -61,43 +61,32 @@ global! {
         if !socket::are_used(call.tag) {
             return;
         }
-        settle_held(call);
         let fd = u64::from(call.argument(0) as u32);
         replaced(call, fd);
     }
 }
 
-/// No descriptor has such a number: in the place of one stands the socket whose
-/// last descriptor went while something else held it, by how it went.
+/// No descriptor has such a number: in the place of one stands the socket that
+/// a request of io_uring closed last, while something else held it.
 const HELD: u64 = 1 << 32;
 
-#[inline(always)]
-fn held(files: u64, via: u8) -> DescriptorKey {
-    DescriptorKey {
-        files,
-        fd: HELD + u64::from(via),
-    }
-}
-
 global! {
-    /// A request of io_uring holds its socket until a moment after it is
-    /// completed, and one that is closed meanwhile ends then. No hook is there:
-    /// it is looked for whenever its process closes, completes or ends. Of two
-    /// at one time the second is told of.
+    /// A request holds its socket until a moment after it is completed, and one
+    /// that is closed in it by another request ends then. No hook is there: it
+    /// is looked for when the process's next request is completed, and when the
+    /// process ends. Of two that are held at one time the first is not told of,
+    /// nor is one that close(2) closes while a request holds it.
     pub(crate) fn settle_held(call: &Call) {
         if !socket::are_used(call.tag) {
             return;
         }
-        let files = files_of(call.task);
-        for via in [VIA_SYSCALL, VIA_URING] {
-            let held = held(files, via);
-            // SAFETY: the value is copied at once.
-            if let Some(key) = unsafe { maps::DESCRIPTORS.get(&held).copied() }
-                && !socket::is_alive(key)
-            {
-                let _ = maps::DESCRIPTORS.remove(&held);
-                socket::emit_closed(call.scratch, call.tag, &key, via);
-            }
+        let held = DescriptorKey { files: files_of(call.task), fd: HELD };
+        // SAFETY: the value is copied at once.
+        if let Some(key) = unsafe { maps::DESCRIPTORS.get(&held).copied() }
+            && !socket::is_alive(key)
+        {
+            let _ = maps::DESCRIPTORS.remove(&held);
+            socket::emit_closed(call.scratch, call.tag, &key, VIA_URING);
         }
     }
 }
@@ -113,9 +102,9 @@ global! {
             let _ = maps::DESCRIPTORS.remove(&descriptor);
             if !socket::is_alive(key) {
                 socket::emit_closed(call.scratch, call.tag, &key, call.via);
-            } else {
+            } else if call.via == VIA_URING {
                 // LRU: it fails only without memory; that end is then not told of.
-                let _ = maps::DESCRIPTORS.insert(&held(files, call.via), &key, 0);
+                let _ = maps::DESCRIPTORS.insert(&DescriptorKey { files, fd: HELD }, &key, 0);
             }
         }
     }
@@ -166,15 +155,7 @@ pub(crate) fn closed_by_exit(scratch: *mut Scratch, task: Task, tag: Tag) {
         return;
     }
     if let Some(walk) = whole_table(task, tag) {
-        let call = Call {
-            scratch,
-            task,
-            tag,
-            row: NO_ROW,
-            result: 0,
-            compat: false,
-            via: VIA_SYSCALL,
-        };
+        let call = Call::without_row(scratch, task, tag, VIA_SYSCALL);
         call.keep();
         settle_held(&call);
         end_held(walk.in_area(scratch), bounded(u64::from(table_size(task))));

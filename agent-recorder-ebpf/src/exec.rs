@@ -13,7 +13,7 @@ use agent_recorder_abi::policy::{NAME_VERB, NameKey, PROGRAM_RESTORES};
 use agent_recorder_abi::state::Tag;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user_str};
 
-use crate::call::{Call, NO_ROW, global};
+use crate::call::{Call, global};
 use crate::emit::{Scratch, Writer, trouble, with_area};
 use crate::judge::place_key;
 use crate::kernel::{Task, current, offset, read, read_user, walk};
@@ -118,15 +118,7 @@ fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) -> u64 {
     if !task::set_tag(this, tag) {
         return 0;
     }
-    let call = Call {
-        scratch,
-        task: this,
-        tag,
-        row: NO_ROW,
-        result: 0,
-        compat: false,
-        via: VIA_SYSCALL,
-    };
+    let call = Call::without_row(scratch, this, tag, VIA_SYSCALL);
     call.keep();
     if existing.is_none() {
         emit_session(&call, rule);
@@ -212,15 +204,7 @@ extern "C" fn tell_of_heir(area: u32, found: u64) -> u64 {
     if own == 0 && heirs::is_told(this) {
         return 0;
     }
-    let call = Call {
-        scratch,
-        task: this,
-        tag: Tag::new(writer, 0),
-        row: NO_ROW,
-        result: 0,
-        compat: false,
-        via: VIA_SYSCALL,
-    };
+    let call = Call::without_row(scratch, this, Tag::new(writer, 0), VIA_SYSCALL);
     call.keep();
     emit_exec(&call, mark);
     0

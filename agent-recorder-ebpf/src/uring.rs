@@ -10,7 +10,7 @@ use agent_recorder_abi::offsets::ABSENT;
 use agent_recorder_abi::state::Tag;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 
-use crate::call::{Call, NO_ROW, global};
+use crate::call::{Call, global};
 use crate::emit::{Scratch, Writer, trouble, with_area};
 use crate::file::{self, Location};
 use crate::kernel::{Task, current, file_of, hooks, offset, read};
@@ -139,15 +139,7 @@ fn begin(scratch: *mut Scratch, task: Task, tag: Tag, request: Request) {
     // SAFETY: the helpers take nothing.
     let token =
         unsafe { bpf_ktime_get_boot_ns() << 8 | u64::from(bpf_get_smp_processor_id() & 0xff) };
-    let call = Call {
-        scratch,
-        task,
-        tag,
-        row: NO_ROW,
-        result: 0,
-        compat: false,
-        via: VIA_URING,
-    };
+    let call = Call::without_row(scratch, task, tag, VIA_URING);
     let is_file = match request.opcode {
         opcode::ACCEPT | opcode::CONNECT | opcode::CLOSE | opcode::BIND | opcode::LISTEN => false,
         opcode::OPENAT
@@ -405,17 +397,13 @@ pub(crate) fn completed(address: u64, result: i32) {
         }
         let _ = maps::URING.remove(&address);
         let call = Call {
-            scratch,
-            task,
-            tag,
-            row: NO_ROW,
             result: i64::from(result),
-            compat: false,
-            via: VIA_URING,
+            ..Call::without_row(scratch, task, tag, VIA_URING)
         };
         call.keep();
-        finish(&call);
+        // Before this one, which may close another.
         descriptor::settle_held(&call);
+        finish(&call);
         settled(&call, address);
     });
     guard::enforce(tag);

@@ -300,6 +300,8 @@ impl Stimulus {
         let (client, listener) = (OwnedFd::from(client), OwnedFd::from(listener));
         self.hold(&client)?;
         let server = i32::try_from(server)?;
+        // The ring closes one descriptor of it, the other goes by close(2): that ends it.
+        let mut copy = Some(duplicate(server)?);
         for (fd, local, peer, bytes) in [
             (
                 std::os::fd::IntoRawFd::into_raw_fd(client),
@@ -322,6 +324,10 @@ impl Stimulus {
                 json!({"local": local, "bytesSent": bytes.0, "bytesReceived": bytes.1});
             if let Some(peer) = peer {
                 fields["peer"] = json!(peer);
+            }
+            if fd == server {
+                drop(copy.take());
+                fields["via"] = json!("SYSCALL");
             }
             self.network("CLOSE", fields, Ok(0));
         }
@@ -387,6 +393,14 @@ fn outcome_of(result: i32) -> Outcome {
     } else {
         Err(named(result.unsigned_abs()))
     }
+}
+
+fn duplicate(fd: i32) -> anyhow::Result<OwnedFd> {
+    // SAFETY: numbers only; what comes back is nobody else's.
+    let copy = unsafe { libc::dup(fd) };
+    anyhow::ensure!(copy >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: as above.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 fn tcp_socket() -> anyhow::Result<OwnedFd> {
