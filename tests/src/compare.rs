@@ -1,7 +1,6 @@
 //! Two multisets of operations, both ways: done and not recorded, recorded and not done.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Output;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value};
@@ -254,23 +253,6 @@ fn skipped(records: &[Value]) -> u64 {
         .filter(|loss| loss["stage"] == "preempted")
         .filter_map(|loss| loss["count"].as_u64())
         .sum()
-}
-
-/// The one line that a failing command said, after its exit status was checked.
-///
-/// # Errors
-///
-/// It ended otherwise, or said more.
-pub fn complaint(output: &Output, status: i32) -> anyhow::Result<String> {
-    let said = String::from_utf8(output.stderr.clone())?;
-    anyhow::ensure!(
-        output.status.code() == Some(status),
-        "not {status}: {output:?}"
-    );
-    anyhow::ensure!(output.stdout.is_empty(), "on standard output: {output:?}");
-    anyhow::ensure!(said.lines().count() == 1, "not one line: {said}");
-    anyhow::ensure!(said.starts_with("agent-recorder: "), "{said}");
-    Ok(said)
 }
 
 #[cfg(test)]

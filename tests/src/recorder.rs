@@ -40,6 +40,23 @@ pub fn binary() -> anyhow::Result<PathBuf> {
         .context("agent-recorder is not built: run `cargo xtask build`")
 }
 
+/// The one line that a failing command said, after its exit status was checked.
+///
+/// # Errors
+///
+/// It ended otherwise, or said more.
+pub fn complaint(output: &Output, status: i32) -> anyhow::Result<String> {
+    let said = String::from_utf8(output.stderr.clone())?;
+    anyhow::ensure!(
+        output.status.code() == Some(status),
+        "not {status}: {output:?}"
+    );
+    anyhow::ensure!(output.stdout.is_empty(), "on standard output: {output:?}");
+    anyhow::ensure!(said.lines().count() == 1, "not one line: {said}");
+    anyhow::ensure!(said.starts_with("agent-recorder: "), "{said}");
+    Ok(said)
+}
+
 /// What `doctor` says of this machine, in the profile that is tested. Asked
 /// once: to say it, it loads the programs of every profile, which takes an
 /// emulated guest a minute.

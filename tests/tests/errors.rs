@@ -8,10 +8,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use agent_recorder_tests::compare::complaint;
 use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::file_systems::{in_own_namespace, tmpfs, tmpfs_with};
-use agent_recorder_tests::recorder::{Recorder, binary};
+use agent_recorder_tests::recorder::{Recorder, binary, complaint};
 use agent_recorder_tests::wait::wait_for;
 use anyhow::Context as _;
 use rustix::mount::{MountFlags, mount_remount};
@@ -49,13 +48,8 @@ fn without_permission_the_remedy_is_named() -> anyhow::Result<()> {
     let state = tempfile::tempdir()?;
     std::os::unix::fs::chown(state.path(), Some(65534), Some(65534))?;
     let mut command = Command::new(binary()?);
-    command
-        .args(["run", "--state-dir"])
-        .arg(state.path())
-        .args(["--", "true"])
-        .uid(65534)
-        .gid(65534);
-    let said = complaint(&command.output()?, 1)?;
+    command.uid(65534).gid(65534);
+    let said = refused_by(command, state.path())?;
     assert!(said.contains("root"), "{said}");
     Ok(())
 }
@@ -187,12 +181,13 @@ fn exit_status_is_the_commands() -> anyhow::Result<()> {
 
 /// What `run` says of a state directory, in one line.
 fn refused(state: &Path) -> anyhow::Result<String> {
-    let output = Command::new(binary()?)
-        .args(["run", "--state-dir"])
-        .arg(state)
-        .args(["--", "true"])
-        .output()?;
-    complaint(&output, 1)
+    refused_by(Command::new(binary()?), state)
+}
+
+/// The same of a binary that is started by another program.
+fn refused_by(mut command: Command, state: &Path) -> anyhow::Result<String> {
+    command.args(["run", "--state-dir"]).arg(state);
+    complaint(&command.args(["--", "true"]).output()?, 1)
 }
 
 /// S10, D12
@@ -216,14 +211,9 @@ fn a_state_directory_that_takes_no_file_is_told_with_the_reason() -> anyhow::Res
 #[test]
 fn too_few_descriptors_are_told_with_the_reason() -> anyhow::Result<()> {
     let state = tempfile::tempdir()?;
-    let output = Command::new("prlimit")
-        .arg("--nofile=32")
-        .arg(binary()?)
-        .args(["run", "--state-dir"])
-        .arg(state.path())
-        .args(["--", "true"])
-        .output()?;
-    let said = complaint(&output, 1)?;
+    let mut limited = Command::new("prlimit");
+    limited.arg("--nofile=32").arg(binary()?);
+    let said = refused_by(limited, state.path())?;
     assert!(said.contains("Too many open files"), "{said}");
     Ok(())
 }

@@ -5,8 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use agent_recorder_tests::compare::complaint;
-use agent_recorder_tests::recorder::{Recorder, binary};
+use agent_recorder_tests::recorder::{Recorder, binary, complaint};
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 

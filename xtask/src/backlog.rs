@@ -1,7 +1,7 @@
 //! `cargo xtask backlog`: a collector that comes back after six hours.
 //!
-//! Takes some 10 GB of disk and ten minutes. What is done and held to account
-//! is the business of the tests' `backlog` program.
+//! What is done and held to account is the business of the tests' `backlog`
+//! program.
 
 use std::process::{Command, ExitCode};
 

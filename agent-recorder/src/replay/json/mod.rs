@@ -92,6 +92,9 @@ fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
     }
 }
 
+/// Of a record without a body: of a kind that a newer version knows.
+const UNKNOWN: &str = "unknown";
+
 /// The names that [`name`] gives.
 pub(super) const NAMES: [&str; 16] = [
     "sessionStart",
@@ -109,14 +112,13 @@ pub(super) const NAMES: [&str; 16] = [
     "handOff",
     "heir",
     "tamper",
-    "unknown",
+    UNKNOWN,
 ];
 
-/// The name of what a record is about; without a body it is of a kind that a
-/// newer version knows.
+/// The name of what a record is about.
 pub(super) fn name(body: Option<&Body>) -> &'static str {
     let Some(body) = body else {
-        return NAMES[15];
+        return UNKNOWN;
     };
     let index = match body {
         Body::SessionStart(_) => 0,
