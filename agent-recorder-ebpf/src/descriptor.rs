@@ -3,8 +3,9 @@
 //! Not here: what a socket is, and whether it still lives (`socket`).
 
 use agent_recorder_abi::event::{VIA_SYSCALL, VIA_URING};
-use agent_recorder_abi::limits::DESCRIPTORS_WALKED;
-use agent_recorder_abi::state::{DescriptorKey, Tag};
+use agent_recorder_abi::limits::{DESCRIPTORS_WALKED, HELD_SOCKETS};
+use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
+use aya_ebpf::bindings::BPF_NOEXIST;
 
 use crate::call::{Call, global};
 use crate::emit::Scratch;
@@ -66,29 +67,60 @@ global! {
     }
 }
 
-/// No descriptor has such a number: in the place of one stands the socket that
-/// a request of io_uring closed last, while something else held it.
+/// No descriptor has such a number: there while sockets are held, in the places after it.
 const HELD: u64 = 1 << 32;
 
 global! {
     /// A request holds its socket until a moment after it is completed, and one
     /// that is closed in it by another request ends then. No hook is there: it
     /// is looked for when the process's next request is completed, and when the
-    /// process ends. Of two that are held at one time the first is not told of,
-    /// nor is one that close(2) closes while a request holds it.
+    /// process ends. One that close(2) closes while a request holds it is not
+    /// told of.
     pub(crate) fn settle_held(call: &Call) {
         if !socket::are_used(call.tag) {
             return;
         }
-        let held = DescriptorKey { files: files_of(call.task), fd: HELD };
-        // SAFETY: the value is copied at once.
-        if let Some(key) = unsafe { maps::DESCRIPTORS.get(&held).copied() }
-            && !socket::is_alive(key)
+        let files = files_of(call.task);
+        // What is held from now on is marked again: none is overlooked.
+        if maps::DESCRIPTORS.remove(DescriptorKey { files, fd: HELD }).is_err() {
+            return;
+        }
+        let walk = Walk {
+            tag: call.tag,
+            files,
+            first: HELD + 1,
+            copies: 0,
+            via: u64::from(VIA_URING),
+        };
+        let_go(walk.in_area(call.scratch), HELD_SOCKETS);
+    }
+}
+
+/// A socket that lives on without the descriptor that a request closed. Beyond
+/// HELD_SOCKETS the end is not told of.
+#[inline(always)]
+fn hold(files: u64, key: &SocketKey) {
+    let mut place = 0;
+    while place < u64::from(HELD_SOCKETS) {
+        place += 1;
+        let held = DescriptorKey {
+            files,
+            fd: HELD + place,
+        };
+        if maps::DESCRIPTORS
+            .insert(&held, key, u64::from(BPF_NOEXIST))
+            .is_ok()
         {
-            let _ = maps::DESCRIPTORS.remove(&held);
-            socket::emit_closed(call.scratch, call.tag, &key, VIA_URING);
+            break;
         }
     }
+    mark_held(files, key);
+}
+
+/// LRU: it fails only without memory; their ends are then not told of.
+#[inline(always)]
+fn mark_held(files: u64, key: &SocketKey) {
+    let _ = maps::DESCRIPTORS.insert(&DescriptorKey { files, fd: HELD }, key, 0);
 }
 
 global! {
@@ -103,8 +135,7 @@ global! {
             if !socket::is_alive(key) {
                 socket::emit_closed(call.scratch, call.tag, &key, call.via);
             } else if call.via == VIA_URING {
-                // LRU: it fails only without memory; that end is then not told of.
-                let _ = maps::DESCRIPTORS.insert(&DescriptorKey { files, fd: HELD }, &key, 0);
+                hold(files, &key);
             }
         }
     }
@@ -228,6 +259,30 @@ fn settle[settle_one, settle_many](scratch, index) {
         if !socket::is_alive(key) {
             socket::emit_closed(scratch, walk.tag, &key, walk.via as u8);
         }
+    }
+    0
+}
+}
+
+repeated! {
+/// Ends the held sockets that nothing holds any more.
+fn let_go[let_go_one, let_go_many](scratch, index) {
+    // SAFETY: a field of a map value.
+    let walk = unsafe { (*scratch).walk };
+    let held = DescriptorKey {
+        files: walk.files,
+        fd: walk.first + index,
+    };
+    // SAFETY: the value is copied at once.
+    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&held).copied() }) else {
+        return 0;
+    };
+    if socket::is_told_of(key) {
+        let _ = maps::DESCRIPTORS.remove(&held);
+    } else if socket::is_alive(key) {
+        mark_held(walk.files, &key);
+    } else if maps::DESCRIPTORS.remove(&held).is_ok() {
+        socket::emit_closed(scratch, walk.tag, &key, walk.via as u8);
     }
     0
 }

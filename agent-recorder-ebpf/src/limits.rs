@@ -111,6 +111,9 @@ pub const MAX_URING_REQUESTS: u32 = 16_384;
 /// Descriptors looked at when a process of a session with sockets forks, execs
 /// or ends, and by close_range(2): the usual limit of a process (RLIMIT_NOFILE).
 pub const DESCRIPTORS_WALKED: u32 = 1024;
+/// Sockets of a process that requests of io_uring hold beyond their close, at
+/// one time: they do so for a moment, so a few.
+pub const HELD_SOCKETS: u32 = 8;
 
 /// Threads that are in a call which gives an address, at one time: the oldest
 /// fall out, and what they gave is read from their memory.

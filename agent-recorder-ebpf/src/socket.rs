@@ -178,6 +178,12 @@ pub(crate) fn is_alive(key: SocketKey) -> bool {
         && has_references(read(socket, offset!(socket_file)))
 }
 
+/// Its end was recorded, or it fell out of what is remembered.
+#[inline(always)]
+pub(crate) fn is_told_of(key: SocketKey) -> bool {
+    maps::SOCKETS.get_ptr(&key).is_none()
+}
+
 /// Counts below one reference are negative (`file_ref_t`, 6.13) or zero.
 #[inline(always)]
 pub(crate) fn has_references(file: u64) -> bool {

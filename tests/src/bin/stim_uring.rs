@@ -7,7 +7,7 @@
 //! every file of the directory.
 
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use agent_recorder_tests::stimulus::{
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 const CWD: types::Fd = types::Fd(libc::AT_FDCWD);
 const ENTRIES: u32 = 64;
-/// Names the request that holds a socket.
+/// Names the first request that holds a socket; the next one has the next number.
 const HELD: u64 = 77;
 
 struct Stimulus {
@@ -30,8 +30,8 @@ struct Stimulus {
     /// What this kernel's io_uring can do.
     probe: Probe,
     script: Script,
-    /// A request waits on a socket.
-    is_held: bool,
+    /// Requests that wait on a socket.
+    held: u64,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -55,7 +55,7 @@ fn main() -> anyhow::Result<()> {
             Flags::empty()
         },
         script: Script::default(),
-        is_held: false,
+        held: 0,
     };
     if mode == "unlink" {
         return stimulus.unlink_all();
@@ -298,28 +298,24 @@ impl Stimulus {
         let sent = self.ask(entry.build())?;
         anyhow::ensure!(sent == Ok(100), "{sent:?}");
         let (client, listener) = (OwnedFd::from(client), OwnedFd::from(listener));
-        self.hold(&client)?;
+        // Two at once, beyond the close of both.
+        let buffer = Argument::new(&[0; 100]);
+        let fd = types::Fd(client.as_raw_fd());
+        self.hold(opcode::Recv::new(fd, buffer.as_ptr().cast_mut(), 100).build())?;
+        let fd = types::Fd(listener.as_raw_fd());
+        self.hold(opcode::PollAdd::new(fd, libc::POLLIN as u32).build())?;
         let server = i32::try_from(server)?;
         // The ring closes one descriptor of it, the other goes by close(2): that ends it.
         let mut copy = Some(duplicate(server)?);
         for (fd, local, peer, bytes) in [
-            (
-                std::os::fd::IntoRawFd::into_raw_fd(client),
-                &there,
-                Some(&here),
-                (100, 0),
-            ),
+            (client.into_raw_fd(), &there, Some(&here), (100, 0)),
+            (listener.into_raw_fd(), &here, None, (0, 0)),
             (server, &here, Some(&there), (0, 0)),
-            (
-                std::os::fd::IntoRawFd::into_raw_fd(listener),
-                &here,
-                None,
-                (0, 0),
-            ),
         ] {
+            if fd == server {
+                self.let_go()?;
+            }
             self.close(Ok(fd.into()))?;
-            // Only then the first of them ends.
-            self.let_go()?;
             let mut fields =
                 json!({"local": local, "bytesSent": bytes.0, "bytesReceived": bytes.1});
             if let Some(peer) = peer {
@@ -335,34 +331,29 @@ impl Stimulus {
     }
 
     /// A request that waits for what never comes holds its socket, whatever becomes of the descriptor.
-    fn hold(&mut self, socket: &OwnedFd) -> anyhow::Result<()> {
-        let buffer = Argument::new(&[0; 100]);
-        let fd = types::Fd(socket.as_raw_fd());
-        let waits = opcode::Recv::new(fd, buffer.as_ptr().cast_mut(), 100);
-        // SAFETY: an `Argument` is never freed.
-        unsafe {
-            let entry = waits.build().user_data(HELD).flags(self.flags);
-            self.ring.submission().push(&entry)?;
-        }
+    fn hold(&mut self, waits: Entry) -> anyhow::Result<()> {
+        let waits = waits.user_data(HELD + self.held).flags(self.flags);
+        // SAFETY: what it points to is an `Argument`, which is never freed.
+        unsafe { self.ring.submission().push(&waits)? };
         self.ring.submit()?;
-        self.is_held = true;
+        self.held += 1;
         Ok(())
     }
 
-    /// Cancels it, and waits for both answers.
+    /// Cancels them, and waits for the answers of all.
     fn let_go(&mut self) -> anyhow::Result<()> {
-        if !std::mem::take(&mut self.is_held) {
-            return Ok(());
-        }
-        // SAFETY: it points to nothing.
-        unsafe {
-            let entry = opcode::AsyncCancel::new(HELD).build();
-            self.ring.submission().push(&entry)?;
+        let count = std::mem::take(&mut self.held);
+        for held in HELD..HELD + count {
+            // SAFETY: it points to nothing.
+            unsafe {
+                let entry = opcode::AsyncCancel::new(held).build();
+                self.ring.submission().push(&entry)?;
+            }
         }
         let mut answers = 0;
-        while answers < 2 {
+        while answers < 2 * count {
             self.ring.submit_and_wait(1)?;
-            answers += self.ring.completion().count();
+            answers += self.ring.completion().count() as u64;
         }
         Ok(())
     }
