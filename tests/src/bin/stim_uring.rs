@@ -84,6 +84,7 @@ impl Stimulus {
         unsafe { self.ring.submission().push(&entry.flags(self.flags))? };
         self.ring.submit_and_wait(1)?;
         let done = self.ring.completion().next().context("a completion")?;
+        anyhow::ensure!(done.user_data() == 0, "a held request ended: {done:?}");
         Ok(outcome_of(done.result()))
     }
 
@@ -330,9 +331,11 @@ impl Stimulus {
         Ok(())
     }
 
-    /// A request that waits for what never comes holds its socket, whatever becomes of the descriptor.
+    /// A request that waits for what never comes holds its socket, whatever
+    /// becomes of the descriptor. Never a worker's: that one looks the
+    /// descriptor up when it comes to it.
     fn hold(&mut self, waits: Entry) -> anyhow::Result<()> {
-        let waits = waits.user_data(HELD + self.held).flags(self.flags);
+        let waits = waits.user_data(HELD + self.held);
         // SAFETY: what it points to is an `Argument`, which is never freed.
         unsafe { self.ring.submission().push(&waits)? };
         self.ring.submit()?;
