@@ -93,7 +93,7 @@ pub fn refuses() -> anyhow::Result<bool> {
 /// # Errors
 ///
 /// The spool cannot be read, or is damaged.
-pub(crate) fn stored(state: &Path) -> anyhow::Result<Vec<Record>> {
+pub fn stored(state: &Path) -> anyhow::Result<Vec<Record>> {
     let store = Store::open(&state.join("spool"))?;
     let mut records = Vec::new();
     for stream in store.streams()? {
@@ -270,14 +270,23 @@ impl Recorder {
     ///
     /// The spool cannot be read.
     pub fn absent_hooks(&self) -> anyhow::Result<Vec<String>> {
-        let name = |record: Record| match record.body {
-            Some(Body::StreamEvent(event)) if event.event == "hook_absent" => {
-                event.detail.split(':').next().map(str::to_owned)
-            }
+        let details = self.told_of_itself("hook_absent")?;
+        let name = |detail: &String| detail.split(':').next().map(str::to_owned);
+        Ok(details.iter().filter_map(name).collect())
+    }
+
+    /// The details of all records of one event of the recorder's own.
+    ///
+    /// # Errors
+    ///
+    /// The spool cannot be read.
+    pub fn told_of_itself(&self, event: &str) -> anyhow::Result<Vec<String>> {
+        let detail = |record: Record| match record.body {
+            Some(Body::StreamEvent(it)) if it.event == event => Some(it.detail),
             _ => None,
         };
         let stored = stored(self.state.path())?;
-        Ok(stored.into_iter().filter_map(name).collect())
+        Ok(stored.into_iter().filter_map(detail).collect())
     }
 
     /// The last session's records.

@@ -347,7 +347,9 @@ impl Recorder {
         }
         fault::point(fault::EVENTS_READ);
         self.is_unkept = true;
-        self.tracker.begin_batch();
+        if let Some(jump) = self.tracker.begin_batch() {
+            self.tell("clock_jump", &jump.to_string());
+        }
         self.find_in_batch()?;
         let (mut records, mut notices) = (Vec::new(), Vec::new());
         for bytes in self.batch.iter() {

@@ -21,7 +21,7 @@ pub mod tamper;
 mod track;
 mod translate;
 
-pub use clock::{Clock, boot_ns};
+pub use clock::{Clock, Jump, boot_ns};
 pub use meaning::Meanings;
 pub use process::key_of;
 pub use registry::{Registry, Session, Totalled, Totals};

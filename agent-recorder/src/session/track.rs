@@ -9,7 +9,7 @@ use agent_recorder_abi::event::{
 use agent_recorder_abi::state::SessionNumber;
 
 use super::authority;
-use super::clock::{Clock, boot_ns};
+use super::clock::{Clock, Jump, boot_ns};
 use super::handoff;
 use super::meaning::Meanings;
 use super::path::{Resolver, Whose};
@@ -138,10 +138,12 @@ impl Tracker {
         }
     }
 
-    /// To be called before each batch: what was learned of directories and clocks is stale.
-    pub fn begin_batch(&mut self) {
+    /// To be called before each batch: what was learned of directories and
+    /// clocks is stale. Says when the wall clock was set since the last one.
+    pub fn begin_batch(&mut self) -> Option<Jump> {
         self.resolver.links.forget_found();
-        self.clock = Clock::now();
+        let before = std::mem::replace(&mut self.clock, Clock::now());
+        self.clock.jump_since(before)
     }
 
     /// Begins a session. Its first record comes with the first event of it:

@@ -121,3 +121,47 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
         .first_chunk()
         .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use super::*;
+
+    // Put together by another program, bit by bit: what every machine has to write and read (R9).
+    const STREAM: [u8; 16] = [
+        0x01, 0x93, 0x72, 0x0f, 0xa8, 0x00, 0x7a, 0xbc, 0x8d, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89,
+        0xab,
+    ];
+    const FIRST: Seq = Seq(0x0102_0304_0506_0708);
+    const HEADER_CRC: [u8; 4] = [0xa0, 0x88, 0x77, 0x29];
+    const FRAME: &[u8] = b"\x08\0\0\0\x41\x89\xa8\xa5\x08\x07\x06\x05\x04\x03\x02\x01a record";
+
+    fn header() -> Vec<u8> {
+        let mut bytes = b"AGRECSEG\x01\0\0\0\0\0\0\0".to_vec();
+        bytes.extend(STREAM);
+        bytes.extend(b"\x08\x07\x06\x05\x04\x03\x02\x01");
+        bytes.resize(60, 0);
+        bytes.extend(HEADER_CRC);
+        bytes
+    }
+
+    #[test]
+    fn the_bytes_of_a_segment_are_the_same_on_every_machine() {
+        let stream = StreamId::from_bytes(&STREAM).unwrap();
+        let known = SegmentHeader {
+            stream,
+            first: FIRST,
+        };
+        assert_eq!(known.encode()[..], header());
+        assert_eq!(SegmentHeader::decode(&header()), Ok(known));
+        let payload = b"a record";
+        assert_eq!([&frame(FIRST, payload)[..], payload].concat(), FRAME);
+        let found = Found::Frame {
+            seq: FIRST,
+            payload,
+            bytes: FRAME.len(),
+        };
+        assert_eq!(parse(FRAME), found);
+    }
+}

@@ -31,6 +31,8 @@ pub struct Spool {
     drops: Drops,
     news: Vec<Body>,
     looked_at_others: Option<Instant>,
+    /// When it was opened, by both clocks.
+    opened: (SystemTime, Instant),
 }
 
 /// Nothing can be written.
@@ -132,6 +134,7 @@ impl Spool {
             outage: None,
             drops: Drops::default(),
             looked_at_others: None,
+            opened: (SystemTime::now(), Instant::now()),
             news: missing.iter().map(told).map(Body::Loss).collect(),
         }
     }
@@ -245,7 +248,9 @@ impl Spool {
     }
 
     fn tidy_all(&mut self) -> Result<(), Error> {
-        let now = SystemTime::now();
+        // Nothing becomes old because somebody sets the wall clock.
+        let (then, since) = self.opened;
+        let now = then + since.elapsed();
         if let Some(freed) = self.log.retain(now)? {
             self.tell_freed(&freed);
         }

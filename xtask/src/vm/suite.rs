@@ -22,6 +22,7 @@ pub(super) const TRUTH: &[&str] = &[
     "same_records",
     "verifier_cost",
     "bulk_delete",
+    MACHINE,
     "condemned",
     "guard_policy",
     "whole_destruction",
@@ -45,7 +46,11 @@ pub(super) const QUICK: &[&str] = &[
     "verifier_cost",
     "prototypes",
     "bulk_delete",
+    MACHINE,
 ];
+
+/// The one that is ignored but where the machine is the test's own.
+const MACHINE: &str = "machine";
 
 /// The one that prints what programs cost the verifier.
 const COST: &str = "verifier_cost";
@@ -167,6 +172,11 @@ pub(super) fn script(kernel: Kernel, profile: &str, tests: &[&str]) -> String {
         export AGENT_RECORDER_SHARED={SHARED}\nworst=0\n"
     );
     for test in tests {
+        let ignored = if *test == MACHINE {
+            " --include-ignored"
+        } else {
+            ""
+        };
         let storm = if *test == WHOLE_STORM {
             String::new()
         } else {
@@ -177,7 +187,7 @@ pub(super) fn script(kernel: Kernel, profile: &str, tests: &[&str]) -> String {
             script,
             "echo '@test {test}'\n\
             : >$AGENT_RECORDER_TALLY\n\
-            {storm}{TESTS}/{test} --color never --test-threads 1{skips} || worst=1\n\
+            {storm}{TESTS}/{test} --color never --test-threads 1{ignored}{skips} || worst=1\n\
             sed 's/^/{TALLY}/' $AGENT_RECORDER_TALLY"
         );
     }
