@@ -22,7 +22,7 @@ pub(super) const TRUTH: &[&str] = &[
     "same_records",
     "verifier_cost",
     "bulk_delete",
-    MACHINE,
+    "machine",
     "condemned",
     "guard_policy",
     "whole_destruction",
@@ -46,11 +46,8 @@ pub(super) const QUICK: &[&str] = &[
     "verifier_cost",
     "prototypes",
     "bulk_delete",
-    MACHINE,
+    "machine",
 ];
-
-/// The one that is ignored but where the machine is the test's own.
-const MACHINE: &str = "machine";
 
 /// The one that prints what programs cost the verifier.
 const COST: &str = "verifier_cost";
@@ -162,7 +159,8 @@ pub(super) fn costs(output: &str) -> impl Iterator<Item = &str> {
         .filter(|line| line.split('\t').count() == 4)
 }
 
-/// The shell script that runs tests of the suite with a profile and tells their tally.
+/// The shell script that runs tests of the suite with a profile and tells their
+/// tally. Ignored are those that want a machine of their own: a guest is one.
 pub(super) fn script(kernel: Kernel, profile: &str, tests: &[&str]) -> String {
     let skips: String = omitted(kernel)
         .map(|(test, _)| format!(" --skip {test}"))
@@ -172,11 +170,6 @@ pub(super) fn script(kernel: Kernel, profile: &str, tests: &[&str]) -> String {
         export AGENT_RECORDER_SHARED={SHARED}\nworst=0\n"
     );
     for test in tests {
-        let ignored = if *test == MACHINE {
-            " --include-ignored"
-        } else {
-            ""
-        };
         let storm = if *test == WHOLE_STORM {
             String::new()
         } else {
@@ -187,7 +180,7 @@ pub(super) fn script(kernel: Kernel, profile: &str, tests: &[&str]) -> String {
             script,
             "echo '@test {test}'\n\
             : >$AGENT_RECORDER_TALLY\n\
-            {storm}{TESTS}/{test} --color never --test-threads 1{ignored}{skips} || worst=1\n\
+            {storm}{TESTS}/{test} --color never --test-threads 1 --include-ignored{skips} || worst=1\n\
             sed 's/^/{TALLY}/' $AGENT_RECORDER_TALLY"
         );
     }
