@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use agent_recorder::record::Seq;
 use agent_recorder::record::proto::Record;
 use agent_recorder::spool::{Options, Spool};
 use agent_recorder_tests::compare::{files_under, is_forgiven};
@@ -129,13 +128,20 @@ fn a_wall_clock_that_is_set_makes_no_record_old_enough_to_go() -> anyhow::Result
     let mut spool = Spool::open(&directory, options)?;
     for _ in 0..100 {
         spool.append(Record::default());
-        spool.flush();
+        // A segment is sealed when what it has is durable.
+        spool.sync()?;
     }
-    let last = spool.sync()?;
+    let segments = fs::read_dir(spool.dir())?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    let is_segment = |path: &&PathBuf| path.extension().is_some_and(|it| it == "seg");
+    ensure!(
+        segments.iter().filter(is_segment).count() > 2,
+        "nothing is sealed"
+    );
     let ahead = YearAhead::begin()?;
     spool.tidy();
     drop(ahead);
-    assert_eq!(last, Seq(100));
     assert_eq!(spool.take_news(), []);
     assert_eq!(stored(scratch.path())?.len(), 100);
     Ok(())
