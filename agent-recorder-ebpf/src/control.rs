@@ -1,10 +1,13 @@
 //! What a session does to other processes and to the kernel's programs:
-//! signals, attaching, bpf(2); and the few commands of ioctl(2) that destroy.
+//! signals, attaching, limits, bpf(2); and the few commands of ioctl(2) that
+//! destroy, or keep a file from being changed.
 //!
 //! All of it is told at the call's exit, in every profile; security hooks only decide.
 
 use agent_recorder_abi::event::{CONTROL_NESTED, ControlBody, ControlOp, Kind};
-use agent_recorder_abi::syscalls::{MARK_PIDFD, ROW_SUBVOLUME, ROW_SUBVOLUME_BY_ID};
+use agent_recorder_abi::syscalls::{
+    MARK_PIDFD, ROW_ATTRIBUTES, ROW_SUBVOLUME, ROW_SUBVOLUME_BY_ID,
+};
 
 use crate::call::{Call, global};
 use crate::emit::Writer;
@@ -29,6 +32,9 @@ const DISCARDS: [u32; 3] = [0x1277, 0x127d, 0x127f];
 /// `BTRFS_IOC_SNAP_DESTROY`, and its second version of 5.7 (include/uapi/linux/btrfs.h).
 const SNAP_DESTROY: u32 = 0x5000_940f;
 const SNAP_DESTROY_V2: u32 = 0x5000_943f;
+/// `FS_IOC_SETFLAGS`, as 32-bit programs call it, and `FS_IOC_FSSETXATTR`
+/// (include/uapi/linux/fs.h): each begins with 32 bits of flags.
+const SETTING_FLAGS: [u32; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
 /// `btrfs_ioctl_vol_args.name`; of `btrfs_ioctl_vol_args_v2`: `flags`, `name` and, over it, `subvolid`.
 const NAME: u64 = 8;
 const FLAGS_V2: u64 = 16;
@@ -37,7 +43,8 @@ const NAME_V2: u64 = 56;
 const BY_ID: u64 = 1 << 4;
 
 global! {
-    /// kill(2) and its kin, ptrace(2), process_vm_writev(2), bpf(2), as their rows describe them.
+    /// kill(2) and its kin, ptrace(2), process_vm_writev(2), prlimit(2),
+    /// pidfd_getfd(2), bpf(2), as their rows describe them.
     pub(crate) fn controlled(call: &Call) {
         let spec = call.spec();
         let op = u32::from(spec.op);
@@ -55,6 +62,12 @@ global! {
         if op == ControlOp::Signal as u32 {
             // Without a signal, it is a question.
             if command == 0 || spec.marks & MARK_PIDFD == 0 && is_itself(call.task, target) {
+                return;
+            }
+        } else if op == ControlOp::Limit as u32 {
+            // Without new limits, it is a question; its own are nobody else's business.
+            let asks = call.optional(spec.length) == Some(0);
+            if asks || target == 0 || is_itself(call.task, target) {
                 return;
             }
         } else if op == ControlOp::Ptrace as u32
@@ -133,13 +146,20 @@ fn of_pidfd(call: &Call, fd: u32) -> u32 {
     number_of(pid, 0)
 }
 
-/// Whether an ioctl(2) is one of the few that destroy: most are not.
+/// Whether an ioctl(2) is one of the few that are told of.
 #[inline(always)]
-pub(crate) fn destroys(call: &Call) -> bool {
-    is_destroying(call.argument(1) as u32)
+pub(crate) fn is_told(call: &Call) -> bool {
+    let command = call.argument(1) as u32;
+    is_destroying(command) || is_setting_flags(command)
 }
 
-/// The same by its command.
+/// Whether a command sets an inode's flags: with some, nobody changes the file.
+#[inline(always)]
+pub(crate) fn is_setting_flags(command: u32) -> bool {
+    SETTING_FLAGS.contains(&command)
+}
+
+/// Whether a command destroys.
 #[inline(always)]
 pub(crate) fn is_destroying(command: u32) -> bool {
     is_discarding(command) || command == SNAP_DESTROY || command == SNAP_DESTROY_V2
@@ -156,6 +176,11 @@ global! {
     /// Not called from there, for the stack has no room.
     pub(crate) fn commanded(call: &Call) {
         let (command, argument) = (call.argument(1) as u32, call.argument(2));
+        if is_setting_flags(command) {
+            give(call, 3, u64::from(read_user::<u32>(argument)));
+            as_row(call, ROW_ATTRIBUTES);
+            return;
+        }
         if command == SNAP_DESTROY {
             give(call, 2, argument + NAME);
             as_row(call, ROW_SUBVOLUME);

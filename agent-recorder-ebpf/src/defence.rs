@@ -1,6 +1,6 @@
 //! What members of sessions are refused because it would harm the recorder:
-//! signals and attaches to it, changes of its files, mounts over them, bpf(2)
-//! calls that get at its programs, maps and links.
+//! signals, attaches and limits to it, changes of its files, mounts over them,
+//! bpf(2) calls that get at its programs, maps and links.
 //!
 //! Only where what a hook answers is the kernel's answer. Not here: telling of
 //! it, which the act's own record does. A recorder that is in a session itself
@@ -22,6 +22,8 @@ use crate::{maps, task};
 
 /// `FMODE_WRITE` (include/linux/fs.h).
 const FMODE_WRITE: u32 = 2;
+/// `PROC_SUPER_MAGIC` (include/uapi/linux/magic.h).
+const PROCFS: u64 = 0x9fa0;
 /// `PTRACE_MODE_ATTACH` (include/linux/ptrace.h): more than a look.
 const PTRACE_MODE_ATTACH: u32 = 2;
 /// Commands of bpf(2) that get at an object by its number, the first of their
@@ -142,9 +144,10 @@ fn keeps_outside(dentry: u64) -> bool {
     is_kept
 }
 
-/// A file is to be made by an open or by mknod(2): 0, or an error that refuses it.
+/// A file is to be made, by an open or by mknod(2), or the flags of an inode
+/// are to be set: 0, or an error that refuses it.
 #[inline(always)]
-pub(crate) fn filling(dentry: u64) -> i32 {
+pub(crate) fn changing(dentry: u64) -> i32 {
     answer(|| keeps_outside(dentry))
 }
 
@@ -153,8 +156,25 @@ pub(crate) fn filling(dentry: u64) -> i32 {
 pub(crate) fn opening(file: u64) -> i32 {
     answer(|| {
         read::<u32>(file, offset!(file_mode)) & FMODE_WRITE != 0
-            && keeps_outside(path::of_file(file).dentry)
+            && (keeps_outside(path::of_file(file).dentry)
+                || is_about_recorder(read(file, offset!(file_inode))))
     })
+}
+
+/// Whether an inode is of procfs, and of the recorder's own folder there or of
+/// one of its threads' (`oom_score_adj`, `mem`, …). A process that ended has none.
+#[inline(always)]
+fn is_about_recorder(inode: u64) -> bool {
+    if read::<u64>(read(inode, offset!(inode_sb)), offset!(sb_magic)) != PROCFS {
+        return false;
+    }
+    let pid: u64 = read(inode - offset!(proc_inode) as u64, offset!(proc_pid));
+    if pid == 0 {
+        return false;
+    }
+    // `PIDTYPE_PID` is the first of both: of a thread's number, that thread.
+    let link: u64 = read(pid, offset!(pid_tasks));
+    link != 0 && is_recorder(link - offset!(task_pid_links) as u64)
 }
 
 /// A signal is to be sent. Without a number, it is a question.
@@ -167,6 +187,12 @@ pub(crate) fn signalling(target: u64, signal: i32) -> i32 {
 #[inline(always)]
 pub(crate) fn attaching(target: u64, mode: u32) -> i32 {
     answer(|| mode & PTRACE_MODE_ATTACH != 0 && is_recorder(target))
+}
+
+/// Limits of a process are to be set: with some it is ended (getrlimit(2)).
+#[inline(always)]
+pub(crate) fn limiting(target: u64) -> i32 {
+    answer(|| is_recorder(target))
 }
 
 /// bpf(2), with its arguments as the kernel copied them.

@@ -240,6 +240,7 @@ pub enum Op {
     Device = 15,
     Chdir = 16,
     SubvolumeDelete = 17,
+    Attributes = 18,
     /// Of no file operation: the program that an exec is about to start.
     Exec = 128,
 }
@@ -445,6 +446,10 @@ pub enum ControlOp {
     Ptrace = 2,
     /// bpf(2).
     Bpf = 3,
+    /// prlimit(2) that sets limits of another process.
+    Limit = 4,
+    /// pidfd_getfd(2).
+    Descriptor = 5,
 }
 
 /// The caller is in a pid namespace of its own: `target` is that one's number.
@@ -456,7 +461,8 @@ pub const CONTROL_NESTED: u32 = 1;
 pub struct ControlBody {
     /// [`ControlOp`].
     pub op: u32,
-    /// The signal, the request of ptrace(2), or the command of bpf(2).
+    /// The signal, the request of ptrace(2), the command of bpf(2), the
+    /// resource of prlimit(2), or the descriptor of pidfd_getfd(2).
     pub command: u32,
     /// The process, thread or group as the call takes it; 0 where there is none or it is not known.
     pub target: i32,

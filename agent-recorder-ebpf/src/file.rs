@@ -8,7 +8,7 @@ use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
 use agent_recorder_abi::state::{SeenFile, Tag};
 use agent_recorder_abi::syscalls::{
     MARK_AT_FOLLOW, MARK_AT_NOFOLLOW, MARK_CREAT, MARK_EXTRA_PATH, MARK_FOLLOWS, MARK_HOW,
-    MARK_LENGTH_PAIR, MARK_OWNER16, MARK_REMOVEDIR, NO_ARG, Spec,
+    MARK_LENGTH_AT, MARK_LENGTH_PAIR, MARK_OWNER16, MARK_REMOVEDIR, NO_ARG, Spec,
 };
 
 use crate::call::{Call, global};
@@ -587,6 +587,9 @@ fn length_of(call: &Call, spec: Spec) -> u64 {
         return 0;
     }
     let low = call.argument(spec.length);
+    if spec.marks & MARK_LENGTH_AT != 0 {
+        return read_user(low);
+    }
     if spec.marks & MARK_LENGTH_PAIR != 0 {
         return low | (call.argument(spec.length + 1) << 32);
     }

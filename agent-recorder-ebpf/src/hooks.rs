@@ -270,6 +270,20 @@ hook! {
 }
 
 hook! {
+    /// `int task_setrlimit(struct task_struct *p, unsigned int resource, struct rlimit *new_rlim)`, 5.7.
+    task_setrlimit, "task_setrlimit", security_task_setrlimit, "security_task_setrlimit",
+    (target: 0) defence::limiting(target)
+}
+
+hook! {
+    /// `int inode_file_setattr(struct dentry *dentry, struct file_kattr *fa)`, 6.17.
+    ///
+    /// Of file_setattr(2), which came with it; and of ioctl(2), which passes file_ioctl, too.
+    inode_file_setattr, "inode_file_setattr", security_inode_file_setattr, "security_inode_file_setattr",
+    (dentry: 0) defence::changing(dentry)
+}
+
+hook! {
     /// `int bpf(int cmd, union bpf_attr *attr, unsigned int size, bool kernel)`, 6.15.
     /// `int bpf(int cmd, union bpf_attr *attr, unsigned int size)`, 5.7 to 6.14.
     bpf, "bpf", security_bpf, "security_bpf",

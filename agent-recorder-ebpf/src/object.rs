@@ -47,7 +47,7 @@ pub(crate) fn making(directory: u64, dentry: u64, mode: u32) -> i32 {
     if mode & S_IFMT != 0 && mode & S_IFMT != S_IFREG {
         made(Op::Create, within(directory, dentry))
     } else {
-        defence::filling(dentry)
+        defence::changing(dentry)
     }
 }
 

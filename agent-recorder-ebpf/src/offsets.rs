@@ -72,6 +72,10 @@ offsets! {
     task_status: "task_struct" "thread_info.status" optional;
     pid_level: "pid" "level";
     pid_numbers: "pid" "numbers";
+    pid_tasks: "pid" "tasks";
+    task_pid_links: "task_struct" "pid_links";
+    proc_inode: "proc_inode" "vfs_inode";
+    proc_pid: "proc_inode" "pid";
     signal_live: "signal_struct" "live";
     signal_flags: "signal_struct" "flags";
     signal_exit_code: "signal_struct" "group_exit_code";

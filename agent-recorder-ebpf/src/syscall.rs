@@ -112,7 +112,7 @@ fn dispatch(call: &Call, handle: u8) {
         }
         HANDLE_EXEC => exec_failed(call),
         HANDLE_IOCTL => {
-            if control::destroys(call) {
+            if control::is_told(call) {
                 control::commanded(call);
                 file::operated(call);
             }

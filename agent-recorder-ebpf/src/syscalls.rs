@@ -89,6 +89,8 @@ pub const MARK_EXTRA_PATH: u16 = 1024;
 pub const MARK_EMPTY_PATH: u16 = 2048;
 /// The process is that of a pidfd.
 pub const MARK_PIDFD: u16 = 4096;
+/// The length is the 64-bit number at that address.
+pub const MARK_LENGTH_AT: u16 = 8192;
 
 /// One call. Arguments are numbers 0 to 5, [`NO_ARG`] for none.
 #[repr(C)]
@@ -303,6 +305,12 @@ const SETXATTRAT: Spec = Spec::file(Op::Xattr)
 const REMOVEXATTR: Spec = Spec::file(Op::Xattr).path(0).extra(1).marks(MARK_FOLLOWS);
 const LREMOVEXATTR: Spec = Spec::file(Op::Xattr).path(0).extra(1);
 const FREMOVEXATTR: Spec = Spec::file(Op::Xattr).fd(0).extra(1);
+/// `struct file_attr` begins with the flags.
+const FILE_SETATTR: Spec = Spec::file(Op::Attributes)
+    .at(0, 1)
+    .length(2)
+    .flags(4)
+    .marks(MARK_FOLLOWS | MARK_AT_NOFOLLOW | MARK_EMPTY_PATH | MARK_LENGTH_AT);
 const MOUNT: Spec = Spec::file(Op::Mount)
     .path(1)
     .extra(0)
@@ -328,11 +336,17 @@ const PIDFD_SEND_SIGNAL: Spec = KILL.marks(MARK_PIDFD);
 const PTRACE: Spec = Spec::control(ControlOp::Ptrace, 1, 0);
 const PROCESS_VM_WRITEV: Spec = Spec::control(ControlOp::Ptrace, 0, NO_ARG);
 const BPF: Spec = Spec::control(ControlOp::Bpf, NO_ARG, 0);
+/// The command is the descriptor.
+const PIDFD_GETFD: Spec = Spec::control(ControlOp::Descriptor, 0, 1).marks(MARK_PIDFD);
+/// The new limits are where the length says; without any it is a question.
+const PRLIMIT: Spec = Spec::control(ControlOp::Limit, 0, 1).length(2);
 
 /// The row of the ioctl(2) that deletes a subvolume by its name. No call has this number.
 pub const ROW_SUBVOLUME: u32 = crate::limits::SYSCALL_NUMBERS - 1;
 /// The row of the one that names it by a number, which is put into `length`.
 pub const ROW_SUBVOLUME_BY_ID: u32 = crate::limits::SYSCALL_NUMBERS - 2;
+/// The row of the ones that set an inode's flags, which are put into `length`.
+pub const ROW_ATTRIBUTES: u32 = crate::limits::SYSCALL_NUMBERS - 3;
 /// What is part of calls: nobody can make them, so they are handled by none.
 pub const PARTS: &[(u32, Spec)] = &[
     (
@@ -347,6 +361,13 @@ pub const PARTS: &[(u32, Spec)] = &[
         Spec {
             handle: HANDLE_NONE,
             ..Spec::file(Op::SubvolumeDelete).fd(0).flags(1).length(3)
+        },
+    ),
+    (
+        ROW_ATTRIBUTES,
+        Spec {
+            handle: HANDLE_NONE,
+            ..Spec::file(Op::Attributes).fd(0).flags(1).length(3)
         },
     ),
 ];
@@ -415,6 +436,7 @@ pub const X86_64: &[(u32, Spec)] = &[
     (292, Spec::handle(HANDLE_DUP)),
     (296, Spec::handle(HANDLE_PWRITE)),
     (297, TGKILL),
+    (302, PRLIMIT),
     (304, OPEN_BY_HANDLE),
     (307, Spec::handle(HANDLE_SENDMMSG)),
     (311, PROCESS_VM_WRITEV),
@@ -428,9 +450,11 @@ pub const X86_64: &[(u32, Spec)] = &[
     (429, MOVE_MOUNT),
     (436, Spec::handle(HANDLE_CLOSE_RANGE)),
     (437, OPENAT2),
+    (438, PIDFD_GETFD),
     (452, FCHMODAT2),
     (463, SETXATTRAT),
     (466, SETXATTRAT),
+    (469, FILE_SETATTR),
 ];
 
 /// The calls of 32-bit x86 programs on a 64-bit kernel.
@@ -499,6 +523,7 @@ pub const IA32: &[(u32, Spec)] = &[
     (330, Spec::handle(HANDLE_DUP)),
     (334, Spec::handle(HANDLE_PWRITE)),
     (335, TGKILL),
+    (340, PRLIMIT),
     (342, OPEN_BY_HANDLE),
     (345, Spec::handle(HANDLE_SENDMMSG)),
     (348, PROCESS_VM_WRITEV),
@@ -518,7 +543,9 @@ pub const IA32: &[(u32, Spec)] = &[
     (429, MOVE_MOUNT),
     (436, Spec::handle(HANDLE_CLOSE_RANGE)),
     (437, OPENAT2),
+    (438, PIDFD_GETFD),
     (452, FCHMODAT2),
     (463, SETXATTRAT),
     (466, SETXATTRAT),
+    (469, FILE_SETATTR),
 ];

@@ -1,6 +1,7 @@
 //! Acts that destroy as much as any limit allows, by one call: a block device
 //! that is opened for writing or discarded, a btrfs subvolume that is deleted.
-//! Refused before they are done, where hooks refuse.
+//! Refused before they are done, where hooks refuse; and so is what would keep
+//! the recorder from its own files.
 //!
 //! Not here: that they are counted when they were done, in every profile
 //! (`cut`, `control`).
@@ -9,7 +10,7 @@ use crate::control;
 use crate::guard::{self, EPERM};
 use crate::judge::is_block_device;
 use crate::kernel::{current, hooks, offset, read};
-use crate::{defence, task};
+use crate::{defence, path, task};
 
 /// `FMODE_WRITE` (include/linux/fs.h).
 const FMODE_WRITE: u32 = 2;
@@ -33,6 +34,9 @@ pub(crate) fn opening(file: u64) -> i32 {
 /// An ioctl(2) is to act on a file: 0, or an error that refuses it.
 #[inline(always)]
 pub(crate) fn commanding(file: u64, command: u32) -> i32 {
+    if control::is_setting_flags(command) {
+        return defence::changing(path::of_file(file).dentry);
+    }
     let verdict = guard::verdict();
     if verdict != 0 || hooks().refuse == 0 || !control::is_destroying(command) {
         return verdict;

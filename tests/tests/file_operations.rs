@@ -62,3 +62,20 @@ fn every_file_operation_is_recorded_once_and_no_other() -> anyhow::Result<()> {
 fn every_file_operation_of_32_bit_code_is_recorded_once_and_no_other() -> anyhow::Result<()> {
     all_is_recorded(&["compat"])
 }
+
+/// Whatever comes of it: not each kernel has every way, nor every file system flags.
+#[test]
+fn flags_of_an_inode_are_recorded_with_what_was_set() -> anyhow::Result<()> {
+    let recorder = Recorder::new()?;
+    let scratch = tempfile::tempdir()?;
+    let file = std::fs::canonicalize(scratch.path())?.join("file");
+    std::fs::write(&file, "somebody else's")?;
+    let output = recorder.run([env!("CARGO_BIN_EXE_stim_flags").as_ref(), file.as_os_str()])?;
+    assert!(output.status.success(), "{output:?}");
+    let records = recorder.replay()?;
+    let recorded: Vec<_> = files_under(&records, &file.display().to_string())
+        .into_iter()
+        .filter(|line| line["file"]["op"] != "OPEN")
+        .collect();
+    same_or_told(&said(&output.stdout)?, &recorded, &records)
+}

@@ -6,10 +6,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use agent_recorder_tests::cgroup::Cgroup;
+use agent_recorder_tests::compare::said;
 use agent_recorder_tests::daemon::Daemon;
 use agent_recorder_tests::recorder::{self, refuses};
 use anyhow::ensure;
+use serde_json::Value;
 
+/// Sets the flags of a file.
+const FLAGS: &str = env!("CARGO_BIN_EXE_stim_flags");
 /// Nothing here takes as long.
 const MOST: Duration = Duration::from_secs(60);
 
@@ -151,12 +155,40 @@ fn who_reaches_for_the_recorder_through_the_kernel_is_told_and_refused_where_tha
     let mut trial = Trial::start()?;
     let end = if refuses()? { "EPERM" } else { "done" };
     let outcome = trial.run("$REACH $DAEMON")?;
-    let expected = ["attach", "link_id", "map_id", "prog_id"].map(|what| format!("{what} {end}\n"));
-    assert_eq!(outcome.said, expected.concat());
+    let told = [
+        ("attach", "RECORDER_TRACED"),
+        ("limit", "RECORDER_LIMITED"),
+        ("descriptor", "RECORDER_TRACED"),
+        ("procfs", "FILE_TOUCHED"),
+        ("link_id", "BPF_REACHED_FOR"),
+        ("map_id", "BPF_REACHED_FOR"),
+        ("prog_id", "BPF_REACHED_FOR"),
+    ];
+    assert_eq!(
+        outcome.said,
+        told.map(|(what, _)| format!("{what} {end}\n")).concat()
+    );
     let acts: Vec<_> = outcome.acts.iter().map(|(act, _)| act.as_str()).collect();
-    let mut told = vec!["RECORDER_TRACED"];
-    told.extend(["BPF_REACHED_FOR"; 3]);
-    assert_eq!(acts, told);
+    assert_eq!(acts, told.map(|(_, act)| act));
+    trial.daemon.stop()?;
+    Ok(())
+}
+
+/// With the flag `i` of chattr(1), the recorder itself could not write there.
+#[test]
+fn flags_of_its_files_are_its_own() -> anyhow::Result<()> {
+    let mut trial = Trial::start()?;
+    let refuses = refuses()?;
+    let config = trial.state.join("config.toml");
+    let outcome = trial.run(&format!("{FLAGS} {}", config.display()))?;
+    let touched = trial.own("FILE_TOUCHED", "config.toml");
+    let said: Vec<Value> = said(outcome.said.as_bytes())?;
+    assert_eq!(outcome.acts, vec![touched; said.len()]);
+    let is_refused = |act: &&Value| act["file"]["error"] == "EPERM";
+    // Before 6.17 there is no file_setattr(2), and on what it says no hook.
+    let ways = said.iter().filter(|act| act["file"]["error"] != "ENOSYS");
+    let refused = said.iter().filter(is_refused).count();
+    assert_eq!(refused, if refuses { ways.count() } else { 0 }, "{said:?}");
     trial.daemon.stop()?;
     Ok(())
 }
@@ -206,6 +238,21 @@ fn a_detour_leads_to_the_same_answer() -> anyhow::Result<()> {
         assert_eq!(outcome.succeeded, !refuses, "{script}");
     }
     fs::remove_file(format!("{}.s", trial.state.display()))?;
+    trial.daemon.stop()?;
+    Ok(())
+}
+
+/// What a mount gives another name is told of with the mount.
+#[test]
+fn to_mount_the_state_elsewhere_is_told() -> anyhow::Result<()> {
+    let mut trial = Trial::start()?;
+    let script = "mkdir $STATE.b && unshare -m mount --bind \"$STATE\" $STATE.b; rmdir $STATE.b";
+    let outcome = trial.run(script)?;
+    let at = (
+        "MOUNT_CHANGED".to_owned(),
+        Some(format!("{}.b", trial.state.display())),
+    );
+    assert_eq!(outcome.acts, [at]);
     trial.daemon.stop()?;
     Ok(())
 }

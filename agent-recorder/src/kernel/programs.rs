@@ -208,10 +208,13 @@ pub(super) const SECURITY_HOOKS: &[(&str, &str)] = &[
     ("inode_removexattr", "security_inode_removexattr"),
     ("ptrace_access_check", "security_ptrace_access_check"),
     ("task_kill", "security_task_kill"),
+    ("task_setrlimit", "security_task_setrlimit"),
+    ("inode_file_setattr", "security_inode_file_setattr"),
     ("bpf", "security_bpf"),
 ];
-/// Those that a kernel without them has no need of: what they are for passes another one there.
-pub(super) const YOUNG: [&str; 2] = ["file_truncate", "file_ioctl_compat"];
+/// Those that a kernel without them has no need of: what they are for passes
+/// another one there, or is not there either.
+pub(super) const YOUNG: [&str; 3] = ["file_truncate", "file_ioctl_compat", "inode_file_setattr"];
 
 /// Hooks that are passed structures by value: before 6.1 no program goes there.
 pub(super) const BY_VALUE: [&str; 1] = ["path_chown"];
@@ -220,7 +223,7 @@ pub(super) const URING: &str = "io_uring_";
 
 /// Those whose programs only decide: where nothing is refused they are not
 /// loaded, and one that the kernel skipped costs no record.
-pub(super) const ONLY_DECIDING: [&str; 8] = [
+pub(super) const ONLY_DECIDING: [&str; 10] = [
     "file_open",
     "socket_listen",
     "socket_accept",
@@ -228,6 +231,8 @@ pub(super) const ONLY_DECIDING: [&str; 8] = [
     "file_ioctl_compat",
     "ptrace_access_check",
     "task_kill",
+    "task_setrlimit",
+    "inode_file_setattr",
     "bpf",
 ];
 

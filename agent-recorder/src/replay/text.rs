@@ -239,6 +239,7 @@ fn file_line(file: &proto::File) -> String {
         proto::FileOp::SubvolumeDelete if file.subvolume != 0 => {
             line.push_str(&format!(" number {}", file.subvolume));
         }
+        proto::FileOp::Attributes => line.push_str(&format!(" {:#x}", file.attributes)),
         proto::FileOp::Truncate => line.push_str(&format!(" to {} bytes", file.length)),
         proto::FileOp::Xattr => line.push_str(&format!(" {}", escaped(&file.xattr))),
         proto::FileOp::Open if file.flags & 0o1000 != 0 => line.push_str(" (truncated)"),
@@ -259,6 +260,8 @@ fn control_line(control: &proto::ControlAct) -> String {
         proto::ControlOp::Signal => format!("signal   {signal} to {target_pid}"),
         proto::ControlOp::Ptrace => format!("ptrace   {target_pid} request {command:#x}"),
         proto::ControlOp::Bpf => format!("bpf      command {command}"),
+        proto::ControlOp::Limit => format!("limit    {target_pid} resource {command}"),
+        proto::ControlOp::Descriptor => format!("take     descriptor {command} of {target_pid}"),
         proto::ControlOp::Unspecified => "control".to_owned(),
     }
 }

@@ -59,14 +59,17 @@ impl Own {
 
     fn by_control(&self, control: &proto::ControlAct) -> Option<proto::TamperAct> {
         let target = i64::from(control.target_pid);
-        let is_own = target == i64::from(self.pid);
+        let is_own = self.is_this(target);
         match control.op() {
             // 0 asks whether it is there (kill(2)).
             proto::ControlOp::Signal if control.signal != 0 => {
                 let meets = is_own || target == -1 || target == -i64::from(self.group);
                 meets.then_some(proto::TamperAct::RecorderSignalled)
             }
-            proto::ControlOp::Ptrace => is_own.then_some(proto::TamperAct::RecorderTraced),
+            proto::ControlOp::Ptrace | proto::ControlOp::Descriptor => {
+                is_own.then_some(proto::TamperAct::RecorderTraced)
+            }
+            proto::ControlOp::Limit => is_own.then_some(proto::TamperAct::RecorderLimited),
             proto::ControlOp::Bpf => REACHING
                 .contains(&control.command)
                 .then_some(proto::TamperAct::BpfReachedFor),
@@ -78,8 +81,11 @@ impl Own {
         let is_mount = matches!(file.op(), proto::FileOp::Mount | proto::FileOp::Umount);
         if is_mount {
             let at = Path::new(OsStr::from_bytes(&file.path));
-            // A mount hides what is below it.
-            let meets = self.is_inside(at) || self.is_above(at) || is_above(at, Path::new(BPFFS));
+            // A mount hides what is below it, and gives its source another name.
+            let meets = self.is_inside(at)
+                || self.is_above(at)
+                || is_above(at, Path::new(BPFFS))
+                || self.is_inside(Path::new(OsStr::from_bytes(&file.new_path)));
             return meets.then_some((proto::TamperAct::MountChanged, file.path.as_slice()));
         }
         let changes = match file.op() {
@@ -98,6 +104,7 @@ impl Own {
             let path = Path::new(OsStr::from_bytes(path));
             // With a directory goes what is in it.
             self.is_inside(path)
+                || self.is_about_this(path)
                 || moves && self.is_above(path)
                 || self.switches.iter().any(|switch| path == switch)
         })?;
@@ -110,6 +117,29 @@ impl Own {
 
     fn is_inside(&self, path: &Path) -> bool {
         self.files.iter().any(|own| path.starts_with(own))
+    }
+
+    /// Whether it is procfs's file of this process, or of one of its threads.
+    fn is_about_this(&self, path: &Path) -> bool {
+        let Ok(rest) = path.strip_prefix("/proc") else {
+            return false;
+        };
+        let number = rest
+            .iter()
+            .next()
+            .and_then(|name| name.to_str()?.parse().ok());
+        number.is_some_and(|number| self.is_this(number))
+    }
+
+    /// Whether a process's or a thread's number is this process's.
+    fn is_this(&self, number: i64) -> bool {
+        let is_thread = || {
+            number > 0
+                && Path::new("/proc/self/task")
+                    .join(number.to_string())
+                    .exists()
+        };
+        number == i64::from(self.pid) || is_thread()
     }
 }
 
@@ -169,6 +199,12 @@ mod tests {
         }
         assert_eq!(control(Op::Ptrace, 100, 16), Some(Act::RecorderTraced));
         assert_eq!(control(Op::Ptrace, 7, 16), None);
+        assert_eq!(control(Op::Descriptor, 100, 3), Some(Act::RecorderTraced));
+        assert_eq!(control(Op::Limit, 100, 1), Some(Act::RecorderLimited));
+        assert_eq!(control(Op::Limit, 7, 1), None);
+        let thread = rustix::thread::gettid().as_raw_nonzero().get();
+        let act = control(Op::Signal, thread, 9);
+        assert_eq!(act, Some(Act::RecorderSignalled), "of any thread");
         assert_eq!(control(Op::Bpf, 0, 14), Some(Act::BpfReachedFor));
         // BPF_PROG_LOAD.
         assert_eq!(control(Op::Bpf, 0, 5), None);
@@ -207,11 +243,32 @@ mod tests {
         let told = file(Op::Open, switch, libc::O_WRONLY);
         assert_eq!(told, Some(Act::FileTouched));
         assert_eq!(file(Op::Open, switch, libc::O_RDONLY), None);
+        for (path, told) in [
+            ("/proc/100/oom_score_adj", Some(Act::FileTouched)),
+            ("/proc/100/task/100/oom_score_adj", Some(Act::FileTouched)),
+            ("/proc/1000/oom_score_adj", None),
+            ("/proc/sys/vm/swappiness", None),
+        ] {
+            assert_eq!(file(Op::Open, path, libc::O_WRONLY), told, "{path}");
+        }
+        assert_eq!(file(Op::Open, "/proc/100/stat", libc::O_RDONLY), None);
+        assert_eq!(file(Op::Mount, "/proc", 0), None);
         assert_eq!(file(Op::Mount, "/sys/fs/cgroup", 0), None);
         for at in ["/sys/fs/bpf", "/var/lib/agent-recorder", "/var/lib", spool] {
             assert_eq!(file(Op::Mount, at, 0), Some(Act::MountChanged), "{at}");
             assert_eq!(file(Op::Umount, at, 0), Some(Act::MountChanged), "{at}");
         }
+        let bound = |from: &str| {
+            let body = Body::File(proto::File {
+                op: Op::Mount.into(),
+                path: "/mnt".into(),
+                new_path: from.into(),
+                ..proto::File::default()
+            });
+            own().in_record(&body).map(|tamper| tamper.act())
+        };
+        assert_eq!(bound("/var/lib/agent-recorder"), Some(Act::MountChanged));
+        assert_eq!(bound("/"), None);
         for at in ["/mnt", "/"] {
             assert_eq!(file(Op::Mount, at, 0), None, "{at}");
         }

@@ -136,6 +136,8 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
     let has_owner = marks & FILE_OWNER != 0;
     let owner = |id: u32| (has_owner && id != u32::MAX).then_some(id);
     let cut = marks & (FILE_PATH_CUT | FILE_WALK_CUT) != 0;
+    // One number of the kernel's, which each operation has another name for.
+    let of_op = |has| if has { body.length } else { 0 };
     proto::File {
         op: op.into(),
         path_bytes: if cut {
@@ -156,17 +158,14 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
         path_truncated: cut,
         uid: owner(body.uid),
         gid: owner(body.gid),
-        length: body.length,
+        length: of_op(op == proto::FileOp::Truncate || op == proto::FileOp::Device),
         xattr: if body.op == Op::Xattr as u8 {
             event.extra.to_vec()
         } else {
             Vec::new()
         },
-        subvolume: if op == proto::FileOp::SubvolumeDelete {
-            body.length
-        } else {
-            0
-        },
+        subvolume: of_op(op == proto::FileOp::SubvolumeDelete),
+        attributes: of_op(op == proto::FileOp::Attributes),
         read_only: body.op == Op::Open as u8 && body.flags & 0o3 == 0,
     }
 }

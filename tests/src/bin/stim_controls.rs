@@ -1,5 +1,5 @@
-//! Signals, attaches and bpf(2), through both ABIs, and says which of them
-//! reach out of the session.
+//! Signals, attaches, limits, taken descriptors and bpf(2), through both ABIs,
+//! and says which of them reach out of the session.
 //!
 //! `stim_controls DIRECTORY`; the directory is not used.
 
@@ -32,6 +32,8 @@ fn main() -> anyhow::Result<()> {
         stimulus.signals()?;
         stimulus.among_themselves()?;
         stimulus.attaches()?;
+        stimulus.limits()?;
+        stimulus.descriptors()?;
         stimulus.other();
     }
     stimulus.script.tell()?;
@@ -68,6 +70,12 @@ fn end(child: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn owned(outcome: Outcome) -> anyhow::Result<OwnedFd> {
+    let number = i32::try_from(outcome.map_err(anyhow::Error::msg)?)?;
+    // SAFETY: it was just opened, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 impl Stimulus {
     fn control(&mut self, fields: Value, outcome: Outcome) {
         self.script.did("control", fields, outcome);
@@ -100,10 +108,7 @@ impl Stimulus {
             let outcome = syscall(number, arguments);
             self.signalled(arguments[0], outcome);
         }
-        let opened = syscall(libc::SYS_pidfd_open, [outside, 0, 0, 0, 0, 0]);
-        let opened = i32::try_from(opened.map_err(anyhow::Error::msg)?)?;
-        // SAFETY: it was just opened, and nobody else has it.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(opened) };
+        let pidfd = owned(syscall(libc::SYS_pidfd_open, [outside, 0, 0, 0, 0, 0]))?;
         let arguments = [pidfd.as_raw_fd().into(), SIGNAL, 0, 0, 0, 0];
         let outcome = syscall(libc::SYS_pidfd_send_signal, arguments);
         self.signalled(outside, outcome);
@@ -144,6 +149,45 @@ impl Stimulus {
         );
         assert!(options.is_err(), "a running tracee took options");
         end(child)
+    }
+
+    /// Sets those that are set.
+    fn limits(&mut self) -> anyhow::Result<()> {
+        let resource = i64::from(libc::RLIMIT_CORE);
+        // struct rlimit64 of every ABI.
+        let limits = Argument::new(&[0; 16]).as_ptr() as i64;
+        let this = i64::from(std::process::id());
+        for target in [this, self.outside] {
+            let asked = syscall(libc::SYS_prlimit64, [target, resource, 0, limits, 0, 0]);
+            asked.map_err(anyhow::Error::msg)?;
+        }
+        for target in [0, this, self.outside, NOBODY] {
+            let set = syscall(libc::SYS_prlimit64, [target, resource, limits, 0, 0, 0]);
+            if target == self.outside || target == NOBODY {
+                let fields = json!({"op": "LIMIT", "targetPid": target, "command": resource});
+                self.control(fields, set);
+            }
+        }
+        Ok(())
+    }
+
+    fn descriptors(&mut self) -> anyhow::Result<()> {
+        let outside = self.outside;
+        let pidfd = owned(syscall(libc::SYS_pidfd_open, [outside, 0, 0, 0, 0, 0]))?;
+        for (pidfd, target, number) in [
+            (pidfd.as_raw_fd().into(), outside, 0),
+            // The error is that of what is no pidfd.
+            (pidfd.as_raw_fd().into(), 0, NOBODY),
+            (-1, 0, 0),
+        ] {
+            let taken = syscall(libc::SYS_pidfd_getfd, [pidfd, number, 0, 0, 0, 0]);
+            let fields = json!({"op": "DESCRIPTOR", "targetPid": target, "command": number});
+            self.control(fields, taken.map(|_| 0));
+            if taken.is_ok() {
+                owned(taken)?;
+            }
+        }
+        Ok(())
     }
 
     fn other(&mut self) {

@@ -3,11 +3,12 @@
 //!
 //! `stim_tamper PID`, or without one for its own map: whoever has bpf(2) may do that.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::path::PathBuf;
 
-use agent_recorder_tests::stimulus::{Outcome, outcome};
+use agent_recorder_tests::stimulus::{Outcome, named, outcome};
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -39,6 +40,9 @@ fn main() -> anyhow::Result<()> {
     // SAFETY: takes numbers. It does not stop its tracee, and ends with this process.
     let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
     tell("attach", outcome(seized));
+    tell("limit", limited(pid));
+    tell("descriptor", taken(pid));
+    tell("procfs", written(&format!("/proc/{pid}/oom_score_adj"))?);
     for (name, command) in BY_ID {
         tell(name, bpf(command, [held(pid, name)?, 0, 0, 0]));
     }
@@ -47,6 +51,47 @@ fn main() -> anyhow::Result<()> {
 
 fn tell(what: &str, outcome: Outcome) {
     println!("{what} {}", outcome.map_or_else(|name| name, |_| "done"));
+}
+
+/// Sets a limit that the process has.
+fn limited(pid: u32) -> Outcome {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let (process, resource) = (pid.cast_signed(), libc::RLIMIT_CORE);
+    // SAFETY: the kernel writes one limit, and then reads it.
+    let result = unsafe {
+        let asked = libc::prlimit(process, resource, std::ptr::null(), &mut limit);
+        asked.min(libc::prlimit(
+            process,
+            resource,
+            &limit,
+            std::ptr::null_mut(),
+        ))
+    };
+    outcome(result.into())
+}
+
+/// Takes the first descriptor that a process has; it stays open.
+fn taken(pid: u32) -> Outcome {
+    // SAFETY: take numbers.
+    outcome(unsafe {
+        let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        libc::syscall(libc::SYS_pidfd_getfd, process, 0, 0)
+    })
+}
+
+/// Opens a file for writing, and writes there what it says.
+fn written(path: &str) -> anyhow::Result<Outcome> {
+    let says = fs::read_to_string(path)?;
+    Ok(match OpenOptions::new().write(true).open(path) {
+        Ok(mut file) => {
+            file.write_all(says.as_bytes())?;
+            Ok(0)
+        }
+        Err(error) => Err(named(error.raw_os_error().unwrap_or(0).unsigned_abs())),
+    })
 }
 
 /// What is got stays open: this process ends soon.

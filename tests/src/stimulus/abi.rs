@@ -196,6 +196,7 @@ fn compat_number(number: i64) -> i64 {
         (libc::SYS_symlinkat, 304),
         (libc::SYS_fchmodat, 306),
         (libc::SYS_rt_tgsigqueueinfo, 335),
+        (libc::SYS_prlimit64, 340),
         (libc::SYS_name_to_handle_at, 341),
         (libc::SYS_open_by_handle_at, 342),
         (libc::SYS_process_vm_writev, 348),

@@ -401,6 +401,7 @@ fn file_json(file: &proto::File) -> Object {
         xattr,
         read_only,
         subvolume,
+        attributes,
     } = file;
     let op = file.op();
     let mut out = object([("op", json!(op.as_str_name()))]);
@@ -437,6 +438,9 @@ fn file_json(file: &proto::File) -> Object {
     }
     if *subvolume != 0 {
         out.insert("subvolume".into(), json!(subvolume));
+    }
+    if op == proto::FileOp::Attributes {
+        out.insert("attributes".into(), json!(attributes));
     }
     if *read_only {
         out.insert("readOnly".into(), json!(true));

@@ -40,6 +40,10 @@ const DISCARDS: [i64; 3] = [0x1277, 0x127d, 0x127f];
 /// `BTRFS_IOC_SNAP_DESTROY`, and its second version (include/uapi/linux/btrfs.h).
 const SNAP_DESTROY: i64 = 0x5000_940f;
 const SNAP_DESTROY_V2: i64 = 0x5000_943f;
+/// `FS_IOC_SETFLAGS`, as 32-bit programs call it, and `FS_IOC_FSSETXATTR` (include/uapi/linux/fs.h).
+const SETTING_FLAGS: [i64; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
+/// `FS_IOC_GETFLAGS`.
+const GETFLAGS: i64 = 0x8008_6601;
 /// Of both versions' arguments.
 const SNAP_ARGUMENTS: usize = 4096;
 
@@ -86,6 +90,27 @@ impl Stimulus {
         let said = json!({"flags": SNAP_DESTROY_V2, "subvolume": 257});
         self.file("SUBVOLUME_DELETE", "d1", said, removed);
         Self::close(directory);
+    }
+
+    /// ioctl(2) with what sets an inode's flags, on what no file system has any for.
+    pub(super) fn inode_flags(&mut self) {
+        let opened = self.call(
+            libc::SYS_open,
+            self.path("fifo"),
+            [i64::from(libc::O_RDWR), 0, 0],
+        );
+        let fields = json!({"flags": libc::O_RDWR});
+        self.file("OPEN", "fifo", fields, opened.map(|_| 0));
+        let Ok(fd) = opened else { return };
+        let flags = Argument::words(&[0x40; 7]).as_ptr() as i64;
+        for command in SETTING_FLAGS {
+            let set = syscall(libc::SYS_ioctl, [fd, command, flags, 0, 0, 0]);
+            let fields = json!({"flags": command, "attributes": 0x40});
+            self.file("ATTRIBUTES", "fifo", fields, set);
+        }
+        // To ask for them changes nothing.
+        let _ = syscall(libc::SYS_ioctl, [fd, GETFLAGS, flags, 0, 0, 0]);
+        Self::close(opened);
     }
 
     /// open_by_handle_at(2): a file that nobody names.

@@ -51,6 +51,7 @@ fn main() -> anyhow::Result<()> {
     stimulus.by_handle()?;
     stimulus.newest_xattr_calls();
     stimulus.commands();
+    stimulus.inode_flags();
     stimulus.long_names();
     stimulus.unprivileged();
     stimulus.threads()?;
