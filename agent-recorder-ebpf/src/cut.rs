@@ -199,9 +199,6 @@ fn drop_emptied(session: SessionNumber) {
 global! {
     /// truncate(2) and ftruncate(2), which succeeded.
     pub(crate) fn shortened(call: &Call) {
-        let Some(victim) = seen_before(call) else {
-            return;
-        };
         let spec = call.spec();
         let mut length = call.argument(spec.length);
         if spec.length == NO_ARG {
@@ -210,6 +207,12 @@ global! {
         if spec.marks & MARK_LENGTH_PAIR != 0 {
             length |= call.argument(spec.length + 1) << 32;
         }
+        let Some(victim) = seen_before(call) else {
+            if hooks().see == 0 && hooks().touch == 0 {
+                shortened_unseen(call, length);
+            }
+            return;
+        };
         // SAFETY: in a map value.
         let (inode, judged, size, bytes) = unsafe {
             ((*victim).inode, (*victim).judged, (*victim).size, (*victim).bytes)
@@ -221,6 +224,35 @@ global! {
         }
         judge::note(call.tag.session, inode, KNOWN_CREATED);
         guard::count_destroyed(call.tag.session, judged, bytes);
+    }
+}
+
+global! {
+    /// Nothing shows files here: what is left of one is compared with what it had
+    /// when it was opened. Of a name (truncate(2)) nobody knows that: all of it counts.
+    fn shortened_unseen(call: &Call, length: u64) {
+        let spec = call.spec();
+        let session = call.tag.session;
+        if spec.path != NO_ARG {
+            if length == 0 && call.tag.restores == 0 {
+                guard::count_destroyed(session, 0, 0);
+            }
+            return;
+        }
+        let fd = u64::from(call.argument(spec.dirfd) as u32);
+        let descriptor = DescriptorKey { files: files_of(call.task), fd };
+        let Some(cut) = maps::CUTS.get_ptr(&descriptor) else {
+            return;
+        };
+        // SAFETY: a map value, checked not null.
+        let (kind, size, judged, inode) =
+            unsafe { ((*cut).kind, (*cut).size, (*cut).judged, (*cut).inode) };
+        if kind != CUT_INTACT || length * KEPT_PART >= size {
+            return;
+        }
+        let _ = maps::CUTS.remove(&descriptor);
+        judge::note(session, inode, KNOWN_CREATED);
+        guard::count_destroyed(session, judged, size);
     }
 }
 

@@ -4,7 +4,9 @@
 //! Not here: what is destroyed by an operation, and how much that is (`victim`, `cut`).
 
 use agent_recorder_abi::event::{GuardBody, Kind};
-use agent_recorder_abi::limits::{MAX_LIMIT, MAX_PROTECTED, MAX_STEPS, REWRITES_PER_FILE};
+use agent_recorder_abi::limits::{
+    MAX_LIMIT, MAX_PROTECTED, MAX_STEPS, REWRITES_PER_FILE, STRIKING_NS,
+};
 use agent_recorder_abi::policy::{
     Budget, GUARD_ALERT, GUARD_DENY, GUARD_FREEZE, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_SLOT,
     Policy,
@@ -14,7 +16,7 @@ use aya_ebpf::helpers::bpf_send_signal;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 
 use crate::emit::{Writer, add, with_area};
-use crate::kernel::{bound, current, guard_config, hooks};
+use crate::kernel::{Task, bound, current, guard_config, hooks};
 use crate::primitives::add_shared;
 use crate::{maps, task};
 
@@ -326,6 +328,9 @@ fn condemn(session: *mut Session, now: u64, action: u64) {
         let frozen = u64::from(action == GUARD_FREEZE);
         core::ptr::write_volatile(&raw mut (*session).frozen, frozen);
         core::ptr::write_volatile(&raw mut (*session).condemned, now);
+        if let Some(last) = maps::CONDEMNED.get_ptr_mut(0) {
+            core::ptr::write_volatile(last, now);
+        }
     }
     strike(session);
 }
@@ -367,6 +372,27 @@ pub(crate) fn enforce(tag: Tag) {
         end_unjudged();
     }
     if let Some(session) = condemned(tag) {
+        strike(session);
+    }
+}
+
+/// A call ends that nobody records. For some time after a limit was met it is
+/// the last one, too, of whoever is in that session: one that waited for a child
+/// that was struck begins no other.
+#[inline(always)]
+pub(crate) fn enforce_unrecorded(task: Task) {
+    let Some(last) = maps::CONDEMNED.get_ptr(0) else {
+        return;
+    };
+    // SAFETY: a map value, checked not null; the helper takes nothing.
+    let is_recent = unsafe {
+        let last = core::ptr::read_volatile(last);
+        last != 0 && bpf_ktime_get_boot_ns() - last <= STRIKING_NS
+    };
+    if is_recent
+        && let Some(tag) = task::tag_of(task)
+        && let Some(session) = condemned(tag)
+    {
         strike(session);
     }
 }

@@ -93,6 +93,10 @@ pub const MAX_CUTS: u32 = 16_384;
 pub const MAX_PENDING_CUTS: u64 = 1024;
 /// So many files that keep their size when they are rewritten weigh as one that is destroyed.
 pub const REWRITES_PER_FILE: u64 = 64;
+/// For so long after a limit was met every call of the session's processes is
+/// their last, ns. By then the daemon has ended them, or there is none and their
+/// recorded calls end them: nobody else should pay for longer.
+pub const STRIKING_NS: u64 = 10_000_000_000;
 /// A mount that a session takes away and did not make weighs as so many files: four meet the usual limit.
 pub const UNMOUNT_FILES: u64 = 16;
 /// A rewritten file that keeps less than one part in so many of its length is destroyed.

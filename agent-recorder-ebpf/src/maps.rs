@@ -92,6 +92,10 @@ pub(crate) static SESSIONS: HashMap<SessionNumber, Session> =
 #[map]
 pub(crate) static NEW_SESSION: Array<Session> = Array::with_max_entries(1, 0);
 
+/// When the guard last condemned a session, ns since boot; 0: never.
+#[map]
+pub(crate) static CONDEMNED: Array<u64> = Array::with_max_entries(1, 0);
+
 /// How many sessions began on each CPU, in element 0.
 #[map]
 pub(crate) static BEGUN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);

@@ -51,6 +51,7 @@ pub(crate) fn finished(copy: Copy, regs: *const Registers, result: i64) {
     // SAFETY: an element of an array map.
     let handle = unsafe { (*spec).handle };
     if handle == HANDLE_NONE {
+        guard::enforce_unrecorded(task);
         return;
     }
     let Some(tag) = task::tag_of(task) else {

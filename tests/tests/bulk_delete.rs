@@ -92,6 +92,20 @@ fn everyone_who_was_killed_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Who waited for the child that was struck begins no other, though it makes no
+/// call that is recorded in between.
+#[test]
+fn a_child_for_each_file_ends_with_exactly_the_limit_gone() -> anyhow::Result<()> {
+    let recorder = Recorder::with_guard("window = \"2m\"\n")?;
+    let scratch = tempfile::tempdir()?;
+    let tree = scratch.path().join("tree");
+    fill(&tree, FILES)?;
+    let output = recorder.run([env!("CARGO_BIN_EXE_stim_forks").as_ref(), tree.as_os_str()])?;
+    assert_eq!(output.status.code(), Some(128 + 9), "{output:?}");
+    assert_eq!(gone(&tree)?, LIMIT);
+    Ok(())
+}
+
 /// On Linux 7 in `tracepoint`, every copy of a program notes what a rename
 /// touches: what it moves was not seen behind that.
 #[test]

@@ -83,6 +83,9 @@ fn sees_victims() -> anyhow::Result<bool> {
     Ok(doctor()?["seesVictims"] == true)
 }
 
+/// The one of the ways below that takes no name away and opens no file of others.
+const UNSEEN_BY_NAMES: &str = "move over";
+
 #[test]
 fn every_way_of_destroying_ends_at_the_limit() -> anyhow::Result<()> {
     for (name, script) in [
@@ -151,8 +154,9 @@ fn every_way_of_destroying_ends_at_the_limit() -> anyhow::Result<()> {
     ] {
         // In an emulated guest a shell takes longer than the default one for so many programs.
         let recorder = Recorder::with_guard("window = \"2m\"\n")?;
-        if !sees_victims()? {
-            return Ok(());
+        if name == UNSEEN_BY_NAMES && !sees_victims()? {
+            println!("not here: {name}: names are all that is seen");
+            continue;
         }
         let tree = Tree::new()?;
         let output = session(&recorder, &tree, script)?;
