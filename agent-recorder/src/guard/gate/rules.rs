@@ -309,6 +309,12 @@ mod tests {
                 "service-stopped",
             ),
             ("dropdb", "prod", "database-drop"),
+            (
+                "btrfs",
+                "-q subvolume delete /srv/data",
+                "btrfs-subvolume-delete",
+            ),
+            ("btrfs", "sub del /srv/data", "btrfs-subvolume-delete"),
         ] {
             assert_eq!(
                 met(program, line).as_deref(),
@@ -343,6 +349,8 @@ mod tests {
             ("redis-cli", "get flushall-count"),
             ("systemctl", "status nginx"),
             ("mkfs.ext4", "image.img"),
+            ("btrfs", "subvolume list /srv/data"),
+            ("btrfs", "filesystem du sub/data"),
         ] {
             assert_eq!(met(program, line), None, "{program} {line}");
         }

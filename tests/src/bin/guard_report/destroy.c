@@ -1,4 +1,4 @@
-/* The ways of destroying that take a program of their own: destroy HOW DIRECTORY [SCRATCH].
+/* The ways of destroying that take a program of their own: destroy HOW DIRECTORY [SCRATCH]. `subvolume DIRECTORY NAME` is one call.
  *
  * Works through the files below DIRECTORY one by one; ends at the first error but goes on
  * past single files that it may not touch. Built with the C compiler at hand. */
@@ -6,14 +6,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/btrfs.h>
 #include <linux/fs.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char *how;
@@ -37,6 +40,14 @@ static int through_int80(const char *path)
                      : "0"(10L), "b"((uint32_t)(uintptr_t)low)
                      : "memory", "r8", "r9", "r10", "r11");
     return result < 0 ? -1 : 0;
+}
+
+static int in_a_child(const char *path)
+{
+    pid_t child = fork();
+    if (child == 0)
+        _exit(unlink(path));
+    return child < 0 || waitpid(child, NULL, 0) < 0 ? -1 : 0;
 }
 
 static int map_over(const char *path, int then_cut)
@@ -104,6 +115,8 @@ static int each(const char *path, const struct stat *about, int kind, struct FTW
         failed = unlink(path);
     else if (!strcmp(how, "int80"))
         failed = through_int80(path);
+    else if (!strcmp(how, "fork"))
+        failed = in_a_child(path);
     else if (!strcmp(how, "map-cut"))
         failed = map_over(path, 1);
     else if (!strcmp(how, "map"))
@@ -119,6 +132,15 @@ static int each(const char *path, const struct stat *about, int kind, struct FTW
     if (failed)
         fprintf(stderr, "%s %s: %s\n", how, path, strerror(errno));
     return 0;
+}
+
+/* Deletes a subvolume of a directory, as btrfs(8) does. */
+static int delete_subvolume(const char *directory, const char *name)
+{
+    struct btrfs_ioctl_vol_args which = {0};
+    int fd = open(directory, O_RDONLY | O_DIRECTORY);
+    snprintf(which.name, sizeof which.name, "%s", name);
+    return fd < 0 ? -1 : ioctl(fd, BTRFS_IOC_SNAP_DESTROY, &which);
 }
 
 /* Runs this program again out of memory, without a file. */
@@ -140,6 +162,12 @@ int main(int count, char **arguments)
         return 2;
     if (!strcmp(arguments[1], "memory"))
         return from_memory(arguments);
+    if (!strcmp(arguments[1], "subvolume")) {
+        if (count > 3 && delete_subvolume(arguments[2], arguments[3]) == 0)
+            return 0;
+        perror(arguments[2]);
+        return 1;
+    }
     how = arguments[1];
     scratch = count > 3 ? arguments[3] : "";
     return nftw(arguments[2], each, 64, FTW_PHYS) ? 1 : 0;

@@ -2,6 +2,12 @@
 
 use super::case::{Case, case};
 
+/// The files are in a subvolume, `$W/fs/all`.
+const SUBVOLUME: &str = r#"truncate -s 256M "$S/fs.img" && mkfs.btrfs -q "$S/fs.img" && mkdir "$W/fs" && mount -o loop "$S/fs.img" "$W/fs" && btrfs -q subvolume create "$W/fs/all" && mv "$D" "$W/fs/all/files""#;
+
+/// The files are an overlay's lower ones, `$S/merged`.
+const OVERLAY: &str = r#"mkdir "$S/upper" "$S/work" "$S/merged" && mount -t tmpfs none "$S/upper" && mkdir "$S/upper/u" "$S/upper/w" && mount -t overlay -o "lowerdir=$D,upperdir=$S/upper/u,workdir=$S/upper/w" none "$S/merged""#;
+
 pub(crate) const DESTROYERS: &[Case] = &[
     case("rm -rf", r#"rm -rf "$D""#),
     case(
@@ -22,6 +28,7 @@ pub(crate) const DESTROYERS: &[Case] = &[
         "a process a file",
         r#"for f in "$D"/*/*; do sh -c 'rm -f "$1"; :' sh "$f"; done"#,
     ),
+    case("a child a file, without a program of its own", r#""$B" fork "$D""#),
     case("find -delete", r#"find "$D" -type f -delete"#),
     case("find -exec rm", r#"find "$D" -type f -exec rm -f {} \;"#),
     case("find -exec rm +", r#"find "$D" -type f -exec rm -f {} +"#),
@@ -208,9 +215,13 @@ Promise.all(all.map(f => fs.promises.unlink(f)))' "$D""#,
         "btrfs subvolume",
         r#"btrfs -q subvolume delete "$W/fs/all""#,
     )
-    .before(
-        r#"truncate -s 256M "$S/fs.img" && mkfs.btrfs -q "$S/fs.img" && mkdir "$W/fs" && mount -o loop "$S/fs.img" "$W/fs" && btrfs -q subvolume create "$W/fs/all" && mv "$D" "$W/fs/all/files""#,
+    .before(SUBVOLUME)
+    .needs(&["mkfs.btrfs", "btrfs"]),
+    case(
+        "btrfs subvolume, by a program that no gate knows",
+        r#""$B" subvolume "$W/fs" all"#,
     )
+    .before(SUBVOLUME)
     .needs(&["mkfs.btrfs", "btrfs"])
     .weak("one call takes them all, and no tracepoint is before it: the session ends after it"),
     case(
@@ -235,8 +246,22 @@ Promise.all(all.map(f => fs.promises.unlink(f)))' "$D""#,
         "an overlay's lower files",
         r#"rm -rf "$S/merged"/*"#,
     )
+    .before(OVERLAY)
+    .look_in("$S/merged"),
+    case(
+        "mv over an overlay's lower files",
+        r#"for f in "$S/merged"/*/*; do echo > "$S/merged/new"; mv -f "$S/merged/new" "$f"; done"#,
+    )
+    .before(OVERLAY)
+    .look_in("$S/merged")
+    .judged()
+    .weak("a lower file that is replaced passes no tracepoint, and stays what it was below"),
+    case(
+        "an overlay's upper files",
+        r#"rm -rf "$S/merged"/*"#,
+    )
     .before(
-        r#"mkdir "$S/upper" "$S/work" "$S/merged" && mount -t tmpfs none "$S/upper" && mkdir "$S/upper/u" "$S/upper/w" && mount -t overlay -o "lowerdir=$D,upperdir=$S/upper/u,workdir=$S/upper/w" none "$S/merged""#,
+        r#"mkdir "$S/upper" "$S/merged" && mount -t tmpfs none "$S/upper" && mkdir "$S/upper/l" "$S/upper/w" && mv "$D" "$S/upper/u" && mount -t overlay -o "lowerdir=$S/upper/l,upperdir=$S/upper/u,workdir=$S/upper/w" none "$S/merged""#,
     )
     .look_in("$S/merged"),
 ];
