@@ -9,6 +9,7 @@ pub mod child;
 pub mod collecting;
 pub mod compare;
 pub mod daemon;
+pub mod engine;
 pub mod file_systems;
 pub mod line;
 pub mod model;

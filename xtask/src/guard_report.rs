@@ -26,9 +26,9 @@ pub(crate) struct Args {
     /// Try only those whose name contains this, and print the table instead of keeping it
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
-    /// In guests with Debian's kernels, what their few programs can do; on one kernel, if named
-    #[arg(long, value_name = "KERNEL", num_args = 0..=1)]
-    guests: Option<Option<Kernel>>,
+    /// In guests with Debian's kernels, what their few programs can do; on these, if any are named
+    #[arg(long, value_name = "KERNEL,…", num_args = 0.., value_delimiter = ',')]
+    guests: Option<Vec<Kernel>>,
 }
 
 /// Builds, tries every case, and fails when one is not as it should be.
@@ -37,8 +37,8 @@ pub(crate) struct Args {
 ///
 /// Something does not build, or the cases cannot be started.
 pub(crate) fn command(args: &Args) -> Result<ExitCode> {
-    if let Some(kernel) = args.guests {
-        return in_guests(kernel, args.only.as_deref());
+    if let Some(kernels) = &args.guests {
+        return in_guests(kernels, args.only.as_deref());
     }
     let mut steps = Steps::new(5);
     build::recorder(&mut steps, Profile::Debug)?;
@@ -64,13 +64,13 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     Ok(step::code(status.success()))
 }
 
-fn in_guests(kernel: Option<Kernel>, only: Option<&str>) -> Result<ExitCode> {
+fn in_guests(kernels: &[Kernel], only: Option<&str>) -> Result<ExitCode> {
     let mut steps = Steps::new(4);
     steps.run("what guests need", setup::for_guests)?;
     let toolchain = steps.run("BPF toolchain", Toolchain::ready)?;
     steps.run("BPF object", || build::object(&toolchain))?;
-    let (table, wrong) = steps.run("the cases", || guard::report(kernel, only.unwrap_or("")))?;
-    if kernel.is_none() && only.is_none() {
+    let (table, wrong) = steps.run("the cases", || guard::report(kernels, only.unwrap_or("")))?;
+    if kernels.is_empty() && only.is_none() {
         let file = workspace::root().join(TABLE_OF_GUESTS);
         std::fs::write(&file, table).with_context(|| format!("write {}", file.display()))?;
     } else {

@@ -41,16 +41,21 @@ struct Section {
     cells: BTreeMap<(String, usize), Cell>,
 }
 
-/// Runs the cases whose names contain a pattern in the guests of one kernel, or
-/// of all; the table, and how many cells of it are wrong.
+/// Runs the cases whose names contain a pattern in the guests of these kernels, or
+/// of all if none is named; the table, and how many cells of it are wrong.
 ///
 /// # Errors
 ///
 /// Something does not compile, or a guest does not end by itself.
-pub(crate) fn report(only: Option<Kernel>, pattern: &str) -> Result<(String, usize)> {
+pub(crate) fn report(kernels: &[Kernel], pattern: &str) -> Result<(String, usize)> {
     super::ready()?;
     let image = Image::for_guard_report()?;
-    let rows = matrix::rows(only);
+    let rows: Vec<_> = if kernels.is_empty() {
+        matrix::rows(None)
+    } else {
+        let rows = kernels.iter().map(|kernel| matrix::rows(Some(*kernel)));
+        rows.flatten().collect()
+    };
     let said = matrix::said(&rows, &image, LIMIT, |row| {
         let words = [
             GUARD_REPORT,
@@ -157,6 +162,13 @@ fn table(names: &[String], sections: &[Section]) -> String {
     let mut text = format!(
         "# The guard on other kernels\n\nMade by `cargo xtask guard-report --guests`: the cases that programs of busybox, the C program and the stimulus of io_uring can do, in emulated guests, with a window of {WINDOW}. A number is of files that were destroyed (by the destroyers; limit 64 where the case sets none) or counted (of ordinary work, which is not stopped); `*` is known to go beyond, as [the report of this machine](guard-report.md) says or because that profile on that kernel sees names only; `—` was not tried, for a program is missing.\n"
     );
+    text +=
+        "\n| of each | as it should be | known otherwise | wrong |\n| --- | --: | --: | --: |\n";
+    for section in sections {
+        for (column, name) in names.iter().enumerate() {
+            text += &sum(section, column, name);
+        }
+    }
     for section in sections {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "\n## {}\n", section.title);
@@ -173,6 +185,21 @@ fn table(names: &[String], sections: &[Section]) -> String {
         }
     }
     text
+}
+
+/// How the cases of a kind went in one guest, as one row.
+fn sum(section: &Section, column: usize, name: &str) -> String {
+    let count = |is_so: fn(&Cell) -> bool| {
+        let cells = section.cells.iter().filter(|((_, of), _)| *of == column);
+        cells.filter(|(_, cell)| is_so(cell)).count()
+    };
+    format!(
+        "| {}, {name} | {} | {} | {} |\n",
+        section.title.to_lowercase(),
+        count(|cell| matches!(cell, Cell::Right(_))),
+        count(|cell| matches!(cell, Cell::Known(_))),
+        count(|cell| matches!(cell, Cell::Wrong(_))),
+    )
 }
 
 fn shown(cell: Option<&Cell>) -> String {
@@ -215,6 +242,8 @@ mod tests {
         read(SAID, 0, &mut sections);
         let table = table(&["6.12 lsm".to_owned()], &sections);
         assert!(table.contains("| rm -rf | 64 |") && table.contains("| map | 5000* |"));
+        assert!(table.contains("| destroyers, 6.12 lsm | 1 | 1 | 0 |"));
+        assert!(table.contains("| ordinary work, 6.12 lsm | 0 | 0 | 1 |"));
         assert!(table.contains("| make | **stopped: bulk-delete** |") && !table.contains("zip -m"));
     }
 }
