@@ -160,7 +160,7 @@ fn cell(line: &str) -> Option<(&str, Cell)> {
 
 fn table(names: &[String], sections: &[Section]) -> String {
     let mut text = format!(
-        "# The guard on other kernels\n\nMade by `cargo xtask guard-report --guests`: the cases that programs of busybox, the C program and the stimulus of io_uring can do, in emulated guests, with a window of {WINDOW}. A number is of files that were destroyed (by the destroyers; limit 64 where the case sets none) or counted (of ordinary work, which is not stopped); `*` is known to go beyond, as [the report of this machine](guard-report.md) says or because that profile on that kernel sees names only; `—` was not tried, for a program is missing.\n"
+        "# The guard on other kernels\n\nMade by `cargo xtask guard-report --guests`: the cases that programs of busybox, the C program and the stimulus of io_uring can do, in emulated guests, with a window of {WINDOW}. A number is of files that were destroyed (by the destroyers; limit 64 where the case sets none) or counted (of ordinary work, which is not stopped); `*` is known to go beyond, as [the report of this machine](guard-report.md) says or because that profile on that kernel sees names only, or no request of io_uring; `—` was not tried, for a program is missing.\n"
     );
     text +=
         "\n| of each | as it should be | known otherwise | wrong |\n| --- | --: | --: | --: |\n";

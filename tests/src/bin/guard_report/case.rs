@@ -30,6 +30,8 @@ pub(crate) struct Case {
     pub(crate) look_in: &'static str,
     /// Only what judges the object itself tells that it destroys, and not the names alone.
     pub(crate) judged: bool,
+    /// It acts through io_uring.
+    pub(crate) by_requests: bool,
     /// Why it is known not to do what it should.
     pub(crate) weakness: Option<&'static str>,
 }
@@ -50,6 +52,7 @@ pub(crate) const fn case(name: &'static str, script: &'static str) -> Case {
         limit: LIMIT,
         look_in: "$W",
         judged: false,
+        by_requests: false,
         weakness: None,
     }
 }
@@ -94,6 +97,13 @@ impl Case {
     pub(crate) const fn judged(self) -> Self {
         Self {
             judged: true,
+            ..self
+        }
+    }
+
+    pub(crate) const fn by_requests(self) -> Self {
+        Self {
+            by_requests: true,
             ..self
         }
     }

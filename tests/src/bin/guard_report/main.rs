@@ -174,7 +174,9 @@ impl About {
             // Stopped for what it may; that it does not work is another fault.
             Kind::Work => ran.verdict.is_some() && ran.survivors == 0,
         };
+        let unseen = case.by_requests && !ran.sees_requests;
         case.weakness
+            .or(unseen.then_some("this kernel shows no request of io_uring to a tracepoint"))
             .or((!self.judges && is_by_name).then_some(by_name))
     }
 

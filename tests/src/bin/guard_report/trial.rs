@@ -60,6 +60,8 @@ pub(crate) struct Ran {
     /// What the session's program returned.
     pub(crate) status: Option<i32>,
     pub(crate) took: Duration,
+    /// Whether requests of io_uring are seen here.
+    pub(crate) sees_requests: bool,
     /// The end of what it said.
     pub(crate) said: String,
 }
@@ -149,6 +151,7 @@ impl Stage {
         let took = begun.elapsed();
         let survivors = survivors(folders.work.path().as_os_str())?;
         let records = recorder.replay()?;
+        let absent = recorder.absent_hooks()?;
         let said = String::from_utf8_lossy(&output.stderr);
         Ok(Ran {
             destroyed: 0,
@@ -157,6 +160,7 @@ impl Stage {
             survivors,
             status: output.status.code(),
             took,
+            sees_requests: !absent.iter().any(|hook| hook.starts_with("io_uring_")),
             said: ending(&said),
         })
     }
