@@ -159,7 +159,7 @@ pub(crate) fn is_setting_flags(command: u32) -> bool {
     SETTING_FLAGS.contains(&command)
 }
 
-/// Whether a command destroys.
+/// Whether a command is one that the guard counts as the whole limit.
 #[inline(always)]
 pub(crate) fn is_destroying(command: u32) -> bool {
     is_discarding(command) || command == SNAP_DESTROY || command == SNAP_DESTROY_V2

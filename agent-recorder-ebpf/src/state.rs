@@ -67,7 +67,8 @@ pub struct Session {
     pub bytes: u64,
     /// Files that were rewritten and kept their size.
     pub rewritten: u64,
-    /// Not 0: every member is struck at its next recorded call.
+    /// Not 0: every member is struck at its next recorded call, and for a while
+    /// after a limit was met (`limits::STRIKING_NS`) at its next call.
     pub condemned: u64,
     /// Not 0: with SIGSTOP, not SIGKILL.
     pub frozen: u64,

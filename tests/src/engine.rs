@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::wait::wait_for;
 
-/// The image's name.
+/// Has no network, and what busybox does.
 pub const IMAGE: &str = "agent-recorder-test";
 /// What the image's shell finds beside itself.
 const APPLETS: [&str; 4] = ["sh", "rm", "sleep", "touch"];
@@ -38,12 +38,15 @@ impl Engine {
     pub fn start() -> anyhow::Result<Result<Self, String>> {
         let directory = tempfile::tempdir()?;
         let at = directory.path();
-        let cgroup = format!("agent-recorder-test-engine-{}", std::process::id());
+        let name = at.file_name().context("a temporary directory has a name")?;
+        let cgroup = format!("agent-recorder-test-engine{}", name.display());
         let log = File::create(at.join("log"))?;
         // In a mount namespace, so that no mount of it is left behind.
         let started = Command::new("unshare")
             .args(["--mount", "dockerd", "--bridge=none", "--iptables=false"])
             .args(["--ip6tables=false", "--storage-driver=vfs"])
+            // systemd's driver takes no cgroup of a name that we choose.
+            .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
             .args(["--cgroup-parent".to_owned(), format!("/{cgroup}")])
             .arg("--data-root")
             .arg(at.join("data"))
@@ -158,9 +161,11 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // What cannot be done here, the comparison of leftovers tells.
         let _ = self.empty();
-        if let Some(pid) = i32::try_from(self.process.id())
-            .ok()
-            .and_then(Pid::from_raw)
+        let runs = matches!(self.process.try_wait(), Ok(None));
+        if runs
+            && let Some(pid) = i32::try_from(self.process.id())
+                .ok()
+                .and_then(Pid::from_raw)
         {
             let _ = kill_process(pid, Signal::TERM);
         }

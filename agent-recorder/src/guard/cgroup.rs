@@ -74,15 +74,25 @@ pub(super) fn is_frozen(listed: &str) -> bool {
     state.is_some_and(|state| state.starts_with("FR"))
 }
 
-/// The files by which this process is stopped, or ended, with its whole cgroup,
-/// or with one of those above.
+/// Of version 2: what stops or ends a cgroup, and limits by which it comes to the same.
+const SWITCHES: &[&str] = &[
+    "cgroup.freeze",
+    "cgroup.kill",
+    "memory.max",
+    "memory.high",
+    "pids.max",
+    "cpu.max",
+];
+
+/// The files by which this process is stopped, ended or starved with its whole
+/// cgroup, or with one of those above.
 pub fn switches() -> Vec<PathBuf> {
     let unified = mount_point()
         .and_then(|root| {
             let directory = directory_of(&root, std::process::id())?;
             Some((root, directory))
         })
-        .map(|(root, directory)| below(&root, &directory, &["cgroup.freeze", "cgroup.kill"]));
+        .map(|(root, directory)| below(&root, &directory, SWITCHES));
     let listed = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let freezer =
         freezer_of(&listed).map(|(root, path)| below(&root, &root.join(path), &[FREEZER_STATE]));

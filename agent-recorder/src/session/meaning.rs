@@ -18,7 +18,7 @@ impl Meanings {
     /// What a record says beside its act, done in this working directory.
     pub(super) fn of(&self, body: &Body, cwd: &[u8]) -> Vec<Body> {
         let handed = self.handoffs.in_record(body, cwd).map(Body::HandOff);
-        let tampered = self.own.in_record(body).map(Body::Tamper);
+        let tampered = self.own.in_record(body, cwd).map(Body::Tamper);
         handed.into_iter().chain(tampered).collect()
     }
 }

@@ -3,7 +3,9 @@
 //! Not here: refusing them, which is for the kernel programs.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::BPFFS;
@@ -24,7 +26,14 @@ pub struct Own {
     group: u32,
     files: Vec<PathBuf>,
     switches: Vec<PathBuf>,
+    /// Numbers of nested pid namespaces are others'.
+    is_outermost: bool,
+    /// `st_dev` of its /proc: each pid namespace has one of its own.
+    procfs: u64,
 }
+
+/// `PROC_PID_INIT_INO` (include/linux/proc_ns.h): the initial pid namespace.
+const INITIAL: &str = "pid:[4026531836]";
 
 impl Own {
     /// Of this process, with its state directory and its configuration, and the
@@ -33,21 +42,24 @@ impl Own {
         files: impl IntoIterator<Item = PathBuf>,
         switches: impl IntoIterator<Item = PathBuf>,
     ) -> Self {
-        let real = |path: PathBuf| std::fs::canonicalize(&path).unwrap_or(path);
+        let real = |path: PathBuf| fs::canonicalize(&path).unwrap_or(path);
         Self {
             pid: std::process::id(),
             group: u32::try_from(rustix::process::getpgrp().as_raw_nonzero().get())
                 .unwrap_or_default(),
             files: files.into_iter().map(real).collect(),
             switches: switches.into_iter().map(real).collect(),
+            is_outermost: fs::read_link("/proc/self/ns/pid")
+                .is_ok_and(|namespace| namespace == Path::new(INITIAL)),
+            procfs: fs::metadata("/proc").map_or(0, |about| about.dev()),
         }
     }
 
-    /// What a record says of an act against the recorder.
-    pub fn in_record(&self, body: &Body) -> Option<proto::Tamper> {
+    /// What a record says of an act against the recorder, by a process that works in `cwd`.
+    pub fn in_record(&self, body: &Body, cwd: &[u8]) -> Option<proto::Tamper> {
         let (act, path) = match body {
             Body::Control(control) => (self.by_control(control)?, &[][..]),
-            Body::File(file) => self.by_file(file)?,
+            Body::File(file) => self.by_file(file, cwd)?,
             _ => return None,
         };
         Some(proto::Tamper {
@@ -59,11 +71,13 @@ impl Own {
 
     fn by_control(&self, control: &proto::ControlAct) -> Option<proto::TamperAct> {
         let target = i64::from(control.target_pid);
-        let is_own = self.is_this(target);
+        let is_own = !(control.nested && self.is_outermost) && self.is_this(target);
         match control.op() {
             // 0 asks whether it is there (kill(2)).
             proto::ControlOp::Signal if control.signal != 0 => {
-                let meets = is_own || target == -1 || target == -i64::from(self.group);
+                let is_group =
+                    !control.nested && (target == -1 || target == -i64::from(self.group));
+                let meets = is_own || is_group;
                 meets.then_some(proto::TamperAct::RecorderSignalled)
             }
             proto::ControlOp::Ptrace | proto::ControlOp::Descriptor => {
@@ -77,7 +91,11 @@ impl Own {
         }
     }
 
-    fn by_file<'a>(&self, file: &'a proto::File) -> Option<(proto::TamperAct, &'a [u8])> {
+    fn by_file<'a>(
+        &self,
+        file: &'a proto::File,
+        cwd: &[u8],
+    ) -> Option<(proto::TamperAct, &'a [u8])> {
         let is_mount = matches!(file.op(), proto::FileOp::Mount | proto::FileOp::Umount);
         if is_mount {
             let at = Path::new(OsStr::from_bytes(&file.path));
@@ -85,7 +103,7 @@ impl Own {
             let meets = self.is_inside(at)
                 || self.is_above(at)
                 || is_above(at, Path::new(BPFFS))
-                || self.is_inside(Path::new(OsStr::from_bytes(&file.new_path)));
+                || self.is_inside(&source(file, cwd));
             return meets.then_some((proto::TamperAct::MountChanged, file.path.as_slice()));
         }
         let changes = match file.op() {
@@ -104,7 +122,7 @@ impl Own {
             let path = Path::new(OsStr::from_bytes(path));
             // With a directory goes what is in it.
             self.is_inside(path)
-                || self.is_about_this(path)
+                || self.is_about_this(path, file.dev)
                 || moves && self.is_above(path)
                 || self.switches.iter().any(|switch| path == switch)
         })?;
@@ -120,10 +138,14 @@ impl Own {
     }
 
     /// Whether it is procfs's file of this process, or of one of its threads.
-    fn is_about_this(&self, path: &Path) -> bool {
+    /// Of an open that failed, nobody knows the device.
+    fn is_about_this(&self, path: &Path, device: u64) -> bool {
         let Ok(rest) = path.strip_prefix("/proc") else {
             return false;
         };
+        if device != 0 && device != self.procfs {
+            return false;
+        }
         let number = rest
             .iter()
             .next()
@@ -141,6 +163,14 @@ impl Own {
         };
         number == i64::from(self.pid) || is_thread()
     }
+}
+
+/// What is mounted, as mount(2) was given it.
+fn source(file: &proto::File, cwd: &[u8]) -> PathBuf {
+    Path::new(OsStr::from_bytes(cwd))
+        .join(OsStr::from_bytes(&file.new_path))
+        .components()
+        .collect()
 }
 
 /// Whether something lies at or below a path that is known and not the root
@@ -163,6 +193,8 @@ mod tests {
                 "/etc/agent-recorder".into(),
             ],
             switches: vec!["/sys/fs/cgroup/a/cgroup.kill".into()],
+            is_outermost: true,
+            procfs: 7,
         }
     }
 
@@ -172,9 +204,11 @@ mod tests {
             target_pid: target,
             signal: number,
             command: number,
-            error: 0,
+            ..proto::ControlAct::default()
         });
-        own().in_record(&body).map(|tamper| tamper.act())
+        own()
+            .in_record(&body, b"/var/lib")
+            .map(|tamper| tamper.act())
     }
 
     fn file(op: proto::FileOp, path: &str, flags: i32) -> Option<proto::TamperAct> {
@@ -184,7 +218,9 @@ mod tests {
             flags: u64::from(flags.cast_unsigned()),
             ..proto::File::default()
         });
-        own().in_record(&body).map(|tamper| tamper.act())
+        own()
+            .in_record(&body, b"/var/lib")
+            .map(|tamper| tamper.act())
     }
 
     #[test]
@@ -205,6 +241,14 @@ mod tests {
         let thread = rustix::thread::gettid().as_raw_nonzero().get();
         let act = control(Op::Signal, thread, 9);
         assert_eq!(act, Some(Act::RecorderSignalled), "of any thread");
+        let of_others = Body::Control(proto::ControlAct {
+            op: Op::Signal.into(),
+            target_pid: 100,
+            signal: 9,
+            nested: true,
+            ..proto::ControlAct::default()
+        });
+        assert_eq!(own().in_record(&of_others, b"/"), None);
         assert_eq!(control(Op::Bpf, 0, 14), Some(Act::BpfReachedFor));
         // BPF_PROG_LOAD.
         assert_eq!(control(Op::Bpf, 0, 5), None);
@@ -233,7 +277,9 @@ mod tests {
                 new_path: spool.into(),
                 ..proto::File::default()
             });
-            own().in_record(&body).map(|tamper| tamper.act())
+            own()
+                .in_record(&body, b"/var/lib")
+                .map(|tamper| tamper.act())
         };
         assert_eq!(link(Op::Symlink), None);
         assert_eq!(link(Op::Link), Some(Act::FileTouched));
@@ -252,6 +298,17 @@ mod tests {
             assert_eq!(file(Op::Open, path, libc::O_WRONLY), told, "{path}");
         }
         assert_eq!(file(Op::Open, "/proc/100/stat", libc::O_RDONLY), None);
+        for (dev, told) in [(7, Some(Act::FileTouched)), (8, None)] {
+            let body = Body::File(proto::File {
+                op: Op::Open.into(),
+                path: "/proc/100/oom_score_adj".into(),
+                flags: 1,
+                dev,
+                ..proto::File::default()
+            });
+            let act = own().in_record(&body, b"/").map(|tamper| tamper.act());
+            assert_eq!(act, told, "of the procfs on {dev}");
+        }
         assert_eq!(file(Op::Mount, "/proc", 0), None);
         assert_eq!(file(Op::Mount, "/sys/fs/cgroup", 0), None);
         for at in ["/sys/fs/bpf", "/var/lib/agent-recorder", "/var/lib", spool] {
@@ -265,10 +322,14 @@ mod tests {
                 new_path: from.into(),
                 ..proto::File::default()
             });
-            own().in_record(&body).map(|tamper| tamper.act())
+            own()
+                .in_record(&body, b"/var/lib")
+                .map(|tamper| tamper.act())
         };
         assert_eq!(bound("/var/lib/agent-recorder"), Some(Act::MountChanged));
+        assert_eq!(bound("agent-recorder/."), Some(Act::MountChanged));
         assert_eq!(bound("/"), None);
+        assert_eq!(bound("none"), None);
         for at in ["/mnt", "/"] {
             assert_eq!(file(Op::Mount, at, 0), None, "{at}");
         }

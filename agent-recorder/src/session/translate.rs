@@ -3,8 +3,8 @@
 //! Not here: which session it belongs to, and its number.
 
 use agent_recorder_abi::event::{
-    Address, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody, FILE_DESCRIPTOR,
-    FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
+    Address, CONTROL_NESTED, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody,
+    FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
 };
 
 use super::mounts;
@@ -190,6 +190,7 @@ pub(super) fn control(body: &ControlBody) -> proto::ControlAct {
         signal: if is_signal { body.command } else { 0 },
         command: if is_signal { 0 } else { body.command },
         error: body.error,
+        nested: body.marks & CONTROL_NESTED != 0,
     }
 }
 

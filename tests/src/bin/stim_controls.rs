@@ -151,7 +151,7 @@ impl Stimulus {
         end(child)
     }
 
-    /// Sets those that are set.
+    /// To what they are: the neighbour and the recorder go on as before.
     fn limits(&mut self) -> anyhow::Result<()> {
         let resource = i64::from(libc::RLIMIT_CORE);
         // struct rlimit64 of every ABI.

@@ -462,6 +462,7 @@ fn control_json(control: &proto::ControlAct) -> Object {
         signal,
         command,
         error: errno,
+        nested,
     } = control;
     let op = control.op();
     let mut out = object([("op", json!(op.as_str_name()))]);
@@ -472,6 +473,9 @@ fn control_json(control: &proto::ControlAct) -> Object {
         out.insert("signal".into(), json!(signal));
     } else {
         out.insert("command".into(), json!(command));
+    }
+    if *nested {
+        out.insert("nested".into(), json!(true));
     }
     error(&mut out, *errno);
     out

@@ -1,4 +1,5 @@
-/* The ways of destroying that take a program of their own: destroy HOW DIRECTORY [SCRATCH]. `subvolume DIRECTORY NAME` is one call.
+/* The ways of destroying that take a program of their own: destroy HOW DIRECTORY [SCRATCH],
+ * or destroy subvolume DIRECTORY NAME.
  *
  * Works through the files below DIRECTORY one by one; ends at the first error but goes on
  * past single files that it may not touch. Built with the C compiler at hand. */
