@@ -26,6 +26,8 @@ pub struct Own {
     group: u32,
     files: Vec<PathBuf>,
     switches: Vec<PathBuf>,
+    /// Its threads, each a name (proc_pid_task(5)).
+    threads: PathBuf,
     /// Numbers of nested pid namespaces are others'.
     is_outermost: bool,
     /// `st_dev` of its /proc: each pid namespace has one of its own.
@@ -49,6 +51,7 @@ impl Own {
                 .unwrap_or_default(),
             files: files.into_iter().map(real).collect(),
             switches: switches.into_iter().map(real).collect(),
+            threads: "/proc/self/task".into(),
             is_outermost: fs::read_link("/proc/self/ns/pid")
                 .is_ok_and(|namespace| namespace == Path::new(INITIAL)),
             procfs: fs::metadata("/proc").map_or(0, |about| about.dev()),
@@ -155,12 +158,7 @@ impl Own {
 
     /// Whether a process's or a thread's number is this process's.
     fn is_this(&self, number: i64) -> bool {
-        let is_thread = || {
-            number > 0
-                && Path::new("/proc/self/task")
-                    .join(number.to_string())
-                    .exists()
-        };
+        let is_thread = || number > 0 && self.threads.join(number.to_string()).exists();
         number == i64::from(self.pid) || is_thread()
     }
 }
@@ -193,6 +191,7 @@ mod tests {
                 "/etc/agent-recorder".into(),
             ],
             switches: vec!["/sys/fs/cgroup/a/cgroup.kill".into()],
+            threads: PathBuf::default(),
             is_outermost: true,
             procfs: 7,
         }
@@ -238,9 +237,15 @@ mod tests {
         assert_eq!(control(Op::Descriptor, 100, 3), Some(Act::RecorderTraced));
         assert_eq!(control(Op::Limit, 100, 1), Some(Act::RecorderLimited));
         assert_eq!(control(Op::Limit, 7, 1), None);
-        let thread = rustix::thread::gettid().as_raw_nonzero().get();
-        let act = control(Op::Signal, thread, 9);
-        assert_eq!(act, Some(Act::RecorderSignalled), "of any thread");
+        let to_a_thread = Body::Control(proto::ControlAct {
+            op: Op::Signal.into(),
+            target_pid: rustix::thread::gettid().as_raw_nonzero().get(),
+            signal: 9,
+            ..proto::ControlAct::default()
+        });
+        let of_this = Own::of_this([], []);
+        let told = of_this.in_record(&to_a_thread, b"/");
+        assert_eq!(told.map(|it| it.act()), Some(Act::RecorderSignalled));
         let of_others = Body::Control(proto::ControlAct {
             op: Op::Signal.into(),
             target_pid: 100,
