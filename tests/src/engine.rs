@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::wait::wait_for;
 
-/// Has no network, and what busybox does.
+/// An image with busybox and nothing else.
 pub const IMAGE: &str = "agent-recorder-test";
 /// What the image's shell finds beside itself.
 const APPLETS: [&str; 4] = ["sh", "rm", "sleep", "touch"];

@@ -17,7 +17,6 @@ const LIMIT: usize = 64;
 
 /// An engine, a daemon, and a directory that a container gets as `/w`.
 struct Place {
-    // Ends first, and with it what runs.
     engine: Engine,
     daemon: Daemon,
     directory: TempDir,

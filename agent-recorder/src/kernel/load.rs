@@ -58,7 +58,8 @@ const _: () = assert!(size_of::<SessionWords>() == size_of::<Session>());
 pub enum Condemned {
     /// Nothing.
     No,
-    /// Its members are stopped at their next recorded call.
+    /// Its members are stopped at their next recorded call, and right after the
+    /// limit was met at any call.
     Frozen,
     /// They die there.
     Killed,

@@ -210,16 +210,28 @@ mod tests {
             .map(|tamper| tamper.act())
     }
 
+    /// By a process that works in /var/lib.
+    fn told_of(file: proto::File) -> Option<proto::TamperAct> {
+        let told = own().in_record(&Body::File(file), b"/var/lib");
+        told.map(|tamper| tamper.act())
+    }
+
     fn file(op: proto::FileOp, path: &str, flags: i32) -> Option<proto::TamperAct> {
-        let body = Body::File(proto::File {
+        told_of(proto::File {
             op: op.into(),
             path: path.into(),
             flags: u64::from(flags.cast_unsigned()),
             ..proto::File::default()
-        });
-        own()
-            .in_record(&body, b"/var/lib")
-            .map(|tamper| tamper.act())
+        })
+    }
+
+    fn with_second(op: proto::FileOp, path: &str, second: &str) -> Option<proto::TamperAct> {
+        told_of(proto::File {
+            op: op.into(),
+            path: path.into(),
+            new_path: second.into(),
+            ..proto::File::default()
+        })
     }
 
     #[test]
@@ -275,17 +287,7 @@ mod tests {
         assert_eq!(file(Op::Rename, "/var/lib", 0), Some(Act::FileTouched));
         assert_eq!(file(Op::Chmod, "/var/lib", 0), None);
         assert_eq!(file(Op::Rename, "", 0), None);
-        let link = |op: Op| {
-            let body = Body::File(proto::File {
-                op: op.into(),
-                path: "/tmp/x".into(),
-                new_path: spool.into(),
-                ..proto::File::default()
-            });
-            own()
-                .in_record(&body, b"/var/lib")
-                .map(|tamper| tamper.act())
-        };
+        let link = |op| with_second(op, "/tmp/x", spool);
         assert_eq!(link(Op::Symlink), None);
         assert_eq!(link(Op::Link), Some(Act::FileTouched));
         assert_eq!(file(Op::Open, spool, libc::O_RDONLY), None);
@@ -294,6 +296,25 @@ mod tests {
         let told = file(Op::Open, switch, libc::O_WRONLY);
         assert_eq!(told, Some(Act::FileTouched));
         assert_eq!(file(Op::Open, switch, libc::O_RDONLY), None);
+        assert_eq!(file(Op::Mount, "/proc", 0), None);
+        assert_eq!(file(Op::Mount, "/sys/fs/cgroup", 0), None);
+        for at in ["/sys/fs/bpf", "/var/lib/agent-recorder", "/var/lib", spool] {
+            assert_eq!(file(Op::Mount, at, 0), Some(Act::MountChanged), "{at}");
+            assert_eq!(file(Op::Umount, at, 0), Some(Act::MountChanged), "{at}");
+        }
+        let bound = |from| with_second(Op::Mount, "/mnt", from);
+        assert_eq!(bound("/var/lib/agent-recorder"), Some(Act::MountChanged));
+        assert_eq!(bound("agent-recorder/."), Some(Act::MountChanged));
+        assert_eq!(bound("/"), None);
+        assert_eq!(bound("none"), None);
+        for at in ["/mnt", "/"] {
+            assert_eq!(file(Op::Mount, at, 0), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn what_its_own_procfs_has_of_it_is_its_own() {
+        use proto::{FileOp as Op, TamperAct as Act};
         for (path, told) in [
             ("/proc/100/oom_score_adj", Some(Act::FileTouched)),
             ("/proc/100/task/100/oom_score_adj", Some(Act::FileTouched)),
@@ -304,39 +325,14 @@ mod tests {
         }
         assert_eq!(file(Op::Open, "/proc/100/stat", libc::O_RDONLY), None);
         for (dev, told) in [(7, Some(Act::FileTouched)), (8, None)] {
-            let body = Body::File(proto::File {
+            let act = told_of(proto::File {
                 op: Op::Open.into(),
                 path: "/proc/100/oom_score_adj".into(),
                 flags: 1,
                 dev,
                 ..proto::File::default()
             });
-            let act = own().in_record(&body, b"/").map(|tamper| tamper.act());
             assert_eq!(act, told, "of the procfs on {dev}");
-        }
-        assert_eq!(file(Op::Mount, "/proc", 0), None);
-        assert_eq!(file(Op::Mount, "/sys/fs/cgroup", 0), None);
-        for at in ["/sys/fs/bpf", "/var/lib/agent-recorder", "/var/lib", spool] {
-            assert_eq!(file(Op::Mount, at, 0), Some(Act::MountChanged), "{at}");
-            assert_eq!(file(Op::Umount, at, 0), Some(Act::MountChanged), "{at}");
-        }
-        let bound = |from: &str| {
-            let body = Body::File(proto::File {
-                op: Op::Mount.into(),
-                path: "/mnt".into(),
-                new_path: from.into(),
-                ..proto::File::default()
-            });
-            own()
-                .in_record(&body, b"/var/lib")
-                .map(|tamper| tamper.act())
-        };
-        assert_eq!(bound("/var/lib/agent-recorder"), Some(Act::MountChanged));
-        assert_eq!(bound("agent-recorder/."), Some(Act::MountChanged));
-        assert_eq!(bound("/"), None);
-        assert_eq!(bound("none"), None);
-        for at in ["/mnt", "/"] {
-            assert_eq!(file(Op::Mount, at, 0), None, "{at}");
         }
     }
 }
