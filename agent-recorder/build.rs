@@ -1,5 +1,5 @@
 //! Compiles the protocol (protox, so no protoc is needed) and puts the BPF
-//! objects where `kernel::load` embeds them.
+//! objects where `bpf::load` embeds them.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -39,7 +39,7 @@ fn compile_protocol(proto: &Path) -> anyhow::Result<()> {
 }
 
 /// Without an object the crate still builds, for the tests that load none;
-/// `kernel::load` then says how to get it.
+/// `bpf::load` then says how to get it.
 fn place_object(name: &str, root: &Path, out: &Path) -> anyhow::Result<()> {
     println!("cargo::rerun-if-env-changed={FOLDER_VARIABLE}");
     let folder = env::var_os(FOLDER_VARIABLE).map_or_else(|| root.join(FOLDER), PathBuf::from);

@@ -1,13 +1,25 @@
 //! agent-recorder: an eBPF flight recorder and guard for AI agents.
 //!
-//! Data flows one way, through the modules in this order, each knowing only
-//! the next: [`kernel`] (hooks, tags, rings, decode) → [`session`] →
+//! An event goes one way: [`bpf`] (hooks, tags, rings, decode) → [`session`] →
 //! [`guard`] → [`record`] (number and chain) → [`spool`] → [`stream`] →
-//! [`collector`] → [`replay`]. [`control`] carries operators' commands the
-//! other way, [`identity`] tells the two ends of a stream who the other is,
-//! [`config`] is read by all, [`fault`] is where tests crash it, [`cli`] is the
-//! door.
+//! [`collector`]; [`replay`] shows what was stored. [`control`] carries
+//! operators' commands the other way, [`identity`] tells the two ends of a
+//! stream who the other is, [`config`] is read by all, [`fault`] is where tests
+//! crash it, [`recorder`] is the loop that carries, [`cli`] is the door.
+//!
+//! The modules stand on floors. An import goes down or stays on its floor, and
+//! never in a circle; a test of the sources (`tests/src/architecture`) says so.
+//!
+//! | floor | modules |
+//! | --- | --- |
+//! | 6 | [`cli`] |
+//! | 5 | [`recorder`] |
+//! | 4 | [`guard`], [`collector`] |
+//! | 3 | [`session`], [`replay`], [`stream`] |
+//! | 2 | [`bpf`], [`spool`], [`control`] |
+//! | 1 | [`config`], [`record`], [`identity`], [`fault`] |
 
+pub mod bpf;
 pub mod cli;
 pub mod collector;
 pub mod config;
@@ -15,7 +27,6 @@ pub mod control;
 pub mod fault;
 pub mod guard;
 pub mod identity;
-pub mod kernel;
 pub mod record;
 pub mod recorder;
 pub mod replay;

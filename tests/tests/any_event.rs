@@ -1,8 +1,8 @@
 //! Whatever comes out of a ring: it is refused or becomes records, and these
 //! can be shown in every form. Nothing of it ends the recorder.
 
+use agent_recorder::bpf::decode;
 use agent_recorder::config::HandOff;
-use agent_recorder::kernel::decode;
 use agent_recorder::record::{StreamId, proto};
 use agent_recorder::replay::{Page, TextWriter, Tree, to_json};
 use agent_recorder::session::handoff::HandOffs;

@@ -21,7 +21,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::Error;
 use super::daemon::LOCK;
-use crate::kernel;
+use crate::bpf;
 use crate::record::{errno_name, proto};
 use crate::recorder::{BY_URING, WITHOUT};
 
@@ -196,7 +196,7 @@ fn reaches(args: &Args) -> Vec<(&'static str, io::Result<()>)> {
         reaches.push(("open", lock.map(drop)));
     }
     if let Some(map) = args.map {
-        reaches.push(("bpf", kernel::map_by_number(map).map(drop)));
+        reaches.push(("bpf", bpf::map_by_number(map).map(drop)));
     }
     reaches
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::setup::Setting;
 use super::{Common, Error, Format};
-use crate::kernel::{self, CAPABILITIES, Facts, Kernel, Profile};
+use crate::bpf::{self, CAPABILITIES, Facts, Kernel, Profile};
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -120,7 +120,7 @@ fn as_text<S: serde::Serializer>(profile: &Option<Profile>, to: S) -> Result<S::
     to.collect_str(&profile.as_ref().map_or(String::new(), ToString::to_string))
 }
 
-fn programs(tried: &Result<Kernel, kernel::Error>) -> Check {
+fn programs(tried: &Result<Kernel, bpf::Error>) -> Check {
     let name = "kernel programs";
     match tried {
         Ok(kernel) if kernel.absent().is_empty() => Check::new(
@@ -162,7 +162,7 @@ fn kind(kernel: &Kernel) -> &'static str {
 }
 
 /// Why the more wanted profiles are not in use.
-fn passed_over(tried: &Result<Kernel, kernel::Error>) -> Vec<Check> {
+fn passed_over(tried: &Result<Kernel, bpf::Error>) -> Vec<Check> {
     let Ok(kernel) = tried else {
         return Vec::new();
     };
@@ -186,15 +186,15 @@ fn passed_over(tried: &Result<Kernel, kernel::Error>) -> Vec<Check> {
 }
 
 /// Why a profile is not in use, without the advice to ask us.
-fn refusal(why: &kernel::Error) -> String {
+fn refusal(why: &bpf::Error) -> String {
     match why {
-        kernel::Error::ProfileRefused { .. } => "the kernel refuses its programs".to_owned(),
+        bpf::Error::ProfileRefused { .. } => "the kernel refuses its programs".to_owned(),
         other => last_lines(&other.to_string()),
     }
 }
 
 /// Whether the guard refuses, or kills afterwards.
-fn refusing(tried: &Result<Kernel, kernel::Error>) -> Check {
+fn refusing(tried: &Result<Kernel, bpf::Error>) -> Check {
     let name = "refusing";
     match tried {
         Ok(kernel) if kernel.refuses() => Check::new(
@@ -214,7 +214,7 @@ fn refusing(tried: &Result<Kernel, kernel::Error>) -> Check {
 }
 
 /// Whether the guard can tell what may be thrown away from what may not.
-fn judging(tried: &Result<Kernel, kernel::Error>) -> Check {
+fn judging(tried: &Result<Kernel, bpf::Error>) -> Check {
     let name = "judging";
     match tried {
         Ok(kernel) if kernel.sees_victims() => Check::new(
@@ -250,7 +250,7 @@ fn last_lines(text: &str) -> String {
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join(" / ")
 }
 
-fn checks(facts: &Facts, tried: &Result<Kernel, kernel::Error>, pins: &Path) -> Vec<Check> {
+fn checks(facts: &Facts, tried: &Result<Kernel, bpf::Error>, pins: &Path) -> Vec<Check> {
     let mut checks = vec![programs(tried)];
     checks.extend(passed_over(tried));
     checks.extend([
@@ -273,7 +273,7 @@ fn outliving(pins: &Path) -> Check {
         let why = "sessions end with a daemon that is killed: recorder.pins is empty";
         return Check::new(name, State::Missing, why, "name a directory on a bpffs");
     }
-    match kernel::is_on_bpffs(pins) {
+    match bpf::is_on_bpffs(pins) {
         Ok(true) => Check::new(
             name,
             State::Ok,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Common, Error};
+use crate::bpf;
 use crate::config::{Config, DEFAULT_FILE, OnStop, Profile};
 use crate::fault;
 use crate::guard::Policy;
 use crate::guard::gate::Gate;
 use crate::identity::{Files, HostKeys};
-use crate::kernel;
 use crate::recorder::{self, Recorder};
 use crate::session::agents::RuleSet;
 use crate::spool::{self, Spool, Store};
@@ -152,12 +152,12 @@ impl Setting {
         let policy = Policy::of(&self.config.guard);
         let gate = Gate::of(&self.config.gate);
         recorder::Setup {
-            kernel: kernel::Options {
+            kernel: bpf::Options {
                 profiles: match self.config.recorder.profile {
-                    Profile::Auto => kernel::Profile::ALL.to_vec(),
-                    Profile::Lsm => vec![kernel::Profile::Lsm],
-                    Profile::Fentry => vec![kernel::Profile::Fentry],
-                    Profile::Tracepoint => vec![kernel::Profile::Tracepoint],
+                    Profile::Auto => bpf::Profile::ALL.to_vec(),
+                    Profile::Lsm => vec![bpf::Profile::Lsm],
+                    Profile::Fentry => vec![bpf::Profile::Fentry],
+                    Profile::Tracepoint => vec![bpf::Profile::Tracepoint],
                 },
                 priority_ring_bytes: self.config.kernel.priority_ring_bytes,
                 bulk_ring_bytes: self.config.kernel.bulk_ring_bytes,

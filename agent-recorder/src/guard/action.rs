@@ -13,7 +13,7 @@ use agent_recorder_abi::state::SessionNumber;
 use rustix::process::Signal;
 
 use super::{cgroup, members, survivor};
-use crate::kernel::Tags;
+use crate::bpf::Tags;
 use crate::record::proto::Survivor;
 
 /// What a sweep did.

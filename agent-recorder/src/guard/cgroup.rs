@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use agent_recorder_abi::state::SessionNumber;
 
 use super::members::{self, Member};
-use crate::kernel::Tags;
+use crate::bpf::Tags;
 
 /// Cgroups below one that are looked through: a session with more of its own
 /// is stopped process by process.

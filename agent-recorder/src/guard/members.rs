@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::kernel::Tags;
+use crate::bpf::Tags;
 
 /// A process that was a member, and had not ended, when it was looked for.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The recorder's own files, as the kernel knows them: found anew as they come and go.
 //!
-//! Not here: its process and what it loaded (`kernel`).
+//! Not here: its process and what it loaded (`bpf`).
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use agent_recorder_abi::own::{OWN_ABOVE, OWN_TREE, OwnKey};
 
 use super::places::Mounts;
-use crate::kernel::BPFFS;
+use crate::bpf::BPFFS;
 
 /// Those of these files and directories that are there now, and what is above
 /// them but the root directory: how mounts are shared is changed there

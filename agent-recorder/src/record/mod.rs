@@ -1,6 +1,6 @@
 //! The record: its types, its number and its place in the chain.
 //!
-//! Not here: where a record comes from (`kernel`, `session`) and where it is
+//! Not here: where a record comes from (`bpf`, `session`) and where it is
 //! kept (`spool`).
 
 use std::fmt;

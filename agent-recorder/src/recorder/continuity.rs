@@ -12,8 +12,8 @@ use agent_recorder_abi::Pod as _;
 
 use super::checkpoint::{self, Keeper};
 use super::{Error, Recorder, Setup};
+use crate::bpf::{self, Kernel, Pins, Previous, Rings};
 use crate::fault;
-use crate::kernel::{self, Kernel, Pins, Previous, Rings};
 use crate::record::{StreamId, proto};
 use crate::session::agents::RuleSet;
 use crate::spool::Choice;
@@ -77,7 +77,7 @@ pub(super) fn begin(setup: &Setup, state: &Path) -> Result<Beginning, Error> {
     });
     match pinned {
         // A recorder that cannot be taken over from is better than none.
-        Err(why @ (kernel::Error::Pin { .. } | kernel::Error::NoBpffs { .. })) => {
+        Err(why @ (bpf::Error::Pin { .. } | bpf::Error::NoBpffs { .. })) => {
             unpinned(setup, state, vec![("not_pinned", why.to_string())])
         }
         pinned => Ok(pinned?),
@@ -115,7 +115,7 @@ fn unpinned(
 fn elsewhere(
     checkpoint: &proto::Checkpoint,
     here: Option<&Pins>,
-) -> Result<Vec<Previous>, kernel::Error> {
+) -> Result<Vec<Previous>, bpf::Error> {
     let directory = Path::new(OsStr::from_bytes(&checkpoint.pins));
     if here.is_some_and(|here| here.directory() == directory) {
         return Ok(Vec::new());
@@ -137,11 +137,11 @@ fn left(checkpoint: proto::Checkpoint, previous: Vec<Previous>) -> Left {
 
 /// With the programs that were left, if they are those of the checkpoint.
 fn taken_up(
-    options: &kernel::Options,
+    options: &bpf::Options,
     continuity: &Continuity,
     checkpoint: Option<&proto::Checkpoint>,
     told: &mut Vec<(&'static str, String)>,
-) -> Result<Option<(Kernel, Rings)>, kernel::Error> {
+) -> Result<Option<(Kernel, Rings)>, bpf::Error> {
     let Some(checkpoint) = checkpoint else {
         return Ok(None);
     };
@@ -160,11 +160,11 @@ fn taken_up(
 
 /// With new programs, beside those that were left.
 fn anew(
-    options: &kernel::Options,
+    options: &bpf::Options,
     continuity: Continuity,
     checkpoint: Option<proto::Checkpoint>,
     told: Vec<(&'static str, String)>,
-) -> Result<Beginning, kernel::Error> {
+) -> Result<Beginning, bpf::Error> {
     let mut previous = Previous::find(&continuity.pins)?;
     if let Some(checkpoint) = &checkpoint {
         previous.extend(elsewhere(checkpoint, Some(&continuity.pins))?);
@@ -190,9 +190,9 @@ fn find(
     pins: &Path,
     state: &Path,
     leaves: bool,
-) -> Result<(Continuity, Option<proto::Checkpoint>), kernel::Error> {
+) -> Result<(Continuity, Option<proto::Checkpoint>), bpf::Error> {
     let pins = Pins::new(pins, state)?;
-    let (keeper, checkpoint) = Keeper::open(state).map_err(|source| kernel::Error::System {
+    let (keeper, checkpoint) = Keeper::open(state).map_err(|source| bpf::Error::System {
         what: "opening the checkpoint in the state directory",
         source,
     })?;
@@ -259,7 +259,7 @@ impl Recorder {
                 finished?;
                 removed?;
                 let cleared = continuity.keeper.clear();
-                Ok(cleared.map_err(|source| kernel::Error::System {
+                Ok(cleared.map_err(|source| bpf::Error::System {
                     what: "clearing the checkpoint in the state directory",
                     source,
                 })?)

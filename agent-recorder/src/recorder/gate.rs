@@ -11,15 +11,15 @@ use agent_recorder_abi::held::Held;
 use agent_recorder_abi::state::SessionNumber;
 
 use super::{Error, Recorder};
+use crate::bpf::{Started, Tags};
 use crate::config::{Answer, GateAction};
 use crate::guard;
 use crate::guard::gate::{Gate, Met, Stopped};
-use crate::kernel::{Started, Tags};
 use crate::record::{ProcessKey, SessionId, proto};
 use crate::session::{self, authority};
 
 /// An exec itself is carried this long after the gate told of it: what the
-/// rings hold back (`kernel::ring`), and a little.
+/// rings hold back (`bpf::ring`), and a little.
 pub(super) const CARRIED_NS: u64 = 3_000_000;
 /// Approved commands that are remembered: a wrapper starts its program again
 /// within moments.

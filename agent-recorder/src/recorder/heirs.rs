@@ -22,11 +22,11 @@ use agent_recorder_abi::state::{SessionNumber, Tag};
 use super::adopt::with_descendants;
 use super::gate::CARRIED_NS;
 use super::{Error, Recorder};
+use crate::bpf::{Body, Event, decode};
 use crate::config;
 use crate::guard;
 use crate::guard::places::Mounts;
 use crate::guard::script::after_script;
-use crate::kernel::{Body, Event, decode};
 use crate::record::{SessionId, proto};
 use crate::session::{self, Begin, authority};
 

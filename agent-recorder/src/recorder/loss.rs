@@ -3,7 +3,7 @@
 use agent_recorder_abi::event::{KINDS, Kind, Trouble};
 
 use super::behind::counts;
-use crate::kernel::Counters;
+use crate::bpf::Counters;
 use crate::record::proto;
 use crate::session::Totalled;
 

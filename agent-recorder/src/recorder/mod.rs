@@ -24,9 +24,9 @@ use agent_recorder_abi::event::{GuardBody, Header, KINDS};
 use agent_recorder_abi::policy::{GUARD_FREEZE, PROGRAM_RESTORES, Policy};
 use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
 
+use crate::bpf::{self, Batch, Kernel, Rings, decode};
 use crate::fault;
 use crate::guard;
-use crate::kernel::{self, Batch, Kernel, Rings, decode};
 use crate::record::{SessionId, proto};
 use crate::session::handoff::HandOffs;
 use crate::session::tamper::Own;
@@ -42,7 +42,7 @@ pub use watch::{BY_URING, WITHOUT};
 pub enum Error {
     /// Of the kernel side.
     #[error(transparent)]
-    Kernel(#[from] kernel::Error),
+    Kernel(#[from] bpf::Error),
     /// Of the store.
     #[error(transparent)]
     Spool(#[from] spool::Error),
@@ -52,7 +52,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Setup {
     /// What the kernel side takes.
-    pub kernel: kernel::Options,
+    pub kernel: bpf::Options,
     /// The rules' names, in the order of their numbers.
     pub rules: Vec<RuleName>,
     /// Where streams are kept.
@@ -554,10 +554,10 @@ impl Recorder {
 }
 
 /// Every process that is in a session, with that session.
-fn tagged(tags: &kernel::Tags) -> Result<Vec<(u32, SessionNumber)>, Error> {
+fn tagged(tags: &bpf::Tags) -> Result<Vec<(u32, SessionNumber)>, Error> {
     guard::tagged(tags).map_err(|source| {
         let what = "looking for the members of sessions in /proc";
-        kernel::Error::System { what, source }.into()
+        bpf::Error::System { what, source }.into()
     })
 }
 

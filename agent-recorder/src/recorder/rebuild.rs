@@ -16,7 +16,7 @@ use agent_recorder_abi::state::{SessionNumber, Tag};
 use super::adopt::with_descendants;
 use super::behind::{REBUILDS, catch_up, counts};
 use super::{Error, Recorder, tagged};
-use crate::kernel::Previous;
+use crate::bpf::Previous;
 use crate::record::proto;
 use crate::session::{self, authority};
 

@@ -20,9 +20,9 @@ use super::adopt::match_process;
 use super::behind::{GOES_ON, catch_up, counts};
 use super::watch::CANARY;
 use super::{Error, Recorder, SETTLE, tagged};
+use crate::bpf::{self, Condemned, decode};
 use crate::fault;
 use crate::guard::gate::Stopped;
-use crate::kernel::{self, Condemned, decode};
 use crate::record::proto;
 use crate::session::agents::RuleSet;
 use crate::session::{Begin, authority};
@@ -132,7 +132,7 @@ impl Recorder {
         };
         let events = || self.batch.iter().filter_map(|bytes| decode(bytes).ok());
         let begun: HashSet<_> = events()
-            .filter(|event| matches!(event.body, kernel::Body::Session(_)))
+            .filter(|event| matches!(event.body, bpf::Body::Session(_)))
             .map(|event| event.header.session)
             .collect();
         let mut unknown = BTreeMap::new();

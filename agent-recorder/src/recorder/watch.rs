@@ -3,7 +3,7 @@
 //! that makes no records. What comes through the rings of that, and what the
 //! kernel answers it, must be what came of the first ones.
 //!
-//! Not here: the acts (`cli::canary`), and what is attached (`kernel`).
+//! Not here: the acts (`cli::canary`), and what is attached (`bpf`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
 
 use super::gate::CARRIED_NS;
 use super::{Error, Recorder};
-use crate::kernel::{Body, Event, FileEvent};
+use crate::bpf::{Body, Event, FileEvent};
 use crate::record::{SessionId, proto};
 use crate::session::boot_ns;
 

@@ -1,7 +1,7 @@
 //! Sessions: joins each event with its session and process, and makes the
 //! record of it.
 //!
-//! Not here: how events get out of the kernel (`kernel`), who is killed
+//! Not here: how events get out of the kernel (`bpf`), who is killed
 //! (`guard`), numbers and storage (`record`, `spool`).
 
 pub mod agents;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use agent_recorder_abi::event::{FileBody, Header, KINDS};
 
-use crate::kernel::FileEvent;
+use crate::bpf::FileEvent;
 
 /// What an announcement said.
 #[derive(Clone, Debug)]

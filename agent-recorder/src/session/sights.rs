@@ -14,7 +14,7 @@ use agent_recorder_abi::event::{
 use agent_recorder_abi::state::SessionNumber;
 
 use super::process;
-use crate::kernel::FileEvent;
+use crate::bpf::FileEvent;
 use crate::record::ProcessKey;
 
 /// Threads, or requests, with a sight at one time; beyond, paths stay as their callers gave them.

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::kernel::BPFFS;
+use crate::bpf::BPFFS;
 use crate::record::proto;
 use proto::record::Body;
 

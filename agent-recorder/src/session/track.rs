@@ -18,7 +18,7 @@ use super::process::{self, Processes};
 use super::registry::{Registry, SAMPLE_PATHS, Session, Totalled, Totals};
 use super::sights::Sights;
 use super::translate::{self, View};
-use crate::kernel::{Body, Event, FileEvent};
+use crate::bpf::{Body, Event, FileEvent};
 use crate::record::{ProcessKey, SessionId, proto};
 
 /// A session that user space begins.

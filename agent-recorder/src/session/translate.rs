@@ -10,7 +10,7 @@ use agent_recorder_abi::event::{
 use super::mounts;
 use super::path::{self, Resolver, Whose};
 use super::sights::Sight;
-use crate::kernel::{FileEvent, NetworkEvent};
+use crate::bpf::{FileEvent, NetworkEvent};
 use crate::record::proto;
 
 const AF_UNIX: u16 = libc::AF_UNIX as u16;

@@ -20,7 +20,7 @@ const USERSPACE: Layout = Layout {
     root: "agent-recorder/src/lib.rs",
     floors: &[
         &["config", "record", "identity", "fault"],
-        &["kernel", "spool", "control"],
+        &["bpf", "spool", "control"],
         &["session", "replay", "stream"],
         &["guard", "collector"],
         &["recorder"],
@@ -51,16 +51,20 @@ const USERSPACE: Layout = Layout {
             reason: "not yet broken: how a duration is written",
         },
         Circle {
-            files: &["kernel::hooks", "kernel::preempt", "kernel::source"],
+            files: &[
+                "bpf::load::preempt",
+                "bpf::load::programs",
+                "bpf::load::source",
+            ],
             reason: "not yet broken",
         },
         Circle {
             files: &[
-                "kernel::load",
-                "kernel::loaded",
-                "kernel::names",
-                "kernel::object",
-                "kernel::previous",
+                "bpf::kernel",
+                "bpf::load",
+                "bpf::load::object",
+                "bpf::maps::rules",
+                "bpf::pins::previous",
             ],
             reason: "not yet broken: all need the loader's options",
         },

@@ -17,8 +17,8 @@ use agent_recorder_abi::rule::RuleKey;
 
 pub use stopped::Stopped;
 
+use crate::bpf::Tags;
 use crate::config::{Answer, Gate as Config, GateAction};
-use crate::kernel::Tags;
 use known::Known;
 use rules::Rules;
 

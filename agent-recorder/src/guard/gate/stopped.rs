@@ -10,9 +10,9 @@ use agent_recorder_abi::held::{BY_SCRIPT, Held};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::rules::{Started, interprets};
+use crate::bpf::Tags;
 use crate::guard::members::poll_end;
 use crate::guard::script::after_script;
-use crate::kernel::Tags;
 
 /// One of them.
 #[derive(Debug)]

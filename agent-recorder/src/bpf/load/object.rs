@@ -1,7 +1,7 @@
 //! The object with the kernel programs: which one this kernel takes, and
 //! loading it with what is decided before.
 //!
-//! Not here: the programs in it (`hooks`), and what its maps are used for (`load`).
+//! Not here: the programs in it (`programs`), and what its maps are used for (`kernel`).
 
 use std::path::Path;
 
@@ -10,12 +10,13 @@ use agent_recorder_abi::policy::{GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConf
 use aya::{Btf, Ebpf, EbpfLoader};
 use sha2::{Digest as _, Sha256};
 
-use super::error::{chain, refused};
-use super::load::Options;
-use super::offsets::Resolved;
-use super::programs::Profile;
+use super::programs;
 use super::source::Source;
-use super::{Error, hooks};
+use crate::bpf::Error;
+use crate::bpf::attach::hooks::Profile;
+use crate::bpf::btf::Resolved;
+use crate::bpf::error::{chain, refused};
+use crate::bpf::kernel::Options;
 
 /// The object, built by `cargo xtask build`; aligned, for it is parsed in place.
 static OBJECT: &[u8] =
@@ -24,7 +25,7 @@ static OBJECT: &[u8] =
 static OLD_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder-old.bpf.o"));
 
-pub(super) fn read_btf(path: &Path) -> Result<Btf, Error> {
+pub(in crate::bpf) fn read_btf(path: &Path) -> Result<Btf, Error> {
     if let Err(source) = std::fs::metadata(path) {
         return Err(Error::NoBtf {
             path: path.to_owned(),
@@ -42,7 +43,7 @@ pub(super) fn read_btf(path: &Path) -> Result<Btf, Error> {
 /// # Errors
 ///
 /// This binary was built without.
-pub(super) fn object_for(resolved: &Resolved) -> Result<&'static [u8], Error> {
+pub(in crate::bpf) fn object_for(resolved: &Resolved) -> Result<&'static [u8], Error> {
     if OBJECT.is_empty() || OLD_OBJECT.is_empty() {
         return Err(Error::NoObject);
     }
@@ -58,7 +59,7 @@ const LAYOUT_BYTES: usize = 8;
 
 /// What programs are made of, in sum: those of an equal one are interchangeable, with all that is in
 /// their maps.
-pub(super) fn layout(object: &[u8], resolved: &Resolved, options: &Options) -> String {
+pub(in crate::bpf) fn layout(object: &[u8], resolved: &Resolved, options: &Options) -> String {
     let mut sum = Sha256::new();
     sum.update(object);
     for value in &resolved.values {
@@ -96,7 +97,7 @@ const LARGE: [&str; 11] = [
 ];
 
 /// The object for a probe of the kernel: with little room, which is sooner made.
-pub(super) fn load_probes(source: &Source<'_>) -> Result<Ebpf, Error> {
+pub(in crate::bpf) fn load_probes(source: &Source<'_>) -> Result<Ebpf, Error> {
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
     let mut loader = EbpfLoader::new();
     loader
@@ -116,7 +117,7 @@ fn loaded(loader: &mut EbpfLoader<'_>, source: &Source<'_>) -> Result<Ebpf, Erro
         .map_err(|error| refused(&error).unwrap_or_else(|| Error::Object(chain(&error))))
 }
 
-pub(super) fn load_object(
+pub(in crate::bpf) fn load_object(
     options: &Options,
     profile: Profile,
     refuses: bool,
@@ -136,8 +137,8 @@ pub(super) fn load_object(
         u64::from(profile.sees()),
         u64::from(refuses && can_refuse(options.guard.action)),
         u64::from(source.copied),
-        u64::from(!hooks::sends_are_traced(source.btf)),
-        u64::from(!profile.sees() && hooks::times_are_traced(source.btf)),
+        u64::from(!programs::sends_are_traced(source.btf)),
+        u64::from(!profile.sees() && programs::times_are_traced(source.btf)),
         u64::from(refuses),
     ];
     let resolved = source.resolved;

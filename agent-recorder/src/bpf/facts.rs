@@ -50,7 +50,7 @@ impl Facts {
             .to_string_lossy()
             .into_owned();
         Self {
-            btf: fs::File::open(super::offsets::VMLINUX).is_ok(),
+            btf: fs::File::open(super::btf::VMLINUX).is_ok(),
             capabilities: capabilities().unwrap_or_default(),
             bpf_lsm: bpf_lsm(),
             lockdown: lockdown(),
@@ -145,7 +145,7 @@ mod tests {
         assert!(!facts.release.is_empty());
         assert_eq!(
             facts.btf,
-            std::path::Path::new(super::super::offsets::VMLINUX).exists()
+            std::path::Path::new(crate::bpf::btf::VMLINUX).exists()
         );
     }
 }

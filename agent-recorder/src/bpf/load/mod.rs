@@ -1,35 +1,40 @@
 //! A profile's programs and maps, loaded for this kernel and on no hook yet.
 //!
 //! Not here: what they are used for, and those that were left of a recorder
-//! before (`load`).
+//! before (`kernel`).
+
+pub(in crate::bpf) mod object;
+pub(in crate::bpf) mod preempt;
+mod programs;
+pub(in crate::bpf) mod source;
 
 use std::path::Path;
 
 use aya::Btf;
 
-use super::attached::Attached;
-use super::load::Options;
-use super::maps::Maps;
-use super::modify_return::Deciders;
-use super::object::{layout, load_object, object_for, read_btf};
-use super::offsets::{self, Resolved};
-use super::pins::Name;
-use super::programs::Profile;
-use super::source::Source;
-use super::{Error, hooks};
+use self::object::{layout, load_object, object_for, read_btf};
+use self::source::Source;
+use crate::bpf::Error;
+use crate::bpf::attach::attached::Attached;
+use crate::bpf::attach::hooks::Profile;
+use crate::bpf::attach::modify_return::Deciders;
+use crate::bpf::btf::{self, Resolved};
+use crate::bpf::kernel::Options;
+use crate::bpf::maps::Maps;
+use crate::bpf::pins::Name;
 
 /// The kernel that runs, and what goes with it.
-pub(super) struct Host {
-    pub(super) btf: Btf,
-    pub(super) resolved: Resolved,
-    pub(super) object: &'static [u8],
+pub(in crate::bpf) struct Host {
+    pub(in crate::bpf) btf: Btf,
+    pub(in crate::bpf) resolved: Resolved,
+    pub(in crate::bpf) object: &'static [u8],
 }
 
 impl Host {
-    pub(super) fn look() -> Result<Self, Error> {
-        let path = Path::new(offsets::VMLINUX);
+    pub(in crate::bpf) fn look() -> Result<Self, Error> {
+        let path = Path::new(btf::VMLINUX);
         let btf = read_btf(path)?;
-        let resolved = offsets::resolve(path, &btf)?;
+        let resolved = btf::resolve(path, &btf)?;
         let object = object_for(&resolved)?;
         Ok(Self {
             btf,
@@ -39,11 +44,11 @@ impl Host {
     }
 
     /// What programs are told apart by.
-    pub(super) fn layout(&self, options: &Options) -> String {
+    pub(in crate::bpf) fn layout(&self, options: &Options) -> String {
         layout(self.object, &self.resolved, options)
     }
 
-    pub(super) fn name(&self, options: &Options, profile: Profile, observes: bool) -> Name {
+    pub(in crate::bpf) fn name(&self, options: &Options, profile: Profile, observes: bool) -> Name {
         Name {
             layout: self.layout(options),
             profile,
@@ -53,14 +58,14 @@ impl Host {
 }
 
 /// A profile's programs and maps.
-pub(super) struct Loaded {
-    pub(super) attached: Attached,
-    pub(super) maps: Maps,
-    pub(super) not_refusing: Option<Error>,
+pub(in crate::bpf) struct Loaded {
+    pub(in crate::bpf) attached: Attached,
+    pub(in crate::bpf) maps: Maps,
+    pub(in crate::bpf) not_refusing: Option<Error>,
 }
 
 /// With its guard refusing, where the kernel takes that.
-pub(super) fn load_profile(
+pub(in crate::bpf) fn load_profile(
     options: &Options,
     profile: Profile,
     source: &Source<'_>,
@@ -85,10 +90,10 @@ fn load_programs(
         return Err(Error::Preempted { profile });
     }
     let mut bpf = load_object(options, profile, refuses, source)?;
-    hooks::probe(&mut bpf, btf, profile)?;
-    let deciding = hooks::deciding(btf, profile, refuses);
+    programs::probe(&mut bpf, btf, profile)?;
+    let deciding = programs::deciding(btf, profile, refuses);
     let deciders = Deciders::load(source.linked.bytes(), &bpf, btf, &deciding)?;
-    hooks::load(&mut bpf, source, profile, &deciders)?;
+    programs::load(&mut bpf, source, profile, &deciders)?;
     Ok(Loaded {
         attached: Attached::loaded(&bpf, profile, deciders)?,
         maps: Maps::of(bpf),

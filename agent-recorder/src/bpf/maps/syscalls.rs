@@ -6,21 +6,21 @@ use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::syscalls::{IA32, PARTS, Spec, X86_64};
 use aya::maps::{Array, MapData};
 
-use super::Error;
-use super::error::map_error;
-use super::maps::{Maps, bytes_of, take};
+use super::{Maps, bytes_of, take};
+use crate::bpf::Error;
+use crate::bpf::error::map_error;
 
 /// The map that it is in.
-pub(super) struct Calls(Array<MapData, [u8; size_of::<Spec>()]>);
+pub(in crate::bpf) struct Calls(Array<MapData, [u8; size_of::<Spec>()]>);
 
 impl Calls {
     /// Of programs that know no call yet.
-    pub(super) fn new(maps: &mut Maps) -> Result<Self, Error> {
+    pub(in crate::bpf) fn new(maps: &mut Maps) -> Result<Self, Error> {
         Ok(Self(take(maps, "SYSCALLS", Array::try_from)?))
     }
 
     /// Puts every row in.
-    pub(super) fn fill(&mut self) -> Result<(), Error> {
+    pub(in crate::bpf) fn fill(&mut self) -> Result<(), Error> {
         let native = X86_64.iter().chain(PARTS).map(|row| (row.0, row.1));
         let compat = IA32.iter().map(|row| (row.0 + SYSCALL_NUMBERS, row.1));
         for (number, spec) in native.chain(compat) {

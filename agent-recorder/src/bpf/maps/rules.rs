@@ -10,16 +10,16 @@ use agent_recorder_abi::limits::{MAX_WRITTEN_NAMES, PATTERN_BYTES};
 use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
 use aya::maps::{HashMap, MapData, MapError};
 
-use super::Error;
-use super::error::map_error;
-use super::load::Options;
-use super::maps::{Filled, Maps, bytes_of, take};
+use super::{Filled, Maps, bytes_of, take};
+use crate::bpf::Error;
+use crate::bpf::error::map_error;
+use crate::bpf::kernel::Options;
 
 /// A key as aya stores it.
 type Key = [u8; size_of::<RuleKey>()];
 
 /// What is in the rules' map.
-pub(super) struct Names {
+pub(in crate::bpf) struct Names {
     map: HashMap<MapData, Key, u32>,
     /// Beginnings of environment entries, and their rules.
     environment: Filled<u64, u32>,
@@ -32,7 +32,7 @@ pub(super) struct Names {
 
 impl Names {
     /// Puts in the rules and the gated programs.
-    pub(super) fn fill(maps: &mut Maps, options: &Options) -> Result<Self, Error> {
+    pub(in crate::bpf) fn fill(maps: &mut Maps, options: &Options) -> Result<Self, Error> {
         let mut prefixes = std::collections::HashMap::new();
         let mut fixed = std::collections::HashMap::new();
         for &(key, number) in &options.rules {
@@ -61,7 +61,7 @@ impl Names {
     }
 
     /// Maps that were found to lack what they are to hold. They hold it again.
-    pub(super) fn changed(&mut self) -> Result<Vec<&'static str>, Error> {
+    pub(in crate::bpf) fn changed(&mut self) -> Result<Vec<&'static str>, Error> {
         let is_whole = self.is_whole();
         let is_whole = is_whole.map_err(|error| map_error("RULES", &error))?;
         self.environment.hold_on()?;
@@ -89,7 +89,7 @@ impl Names {
 
     /// Puts in all that it is to hold, and takes out what nobody knows of, for
     /// which there was perhaps no room left.
-    pub(super) fn restore(&mut self) -> Result<(), Error> {
+    pub(in crate::bpf) fn restore(&mut self) -> Result<(), Error> {
         self.environment.hold_on()?;
         self.sweep()?;
         for (key, value) in &self.fixed {
@@ -107,7 +107,7 @@ impl Names {
     /// A session has a file of this name now, without its directories. One that
     /// is too long is not known. The kernel programs add names, too; where they
     /// have filled the map, those go that nobody was told of since.
-    pub(super) fn add_written(&mut self, name: &[u8]) -> Result<(), Error> {
+    pub(in crate::bpf) fn add_written(&mut self, name: &[u8]) -> Result<(), Error> {
         let fits = !name.is_empty() && name.len() < PATTERN_BYTES;
         if !fits || self.written.contains(name) {
             return Ok(());

@@ -1,23 +1,28 @@
 //! Maps of the kernel programs as aya stores them.
 
+pub(in crate::bpf) mod places;
+pub(in crate::bpf) mod rules;
+pub(in crate::bpf) mod self_protection;
+pub(in crate::bpf) mod syscalls;
+
 use std::collections::BTreeMap;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 
-use super::Error;
-use super::error::{map_error, missing};
-use super::pins::Generation;
+use crate::bpf::Error;
+use crate::bpf::error::{map_error, missing};
+use crate::bpf::pins::Generation;
 
 /// The map by whose number programs are told from others.
 const COUNTING: &str = "PRODUCED";
 
 /// The maps of the programs, by their names, until each is taken.
-pub(super) struct Maps(BTreeMap<String, Map>);
+pub(in crate::bpf) struct Maps(BTreeMap<String, Map>);
 
 impl Maps {
     /// Those of a loaded object. Its programs have their own hold on them.
-    pub(super) fn of(mut bpf: Ebpf) -> Self {
+    pub(in crate::bpf) fn of(mut bpf: Ebpf) -> Self {
         let names: Vec<String> = bpf.maps().map(|(name, _)| name.to_owned()).collect();
         let maps = names.into_iter().filter_map(|name| {
             let map = bpf.take_map(&name)?;
@@ -31,7 +36,7 @@ impl Maps {
     /// # Errors
     ///
     /// One cannot be opened.
-    pub(super) fn left(generation: &Generation) -> Result<Self, Error> {
+    pub(in crate::bpf) fn left(generation: &Generation) -> Result<Self, Error> {
         Ok(Self(generation.maps()?))
     }
 
@@ -40,7 +45,7 @@ impl Maps {
     /// # Errors
     ///
     /// The kernel refuses to pin one.
-    pub(super) fn keep(&self, generation: &Generation) -> Result<(), Error> {
+    pub(in crate::bpf) fn keep(&self, generation: &Generation) -> Result<(), Error> {
         for (name, map) in &self.0 {
             generation.keep_map(name, map)?;
         }
@@ -52,7 +57,7 @@ impl Maps {
     /// # Errors
     ///
     /// There is none, or the kernel does not say.
-    pub(super) fn number(&self) -> Result<u32, Error> {
+    pub(in crate::bpf) fn number(&self) -> Result<u32, Error> {
         let Some(Map::PerCpuArray(map)) = self.0.get(COUNTING) else {
             return Err(missing(COUNTING));
         };
@@ -61,16 +66,16 @@ impl Maps {
     }
 
     /// One of them, of whatever type.
-    pub(super) fn take_any(&mut self, name: &'static str) -> Result<Map, Error> {
+    pub(in crate::bpf) fn take_any(&mut self, name: &'static str) -> Result<Map, Error> {
         self.0.remove(name).ok_or_else(|| missing(name))
     }
 }
 
 /// A key of a 64-bit number and two of 32 bits, or a value of four of these.
-pub(super) type Words = [u32; 4];
+pub(in crate::bpf) type Words = [u32; 4];
 
 /// A key of such parts, in this order.
-pub(super) fn words(number: u64, third: u32, fourth: u32) -> Words {
+pub(in crate::bpf) fn words(number: u64, third: u32, fourth: u32) -> Words {
     let [a, b, c, d, e, f, g, h] = number.to_ne_bytes();
     [
         u32::from_ne_bytes([a, b, c, d]),
@@ -80,7 +85,9 @@ pub(super) fn words(number: u64, third: u32, fourth: u32) -> Words {
     ]
 }
 
-pub(super) fn bytes_of<T: agent_recorder_abi::Pod, const SIZE: usize>(value: T) -> [u8; SIZE] {
+pub(in crate::bpf) fn bytes_of<T: agent_recorder_abi::Pod, const SIZE: usize>(
+    value: T,
+) -> [u8; SIZE] {
     const { assert!(size_of::<T>() == SIZE) };
     let mut bytes = [0; SIZE];
     // SAFETY: T is Pod, without padding, and of that size.
@@ -88,7 +95,7 @@ pub(super) fn bytes_of<T: agent_recorder_abi::Pod, const SIZE: usize>(value: T) 
     bytes
 }
 
-pub(super) fn take<T>(
+pub(in crate::bpf) fn take<T>(
     maps: &mut Maps,
     name: &'static str,
     convert: impl FnOnce(Map) -> Result<T, MapError>,
@@ -98,7 +105,7 @@ pub(super) fn take<T>(
 }
 
 /// A map that user space alone fills.
-pub(super) struct Filled<K, V> {
+pub(in crate::bpf) struct Filled<K, V> {
     map: HashMap<MapData, K, V>,
     name: &'static str,
     held: std::collections::HashMap<K, V>,
@@ -111,7 +118,7 @@ where
     V: aya::Pod + PartialEq,
 {
     /// One that is empty, or as a recorder before this one left it.
-    pub(super) fn new(maps: &mut Maps, name: &'static str) -> Result<Self, Error> {
+    pub(in crate::bpf) fn new(maps: &mut Maps, name: &'static str) -> Result<Self, Error> {
         let map: HashMap<MapData, K, V> = take(maps, name, HashMap::try_from)?;
         let held = map.iter().collect::<Result<_, _>>();
         Ok(Self {
@@ -123,7 +130,10 @@ where
     }
 
     /// Makes it hold this and nothing else. What stays is there all the time.
-    pub(super) fn hold(&mut self, wanted: std::collections::HashMap<K, V>) -> Result<(), Error> {
+    pub(in crate::bpf) fn hold(
+        &mut self,
+        wanted: std::collections::HashMap<K, V>,
+    ) -> Result<(), Error> {
         let failed = |error| map_error(self.name, &error);
         let found: std::collections::HashMap<K, V> =
             self.map.iter().collect::<Result<_, _>>().map_err(failed)?;
@@ -145,17 +155,17 @@ where
     }
 
     /// Makes it hold what it is to hold already.
-    pub(super) fn hold_on(&mut self) -> Result<(), Error> {
+    pub(in crate::bpf) fn hold_on(&mut self) -> Result<(), Error> {
         self.hold(self.held.clone())
     }
 
     /// Its name, if it was found changed by somebody else since this was asked last.
-    pub(super) fn was_changed(&mut self) -> Option<&'static str> {
+    pub(in crate::bpf) fn was_changed(&mut self) -> Option<&'static str> {
         std::mem::take(&mut self.changed).then_some(self.name)
     }
 }
 
-pub(super) fn sum(
+pub(in crate::bpf) fn sum(
     map: &PerCpuArray<MapData, u64>,
     name: &'static str,
     index: usize,

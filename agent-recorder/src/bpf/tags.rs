@@ -12,7 +12,7 @@ use aya::maps::{Map, MapData};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::error::{map_error, missing};
-use super::{Error, bpf};
+use super::{Error, commands};
 
 /// The tags of all tasks.
 #[derive(Debug)]
@@ -92,13 +92,13 @@ impl Tags {
         // Nobody else writes: the process is about to stop, or has.
         let tag = Tag { held: 0, ..tag };
         match &self.kept {
-            Kept::OnTask(map) => bpf::update(map.fd().as_fd(), process.as_raw_fd(), tag)?,
+            Kept::OnTask(map) => commands::update(map.fd().as_fd(), process.as_raw_fd(), tag)?,
             Kept::ByThread(map) => {
                 let map = map.fd().as_fd();
-                let Some(kept) = bpf::look_up::<u32, TaggedTask>(map, pid)? else {
+                let Some(kept) = commands::look_up::<u32, TaggedTask>(map, pid)? else {
                     return Ok(false);
                 };
-                bpf::update(map, pid, TaggedTask { tag, ..kept })?;
+                commands::update(map, pid, TaggedTask { tag, ..kept })?;
             }
         }
         Ok(true)
@@ -106,9 +106,9 @@ impl Tags {
 
     fn tag_of(&self, pid: u32, process: BorrowedFd<'_>) -> io::Result<Option<Tag>> {
         match &self.kept {
-            Kept::OnTask(map) => bpf::look_up(map.fd().as_fd(), process.as_raw_fd()),
+            Kept::OnTask(map) => commands::look_up(map.fd().as_fd(), process.as_raw_fd()),
             Kept::ByThread(map) => {
-                let kept: Option<TaggedTask> = bpf::look_up(map.fd().as_fd(), pid)?;
+                let kept: Option<TaggedTask> = commands::look_up(map.fd().as_fd(), pid)?;
                 Ok(kept.map(|kept| kept.tag))
             }
         }
@@ -162,11 +162,11 @@ fn set_on_task(map: &MapData, pid: u32, tid: u32, tag: Tag) -> io::Result<bool> 
     let Ok(task) = open_thread(pid, tid) else {
         return Ok(false);
     };
-    let present: Option<Tag> = bpf::look_up(map, task.as_raw_fd())?;
+    let present: Option<Tag> = commands::look_up(map, task.as_raw_fd())?;
     if present.is_some_and(|present| present.session != 0) {
         return Ok(false);
     }
-    bpf::update(map, task.as_raw_fd(), tag)?;
+    commands::update(map, task.as_raw_fd(), tag)?;
     Ok(true)
 }
 
@@ -178,12 +178,12 @@ fn set_by_thread(map: &MapData, pid: u32, tid: u32, tag: Tag) -> io::Result<bool
     let Ok(thread) = File::open(format!("/proc/{pid}/task/{tid}/stat")) else {
         return Ok(false);
     };
-    if is_ending(&thread) || bpf::look_up::<u32, TaggedTask>(map, tid)?.is_some() {
+    if is_ending(&thread) || commands::look_up::<u32, TaggedTask>(map, tid)?.is_some() {
         return Ok(false);
     }
-    bpf::update(map, tid, TaggedTask { tag, start: 0 })?;
+    commands::update(map, tid, TaggedTask { tag, start: 0 })?;
     if is_ending(&thread) {
-        bpf::delete(map, tid)?;
+        commands::delete(map, tid)?;
         return Ok(false);
     }
     Ok(true)

@@ -1,6 +1,6 @@
 //! The programs that the kernel has taken, and their places at its hooks.
 //!
-//! Not here: which programs there are (`programs`), loading them (`hooks`,
+//! Not here: which programs there are (`hooks`), loading them (`load`,
 //! `modify_return`), and where they are pinned (`pins`).
 
 use std::io;
@@ -8,14 +8,14 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use aya::Ebpf;
 
-use super::error::program_error;
-use super::modify_return::Deciders;
-use super::pins::Generation;
-use super::programs::{
+use super::hooks::{
     Absent, COMPLETE, COMPLETE_BY_VALUE, ONLY_DECIDING, Profile, REPLACEMENTS, SECURITY_HOOKS,
     SENT, TOUCHES, TRACEPOINTS, Tracepoint, YOUNG, is_one_of, named, tracepoints,
 };
-use super::{Error, bpf};
+use super::modify_return::Deciders;
+use crate::bpf::error::program_error;
+use crate::bpf::pins::Generation;
+use crate::bpf::{Error, commands};
 
 /// One that the kernel has taken.
 struct Placed {
@@ -35,13 +35,13 @@ impl Placed {
 }
 
 /// All of a profile, in the order in which they are attached.
-pub(super) struct Attached {
+pub(in crate::bpf) struct Attached {
     programs: Vec<Placed>,
 }
 
 impl Attached {
     /// What was loaded of an object, and of the programs that decide; on no hook yet.
-    pub(super) fn loaded(
+    pub(in crate::bpf) fn loaded(
         bpf: &Ebpf,
         profile: Profile,
         mut deciders: Deciders,
@@ -75,7 +75,7 @@ impl Attached {
     /// # Errors
     ///
     /// One cannot be opened, or a link holds another program than it is to.
-    pub(super) fn left(generation: &Generation, profile: Profile) -> Result<Self, Error> {
+    pub(in crate::bpf) fn left(generation: &Generation, profile: Profile) -> Result<Self, Error> {
         let mut programs = Vec::new();
         for name in in_order(profile) {
             if let Some((program, link)) = generation.program(name)? {
@@ -98,7 +98,7 @@ impl Attached {
     /// # Errors
     ///
     /// The kernel refuses one: the first that it did. The others are attached.
-    pub(super) fn attach(
+    pub(in crate::bpf) fn attach(
         &mut self,
         by_trampoline: bool,
         pinned: Option<&Generation>,
@@ -112,7 +112,7 @@ impl Attached {
             if let Some(generation) = pinned {
                 result = result.and(generation.forget_link(placed.name));
             }
-            match bpf::attach_tracing(placed.program.as_fd()) {
+            match commands::attach_tracing(placed.program.as_fd()) {
                 Ok(link) => {
                     if let Some(generation) = pinned {
                         let kept = generation.keep_link(placed.name, link.as_fd());
@@ -129,7 +129,7 @@ impl Attached {
     }
 
     /// Their names and descriptors.
-    pub(super) fn programs(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
+    pub(in crate::bpf) fn programs(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
         self.programs
             .iter()
             .map(|placed| (placed.name, placed.program.as_fd()))
@@ -141,11 +141,11 @@ impl Attached {
 
     /// Instructions that the verifier went through for each program, by
     /// name; nothing from kernels before 5.16, which do not say.
-    pub(super) fn verified(&self) -> Vec<(String, u32)> {
+    pub(in crate::bpf) fn verified(&self) -> Vec<(String, u32)> {
         let mut verified: Vec<_> = self
             .programs()
             .filter_map(|(name, program)| {
-                let count = bpf::verified_instructions(program).ok()??;
+                let count = commands::verified_instructions(program).ok()??;
                 Some((name.to_owned(), count))
             })
             .collect();
@@ -159,7 +159,7 @@ impl Attached {
     /// # Errors
     ///
     /// bpf(2) refuses to tell.
-    pub(super) fn skipped(&self) -> Result<u64, Error> {
+    pub(in crate::bpf) fn skipped(&self) -> Result<u64, Error> {
         let is_stood_in_for = |name: &str| {
             tracepoints().any(|Tracepoint { program, again, .. }| {
                 let mut copies = std::iter::once(program).chain(*again);
@@ -168,7 +168,7 @@ impl Attached {
         };
         self.programs()
             .filter(|(name, _)| !is_stood_in_for(name) && !is_one_of(&ONLY_DECIDING, name))
-            .map(|(_, program)| bpf::recursion_misses(program))
+            .map(|(_, program)| commands::recursion_misses(program))
             .sum::<io::Result<u64>>()
             .map_err(|source| Error::System {
                 what: "asking how often programs were skipped",
@@ -177,13 +177,13 @@ impl Attached {
     }
 
     /// Whether the programs on inode times are in use.
-    pub(super) fn are_touched(&self) -> bool {
+    pub(in crate::bpf) fn are_touched(&self) -> bool {
         TOUCHES.iter().all(|touch| self.has(touch.program))
     }
 
     /// Hooks that this kernel lacks, and that nothing replaces. `refuses`:
     /// whether there are programs that decide.
-    pub(super) fn absent(&self, profile: Profile, refuses: bool) -> Vec<Absent> {
+    pub(in crate::bpf) fn absent(&self, profile: Profile, refuses: bool) -> Vec<Absent> {
         // One of the two takes the completions.
         let complete = if self.has(COMPLETE_BY_VALUE.program) {
             COMPLETE_BY_VALUE

@@ -18,14 +18,14 @@ use aya::{Btf, Ebpf};
 use aya_obj::Object;
 use aya_obj::btf::BtfKind;
 
-use super::Error;
-use super::bpf::{self, ModifyReturn, Verified};
-use super::error::{chain, ending, missing_program};
-use super::programs::{BY_VALUE, is_one_of};
+use super::hooks::{BY_VALUE, is_one_of};
+use crate::bpf::Error;
+use crate::bpf::commands::{self, ModifyReturn, Verified};
+use crate::bpf::error::{chain, ending, missing_program};
 
 /// Those of a profile that the kernel has taken, by the function that each is for.
 #[derive(Default)]
-pub(super) struct Deciders(Vec<(&'static str, OwnedFd)>);
+pub(in crate::bpf) struct Deciders(Vec<(&'static str, OwnedFd)>);
 
 impl Deciders {
     /// Loads the object's programs that are named after these functions, and
@@ -34,7 +34,7 @@ impl Deciders {
     /// # Errors
     ///
     /// [`Error::CannotRefuse`]: the kernel takes no such programs.
-    pub(super) fn load(
+    pub(in crate::bpf) fn load(
         object: &[u8],
         bpf: &Ebpf,
         kernel_types: &Btf,
@@ -62,12 +62,12 @@ impl Deciders {
     }
 
     /// Whether one of them is for this function.
-    pub(super) fn are_on(&self, function: &str) -> bool {
+    pub(in crate::bpf) fn are_on(&self, function: &str) -> bool {
         self.0.iter().any(|(decider, _)| *decider == function)
     }
 
     /// The one for this function, to be attached.
-    pub(super) fn take(&mut self, function: &str) -> Option<OwnedFd> {
+    pub(in crate::bpf) fn take(&mut self, function: &str) -> Option<OwnedFd> {
         let mut deciders = self.0.iter();
         let position = deciders.position(|(decider, _)| *decider == function)?;
         Some(self.0.swap_remove(position).1)
@@ -86,7 +86,7 @@ fn bound(object: &[u8], bpf: &Ebpf, kernel_types: &Btf) -> Result<(Object, Owned
         .map_err(|error| unusable(&error))?
         .ok_or_else(no_types)?
         .to_bytes();
-    let types = bpf::load_types(&types).map_err(|source| Error::System {
+    let types = commands::load_types(&types).map_err(|source| Error::System {
         what: "loading the programs' type information",
         source,
     })?;
@@ -152,7 +152,7 @@ fn load_one(
 }
 
 fn attach_one(function: &'static str, program: &OwnedFd) -> Result<OwnedFd, Error> {
-    bpf::attach_tracing(program.as_fd()).map_err(|error| cannot(function, error.to_string()))
+    commands::attach_tracing(program.as_fd()).map_err(|error| cannot(function, error.to_string()))
 }
 
 fn cannot(function: &'static str, message: String) -> Error {

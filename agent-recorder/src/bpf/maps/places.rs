@@ -1,18 +1,18 @@
 //! What the kernel programs are told of files and words: directories of the
 //! guard's policy, programs that are known by their files, names.
 //!
-//! Not here: names that a program is started by (`names`), and what is the
-//! recorder's own (`own`).
+//! Not here: names that a program is started by (`rules`), and what is the
+//! recorder's own (`self_protection`).
 
 use std::collections::{BTreeMap, HashMap};
 
 use agent_recorder_abi::policy::{NameKey, Place, PlaceKey};
 
-use super::Error;
-use super::maps::{Filled, Maps, Words, bytes_of, words};
+use super::{Filled, Maps, Words, bytes_of, words};
+use crate::bpf::Error;
 
 /// The maps that it is in.
-pub(super) struct Known {
+pub(in crate::bpf) struct Known {
     places: Filled<Words, Words>,
     programs: Filled<Words, u32>,
     sizes: Filled<u64, u32>,
@@ -21,7 +21,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Of programs that are told of these names, and of no file yet.
-    pub(super) fn new(maps: &mut Maps, names: &[(NameKey, u32)]) -> Result<Self, Error> {
+    pub(in crate::bpf) fn new(maps: &mut Maps, names: &[(NameKey, u32)]) -> Result<Self, Error> {
         let mut known = Self {
             places: Filled::new(maps, "PLACES")?,
             programs: Filled::new(maps, "PROGRAMS")?,
@@ -33,7 +33,10 @@ impl Known {
         Ok(known)
     }
 
-    pub(super) fn set_places(&mut self, places: &HashMap<PlaceKey, Place>) -> Result<(), Error> {
+    pub(in crate::bpf) fn set_places(
+        &mut self,
+        places: &HashMap<PlaceKey, Place>,
+    ) -> Result<(), Error> {
         let wanted = places.iter().map(|(key, place)| {
             let value = [place.kind, place.slot, place.limit, place.spare];
             (words(key.ino, key.dev, key.spare), value)
@@ -41,7 +44,7 @@ impl Known {
         self.places.hold(wanted.collect())
     }
 
-    pub(super) fn set_programs(
+    pub(in crate::bpf) fn set_programs(
         &mut self,
         programs: &HashMap<PlaceKey, u32>,
         sizes: &BTreeMap<u64, u32>,
@@ -56,7 +59,7 @@ impl Known {
 
     /// Maps that were found changed by somebody else since this was asked last.
     /// They hold again what they are to hold.
-    pub(super) fn changed(&mut self) -> Result<Vec<&'static str>, Error> {
+    pub(in crate::bpf) fn changed(&mut self) -> Result<Vec<&'static str>, Error> {
         self.names.hold_on()?;
         let changed = [
             self.places.was_changed(),

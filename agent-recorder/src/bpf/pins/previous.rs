@@ -9,10 +9,10 @@ use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::state::SessionNumber;
 use aya::maps::{HashMap, MapData, PerCpuArray};
 
-use super::load::SessionWords;
-use super::maps::{Maps, sum, take};
-use super::pins::{Generation, Pins};
-use super::{Error, Tags};
+use super::{Generation, Pins};
+use crate::bpf::kernel::SessionWords;
+use crate::bpf::maps::{Maps, sum, take};
+use crate::bpf::{Error, Tags};
 
 /// Programs that a recorder before this one left.
 pub struct Previous {
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Previous {
 }
 
 impl Previous {
-    /// All that there are. None of them is found by [`super::Kernel::resume`] any more.
+    /// All that there are. None of them is found by [`crate::bpf::Kernel::resume`] any more.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl Previous {
         }
     }
 
-    /// As [`super::Kernel::number`].
+    /// As [`crate::bpf::Kernel::number`].
     pub fn number(&self) -> Option<u32> {
         self.number
     }
@@ -75,7 +75,7 @@ impl Previous {
         self.tags.as_ref()
     }
 
-    pub(super) fn session(&self, number: SessionNumber) -> Option<SessionWords> {
+    pub(in crate::bpf) fn session(&self, number: SessionNumber) -> Option<SessionWords> {
         self.sessions.as_ref()?.get(&number, 0).ok()
     }
 

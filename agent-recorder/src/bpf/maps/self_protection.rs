@@ -1,7 +1,7 @@
 //! What the kernel programs keep members of sessions from: the recorder's own
 //! process, programs, maps and links, and the files that it is told of.
 //!
-//! Not here: which files those are (`guard::own`).
+//! Not here: which files those are (`guard::self_protection`).
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,14 +9,14 @@ use std::os::unix::fs::MetadataExt as _;
 
 use agent_recorder_abi::own::{OWN_LINK, OWN_MAP, OWN_NAMESPACE, OWN_PROCESS, OWN_PROGRAM, OwnKey};
 
-use super::Error;
-use super::maps::{Filled, Maps, Words, words};
+use super::{Filled, Maps, Words, words};
+use crate::bpf::Error;
 
 /// Where BPF objects are pinned.
 pub const BPFFS: &str = "/sys/fs/bpf";
 
 /// What is in the map of the recorder's own.
-pub(super) struct OwnKeys {
+pub(in crate::bpf) struct OwnKeys {
     map: Filled<Words, u32>,
     /// What stays while the programs are attached.
     objects: Vec<OwnKey>,
@@ -24,7 +24,7 @@ pub(super) struct OwnKeys {
 
 impl OwnKeys {
     /// Of programs that protect nothing yet.
-    pub(super) fn new(maps: &mut Maps) -> Result<Self, Error> {
+    pub(in crate::bpf) fn new(maps: &mut Maps) -> Result<Self, Error> {
         Ok(Self {
             map: Filled::new(maps, "OWN")?,
             objects: Vec::new(),
@@ -32,19 +32,19 @@ impl OwnKeys {
     }
 
     /// Finds what this process holds, its programs being attached.
-    pub(super) fn look(&mut self) -> Result<(), Error> {
+    pub(in crate::bpf) fn look(&mut self) -> Result<(), Error> {
         self.objects = of_process()?;
         Ok(())
     }
 
     /// The number of one of its maps.
-    pub(super) fn map_number(&self) -> Option<u64> {
+    pub(in crate::bpf) fn map_number(&self) -> Option<u64> {
         let mut maps = self.objects.iter().filter(|key| key.kind == OWN_MAP);
         maps.next().map(|key| key.number)
     }
 
     /// Protects what this process holds, and these files.
-    pub(super) fn set(&mut self, files: &[OwnKey]) -> Result<(), Error> {
+    pub(in crate::bpf) fn set(&mut self, files: &[OwnKey]) -> Result<(), Error> {
         let all = self.objects.iter().chain(files);
         let wanted: HashMap<Words, u32> = all
             .map(|key| (words(key.number, key.dev, key.kind), 1))
@@ -53,7 +53,7 @@ impl OwnKeys {
     }
 
     /// The map's name, if somebody else changed it since this was asked last.
-    pub(super) fn changed(&mut self) -> Option<&'static str> {
+    pub(in crate::bpf) fn changed(&mut self) -> Option<&'static str> {
         self.map.was_changed()
     }
 }

@@ -1,6 +1,6 @@
 //! Loading a profile's programs, and whether the kernel calls them.
 //!
-//! Not here: which programs those are (`programs`), and attaching them (`attached`).
+//! Not here: which programs those are (`attach::hooks`), and attaching them (`attach::attached`).
 
 use std::net::UdpSocket;
 
@@ -9,14 +9,14 @@ use aya::programs::{BtfTracePoint, FEntry, FExit, Lsm, Program};
 use aya::{Btf, Ebpf};
 use aya_obj::btf::BtfKind;
 
-use super::Error;
-use super::error::{map_error, missing, missing_program, program_error, refused};
-use super::modify_return::Deciders;
-use super::programs::{
+use super::source::Source;
+use crate::bpf::Error;
+use crate::bpf::attach::hooks::{
     BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, ONLY_DECIDING, Profile, REPLACEMENTS, Replacement,
     SECURITY_HOOKS, SENT, TOUCHES, TRACEPOINTS, URING, is_one_of,
 };
-use super::source::Source;
+use crate::bpf::attach::modify_return::Deciders;
+use crate::bpf::error::{map_error, missing, missing_program, program_error, refused};
 
 /// The hook of the probe: whoever makes a socket passes it.
 const PROBED_HOOK: &str = "socket_create";
@@ -28,7 +28,7 @@ const PROBED_FUNCTION: &str = "security_socket_create";
 /// # Errors
 ///
 /// It refuses them, or does not call them.
-pub(super) fn probe(bpf: &mut Ebpf, btf: &Btf, profile: Profile) -> Result<(), Error> {
+pub(in crate::bpf) fn probe(bpf: &mut Ebpf, btf: &Btf, profile: Profile) -> Result<(), Error> {
     match call_probe(bpf, btf, profile) {
         Err(Error::NoPermission) => Err(Error::ProfileRefused { profile }),
         result => result,
@@ -75,7 +75,7 @@ fn is_probe_called(bpf: &mut Ebpf) -> Result<bool, Error> {
     Ok(left == 0)
 }
 
-pub(super) fn unload(bpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+pub(in crate::bpf) fn unload(bpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
     let unloaded = match bpf.program_mut(name) {
         Some(Program::Lsm(program)) => program.unload(),
         Some(Program::FEntry(program)) => program.unload(),
@@ -86,7 +86,7 @@ pub(super) fn unload(bpf: &mut Ebpf, name: &'static str) -> Result<(), Error> {
 }
 
 /// The functions on which a profile decides by fmod_ret programs.
-pub(super) fn deciding(btf: &Btf, profile: Profile, refuses: bool) -> Vec<&'static str> {
+pub(in crate::bpf) fn deciding(btf: &Btf, profile: Profile, refuses: bool) -> Vec<&'static str> {
     let functions = SECURITY_HOOKS.iter().map(|&(_, function)| function);
     functions
         .filter(|_| refuses && profile == Profile::Fentry)
@@ -99,7 +99,7 @@ pub(super) fn deciding(btf: &Btf, profile: Profile, refuses: bool) -> Vec<&'stat
 /// # Errors
 ///
 /// The kernel refuses one.
-pub(super) fn load(
+pub(in crate::bpf) fn load(
     bpf: &mut Ebpf,
     source: &Source<'_>,
     profile: Profile,
@@ -164,12 +164,12 @@ fn replace(bpf: &mut Ebpf, btf: &Btf, absent: &str) -> Result<(), Error> {
 
 /// Whether the kernel tells itself what sockets send (6.3); otherwise what
 /// calls return tells it.
-pub(super) fn sends_are_traced(btf: &Btf) -> bool {
+pub(in crate::bpf) fn sends_are_traced(btf: &Btf) -> bool {
     has_tracepoint(btf, SENT)
 }
 
 /// Whether the kernel tells of every inode whose times change (6.13).
-pub(super) fn times_are_traced(btf: &Btf) -> bool {
+pub(in crate::bpf) fn times_are_traced(btf: &Btf) -> bool {
     TOUCHES
         .iter()
         .all(|touch| has_tracepoint(btf, touch.program))
@@ -184,7 +184,10 @@ fn has_tracepoint(btf: &Btf, hook: &str) -> bool {
     btf.id_by_type_name_kind(&name, BtfKind::Typedef).is_ok()
 }
 
-pub(super) fn program<'a, T>(bpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, Error>
+pub(in crate::bpf) fn program<'a, T>(
+    bpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut T, Error>
 where
     &'a mut T: TryFrom<&'a mut Program, Error = aya::programs::ProgramError>,
 {
@@ -194,14 +197,14 @@ where
         .map_err(|error| program_error("load", name, &error))
 }
 
-pub(super) fn load_one(
+pub(in crate::bpf) fn load_one(
     name: &'static str,
     result: Result<(), aya::programs::ProgramError>,
 ) -> Result<(), Error> {
     result.map_err(|error| refused(&error).unwrap_or_else(|| program_error("load", name, &error)))
 }
 
-pub(super) fn attach_one<L>(
+pub(in crate::bpf) fn attach_one<L>(
     name: &'static str,
     result: Result<L, aya::programs::ProgramError>,
 ) -> Result<(), Error> {

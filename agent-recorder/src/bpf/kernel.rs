@@ -1,7 +1,7 @@
 //! Loads and configures the kernel programs and their maps, and holds them:
 //! dropping [`Kernel`] takes them out again.
 //!
-//! Not here: loading a profile's programs (`loaded`), and which those are (`programs`).
+//! Not here: loading a profile's programs (`load`), and which those are (`attach::hooks`).
 
 use std::os::fd::AsFd as _;
 
@@ -13,21 +13,20 @@ use agent_recorder_abi::rule::RuleKey;
 use agent_recorder_abi::state::{Session, SessionNumber};
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 
-use super::attached::Attached;
-use super::calls::Calls;
+use super::attach::attached::Attached;
+use super::attach::hooks::{Absent, Profile};
 use super::error::{map_error, missing};
-use super::known::Known;
-use super::loaded::{Host, Loaded, load_profile};
+use super::load::object::load_probes;
+use super::load::preempt::{self, Preemption};
+use super::load::source::Source;
+use super::load::{Host, Loaded, load_profile};
+use super::maps::places::Known;
+use super::maps::rules::Names;
+use super::maps::self_protection::OwnKeys;
+use super::maps::syscalls::Calls;
 use super::maps::{Maps, sum, take};
-use super::names::Names;
-use super::object::load_probes;
-use super::own::OwnKeys;
-use super::pins::{Generation, Name, Pins};
-use super::preempt::{self, Preemption};
-use super::previous::Previous;
-use super::programs::{Absent, Profile};
-use super::source::Source;
-use super::{Counters, Error, Rings, Tags, bpf};
+use super::pins::{Generation, Name, Pins, Previous};
+use super::{Counters, Error, Rings, Tags, commands};
 use crate::fault;
 
 /// What is decided before load.
@@ -529,7 +528,7 @@ impl Kernel {
     ///
     /// The map cannot be read.
     pub fn writer_of(&self, file: PlaceKey) -> Result<Option<Written>, Error> {
-        bpf::look_up(self.written.fd().as_fd(), file).map_err(|source| Error::System {
+        commands::look_up(self.written.fd().as_fd(), file).map_err(|source| Error::System {
             what: "bpf(2) on the map of written files",
             source,
         })

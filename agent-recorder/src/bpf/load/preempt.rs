@@ -8,15 +8,15 @@ use aya::programs::BtfTracePoint;
 use aya::{Btf, Ebpf};
 use aya_obj::btf::BtfKind;
 
-use super::Error;
-use super::error::{map_error, missing};
-use super::hooks::{attach_one, program, unload};
+use super::programs::{attach_one, program, unload};
+use crate::bpf::Error;
+use crate::bpf::error::{map_error, missing};
 
 const PROBE: &str = "probe_preemption";
 
 /// The object, with what it uses of the kernel by number put in. In words, so
 /// that it is aligned: it is parsed in place, and half an instruction is one.
-pub(super) struct Linked {
+pub(in crate::bpf) struct Linked {
     words: Vec<u64>,
     /// Whether this kernel has the variable.
     has_variable: bool,
@@ -24,7 +24,7 @@ pub(super) struct Linked {
 
 /// Whether programs keep themselves from being preempted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Preemption {
+pub(in crate::bpf) enum Preemption {
     /// As the kernel has it.
     Unchanged,
     /// Off while a program works, where the kernel has the functions for that.
@@ -32,7 +32,7 @@ pub(super) enum Preemption {
 }
 
 /// Puts the running kernel's numbers into the object.
-pub(super) fn link(object: &[u8], btf: &Btf, preemption: Preemption) -> Linked {
+pub(in crate::bpf) fn link(object: &[u8], btf: &Btf, preemption: Preemption) -> Linked {
     let number = btf
         .id_by_type_name_kind(ksym::PREEMPT_COUNT, BtfKind::Var)
         .ok();
@@ -72,7 +72,7 @@ fn calls(btf: &Btf, preemption: Preemption) -> [(u64, u64); ksym::KFUNCS.len()] 
 
 impl Linked {
     /// As a loader takes it.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(in crate::bpf) fn bytes(&self) -> &[u8] {
         // SAFETY: the words' own memory, of which any part is bytes.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), size_of_val(&*self.words)) }
     }
@@ -84,7 +84,7 @@ impl Linked {
     /// # Errors
     ///
     /// The kernel refuses the probe.
-    pub(super) fn tracepoints_are_preemptible(
+    pub(in crate::bpf) fn tracepoints_are_preemptible(
         &self,
         btf: &Btf,
         load: impl FnOnce() -> Result<Ebpf, Error>,

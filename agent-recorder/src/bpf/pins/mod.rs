@@ -8,6 +8,8 @@
 //!
 //! Not here: what a daemon that comes back makes of them (`recorder::resume`).
 
+mod previous;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -17,9 +19,11 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, MapData};
 
-use super::error::{chain, map_error};
-use super::programs::Profile;
-use super::{Error, bpf};
+use crate::bpf::attach::hooks::Profile;
+use crate::bpf::error::{chain, map_error};
+use crate::bpf::{Error, commands};
+
+pub use previous::Previous;
 
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -80,7 +84,7 @@ impl Pins {
     }
 
     /// What recorders before this one left and no new one has taken over: whole generations.
-    pub(super) fn left(&self) -> Result<Vec<Generation>, Error> {
+    pub(in crate::bpf) fn left(&self) -> Result<Vec<Generation>, Error> {
         let entries = fs::read_dir(&self.directory).map_err(self.failed())?;
         let mut generations = Vec::new();
         for entry in entries {
@@ -95,7 +99,7 @@ impl Pins {
     }
 
     /// The same, each under a name that no generation gets.
-    pub(super) fn set_aside(&self) -> Result<Vec<Generation>, Error> {
+    pub(in crate::bpf) fn set_aside(&self) -> Result<Vec<Generation>, Error> {
         let left = self.left()?;
         let taken: Vec<_> = left.iter().map(|it| it.folder.clone()).collect();
         let free = |name: &PathBuf| !taken.contains(name);
@@ -114,14 +118,14 @@ impl Pins {
     }
 
     /// Takes away all but one.
-    pub(super) fn remove_others(&self, than: &Generation) -> Result<(), Error> {
+    pub(in crate::bpf) fn remove_others(&self, than: &Generation) -> Result<(), Error> {
         let left = self.left()?.into_iter();
         left.filter(|it| it.folder != than.folder)
             .try_for_each(|it| it.remove())
     }
 
     /// Begins a generation.
-    pub(super) fn begin(&self) -> Result<Generation, Error> {
+    pub(in crate::bpf) fn begin(&self) -> Result<Generation, Error> {
         let folder = self.directory.join(UNFINISHED);
         remove(&folder)?;
         for part in [MAPS, PROGRAMS, LINKS] {
@@ -167,12 +171,12 @@ pub fn is_on_bpffs(path: &Path) -> io::Result<bool> {
 
 /// What the programs of a generation are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(in crate::bpf) struct Name {
     /// What they were made of: equal only where the programs are.
-    pub(super) layout: String,
-    pub(super) profile: Profile,
+    pub(in crate::bpf) layout: String,
+    pub(in crate::bpf) profile: Profile,
     /// Whether the guard could refuse and does not.
-    pub(super) observes: bool,
+    pub(in crate::bpf) observes: bool,
 }
 
 impl Name {
@@ -195,18 +199,18 @@ impl Name {
 
 /// One set of programs, their links and maps.
 #[derive(Clone, Debug)]
-pub(super) struct Generation {
+pub(in crate::bpf) struct Generation {
     folder: PathBuf,
 }
 
 impl Generation {
     /// Of which programs it is, if a recorder made it.
-    pub(super) fn name(&self) -> Option<Name> {
+    pub(in crate::bpf) fn name(&self) -> Option<Name> {
         Name::of(self.folder.file_name()?.to_str()?)
     }
 
     /// It is whole.
-    pub(super) fn finish(&mut self, name: &Name) -> Result<(), Error> {
+    pub(in crate::bpf) fn finish(&mut self, name: &Name) -> Result<(), Error> {
         let whole = self.folder.with_file_name(name.folder());
         remove(&whole)?;
         fs::rename(&self.folder, &whole).map_err(|source| Error::Pin {
@@ -218,7 +222,7 @@ impl Generation {
     }
 
     /// Takes it away, and the recorder's folder with the last.
-    pub(super) fn remove(&self) -> Result<(), Error> {
+    pub(in crate::bpf) fn remove(&self) -> Result<(), Error> {
         remove(&self.folder)?;
         let Some(directory) = self.folder.parent() else {
             return Ok(());
@@ -232,7 +236,7 @@ impl Generation {
         }
     }
 
-    pub(super) fn keep_map(&self, name: &str, map: &Map) -> Result<(), Error> {
+    pub(in crate::bpf) fn keep_map(&self, name: &str, map: &Map) -> Result<(), Error> {
         // bpffs has no such names: data of the object, which the programs hold.
         if name.contains('.') {
             return Ok(());
@@ -244,7 +248,7 @@ impl Generation {
         })
     }
 
-    pub(super) fn maps(&self) -> Result<BTreeMap<String, Map>, Error> {
+    pub(in crate::bpf) fn maps(&self) -> Result<BTreeMap<String, Map>, Error> {
         let folder = self.folder.join(MAPS);
         let failed = |source| Error::Pin {
             path: folder.clone(),
@@ -262,7 +266,7 @@ impl Generation {
     }
 
     /// What holds its programs at their hooks.
-    pub(super) fn links(&self) -> Result<Vec<OwnedFd>, Error> {
+    pub(in crate::bpf) fn links(&self) -> Result<Vec<OwnedFd>, Error> {
         let folder = self.folder.join(LINKS);
         let failed = |source| Error::Pin {
             path: folder.clone(),
@@ -274,15 +278,19 @@ impl Generation {
             .collect()
     }
 
-    pub(super) fn keep_program(&self, name: &str, program: BorrowedFd<'_>) -> Result<(), Error> {
+    pub(in crate::bpf) fn keep_program(
+        &self,
+        name: &str,
+        program: BorrowedFd<'_>,
+    ) -> Result<(), Error> {
         pin(self.folder.join(PROGRAMS).join(name), program)
     }
 
-    pub(super) fn keep_link(&self, name: &str, link: BorrowedFd<'_>) -> Result<(), Error> {
+    pub(in crate::bpf) fn keep_link(&self, name: &str, link: BorrowedFd<'_>) -> Result<(), Error> {
         pin(self.folder.join(LINKS).join(name), link)
     }
 
-    pub(super) fn forget_link(&self, name: &str) -> Result<(), Error> {
+    pub(in crate::bpf) fn forget_link(&self, name: &str) -> Result<(), Error> {
         remove(&self.folder.join(LINKS).join(name))
     }
 
@@ -291,7 +299,7 @@ impl Generation {
     /// # Errors
     ///
     /// One of the two is missing, or they do not belong together.
-    pub(super) fn program(&self, name: &str) -> Result<Option<(OwnedFd, OwnedFd)>, Error> {
+    pub(in crate::bpf) fn program(&self, name: &str) -> Result<Option<(OwnedFd, OwnedFd)>, Error> {
         let path = self.folder.join(PROGRAMS).join(name);
         let program = match open(&path) {
             Err(Error::Pin { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -301,7 +309,7 @@ impl Generation {
         };
         let path = self.folder.join(LINKS).join(name);
         let link = open(&path)?;
-        let belong = bpf::are_linked(link.as_fd(), program.as_fd());
+        let belong = commands::are_linked(link.as_fd(), program.as_fd());
         match belong {
             Ok(true) => Ok(Some((program, link))),
             Ok(false) => Err(Error::Pin {
@@ -314,11 +322,11 @@ impl Generation {
 }
 
 fn pin(path: PathBuf, object: BorrowedFd<'_>) -> Result<(), Error> {
-    bpf::pin(&path, object).map_err(|source| Error::Pin { path, source })
+    commands::pin(&path, object).map_err(|source| Error::Pin { path, source })
 }
 
 fn open(path: &Path) -> Result<OwnedFd, Error> {
-    bpf::pinned(path).map_err(|source| Error::Pin {
+    commands::pinned(path).map_err(|source| Error::Pin {
         path: path.to_owned(),
         source,
     })

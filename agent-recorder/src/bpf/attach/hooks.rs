@@ -1,6 +1,6 @@
 //! Which programs there are, what each sits on, and which a profile takes.
 //!
-//! Not here: loading and attaching them (`hooks`).
+//! Not here: loading and attaching them (`load`, `attached`).
 
 use std::fmt;
 
@@ -21,12 +21,12 @@ impl Profile {
     pub const ALL: [Self; 3] = [Self::Lsm, Self::Fentry, Self::Tracepoint];
 
     /// Whether objects are seen before they are acted on.
-    pub(super) fn sees(self) -> bool {
+    pub(in crate::bpf) fn sees(self) -> bool {
         self != Self::Tracepoint
     }
 
     /// Whether the guard can refuse, if the kernel takes what it takes.
-    pub(super) fn can_refuse(self) -> bool {
+    pub(in crate::bpf) fn can_refuse(self) -> bool {
         self.sees()
     }
 }
@@ -42,11 +42,11 @@ impl fmt::Display for Profile {
 }
 
 /// A program and the tracepoints that it can sit on, newest kernel first.
-pub(super) struct Tracepoint {
-    pub(super) program: &'static str,
+pub(in crate::bpf) struct Tracepoint {
+    pub(in crate::bpf) program: &'static str,
     /// Its further copies, in their order.
-    pub(super) again: &'static [&'static str],
-    pub(super) hooks: &'static [&'static str],
+    pub(in crate::bpf) again: &'static [&'static str],
+    pub(in crate::bpf) hooks: &'static [&'static str],
 }
 
 /// A hook that is not there.
@@ -65,7 +65,7 @@ impl fmt::Display for Absent {
 }
 
 impl Absent {
-    pub(super) fn of(program: &'static str) -> Self {
+    pub(in crate::bpf) fn of(program: &'static str) -> Self {
         let lost = match program {
             "sock_recv_length" => "bytes that sockets received are not counted (Linux 6.3 counts)",
             "io_uring_submit_req" => {
@@ -84,14 +84,14 @@ impl Absent {
 }
 
 /// A program on a function's exit, for kernels that lack a tracepoint.
-pub(super) struct Replacement {
+pub(in crate::bpf) struct Replacement {
     /// The tracepoint's program.
-    pub(super) of: &'static str,
+    pub(in crate::bpf) of: &'static str,
     /// The function, and the program that is named after it.
-    pub(super) function: &'static str,
+    pub(in crate::bpf) function: &'static str,
 }
 
-pub(super) const REPLACEMENTS: &[Replacement] = &[Replacement {
+pub(in crate::bpf) const REPLACEMENTS: &[Replacement] = &[Replacement {
     of: "sock_recv_length",
     function: "sock_recvmsg",
 }];
@@ -109,7 +109,7 @@ const fn tracepoint(
 }
 
 /// What every profile has.
-pub(super) const TRACEPOINTS: &[Tracepoint] = &[
+pub(in crate::bpf) const TRACEPOINTS: &[Tracepoint] = &[
     tracepoint(
         "task_newtask",
         &["task_newtask_2", "task_newtask_3"],
@@ -149,7 +149,7 @@ pub(super) const TRACEPOINTS: &[Tracepoint] = &[
     tracepoint("sys_exit", &["sys_exit_2", "sys_exit_3"], &["sys_exit"]),
 ];
 /// What stands for the hooks in the profile `tracepoint`: they pass every inode whose times change.
-pub(super) const TOUCHES: &[Tracepoint] = &[
+pub(in crate::bpf) const TOUCHES: &[Tracepoint] = &[
     tracepoint(
         "inode_set_ctime_to_ts",
         &["inode_set_ctime_to_ts_2", "inode_set_ctime_to_ts_3"],
@@ -166,13 +166,13 @@ pub(super) const TOUCHES: &[Tracepoint] = &[
         &["ctime_xchg_skip"],
     ),
 ];
-pub(super) const SENT: &str = "sock_send_length";
-pub(super) const COMPLETE: Tracepoint = tracepoint(
+pub(in crate::bpf) const SENT: &str = "sock_send_length";
+pub(in crate::bpf) const COMPLETE: Tracepoint = tracepoint(
     "io_uring_complete",
     &["io_uring_complete_2", "io_uring_complete_3"],
     &["io_uring_complete"],
 );
-pub(super) const COMPLETE_BY_VALUE: Tracepoint = tracepoint(
+pub(in crate::bpf) const COMPLETE_BY_VALUE: Tracepoint = tracepoint(
     "io_uring_complete_by_value",
     &["io_uring_complete_by_value_2"],
     &["io_uring_complete"],
@@ -180,7 +180,7 @@ pub(super) const COMPLETE_BY_VALUE: Tracepoint = tracepoint(
 
 /// Security hooks. A BPF LSM program is named after its hook, one on the
 /// function that calls the hook after that function, `security_…`.
-pub(super) const SECURITY_HOOKS: &[(&str, &str)] = &[
+pub(in crate::bpf) const SECURITY_HOOKS: &[(&str, &str)] = &[
     ("path_unlink", "security_path_unlink"),
     ("path_rmdir", "security_path_rmdir"),
     ("path_mkdir", "security_path_mkdir"),
@@ -214,16 +214,17 @@ pub(super) const SECURITY_HOOKS: &[(&str, &str)] = &[
 ];
 /// Those that a kernel without them has no need of: what they are for passes
 /// another one there, or is not there either.
-pub(super) const YOUNG: [&str; 3] = ["file_truncate", "file_ioctl_compat", "inode_file_setattr"];
+pub(in crate::bpf) const YOUNG: [&str; 3] =
+    ["file_truncate", "file_ioctl_compat", "inode_file_setattr"];
 
 /// Hooks that are passed structures by value: before 6.1 no program goes there.
-pub(super) const BY_VALUE: [&str; 1] = ["path_chown"];
+pub(in crate::bpf) const BY_VALUE: [&str; 1] = ["path_chown"];
 /// What the programs of io_uring are called by.
-pub(super) const URING: &str = "io_uring_";
+pub(in crate::bpf) const URING: &str = "io_uring_";
 
 /// Those whose programs only decide: where nothing is refused they are not
 /// loaded, and one that the kernel skipped costs no record.
-pub(super) const ONLY_DECIDING: [&str; 10] = [
+pub(in crate::bpf) const ONLY_DECIDING: [&str; 10] = [
     "file_open",
     "socket_listen",
     "socket_accept",
@@ -237,12 +238,12 @@ pub(super) const ONLY_DECIDING: [&str; 10] = [
 ];
 
 /// Whether the hook of this name, or of the function that calls it, is one of these.
-pub(super) fn is_one_of(hooks: &[&str], name: &str) -> bool {
+pub(in crate::bpf) fn is_one_of(hooks: &[&str], name: &str) -> bool {
     hooks.contains(&name.strip_prefix("security_").unwrap_or(name))
 }
 
 /// The name of a security hook's program in a profile.
-pub(super) fn named(
+pub(in crate::bpf) fn named(
     &(hook, function): &(&'static str, &'static str),
     profile: Profile,
 ) -> &'static str {
@@ -253,7 +254,7 @@ pub(super) fn named(
 }
 
 /// Those of every kernel.
-pub(super) fn tracepoints() -> impl Iterator<Item = &'static Tracepoint> {
+pub(in crate::bpf) fn tracepoints() -> impl Iterator<Item = &'static Tracepoint> {
     TRACEPOINTS
         .iter()
         .chain(&[COMPLETE, COMPLETE_BY_VALUE])

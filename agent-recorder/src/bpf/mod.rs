@@ -1,0 +1,30 @@
+//! The kernel programs seen from here: loading them, tagging tasks, draining
+//! the rings, decoding events.
+//!
+//! Not here: what an event means for a session (`session`), and any record.
+
+mod attach;
+mod btf;
+mod commands;
+mod counters;
+mod decode;
+mod error;
+mod facts;
+mod kernel;
+mod load;
+mod maps;
+mod pins;
+mod ring;
+mod tags;
+
+pub use attach::hooks::{Absent, Profile};
+pub use commands::map_by_number;
+pub use counters::Counters;
+pub use decode::{Body, Event, FileEvent, NetworkEvent, decode};
+pub use error::Error;
+pub use facts::{CAPABILITIES, Facts};
+pub use kernel::{Condemned, Kernel, Options};
+pub use maps::self_protection::BPFFS;
+pub use pins::{Pins, Previous, is_on_bpffs};
+pub use ring::{Batch, Rings, Started};
+pub use tags::Tags;
