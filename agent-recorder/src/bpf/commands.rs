@@ -87,6 +87,9 @@ pub fn map_by_number(number: u32) -> io::Result<OwnedFd> {
     unsafe { open(MAP_BY_NUMBER, &mut attributes) }
 }
 
+/// Where BPF objects are pinned.
+pub const BPFFS: &str = "/sys/fs/bpf";
+
 /// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
 const PIN: libc::c_long = 6;
 const OPEN_PINNED: libc::c_long = 7;

@@ -8,71 +8,23 @@ use std::os::fd::AsFd as _;
 use agent_recorder_abi::event::{KINDS, TROUBLES};
 use agent_recorder_abi::heir::Written;
 use agent_recorder_abi::own::OwnKey;
-use agent_recorder_abi::policy::{GuardConfig, NameKey, Place, PlaceKey};
-use agent_recorder_abi::rule::RuleKey;
-use agent_recorder_abi::state::{Session, SessionNumber};
+use agent_recorder_abi::policy::{Place, PlaceKey};
+use agent_recorder_abi::state::SessionNumber;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 
 use super::attach::attached::Attached;
 use super::attach::hooks::{Absent, Profile};
 use super::error::{map_error, missing};
-use super::load::object::load_probes;
-use super::load::preempt::{self, Preemption};
-use super::load::source::Source;
 use super::load::{Host, Loaded, load_profile};
 use super::maps::places::Known;
 use super::maps::rules::Names;
 use super::maps::self_protection::OwnKeys;
+use super::maps::sessions::{Condemned, Sessions};
 use super::maps::syscalls::Calls;
 use super::maps::{Maps, sum, take};
 use super::pins::{Generation, Name, Pins, Previous};
-use super::{Counters, Error, Rings, Tags, commands};
+use super::{Counters, Error, Options, Rings, Tags, commands};
 use crate::fault;
-
-/// What is decided before load.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Ring of exec, exit, fork, deletes and the guard, bytes: a power of two, at least a page.
-    pub priority_ring_bytes: u32,
-    /// Ring of all else.
-    pub bulk_ring_bytes: u32,
-    /// The guard's budgets.
-    pub guard: GuardConfig,
-    /// Names that the guard's policy knows.
-    pub names: Vec<(NameKey, u32)>,
-    /// Agent rules and their numbers, from 1.
-    pub rules: Vec<(RuleKey, u32)>,
-    /// Names of gated programs, and their values (`agent_recorder_abi::held`).
-    pub gated: Vec<(RuleKey, u32)>,
-    /// Profiles to try, the most wanted first.
-    pub profiles: Vec<Profile>,
-}
-
-/// A session's state as 64-bit words, which aya knows how to store.
-pub(super) type SessionWords = [u64; size_of::<Session>() / 8];
-const _: () = assert!(size_of::<SessionWords>() == size_of::<Session>());
-
-/// What the guard in the kernel did to a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condemned {
-    /// Nothing.
-    No,
-    /// Its members are stopped at their next recorded call, and right after the
-    /// limit was met at any call.
-    Frozen,
-    /// They die there.
-    Killed,
-}
-
-impl Condemned {
-    fn of(words: &SessionWords) -> Self {
-        match (words[SESSION_CONDEMNED], words[SESSION_FROZEN]) {
-            (0, _) => Self::No,
-            (_, 0) => Self::Killed,
-            _ => Self::Frozen,
-        }
-    }
-}
 
 /// The loaded programs and their maps.
 pub struct Kernel {
@@ -87,7 +39,7 @@ pub struct Kernel {
     produced: PerCpuArray<MapData, u64>,
     lost: PerCpuArray<MapData, u64>,
     trouble: PerCpuArray<MapData, u64>,
-    sessions: HashMap<MapData, SessionNumber, SessionWords>,
+    sessions: Sessions,
     adopting: Array<MapData, u32>,
     lineage: HashMap<MapData, u32, u32>,
     known: Known,
@@ -115,18 +67,7 @@ impl Kernel {
     /// refuses every profile that was named: the last one's reason.
     pub fn load(options: &Options, pins: Option<&Pins>) -> Result<(Self, Rings), Error> {
         let host = Host::look()?;
-        let mut source = Source {
-            linked: preempt::link(host.object, &host.btf, Preemption::Unchanged),
-            btf: &host.btf,
-            resolved: &host.resolved,
-            copied: false,
-        };
-        source.copied = source
-            .linked
-            .tracepoints_are_preemptible(&host.btf, || load_probes(&source))?;
-        if source.copied {
-            source.linked = preempt::link(host.object, &host.btf, Preemption::Off);
-        }
+        let source = host.source()?;
         let mut passed_over = Vec::new();
         for &profile in &options.profiles {
             match load_profile(options, profile, &source) {
@@ -204,7 +145,7 @@ impl Kernel {
             produced: take(&mut maps, "PRODUCED", PerCpuArray::try_from)?,
             lost: take(&mut maps, "LOST", PerCpuArray::try_from)?,
             trouble: take(&mut maps, "TROUBLE", PerCpuArray::try_from)?,
-            sessions: take(&mut maps, "SESSIONS", HashMap::try_from)?,
+            sessions: Sessions::of(&mut maps)?,
             adopting: take(&mut maps, "ADOPTING", Array::try_from)?,
             lineage: take(&mut maps, "LINEAGE", HashMap::try_from)?,
             known: Known::new(&mut maps, &options.names)?,
@@ -366,9 +307,7 @@ impl Kernel {
     ///
     /// The map is full.
     pub fn begin_session(&mut self, number: SessionNumber) -> Result<(), Error> {
-        self.sessions
-            .insert(number, [0; size_of::<Session>() / 8], 0)
-            .map_err(|error| map_error("SESSIONS", &error))
+        self.sessions.begin(number, None)
     }
 
     /// Makes the counters of a session that programs before these counted: what
@@ -383,10 +322,7 @@ impl Kernel {
         previous: &Previous,
         was: SessionNumber,
     ) -> Result<(), Error> {
-        let words = previous.session(was);
-        self.sessions
-            .insert(number, words.unwrap_or([0; size_of::<Session>() / 8]), 0)
-            .map_err(|error| map_error("SESSIONS", &error))
+        self.sessions.begin(number, previous.session(was))
     }
 
     /// From now on every member dies at its next recorded call. A delete that is
@@ -396,12 +332,7 @@ impl Kernel {
     ///
     /// The session is not counted, or the map cannot be written.
     pub fn condemn(&mut self, number: SessionNumber) -> Result<(), Error> {
-        let mut words = self.session_words(number)?;
-        words[SESSION_CONDEMNED] = 1;
-        words[SESSION_FROZEN] = 0;
-        self.sessions
-            .insert(number, words, 0)
-            .map_err(|error| map_error("SESSIONS", &error))
+        self.sessions.condemn(number)
     }
 
     /// Files that the session has destroyed.
@@ -410,7 +341,7 @@ impl Kernel {
     ///
     /// The session is not counted, or the map cannot be read.
     pub fn destroyed(&self, number: SessionNumber) -> Result<u64, Error> {
-        Ok(self.session_words(number)?[SESSION_DESTROYED])
+        self.sessions.destroyed(number)
     }
 
     /// The sessions that the kernel programs count, and what their guard did to each.
@@ -419,11 +350,7 @@ impl Kernel {
     ///
     /// The map cannot be read.
     pub fn counted_sessions(&self) -> Result<Vec<(SessionNumber, Condemned)>, Error> {
-        let state = |entry: Result<(SessionNumber, SessionWords), _>| {
-            entry.map(|(number, words)| (number, Condemned::of(&words)))
-        };
-        let states: Result<_, _> = self.sessions.iter().map(state).collect();
-        states.map_err(|error| map_error("SESSIONS", &error))
+        self.sessions.all()
     }
 
     /// Events that found a place in a ring until now, by kind; not fewer are in
@@ -444,8 +371,7 @@ impl Kernel {
 
     /// Forgets an ended session's counters.
     pub fn end_session(&mut self, number: SessionNumber) {
-        // Absent already: the kernel had no room for it when it began.
-        let _ = self.sessions.remove(&number);
+        self.sessions.end(number);
     }
 
     /// The session goes on, and its budgets begin anew.
@@ -454,13 +380,7 @@ impl Kernel {
     ///
     /// The session is not counted, or the map cannot be written.
     pub fn pardon(&mut self, number: SessionNumber) -> Result<(), Error> {
-        let mut words = self.session_words(number)?;
-        words[SESSION_CONDEMNED] = 0;
-        words[SESSION_FROZEN] = 0;
-        words[SESSION_TIMES..].fill(0);
-        self.sessions
-            .insert(number, words, 0)
-            .map_err(|error| map_error("SESSIONS", &error))
+        self.sessions.pardon(number)
     }
 
     /// Replaces the directories that the guard's policy names.
@@ -556,16 +476,4 @@ impl Kernel {
             .collect::<Result<_, _>>()
             .map_err(|error| map_error("LINEAGE", &error))
     }
-
-    fn session_words(&self, number: SessionNumber) -> Result<SessionWords, Error> {
-        self.sessions
-            .get(&number, 0)
-            .map_err(|error| map_error("SESSIONS", &error))
-    }
 }
-
-const SESSION_DESTROYED: usize = std::mem::offset_of!(Session, destroyed) / 8;
-const SESSION_CONDEMNED: usize = std::mem::offset_of!(Session, condemned) / 8;
-const SESSION_FROZEN: usize = std::mem::offset_of!(Session, frozen) / 8;
-/// From here on, all is times: of files, and of steps.
-const SESSION_TIMES: usize = std::mem::offset_of!(Session, times) / 8;

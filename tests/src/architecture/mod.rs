@@ -52,24 +52,6 @@ const USERSPACE: Layout = Layout {
         },
         Circle {
             files: &[
-                "bpf::load::preempt",
-                "bpf::load::programs",
-                "bpf::load::source",
-            ],
-            reason: "not yet broken",
-        },
-        Circle {
-            files: &[
-                "bpf::kernel",
-                "bpf::load",
-                "bpf::load::object",
-                "bpf::maps::rules",
-                "bpf::pins::previous",
-            ],
-            reason: "not yet broken: all need the loader's options",
-        },
-        Circle {
-            files: &[
                 "recorder",
                 "recorder::adopt",
                 "recorder::commands",

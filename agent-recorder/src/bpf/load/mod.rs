@@ -3,23 +3,23 @@
 //! Not here: what they are used for, and those that were left of a recorder
 //! before (`kernel`).
 
-pub(in crate::bpf) mod object;
-pub(in crate::bpf) mod preempt;
+mod object;
+mod preempt;
 mod programs;
-pub(in crate::bpf) mod source;
+mod source;
 
 use std::path::Path;
 
 use aya::Btf;
 
-use self::object::{layout, load_object, object_for, read_btf};
-use self::source::Source;
+use self::object::{layout, load_object, load_probes, object_for, read_btf};
+use self::source::{Preemption, Source, link};
 use crate::bpf::Error;
+use crate::bpf::Options;
 use crate::bpf::attach::attached::Attached;
 use crate::bpf::attach::hooks::Profile;
 use crate::bpf::attach::modify_return::Deciders;
 use crate::bpf::btf::{self, Resolved};
-use crate::bpf::kernel::Options;
 use crate::bpf::maps::Maps;
 use crate::bpf::pins::Name;
 
@@ -41,6 +41,22 @@ impl Host {
             resolved,
             object,
         })
+    }
+
+    /// What the programs are loaded from: linked a second time where the first
+    /// shows that they can be preempted.
+    pub(in crate::bpf) fn source(&self) -> Result<Source<'_>, Error> {
+        let mut source = Source {
+            linked: link(self.object, &self.btf, Preemption::Unchanged),
+            btf: &self.btf,
+            resolved: &self.resolved,
+            copied: false,
+        };
+        source.copied = preempt::tracepoints_are_preemptible(&source, || load_probes(&source))?;
+        if source.copied {
+            source.linked = link(self.object, &self.btf, Preemption::Off);
+        }
+        Ok(source)
     }
 
     /// What programs are told apart by.

@@ -13,10 +13,10 @@ use sha2::{Digest as _, Sha256};
 use super::programs;
 use super::source::Source;
 use crate::bpf::Error;
+use crate::bpf::Options;
 use crate::bpf::attach::hooks::Profile;
 use crate::bpf::btf::Resolved;
 use crate::bpf::error::{chain, refused};
-use crate::bpf::kernel::Options;
 
 /// The object, built by `cargo xtask build`; aligned, for it is parsed in place.
 static OBJECT: &[u8] =

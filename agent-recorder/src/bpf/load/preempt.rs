@@ -2,108 +2,42 @@
 //! is attached several times (see `once` among the kernel programs), and keeps
 //! preemption off while it works (`unpreempted`).
 
-use agent_recorder_abi::ksym::{self, Kfunc};
+use aya::Ebpf;
 use aya::maps::Array;
 use aya::programs::BtfTracePoint;
-use aya::{Btf, Ebpf};
-use aya_obj::btf::BtfKind;
 
 use super::programs::{attach_one, program, unload};
+use super::source::Source;
 use crate::bpf::Error;
 use crate::bpf::error::{map_error, missing};
 
 const PROBE: &str = "probe_preemption";
 
-/// The object, with what it uses of the kernel by number put in. In words, so
-/// that it is aligned: it is parsed in place, and half an instruction is one.
-pub(in crate::bpf) struct Linked {
-    words: Vec<u64>,
-    /// Whether this kernel has the variable.
-    has_variable: bool,
-}
-
-/// Whether programs keep themselves from being preempted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::bpf) enum Preemption {
-    /// As the kernel has it.
-    Unchanged,
-    /// Off while a program works, where the kernel has the functions for that.
-    Off,
-}
-
-/// Puts the running kernel's numbers into the object.
-pub(in crate::bpf) fn link(object: &[u8], btf: &Btf, preemption: Preemption) -> Linked {
-    let number = btf
-        .id_by_type_name_kind(ksym::PREEMPT_COUNT, BtfKind::Var)
-        .ok();
-    let calls = calls(btf, preemption);
-    let linked = |word: u64| match number {
-        Some(number) if word == ksym::PLACEHOLDER => ksym::load(number),
-        _ => calls
-            .iter()
-            .find(|(placeholder, _)| *placeholder == word)
-            .map_or(word, |&(_, call)| call),
-    };
-    let (words, rest) = object.as_chunks::<8>();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let words = words
-        .iter()
-        .chain([&last])
-        .map(|word| linked(u64::from_ne_bytes(*word)))
-        .collect();
-    Linked {
-        words,
-        has_variable: number.is_some(),
+/// Whether a task is known to be preempted in programs on tracepoints. Kernels
+/// that do not have the count as a variable of its own (6.2 to 6.14, where it
+/// is part of another) turn preemption off themselves, as all did before Linux 7.
+///
+/// # Errors
+///
+/// The kernel refuses the probe.
+pub(super) fn tracepoints_are_preemptible(
+    source: &Source<'_>,
+    load: impl FnOnce() -> Result<Ebpf, Error>,
+) -> Result<bool, Error> {
+    if !source.linked.has_variable {
+        return Ok(false);
     }
-}
-
-/// What takes the place of each call of a kernel function: all of them, or nothing for each.
-fn calls(btf: &Btf, preemption: Preemption) -> [(u64, u64); ksym::KFUNCS.len()] {
-    let numbers = ksym::KFUNCS.map(|kfunc| btf.id_by_type_name_kind(kfunc.name, BtfKind::Func));
-    let are_made = preemption == Preemption::Off && numbers.iter().all(Result::is_ok);
-    let calls = numbers.map(|number| match number {
-        Ok(number) if are_made => Kfunc::call(number),
-        _ => ksym::NOTHING,
-    });
-    let placeholders = ksym::KFUNCS.map(Kfunc::placeholder);
-    std::array::from_fn(|nth| (placeholders[nth], calls[nth]))
-}
-
-impl Linked {
-    /// As a loader takes it.
-    pub(in crate::bpf) fn bytes(&self) -> &[u8] {
-        // SAFETY: the words' own memory, of which any part is bytes.
-        unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), size_of_val(&*self.words)) }
+    let bpf = &mut load()?;
+    let probe: &mut BtfTracePoint = program(bpf, PROBE)?;
+    // One that does not show where its variables are (kallsyms) cannot be
+    // asked. What it skips is counted all the same.
+    if probe.load("sys_exit", source.btf).is_err() {
+        return Ok(false);
     }
-
-    /// Whether a task is known to be preempted in programs on tracepoints. Kernels
-    /// that do not have the count as a variable of its own (6.2 to 6.14, where it
-    /// is part of another) turn preemption off themselves, as all did before Linux 7.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses the probe.
-    pub(in crate::bpf) fn tracepoints_are_preemptible(
-        &self,
-        btf: &Btf,
-        load: impl FnOnce() -> Result<Ebpf, Error>,
-    ) -> Result<bool, Error> {
-        if !self.has_variable {
-            return Ok(false);
-        }
-        let bpf = &mut load()?;
-        let probe: &mut BtfTracePoint = program(bpf, PROBE)?;
-        // One that does not show where its variables are (kallsyms) cannot be
-        // asked. What it skips is counted all the same.
-        if probe.load("sys_exit", btf).is_err() {
-            return Ok(false);
-        }
-        attach_one(PROBE, probe.attach())?;
-        let count = count_seen(bpf);
-        unload(bpf, PROBE)?;
-        Ok(count? == Some(0))
-    }
+    attach_one(PROBE, probe.attach())?;
+    let count = count_seen(bpf);
+    unload(bpf, PROBE)?;
+    Ok(count? == Some(0))
 }
 
 /// What the probe saw at the exit of a call of ours.

@@ -3,6 +3,7 @@
 pub(in crate::bpf) mod places;
 pub(in crate::bpf) mod rules;
 pub(in crate::bpf) mod self_protection;
+pub(in crate::bpf) mod sessions;
 pub(in crate::bpf) mod syscalls;
 
 use std::collections::BTreeMap;

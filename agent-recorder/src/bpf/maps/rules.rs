@@ -12,8 +12,8 @@ use aya::maps::{HashMap, MapData, MapError};
 
 use super::{Filled, Maps, bytes_of, take};
 use crate::bpf::Error;
+use crate::bpf::Options;
 use crate::bpf::error::map_error;
-use crate::bpf::kernel::Options;
 
 /// A key as aya stores it.
 type Key = [u8; size_of::<RuleKey>()];

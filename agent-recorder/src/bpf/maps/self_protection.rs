@@ -12,9 +12,6 @@ use agent_recorder_abi::own::{OWN_LINK, OWN_MAP, OWN_NAMESPACE, OWN_PROCESS, OWN
 use super::{Filled, Maps, Words, words};
 use crate::bpf::Error;
 
-/// Where BPF objects are pinned.
-pub const BPFFS: &str = "/sys/fs/bpf";
-
 /// What is in the map of the recorder's own.
 pub(in crate::bpf) struct OwnKeys {
     map: Filled<Words, u32>,

@@ -7,10 +7,10 @@ use std::os::fd::OwnedFd;
 
 use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::state::SessionNumber;
-use aya::maps::{HashMap, MapData, PerCpuArray};
+use aya::maps::{MapData, PerCpuArray};
 
 use super::{Generation, Pins};
-use crate::bpf::kernel::SessionWords;
+use crate::bpf::maps::sessions::{SessionWords, Sessions};
 use crate::bpf::maps::{Maps, sum, take};
 use crate::bpf::{Error, Tags};
 
@@ -20,7 +20,7 @@ pub struct Previous {
     number: Option<u32>,
     /// `None` where they keep tags in another way.
     tags: Option<Tags>,
-    sessions: Option<HashMap<MapData, SessionNumber, SessionWords>>,
+    sessions: Option<Sessions>,
     counters: Option<[PerCpuArray<MapData, u64>; 2]>,
     /// They stay at their hooks as long as these are open.
     links: Vec<OwnedFd>,
@@ -50,7 +50,7 @@ impl Previous {
         let (mut tags, mut sessions, mut counters) = (None, None, None);
         if let Some(mut maps) = maps {
             tags = maps.take_any("TAGS").and_then(Tags::of).ok();
-            sessions = take(&mut maps, "SESSIONS", HashMap::try_from).ok();
+            sessions = Sessions::of(&mut maps).ok();
             let produced = take(&mut maps, "PRODUCED", PerCpuArray::try_from).ok();
             let lost = take(&mut maps, "LOST", PerCpuArray::try_from).ok();
             counters = produced.zip(lost).map(|(produced, lost)| [produced, lost]);
@@ -76,7 +76,7 @@ impl Previous {
     }
 
     pub(in crate::bpf) fn session(&self, number: SessionNumber) -> Option<SessionWords> {
-        self.sessions.as_ref()?.get(&number, 0).ok()
+        self.sessions.as_ref()?.state(number)
     }
 
     /// Events that found a place in its rings, by kind; nothing of kinds that it does not have.
