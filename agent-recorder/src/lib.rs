@@ -5,7 +5,7 @@
 //! [`collector`]; [`replay`] shows what was stored. [`control`] carries
 //! operators' commands the other way, [`identity`] tells the two ends of a
 //! stream who the other is, [`config`] is read by all, [`fault`] is where tests
-//! crash it, [`recorder`] is the loop that carries, [`cli`] is the door.
+//! crash it, [`daemon`] is the loop that carries, [`cli`] is the door.
 //!
 //! The modules stand on floors. An import goes down or stays on its floor, and
 //! never in a circle; a test of the sources (`tests/src/architecture`) says so.
@@ -13,7 +13,7 @@
 //! | floor | modules |
 //! | --- | --- |
 //! | 6 | [`cli`] |
-//! | 5 | [`recorder`] |
+//! | 5 | [`daemon`] |
 //! | 4 | [`guard`], [`collector`] |
 //! | 3 | [`session`], [`replay`], [`stream`] |
 //! | 2 | [`bpf`], [`spool`], [`control`] |
@@ -24,11 +24,11 @@ pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod fault;
 pub mod guard;
 pub mod identity;
 pub mod record;
-pub mod recorder;
 pub mod replay;
 pub mod session;
 pub mod spool;

@@ -1,5 +1,5 @@
 //! `canary`: one of each of the acts that the kernel programs see, by a process
-//! that the recorder starts and watches (`recorder::watch`). For nobody else to call.
+//! that the recorder starts and watches (`daemon::self_check`). For nobody else to call.
 //!
 //! It says on stdout what the kernel answered where hooks refuse what harms the
 //! recorder. Not here: what the recorder makes of it.
@@ -22,8 +22,8 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use super::Error;
 use super::daemon::LOCK;
 use crate::bpf;
+use crate::daemon::{BY_URING, WITHOUT};
 use crate::record::{errno_name, proto};
-use crate::recorder::{BY_URING, WITHOUT};
 
 /// Arguments of `canary`.
 #[derive(Debug, clap::Args)]

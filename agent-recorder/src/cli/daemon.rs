@@ -12,7 +12,7 @@ use super::setup::{Setting, Streams};
 use super::systemd::{self, Watchdog};
 use super::{Common, Error};
 use crate::control::{self, Receiver, Request, Sender};
-use crate::recorder::Recorder;
+use crate::daemon::Recorder;
 
 /// In the state directory.
 pub(super) const LOCK: &str = "daemon.lock";

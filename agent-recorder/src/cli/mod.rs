@@ -121,7 +121,7 @@ pub enum Error {
     Usage(String),
     /// The recorder could not work.
     #[error(transparent)]
-    Recorder(#[from] crate::recorder::Error),
+    Recorder(#[from] crate::daemon::Error),
     /// The store could not be read.
     #[error(transparent)]
     Spool(#[from] crate::spool::Error),

@@ -11,8 +11,8 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, wait
 use super::setup::Setting;
 use super::{Common, Error};
 use crate::control::{self, Client};
+use crate::daemon::Recorder;
 use crate::record::SessionId;
-use crate::recorder::Recorder;
 
 /// So long a daemon that was killed is waited for, once the command has ended.
 const PATIENCE: Duration = Duration::from_secs(10);

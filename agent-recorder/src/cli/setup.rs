@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::{Common, Error};
 use crate::bpf;
 use crate::config::{Config, DEFAULT_FILE, OnStop, Profile};
+use crate::daemon::{self, Recorder};
 use crate::fault;
 use crate::guard::Policy;
 use crate::guard::gate::Gate;
 use crate::identity::{Files, HostKeys};
-use crate::recorder::{self, Recorder};
 use crate::session::agents::RuleSet;
 use crate::spool::{self, Spool, Store};
 use crate::stream::{self, Earlier, Stream};
@@ -148,10 +148,10 @@ impl Setting {
     ///
     /// `lasts`: whether it is a daemon, which somebody can ask and answer, and
     /// which goes on for so long that something can happen to its hooks.
-    pub(super) fn recorder(&self, lasts: bool) -> recorder::Setup {
+    pub(super) fn recorder(&self, lasts: bool) -> daemon::Setup {
         let policy = Policy::of(&self.config.guard);
         let gate = Gate::of(&self.config.gate);
-        recorder::Setup {
+        daemon::Setup {
             kernel: bpf::Options {
                 profiles: match self.config.recorder.profile {
                     Profile::Auto => bpf::Profile::ALL.to_vec(),

@@ -3,7 +3,7 @@
 //! The recorder's thread is synchronous: requests reach it through a queue
 //! with a descriptor that wakes it, and carry the place for their answer.
 //!
-//! Not here: what a command does (`recorder`).
+//! Not here: what a command does (`daemon`).
 
 mod client;
 mod server;

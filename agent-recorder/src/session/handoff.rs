@@ -1,7 +1,7 @@
 //! Work that leaves a session: what was connected to, or written, so that a
 //! process outside of it works for it.
 //!
-//! Not here: who then starts what was written (`recorder::heirs`).
+//! Not here: who then starts what was written (`daemon::written_files`).
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,6 +1,6 @@
 //! Sessions as they are kept for the recorder that goes on with them.
 //!
-//! Not here: where that is (`recorder::checkpoint`).
+//! Not here: where that is (`daemon::takeover::checkpoint`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

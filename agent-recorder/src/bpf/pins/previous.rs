@@ -1,7 +1,7 @@
 //! What is of use of programs that this recorder does not go on with, for they
 //! are of another layout: who is in which session, and what was counted.
 //!
-//! Not here: moving that over (`recorder::rebuild`).
+//! Not here: moving that over (`daemon::takeover::new_programs`).
 
 use std::os::fd::OwnedFd;
 

@@ -1,7 +1,7 @@
 //! The gate: whether a program of a session that the kernel has stopped may run.
 //!
 //! Not here: stopping it (the kernel programs), asking a person, and records of
-//! it (`recorder`).
+//! it (`daemon`).
 
 mod known;
 mod rules;

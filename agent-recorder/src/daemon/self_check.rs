@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use agent_recorder_abi::event::{FILE_KERNEL_PATH, KINDS, Kind, Op, VIA_URING};
 use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
 
-use super::gate::CARRIED_NS;
+use super::exec_gate::CARRIED_NS;
 use super::{Error, Recorder};
 use crate::bpf::{Body, Event, FileEvent};
 use crate::record::{SessionId, proto};

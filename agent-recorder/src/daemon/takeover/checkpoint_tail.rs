@@ -1,7 +1,7 @@
 //! What a recorder that was killed had stored and not yet taken into its
 //! checkpoint: the records behind it.
 //!
-//! Not here: what is made of it (`resume`, `rebuild`).
+//! Not here: what is made of it (`same_programs`, `new_programs`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -13,12 +13,12 @@ use crate::record::{Seq, proto};
 use crate::spool::{self, Item, Spool, Store};
 
 /// Events by which the next recorder knows whose records follow.
-pub(super) const STARTS: &str = "recorder_start";
-pub(super) const GOES_ON: &str = "recorder_goes_on";
-pub(super) const REBUILDS: &str = "recorder_rebuilds";
+pub(in crate::daemon) const STARTS: &str = "recorder_start";
+pub(in crate::daemon) const GOES_ON: &str = "recorder_goes_on";
+pub(in crate::daemon) const REBUILDS: &str = "recorder_rebuilds";
 
 /// Takes them in. The sessions that ended in them. `members`: who is tagged, with what.
-pub(super) fn catch_up(
+pub(in crate::daemon) fn catch_up(
     spool: &Spool,
     left: &mut proto::Checkpoint,
     members: &[(u32, SessionNumber)],
@@ -188,7 +188,7 @@ fn event_of(body: &Body) -> Option<Kind> {
 }
 
 /// Of a kernel with other kinds, those that both know.
-pub(super) fn counts<const COUNT: usize>(kept: &[u64]) -> [u64; COUNT] {
+pub(in crate::daemon) fn counts<const COUNT: usize>(kept: &[u64]) -> [u64; COUNT] {
     std::array::from_fn(|index| kept.get(index).copied().unwrap_or(0))
 }
 

@@ -3,17 +3,12 @@
 //!
 //! Not here: what any room decides. This is the corridor between them.
 
-mod adopt;
-mod behind;
-mod checkpoint;
-mod commands;
-mod continuity;
-mod gate;
-mod heirs;
-mod loss;
-mod rebuild;
-mod resume;
-mod watch;
+mod exec_gate;
+mod losses;
+mod operators;
+mod self_check;
+mod takeover;
+mod written_files;
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
@@ -33,9 +28,9 @@ use crate::session::tamper::Own;
 use crate::session::{self, Begin, Meanings, Notice, RuleName, Tracker, authority};
 use crate::spool::{self, Spool};
 use crate::stream;
-use continuity::{Beginning, Continuity, Left};
-use loss::LossLedger;
-pub use watch::{BY_URING, WITHOUT};
+use losses::LossLedger;
+pub use self_check::{BY_URING, WITHOUT};
+use takeover::{Beginning, Continuity, Left, checkpoint_tail};
 
 /// An error that ends the recorder.
 #[derive(Debug, thiserror::Error)]
@@ -105,19 +100,19 @@ pub struct Recorder {
     next_session: SessionNumber,
     last_sync: Instant,
     unsynced: bool,
-    waiters: Vec<commands::Waiter>,
+    waiters: Vec<operators::Waiter>,
     policy: guard::Policy,
     own: Vec<PathBuf>,
     last_places: Instant,
     flow: Option<stream::Flow>,
     last_tidy: Instant,
-    holds: gate::Holds,
-    heirs: heirs::Heirs,
-    watch: watch::Watch,
+    holds: exec_gate::Holds,
+    heirs: written_files::Heirs,
+    watch: self_check::Watch,
     continuity: Option<Continuity>,
     /// Of the recorder before, until it is taken over from.
     left: Left,
-    returning: Option<resume::Returning>,
+    returning: Option<takeover::same_programs::Returning>,
     /// Something happened that the checkpoint does not have yet.
     is_unkept: bool,
 }
@@ -131,7 +126,7 @@ impl Recorder {
     pub fn start(setup: Setup) -> Result<Self, Error> {
         let state = setup.own.first().map(PathBuf::as_path);
         let state = state.unwrap_or(Path::new("/"));
-        let choice = continuity::stream(setup.takes_over, state);
+        let choice = takeover::stream(setup.takes_over, state);
         let spool = Spool::open_one(&setup.spool, setup.keep, choice)?;
         let Beginning {
             mut kernel,
@@ -139,9 +134,9 @@ impl Recorder {
             continuity,
             left,
             told,
-        } = continuity::begin(&setup, state)?;
+        } = takeover::begin(&setup, state)?;
         kernel.set_places(&guard::places::resolve(&setup.policy))?;
-        let mut holds = gate::Holds::new(setup.gate, setup.asks);
+        let mut holds = exec_gate::Holds::new(setup.gate, setup.asks);
         set_programs(&mut kernel, &setup.policy, &mut holds)?;
         if !matches!(left, Left::Programs(_)) {
             kernel.attach()?;
@@ -173,14 +168,14 @@ impl Recorder {
             flow: None,
             last_tidy: Instant::now(),
             holds,
-            heirs: heirs::Heirs::new(setup.handoff.heirs),
-            watch: watch::Watch::new(setup.canary),
+            heirs: written_files::Heirs::new(setup.handoff.heirs),
+            watch: self_check::Watch::new(setup.canary),
             continuity,
             left,
             returning: None,
             is_unkept: false,
         };
-        recorder.tell(behind::STARTS, &profile);
+        recorder.tell(checkpoint_tail::STARTS, &profile);
         for (event, detail) in told {
             recorder.tell(event, &detail);
         }
@@ -355,7 +350,7 @@ impl Recorder {
         for bytes in self.batch.iter() {
             match decode(bytes) {
                 Ok(event) => {
-                    if event.header.session == watch::CANARY {
+                    if event.header.session == self_check::CANARY {
                         self.watch.see(&event);
                         continue;
                     }
@@ -482,7 +477,7 @@ impl Recorder {
         let counted = self.kernel.destroyed(number).unwrap_or_default();
         let mut counters = self.kernel.counters()?;
         self.watch.leave_out(&mut counters.produced);
-        let totals = loss::totals(&counters, &self.delivered, &self.loss.crashed, counted);
+        let totals = losses::totals(&counters, &self.delivered, &self.loss.crashed, counted);
         let records = self.tracker.end_session(number, reason, totals);
         self.store(records);
         // First durable, then forgotten: who comes after this recorder looks at both.
@@ -565,7 +560,7 @@ fn tagged(tags: &bpf::Tags) -> Result<Vec<(u32, SessionNumber)>, Error> {
 fn set_programs(
     kernel: &mut Kernel,
     policy: &guard::Policy,
-    holds: &mut gate::Holds,
+    holds: &mut exec_gate::Holds,
 ) -> Result<(), Error> {
     let files = holds.gate.files();
     let mut programs: HashMap<_, _> = files.programs.into_iter().collect();

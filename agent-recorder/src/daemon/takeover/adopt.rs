@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
-use super::{Error, Recorder, tagged};
+use crate::daemon::{Error, Recorder, tagged};
 use crate::record::proto;
 use crate::session::agents::RuleSet;
 use crate::session::{self, Begin, authority};
@@ -117,7 +117,7 @@ impl Recorder {
 }
 
 /// A process and all that descend from it now.
-pub(super) fn with_descendants(pid: u32) -> Vec<u32> {
+pub(in crate::daemon) fn with_descendants(pid: u32) -> Vec<u32> {
     let parents = processes();
     let is_below = |of: &u32| ancestors(*of, &parents).any(|ancestor| ancestor == pid);
     parents.keys().copied().filter(is_below).collect()
@@ -155,7 +155,7 @@ fn session_of(
     ancestors(pid, parents).find_map(|ancestor| roots.get(&ancestor).copied())
 }
 
-pub(super) fn match_process(rules: &RuleSet, pid: u32) -> Option<u32> {
+pub(in crate::daemon) fn match_process(rules: &RuleSet, pid: u32) -> Option<u32> {
     let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let exe: PathBuf = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let (cmdline, environ) = (read("cmdline"), read("environ"));

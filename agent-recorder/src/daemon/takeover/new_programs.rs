@@ -6,7 +6,7 @@
 //! has a child with their tag, which the next pass finds. What they made since
 //! the daemon was killed is of another layout, too, and told as lost.
 //!
-//! Not here: programs of the same layout (`resume`).
+//! Not here: programs of the same layout (`same_programs`).
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use agent_recorder_abi::event::{KINDS, Kind};
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
 use super::adopt::with_descendants;
-use super::behind::{REBUILDS, catch_up, counts};
-use super::{Error, Recorder, tagged};
+use super::checkpoint_tail::{REBUILDS, catch_up, counts};
 use crate::bpf::Previous;
+use crate::daemon::{Error, Recorder, losses, tagged};
 use crate::record::proto;
 use crate::session::{self, authority};
 
@@ -50,7 +50,7 @@ impl Moved {
 impl Recorder {
     /// Moves every session from the programs that were left to the new ones,
     /// and takes those away.
-    pub(super) fn rebuild(
+    pub(in crate::daemon) fn rebuild(
         &mut self,
         mut left: proto::Checkpoint,
         previous: Vec<Previous>,
@@ -152,7 +152,7 @@ impl Recorder {
                 (kind.name(), count)
             })
             .collect();
-        if let Some(loss) = super::loss::loss("crash", kinds) {
+        if let Some(loss) = losses::loss("crash", kinds) {
             let record = self.tracker.stream_record(proto::record::Body::Loss(loss));
             self.store([record]);
         }

@@ -1,7 +1,13 @@
 //! How a recorder begins, with the kernel programs that another left or with
 //! its own; what it leaves at every moment for the one after it; how it ends.
 //!
-//! Not here: taking over (`resume`, `rebuild`), and the files (`checkpoint`).
+//! Not here: taking over (`same_programs`, `new_programs`), and the files (`checkpoint`).
+
+pub(in crate::daemon) mod adopt;
+mod checkpoint;
+pub(in crate::daemon) mod checkpoint_tail;
+mod new_programs;
+pub(in crate::daemon) mod same_programs;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use agent_recorder_abi::Pod as _;
 
-use super::checkpoint::{self, Keeper};
-use super::{Error, Recorder, Setup};
+use self::checkpoint::Keeper;
 use crate::bpf::{self, Kernel, Pins, Previous, Rings};
+use crate::daemon::{Error, Recorder, Setup};
 use crate::fault;
 use crate::record::{StreamId, proto};
 use crate::session::agents::RuleSet;
@@ -24,7 +30,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where a recorder can be taken over from.
 #[derive(Debug)]
-pub(super) struct Continuity {
+pub(in crate::daemon) struct Continuity {
     pins: Pins,
     keeper: Keeper,
     /// Whether all is left when this recorder stops by itself.
@@ -35,7 +41,7 @@ pub(super) struct Continuity {
 
 /// Of a recorder that was killed.
 #[derive(Debug, Default)]
-pub(super) enum Left {
+pub(in crate::daemon) enum Left {
     /// Nothing.
     #[default]
     Nothing,
@@ -46,18 +52,18 @@ pub(super) enum Left {
 }
 
 /// What a recorder begins with.
-pub(super) struct Beginning {
-    pub(super) kernel: Kernel,
-    pub(super) rings: Rings,
-    pub(super) continuity: Option<Continuity>,
+pub(in crate::daemon) struct Beginning {
+    pub(in crate::daemon) kernel: Kernel,
+    pub(in crate::daemon) rings: Rings,
+    pub(in crate::daemon) continuity: Option<Continuity>,
     /// What the recorder before left.
-    pub(super) left: Left,
+    pub(in crate::daemon) left: Left,
     /// What is to be told of all that.
-    pub(super) told: Vec<(&'static str, String)>,
+    pub(in crate::daemon) told: Vec<(&'static str, String)>,
 }
 
 /// The kernel's side: what was left of it, or anew. `state`: the state directory.
-pub(super) fn begin(setup: &Setup, state: &Path) -> Result<Beginning, Error> {
+pub(in crate::daemon) fn begin(setup: &Setup, state: &Path) -> Result<Beginning, Error> {
     if setup.pins.as_os_str().is_empty() {
         return unpinned(setup, state, Vec::new());
     }
@@ -211,7 +217,7 @@ fn is_of_this_boot(checkpoint: &proto::Checkpoint) -> bool {
 
 /// The stream to write. That of a recorder that was killed is for who takes it
 /// over: a session is in one stream.
-pub(super) fn stream(takes_over: bool, state: &Path) -> Choice {
+pub(in crate::daemon) fn stream(takes_over: bool, state: &Path) -> Choice {
     let left = checkpoint::newest(state).filter(is_of_this_boot);
     let stream = left.and_then(|left| StreamId::from_bytes(&left.stream_id));
     match stream {
@@ -307,7 +313,7 @@ impl Recorder {
 
     /// Writes down what the next recorder is to know. What the disk does not
     /// take is lost with this one: so the last checkpoint stays, and tells of more.
-    pub(super) fn keep(&mut self) {
+    pub(in crate::daemon) fn keep(&mut self) {
         if self.continuity.is_none() {
             return;
         }

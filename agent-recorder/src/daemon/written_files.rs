@@ -19,8 +19,8 @@ use agent_recorder_abi::limits::SCRIPT_ARGS;
 use agent_recorder_abi::policy::PlaceKey;
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
-use super::adopt::with_descendants;
-use super::gate::CARRIED_NS;
+use super::exec_gate::CARRIED_NS;
+use super::takeover::adopt::with_descendants;
 use super::{Error, Recorder};
 use crate::bpf::{Body, Event, decode};
 use crate::config;

@@ -6,7 +6,7 @@
 //! into it; and the rings, with all that happened since. What left the rings
 //! and is in none of them is lost, and told as lost.
 //!
-//! Not here: what those records say (`behind`), and how such a checkpoint and such programs come about (`continuity`).
+//! Not here: what those records say (`checkpoint_tail`), and how such a checkpoint and such programs come about (`takeover`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use agent_recorder_abi::held::Held;
 use agent_recorder_abi::state::SessionNumber;
 
 use super::adopt::match_process;
-use super::behind::{GOES_ON, catch_up, counts};
-use super::watch::CANARY;
-use super::{Error, Recorder, SETTLE, tagged};
+use super::checkpoint_tail::{GOES_ON, catch_up, counts};
 use crate::bpf::{self, Condemned, decode};
+use crate::daemon::self_check::CANARY;
+use crate::daemon::{Error, Recorder, SETTLE, tagged};
 use crate::fault;
 use crate::guard::gate::Stopped;
 use crate::record::proto;
@@ -34,7 +34,7 @@ const ROUNDS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Recorder {
     /// Takes over, with the programs that were left.
-    pub(super) fn go_on(
+    pub(in crate::daemon) fn go_on(
         &mut self,
         mut left: proto::Checkpoint,
         rules: &RuleSet,
@@ -126,7 +126,7 @@ impl Recorder {
     }
 
     /// Begins the sessions of a batch whose own beginning was lost.
-    pub(super) fn find_in_batch(&mut self) -> Result<(), Error> {
+    pub(in crate::daemon) fn find_in_batch(&mut self) -> Result<(), Error> {
         let Some(returning) = &self.returning else {
             return Ok(());
         };
@@ -205,7 +205,7 @@ impl Recorder {
         self.strike_condemned()
     }
 
-    pub(super) fn end_empty(&mut self) -> Result<(), Error> {
+    pub(in crate::daemon) fn end_empty(&mut self) -> Result<(), Error> {
         let sessions = self.tracker.registry.live();
         let empty: Vec<_> = sessions
             .into_iter()
@@ -219,7 +219,7 @@ impl Recorder {
     }
 
     /// The guard in the kernel met them; perhaps nobody swept them.
-    pub(super) fn strike_condemned(&mut self) -> Result<(), Error> {
+    pub(in crate::daemon) fn strike_condemned(&mut self) -> Result<(), Error> {
         for (number, state) in self.kernel.counted_sessions()? {
             if self.tracker.registry.get(number).is_none() {
                 continue;
@@ -260,7 +260,7 @@ impl Recorder {
 
 /// While a recorder takes over.
 #[derive(Debug)]
-pub(super) struct Returning {
+pub(in crate::daemon) struct Returning {
     rules: RuleSet,
     /// Sessions that ended; their kernel's part may still be there.
     ended: HashSet<SessionNumber>,

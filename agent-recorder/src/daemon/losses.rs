@@ -2,7 +2,7 @@
 
 use agent_recorder_abi::event::{KINDS, Kind, Trouble};
 
-use super::behind::counts;
+use super::takeover::checkpoint_tail::counts;
 use crate::bpf::Counters;
 use crate::record::proto;
 use crate::session::Totalled;

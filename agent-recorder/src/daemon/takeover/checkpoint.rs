@@ -5,7 +5,7 @@
 //! so it is written and not synced. Two files in turn: one that was begun and
 //! not ended leaves the other.
 //!
-//! Not here: what is in it (`resume`).
+//! Not here: what is in it (`same_programs`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -23,7 +23,7 @@ const HEADER: usize = 8;
 
 /// Where it is written.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(in crate::daemon) struct Keeper {
     files: [File; 2],
     generation: u64,
 }
@@ -34,7 +34,7 @@ impl Keeper {
     /// # Errors
     ///
     /// A file cannot be opened or read.
-    pub(super) fn open(state: &Path) -> io::Result<(Self, Option<proto::Checkpoint>)> {
+    pub(in crate::daemon) fn open(state: &Path) -> io::Result<(Self, Option<proto::Checkpoint>)> {
         let open = |name| {
             OpenOptions::new()
                 .read(true)
@@ -56,7 +56,7 @@ impl Keeper {
     /// # Errors
     ///
     /// The disk is full, or broken.
-    pub(super) fn keep(&mut self, mut checkpoint: proto::Checkpoint) -> io::Result<()> {
+    pub(in crate::daemon) fn keep(&mut self, mut checkpoint: proto::Checkpoint) -> io::Result<()> {
         let generation = self.generation + 1;
         checkpoint.generation = generation;
         let message = checkpoint.encode_to_vec();
@@ -83,13 +83,13 @@ impl Keeper {
     /// # Errors
     ///
     /// The disk is broken.
-    pub(super) fn clear(&mut self) -> io::Result<()> {
+    pub(in crate::daemon) fn clear(&mut self) -> io::Result<()> {
         self.files.iter().try_for_each(|file| file.set_len(0))
     }
 }
 
 /// The newest that is whole, for who does not take over. None where it cannot be read.
-pub(super) fn newest(state: &Path) -> Option<proto::Checkpoint> {
+pub(in crate::daemon) fn newest(state: &Path) -> Option<proto::Checkpoint> {
     FILES
         .iter()
         .filter_map(|name| read(&File::open(state.join(name)).ok()?).ok()?)
