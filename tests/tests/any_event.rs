@@ -7,7 +7,7 @@ use agent_recorder::record::{StreamId, proto};
 use agent_recorder::replay::{Page, TextWriter, Tree, to_json};
 use agent_recorder::session::handoff::HandOffs;
 use agent_recorder::session::tamper::Own;
-use agent_recorder::session::{Meanings, RuleName, Tracker};
+use agent_recorder::session::{Derivation, RuleName, Tracker};
 use agent_recorder_abi::event::{Header, KINDS};
 use proptest::prelude::*;
 
@@ -59,11 +59,11 @@ fn tracker() -> Tracker {
         agent: "agent".to_owned(),
         rule: "rule".to_owned(),
     };
-    let meanings = Meanings {
+    let derivation = Derivation {
         handoffs: HandOffs::of(&HandOff::default()),
         own: Own::of_this(["/var/lib/agent-recorder".into()], []),
     };
-    Tracker::new(vec![rule], meanings, "tracepoint")
+    Tracker::new(vec![rule], derivation, "tracepoint")
 }
 
 /// As `replay` shows them.

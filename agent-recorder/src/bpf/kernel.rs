@@ -16,11 +16,11 @@ use super::attach::attached::Attached;
 use super::attach::hooks::{Absent, Profile};
 use super::error::{map_error, missing};
 use super::load::{Host, Loaded, load_profile};
-use super::maps::places::Known;
-use super::maps::rules::Names;
-use super::maps::self_protection::OwnKeys;
+use super::maps::places::Places;
+use super::maps::rules::Rules;
+use super::maps::self_protection::SelfProtection;
 use super::maps::sessions::{Condemned, Sessions};
-use super::maps::syscalls::Calls;
+use super::maps::syscalls::SyscallTable;
 use super::maps::{Maps, sum, take};
 use super::pins::{Generation, Name, Pins, Previous};
 use super::{Counters, Error, Options, Rings, Tags, commands};
@@ -42,11 +42,11 @@ pub struct Kernel {
     sessions: Sessions,
     adopting: Array<MapData, u32>,
     lineage: HashMap<MapData, u32, u32>,
-    known: Known,
+    places: Places,
     written: MapData,
-    calls: Calls,
-    names: Names,
-    own: OwnKeys,
+    syscalls: SyscallTable,
+    rules: Rules,
+    self_protection: SelfProtection,
     tags: Tags,
 }
 
@@ -115,7 +115,7 @@ impl Kernel {
         };
         let is_old = !host.resolved.has_helpers;
         let (mut kernel, rings) = Self::of(options, loaded, name, Some(generation), is_old)?;
-        kernel.own.look()?;
+        kernel.self_protection.look()?;
         Ok(Some((kernel, rings)))
     }
 
@@ -132,9 +132,9 @@ impl Kernel {
             not_refusing,
         } = loaded;
         let number = maps.number()?;
-        let mut calls = Calls::new(&mut maps)?;
-        calls.fill()?;
-        let names = Names::fill(&mut maps, options)?;
+        let mut syscalls = SyscallTable::new(&mut maps)?;
+        syscalls.fill()?;
+        let rules = Rules::fill(&mut maps, options)?;
         let rings = Rings::new(
             take(&mut maps, "PRIORITY", RingBuf::try_from)?,
             take(&mut maps, "BULK", RingBuf::try_from)?,
@@ -148,14 +148,14 @@ impl Kernel {
             sessions: Sessions::of(&mut maps)?,
             adopting: take(&mut maps, "ADOPTING", Array::try_from)?,
             lineage: take(&mut maps, "LINEAGE", HashMap::try_from)?,
-            known: Known::new(&mut maps, &options.names)?,
+            places: Places::new(&mut maps, &options.names)?,
             written: match maps.take_any("WRITTEN")? {
                 Map::LruHashMap(map) => map,
                 _ => return Err(missing("WRITTEN")),
             },
-            calls,
-            names,
-            own: OwnKeys::new(&mut maps)?,
+            syscalls,
+            rules,
+            self_protection: SelfProtection::new(&mut maps)?,
             tags: Tags::of(maps.take_any("TAGS")?)?,
             absent: attached.absent(name.profile, refuses),
             is_old,
@@ -195,7 +195,7 @@ impl Kernel {
             generation.finish(&self.name)?;
             fault::point(fault::PROGRAMS_PINNED);
         }
-        self.own.look()
+        self.self_protection.look()
     }
 
     /// Attaches every program anew, and puts back what they know of system
@@ -207,15 +207,15 @@ impl Kernel {
     /// The kernel refuses one, the others are attached; or a map cannot be written.
     pub fn mend(&mut self) -> Result<(), Error> {
         let attached = self.attached.attach(!self.is_old, self.pinned.as_ref());
-        self.calls.fill()?;
-        self.names.restore()?;
-        self.own.look()?;
+        self.syscalls.fill()?;
+        self.rules.restore()?;
+        self.self_protection.look()?;
         attached
     }
 
     /// The number of one of its maps.
     pub fn own_map(&self) -> Option<u64> {
-        self.own.map_number()
+        self.self_protection.map_number()
     }
 
     /// Takes away whatever else is pinned where these programs are.
@@ -392,7 +392,7 @@ impl Kernel {
         &mut self,
         places: &std::collections::HashMap<PlaceKey, Place>,
     ) -> Result<(), Error> {
-        self.known.set_places(places)
+        self.places.set_places(places)
     }
 
     /// Keeps members of sessions from this process, its programs, maps and
@@ -402,7 +402,7 @@ impl Kernel {
     ///
     /// As for [`Kernel::set_places`].
     pub fn set_own(&mut self, files: &[OwnKey]) -> Result<(), Error> {
-        self.own.set(files)
+        self.self_protection.set(files)
     }
 
     /// Replaces the programs that are known by their files, and by their sizes (bytes).
@@ -415,7 +415,7 @@ impl Kernel {
         programs: &std::collections::HashMap<PlaceKey, u32>,
         sizes: &std::collections::BTreeMap<u64, u32>,
     ) -> Result<(), Error> {
-        self.known.set_programs(programs, sizes)
+        self.places.set_programs(programs, sizes)
     }
 
     /// Maps whose contents somebody else changed since this was asked last; they
@@ -426,9 +426,9 @@ impl Kernel {
     ///
     /// A map cannot be read or written.
     pub fn changed(&mut self) -> Result<Vec<&'static str>, Error> {
-        let mut changed = self.known.changed()?;
-        changed.extend(self.own.changed());
-        changed.extend(self.names.changed()?);
+        let mut changed = self.places.changed()?;
+        changed.extend(self.self_protection.changed());
+        changed.extend(self.rules.changed()?);
         Ok(changed)
     }
 
@@ -439,7 +439,7 @@ impl Kernel {
     ///
     /// The map cannot be written.
     pub fn add_written_name(&mut self, name: &[u8]) -> Result<(), Error> {
-        self.names.add_written(name)
+        self.rules.add_written(name)
     }
 
     /// Which session wrote a file, if one did.

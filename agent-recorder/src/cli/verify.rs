@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::setup::StoreArgs;
 use super::{Common, Error};
-use crate::collector::{self, Absence};
+use crate::collector::{self, Gap};
 use crate::record::chain::CHAIN_BYTES;
 use crate::record::{Seq, StreamId, proto};
 use crate::replay::escaped;
@@ -179,7 +179,7 @@ impl Found {
         })?;
         self.missing
             .retain(|range| !covers(&absent, range.first, range.last));
-        for Absence { first, last, why } in &absent {
+        for Gap { first, last, why } in &absent {
             let why = escaped(why.as_bytes());
             self.say(
                 Verdict::LossDeclared,
@@ -221,7 +221,7 @@ impl Found {
 }
 
 /// Whether every number of a range is declared; `absent` is in the order of its numbers.
-fn covers(absent: &[Absence], first: Seq, last: Seq) -> bool {
+fn covers(absent: &[Gap], first: Seq, last: Seq) -> bool {
     let mut next = first;
     for absence in absent {
         if absence.first <= next && absence.last >= next {

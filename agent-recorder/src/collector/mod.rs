@@ -8,14 +8,14 @@
 //! Everything that a daemon can size is bounded, and what fails is the one
 //! stream. Not here: what a record means.
 
-mod about;
-mod absent;
 mod connection;
-mod keep;
-mod seats;
+mod declared_gaps;
+mod ingest;
+mod live_streams;
 mod service;
+mod stream_info;
 
-pub use absent::{Absence, declared};
+pub use declared_gaps::{Gap, declared};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

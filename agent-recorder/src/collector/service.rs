@@ -11,10 +11,10 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::about::{self, About};
 use super::connection::{Identity, Peer};
-use super::keep::{self, Keeper};
-use super::seats::{NoSeat, Seat, Seats};
+use super::ingest::{self, StreamCopy};
+use super::live_streams::{LiveStream, LiveStreams, NotLive};
+use super::stream_info::{self, StreamInfo};
 use crate::record::{Seq, StreamId, proto};
 use crate::stream::{BATCH_RECORDS, PROTOCOL};
 use proto::ingest_server::Ingest;
@@ -31,14 +31,14 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Service {
     store: PathBuf,
-    seats: Arc<Seats>,
+    live_streams: Arc<LiveStreams>,
 }
 
 impl Service {
     pub(super) fn new(store: PathBuf, streams: usize) -> Self {
         Self {
             store,
-            seats: Seats::new(streams),
+            live_streams: LiveStreams::new(streams),
         }
     }
 
@@ -56,7 +56,7 @@ impl Service {
         }
         let stream = StreamId::from_bytes(&hello.stream_id)
             .ok_or_else(|| Status::invalid_argument("a stream id has 16 bytes"))?;
-        if let Some(field) = about::too_long(hello) {
+        if let Some(field) = stream_info::too_long(hello) {
             return Err(Status::invalid_argument(format!("{field} is too long")));
         }
         if let Some(identity) = identity
@@ -67,7 +67,7 @@ impl Service {
                 "the certificate names another host than Hello",
             ));
         }
-        let owner = about::owner(&self.store.join(stream.to_string()))
+        let owner = stream_info::owner(&self.store.join(stream.to_string()))
             .map_err(|error| Status::unavailable(format!("cannot read whose it is: {error}")))?;
         match owner {
             Some(owner) if owner != hello.host_id => {
@@ -106,23 +106,23 @@ impl Ingest for Service {
         };
         let identity = peer.as_ref().and_then(|peer| peer.identity.clone());
         let (stream, owner) = self.admit(&hello, identity.as_ref())?;
-        let seat = self.seats.take(stream).await.map_err(no_seat)?;
+        let live_stream = self.live_streams.take(stream).await.map_err(not_live)?;
         let store = self.store.clone();
         let host = hello.host_id.clone();
         let folder = store.join(stream.to_string());
-        let keeper = blocking(move || {
-            let keeper = Keeper::open(&store, stream).map_err(unavailable)?;
+        let copy = blocking(move || {
+            let copy = StreamCopy::open(&store, stream).map_err(unavailable)?;
             if owner.is_none() {
-                about::bind(&store.join(stream.to_string()), &host)
+                stream_info::bind(&store.join(stream.to_string()), &host)
                     .map_err(|error| Status::unavailable(format!("cannot bind it: {error}")))?;
             }
-            Ok(keeper)
+            Ok(copy)
         })
         .await?;
-        let (held_seq, held_chain) = keeper.held();
+        let (held_seq, held_chain) = copy.held();
         let welcome = proto::Welcome {
             protocol: PROTOCOL,
-            durable_through: keeper.position().0,
+            durable_through: copy.position().0,
             held_seq: held_seq.0,
             held_chain,
             window_bytes: 0,
@@ -135,12 +135,12 @@ impl Ingest for Service {
             stream,
             inbox,
             answers: answers.clone(),
-            about: About::new(folder, hello, peer),
+            info: StreamInfo::new(folder, hello, peer),
             beat: proto::Heartbeat::default(),
             until: identity.map(|identity| identity.until),
         };
         tokio::spawn(async move {
-            if let Err(status) = conversation.hold(keeper, seat).await {
+            if let Err(status) = conversation.hold(copy, live_stream).await {
                 tracing::warn!("stream {stream}: {}", status.message());
                 // The daemon may be gone; it connects again and asks where it was.
                 let _ = answers.try_send(Err(status));
@@ -156,20 +156,20 @@ fn answer(message: to_daemon::Message) -> proto::ToDaemon {
     }
 }
 
-fn no_seat(why: NoSeat) -> Status {
+fn not_live(why: NotLive) -> Status {
     match why {
-        NoSeat::Full => Status::resource_exhausted("the collector takes no more streams"),
-        NoSeat::Taken => Status::unavailable("another connection writes this stream"),
+        NotLive::Full => Status::resource_exhausted("the collector takes no more streams"),
+        NotLive::Taken => Status::unavailable("another connection writes this stream"),
     }
 }
 
-fn unavailable(error: keep::Error) -> Status {
+fn unavailable(error: ingest::Error) -> Status {
     if error.is_full() {
         return Status::unavailable(format!("the collector's disk is full: {error}"));
     }
     match error {
-        keep::Error::Numbers { .. } => Status::invalid_argument(error.to_string()),
-        keep::Error::Spool(_) | keep::Error::Absent { .. } => {
+        ingest::Error::Numbers { .. } => Status::invalid_argument(error.to_string()),
+        ingest::Error::Spool(_) | ingest::Error::Absent { .. } => {
             Status::unavailable(error.to_string())
         }
     }
@@ -188,7 +188,7 @@ struct Conversation {
     stream: StreamId,
     inbox: Streaming<proto::ToCollector>,
     answers: Outbox,
-    about: About,
+    info: StreamInfo,
     beat: proto::Heartbeat,
     /// When the certificate that it was let in with ends.
     until: Option<SystemTime>,
@@ -205,19 +205,19 @@ async fn ended(until: Option<SystemTime>) {
 }
 
 impl Conversation {
-    async fn hold(mut self, keeper: Keeper, seat: Seat) -> Result<(), Status> {
-        self.about.write(true, &self.beat);
+    async fn hold(mut self, copy: StreamCopy, live_stream: LiveStream) -> Result<(), Status> {
+        self.info.write(true, &self.beat);
         let until = self.until;
         let result = tokio::select! {
             () = ended(until) => Err(Status::unauthenticated("the certificate has expired")),
-            result = self.receive(keeper) => result,
-            () = seat.wanted() => Err(Status::aborted("a newer connection writes this stream")),
+            result = self.receive(copy) => result,
+            () = live_stream.wanted() => Err(Status::aborted("a newer connection writes this stream")),
         };
-        self.about.write(false, &self.beat);
+        self.info.write(false, &self.beat);
         result
     }
 
-    async fn receive(&mut self, mut keeper: Keeper) -> Result<(), Status> {
+    async fn receive(&mut self, mut copy: StreamCopy) -> Result<(), Status> {
         loop {
             let message = timeout(SILENCE, self.inbox.message())
                 .await
@@ -231,18 +231,18 @@ impl Conversation {
                         return Err(Status::invalid_argument("a batch has too many records"));
                     }
                     let (kept, outcome) = blocking(move || {
-                        let outcome = keeper.keep(&batch).map_err(unavailable)?;
-                        Ok((keeper, outcome))
+                        let outcome = copy.ingest(&batch).map_err(unavailable)?;
+                        Ok((copy, outcome))
                     })
                     .await?;
-                    keeper = kept;
-                    if !self.tell(outcome, keeper.position()).await {
+                    copy = kept;
+                    if !self.tell(outcome, copy.position()).await {
                         return Ok(());
                     }
                 }
                 Some(to_collector::Message::Heartbeat(beat)) => {
                     self.beat = beat;
-                    self.about.write(true, &self.beat);
+                    self.info.write(true, &self.beat);
                 }
                 Some(to_collector::Message::Hello(_)) => {
                     return Err(Status::invalid_argument("Hello comes once"));
@@ -254,7 +254,7 @@ impl Conversation {
     }
 
     /// Refusals, then the acknowledgement that goes past them. False when nobody listens any more.
-    async fn tell(&self, outcome: keep::Outcome, position: Seq) -> bool {
+    async fn tell(&self, outcome: ingest::Outcome, position: Seq) -> bool {
         let stream = self.stream;
         if let Some((first, last)) = outcome.missing {
             tracing::warn!("stream {stream}: {first} to {last} were never sent");

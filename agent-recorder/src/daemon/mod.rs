@@ -25,7 +25,7 @@ use crate::guard;
 use crate::record::{SessionId, proto};
 use crate::session::handoff::HandOffs;
 use crate::session::tamper::Own;
-use crate::session::{self, Begin, Meanings, Notice, RuleName, Tracker, authority};
+use crate::session::{self, Begin, Derivation, Notice, RuleName, Tracker, authority};
 use crate::spool::{self, Spool};
 use crate::stream;
 use losses::LossLedger;
@@ -141,7 +141,10 @@ impl Recorder {
         if !matches!(left, Left::Programs(_)) {
             kernel.attach()?;
         }
-        kernel.set_own(&guard::own::files(&setup.own, &guard::switches()))?;
+        kernel.set_own(&guard::self_protection::files(
+            &setup.own,
+            &guard::switches(),
+        ))?;
         let profile = kernel.profile().to_string();
         let mut recorder = Self {
             kernel,
@@ -149,7 +152,7 @@ impl Recorder {
             batch: Batch::default(),
             tracker: Tracker::new(
                 setup.rules,
-                Meanings {
+                Derivation {
                     handoffs: HandOffs::of(&setup.handoff),
                     own: Own::of_this(setup.own.clone(), guard::switches()),
                 },
@@ -311,8 +314,10 @@ impl Recorder {
     fn refresh(&mut self) -> Result<(), Error> {
         self.kernel
             .set_places(&guard::places::resolve(&self.policy))?;
-        self.kernel
-            .set_own(&guard::own::files(&self.own, &guard::switches()))?;
+        self.kernel.set_own(&guard::self_protection::files(
+            &self.own,
+            &guard::switches(),
+        ))?;
         set_programs(&mut self.kernel, &self.policy, &mut self.holds)?;
         let changed = self.kernel.changed()?;
         if !changed.is_empty() {

@@ -10,10 +10,10 @@ mod action;
 mod cgroup;
 pub mod gate;
 mod members;
-pub mod own;
 pub mod places;
 mod policy;
 pub mod script;
+pub mod self_protection;
 mod survivor;
 
 pub use action::{Frozen, Killed, freeze, kill, thaw};

@@ -7,22 +7,22 @@
 pub mod agents;
 pub mod authority;
 mod clock;
+mod derived;
 pub mod handoff;
-mod kept;
+mod hook_observations;
 mod links;
-mod meaning;
 mod mounts;
 mod path;
-mod pending;
 mod process;
 mod registry;
-mod sights;
+mod snapshot;
 pub mod tamper;
 mod track;
 mod translate;
+mod uring_pending;
 
 pub use clock::{Clock, Jump, boot_ns};
-pub use meaning::Meanings;
+pub use derived::Derivation;
 pub use process::key_of;
 pub use registry::{Registry, Session, Totalled, Totals};
 pub use track::{Begin, Notice, RuleName, Tracker};

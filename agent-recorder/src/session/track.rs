@@ -10,14 +10,14 @@ use agent_recorder_abi::state::SessionNumber;
 
 use super::authority;
 use super::clock::{Clock, Jump, boot_ns};
+use super::derived::Derivation;
 use super::handoff;
-use super::meaning::Meanings;
+use super::hook_observations::HookObservations;
 use super::path::{Resolver, Whose};
-use super::pending::Pending;
 use super::process::{self, Processes};
 use super::registry::{Registry, SAMPLE_PATHS, Session, Totalled, Totals};
-use super::sights::Sights;
 use super::translate::{self, View};
+use super::uring_pending::UringPending;
 use crate::bpf::{Body, Event, FileEvent};
 use crate::record::{ProcessKey, SessionId, proto};
 
@@ -65,8 +65,8 @@ pub struct Tracker {
     pub registry: Registry,
     processes: Processes,
     resolver: Resolver,
-    pub(super) pending: Pending,
-    sights: Sights,
+    pub(super) pending: UringPending,
+    observations: HookObservations,
     /// Sessions of which no event has come yet.
     pub(super) unstarted: HashMap<SessionNumber, proto::SessionStart>,
     /// By rule number, from 1.
@@ -77,14 +77,14 @@ pub struct Tracker {
     profile: String,
     /// Announcements that had no room: counted as lost.
     pub pending_lost: u64,
-    meanings: Meanings,
+    derivation: Derivation,
     /// Paths by which sessions gave files contents, or that they gave to files.
     written: Vec<(SessionNumber, Vec<u8>)>,
 }
 
 impl Tracker {
     /// Knows nothing yet. `rules` are in the order of their numbers.
-    pub fn new(rules: Vec<RuleName>, meanings: Meanings, profile: &str) -> Self {
+    pub fn new(rules: Vec<RuleName>, derivation: Derivation, profile: &str) -> Self {
         let read = |path: &str| {
             std::fs::read_to_string(path)
                 .unwrap_or_default()
@@ -95,8 +95,8 @@ impl Tracker {
             registry: Registry::default(),
             processes: Processes::default(),
             resolver: Resolver::default(),
-            pending: Pending::default(),
-            sights: Sights::default(),
+            pending: UringPending::default(),
+            observations: HookObservations::default(),
             unstarted: HashMap::new(),
             rules,
             clock: Clock::now(),
@@ -104,7 +104,7 @@ impl Tracker {
             boot_id: read("/proc/sys/kernel/random/boot_id"),
             profile: profile.to_owned(),
             pending_lost: 0,
-            meanings,
+            derivation,
             written: Vec::new(),
         }
     }
@@ -323,7 +323,7 @@ impl Tracker {
                     self.pending_lost += 1;
                 }
             }
-            Body::Object(object) => self.sights.seen(header, object),
+            Body::Object(object) => self.observations.seen(header, object),
             Body::File(file) => self.file(header, file, records),
             Body::Uring(result) => self.completed(header, result, records),
             Body::Network(network) => {
@@ -408,11 +408,11 @@ impl Tracker {
     ) -> proto::record::Body {
         let mut exec = translate::exec(body, exe, filename, cwd, argv);
         if body.error != 0 {
-            if let Some(program) = self.sights.take_program(header) {
+            if let Some(program) = self.observations.take_program(header) {
                 translate::set_program(&mut exec, &program);
             }
         } else {
-            self.sights.forget(header);
+            self.observations.forget(header);
             let process = self.processes.get(process::key_of(header));
             process.exe = exec.exe.as_slice().into();
             process.cwd = exec.cwd.as_slice().into();
@@ -472,13 +472,15 @@ impl Tracker {
             },
         };
         let file = if event.body.op == Op::Xattr as u8 {
-            let seen = self.sights.take_attributed(header, event);
+            let seen = self.observations.take_attributed(header, event);
             let mut file = translate::file(event, &mut view);
             translate::set_attributed(&mut file, &seen, header.pid);
             file
         } else {
-            let sight = self.sights.take(header, &event.body);
-            let seen = sight.as_ref().map(|sight| sight.applied_to(event));
+            let observation = self.observations.take(header, &event.body);
+            let seen = observation
+                .as_ref()
+                .map(|observation| observation.applied_to(event));
             translate::file(seen.as_ref().unwrap_or(event), &mut view)
         };
         if file.error == 0 {
@@ -541,7 +543,7 @@ impl Tracker {
 
     /// What was announced and whose result never came is recorded with what is known: it was asked for.
     fn give_up_pending(&mut self, session: SessionNumber, records: &mut Vec<proto::Record>) {
-        self.sights.abandon(session);
+        self.observations.abandon(session);
         for announced in self.pending.abandon(session) {
             let body = FileBody {
                 error: libc::EINPROGRESS.cast_unsigned(),
@@ -566,7 +568,7 @@ impl Tracker {
         records: &mut Vec<proto::Record>,
     ) {
         let process = self.processes.describe(header);
-        let also = self.meanings.of(&body, &process.cwd);
+        let also = self.derivation.records_of(&body, &process.cwd);
         let bodies = std::iter::once(body).chain(also);
         records.extend(
             bodies

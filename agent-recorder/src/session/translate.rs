@@ -7,9 +7,9 @@ use agent_recorder_abi::event::{
     FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
 };
 
+use super::hook_observations::HookObservation;
 use super::mounts;
 use super::path::{self, Resolver, Whose};
-use super::sights::Sight;
 use crate::bpf::{FileEvent, NetworkEvent};
 use crate::record::proto;
 
@@ -78,7 +78,7 @@ fn path_source(of_kernel: bool) -> i32 {
 }
 
 /// The program that an exec was about to start when it failed.
-pub(super) fn set_program(exec: &mut proto::Exec, program: &Sight) {
+pub(super) fn set_program(exec: &mut proto::Exec, program: &HookObservation) {
     exec.exe = path::from_walk(program.walked());
     exec.dev = device(program.body().dev);
     exec.ino = program.body().ino;
@@ -87,8 +87,8 @@ pub(super) fn set_program(exec: &mut proto::Exec, program: &Sight) {
 
 /// The object whose attribute was set or removed, of those that were seen: what
 /// is known of the file until now is by its descriptor, or the caller's path.
-pub(super) fn set_attributed(file: &mut proto::File, seen: &[Sight], pid: u32) {
-    let device_of = |sight: &Sight| (device(sight.body().dev), sight.body().ino);
+pub(super) fn set_attributed(file: &mut proto::File, seen: &[HookObservation], pid: u32) {
+    let device_of = |seen: &HookObservation| (device(seen.body().dev), seen.body().ino);
     if file.path_source() == proto::PathSource::Kernel
         && seen
             .iter()

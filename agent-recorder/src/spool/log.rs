@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::directory::Lock;
 use super::disk::{Disk, Handle, write_on};
 use super::error::io;
 use super::format::{self, FRAME_BYTES, HEADER_BYTES, MAX_PAYLOAD, SegmentHeader};
-use super::mark::{FREED, HEAD, Mark};
 use super::names::{self, Key};
-use super::place::Lock;
+use super::position::{FREED, HEAD, Position};
 use super::{Error, Options};
 use crate::fault;
 use crate::record::chain::Chain;
@@ -34,9 +34,9 @@ pub(super) struct Log {
     pub(super) durable: Seq,
     segment: Option<Open>,
     waiting: Waiting,
-    head: Mark,
+    head: Position,
     head_due: bool,
-    pub(super) freed: Mark,
+    pub(super) freed: Position,
     /// What somebody else did to the segment that was written.
     pub(super) altered: Option<String>,
     pub(super) options: Options,
@@ -84,8 +84,8 @@ impl Log {
         start: Start,
     ) -> Result<Self, Error> {
         let beginning = Chain::start(stream);
-        let head = Mark::open(&*disk, &directory, HEAD, &beginning)?;
-        let freed = Mark::open(&*disk, &directory, FREED, &beginning)?;
+        let head = Position::open(&*disk, &directory, HEAD, &beginning)?;
+        let freed = Position::open(&*disk, &directory, FREED, &beginning)?;
         let (first, bytes) = start
             .waiting
             .unwrap_or_else(|| (start.chain.seq().next(), Vec::with_capacity(BUFFER_BYTES)));

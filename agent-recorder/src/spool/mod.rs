@@ -20,15 +20,16 @@
 //!
 //! Not here: what a process or a session is.
 
+mod directory;
 mod disk;
+mod earlier_streams;
 mod error;
 mod format;
-mod hold;
+mod growth;
 mod log;
-mod mark;
 mod names;
-mod others;
-mod place;
+mod outage;
+mod position;
 mod read;
 mod replica;
 mod resume;
@@ -39,7 +40,6 @@ mod segment;
     reason = "the type that the room is named after"
 )]
 mod spool;
-mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -47,10 +47,10 @@ mod tests;
 use std::time::Duration;
 
 pub use error::Error;
+pub use growth::Growth;
 pub use read::{Cursor, Item, Store};
 pub use replica::{Kept, Replica};
 pub use spool::{Choice, Spool};
-pub use watch::Watch;
 
 /// Frames that are not synced are held up to this, bytes; then they are synced before more come.
 const HELD_BYTES: usize = 4 << 20;

@@ -9,10 +9,10 @@ use prost::Message as _;
 use super::Error;
 use super::disk::{Disk, Host};
 use super::error::io;
-use super::mark::{self, FREED, HEAD};
+use super::growth::Growth;
 use super::names::{self, Key};
+use super::position::{self, FREED, HEAD};
 use super::segment::{Segment, Step};
-use super::watch::Watch;
 use crate::record::chain::{CHAIN_BYTES, Chain};
 use crate::record::{Seq, StreamId, proto};
 
@@ -85,9 +85,9 @@ impl Store {
     /// # Errors
     ///
     /// inotify(7) refuses: the stream's folder is gone, or the user has too many watches.
-    pub fn watch(&self, stream: StreamId) -> Result<Watch, Error> {
+    pub fn watch(&self, stream: StreamId) -> Result<Growth, Error> {
         let directory = self.folder(stream);
-        Watch::new(&directory).map_err(io("watch", &directory))
+        Growth::new(&directory).map_err(io("watch", &directory))
     }
 
     /// Where a stream is kept.
@@ -118,7 +118,7 @@ impl Store {
 
     /// How far a stream is known to have been durable: number and chain value.
     pub fn head(&self, stream: StreamId) -> Option<(Seq, [u8; CHAIN_BYTES])> {
-        let head = mark::read(&Host, &self.folder(stream), HEAD)?;
+        let head = position::read(&Host, &self.folder(stream), HEAD)?;
         Some((head.seq(), head.value()))
     }
 
@@ -138,7 +138,7 @@ pub(super) fn stream_ids(directory: &Path) -> Result<Vec<StreamId>, Error> {
 
 /// Where the chain of what is held begins.
 pub(super) fn beginning(disk: &dyn Disk, directory: &Path, stream: StreamId) -> Chain {
-    mark::read(disk, directory, FREED).unwrap_or_else(|| Chain::start(stream))
+    position::read(disk, directory, FREED).unwrap_or_else(|| Chain::start(stream))
 }
 
 /// Reads one stream from its beginning, or from a number on.
@@ -312,7 +312,7 @@ impl Cursor {
             return true;
         };
         if self.expected > durable {
-            let head = mark::read(&*self.disk, &self.directory, HEAD);
+            let head = position::read(&*self.disk, &self.directory, HEAD);
             self.durable = Some(head.map_or(Seq::default(), |head| head.seq()));
         }
         self.durable.is_some_and(|durable| self.expected <= durable)

@@ -7,7 +7,7 @@ use super::disk::Host;
 use super::format::MAX_PAYLOAD;
 use super::log::Log;
 use super::resume::{Role, resume};
-use super::{Error, HELD_BYTES, Options, place};
+use super::{Error, HELD_BYTES, Options, directory};
 use crate::record::{Seq, StreamId};
 
 /// A collector's copy of one stream.
@@ -36,12 +36,12 @@ impl Replica {
     ///
     /// It cannot be made, or somebody else writes it.
     pub fn open(directory: &Path, stream: StreamId, options: Options) -> Result<Self, Error> {
-        place::prepare(directory)?;
+        directory::prepare(directory)?;
         let folder = directory.join(stream.to_string());
         if !folder.is_dir() {
-            place::create_stream(directory, stream)?;
+            directory::create_stream(directory, stream)?;
         }
-        let Some(lock) = place::try_lock(&folder)? else {
+        let Some(lock) = directory::try_lock(&folder)? else {
             return Err(Error::Unsafe {
                 path: folder,
                 why: "is being written by another connection",

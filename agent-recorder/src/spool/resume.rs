@@ -11,13 +11,13 @@ use std::time::Instant;
 
 use prost::Message as _;
 
+use super::directory::Lock;
 use super::disk::Disk;
 use super::error::io;
 use super::format::{self, HEADER_BYTES};
 use super::log::{Log, Open, Start};
-use super::mark::{self, HEAD};
 use super::names::{self, Key};
-use super::place::Lock;
+use super::position::{self, HEAD};
 use super::read::{Cursor, Raw, beginning};
 use super::{Error, Options, retain};
 use crate::record::chain::{self, Chain};
@@ -84,7 +84,7 @@ pub(super) fn resume(
     role: Role,
 ) -> Result<Resumed, Error> {
     let begins = beginning(&*disk, &directory, stream);
-    let head = mark::read(&*disk, &directory, HEAD);
+    let head = position::read(&*disk, &directory, HEAD);
     let known = head.filter(|head| head.seq() >= begins.seq());
     let mut keys = remove_empty(&*disk, &directory)?;
     retain::finish(&*disk, &directory, begins.seq(), &mut keys);

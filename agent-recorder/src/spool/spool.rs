@@ -11,11 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 use prost::Message as _;
 
 use super::disk::Host;
-use super::hold::{self, Drops};
 use super::log::{Log, Start};
+use super::outage::{self, Drops};
 use super::resume::{Missing, Role, resume};
 use super::retain::Freed;
-use super::{Error, HELD_BYTES, Options, STAGE, others, place, read};
+use super::{Error, HELD_BYTES, Options, STAGE, directory, earlier_streams, read};
 use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId, proto};
 use proto::record::Body;
@@ -83,16 +83,16 @@ impl Spool {
     ///
     /// As there.
     pub fn open_one(directory: &Path, options: Options, choice: Choice) -> Result<Self, Error> {
-        place::prepare(directory)?;
+        directory::prepare(directory)?;
         if let Some(state) = directory.parent().filter(|state| state.is_absolute()) {
-            place::refuse_link(state)?;
+            directory::refuse_link(state)?;
         }
         for stream in choice.among(read::stream_ids(directory)?) {
             let folder = directory.join(stream.to_string());
             let lock = if choice == Choice::First(stream) {
-                place::lock_soon(&folder)?
+                directory::lock_soon(&folder)?
             } else {
-                place::try_lock(&folder)?
+                directory::try_lock(&folder)?
             };
             let Some(lock) = lock else {
                 continue;
@@ -111,8 +111,8 @@ impl Spool {
             }
         }
         let stream = StreamId::generate();
-        let folder = place::create_stream(directory, stream)?;
-        let Some(lock) = place::try_lock(&folder)? else {
+        let folder = directory::create_stream(directory, stream)?;
+        let Some(lock) = directory::try_lock(&folder)? else {
             return Err(Error::Unsafe {
                 path: folder,
                 why: "is used by somebody else at its first moment",
@@ -180,8 +180,8 @@ impl Spool {
             // What is wrong stands in `outage` now.
             let _ = self.sync();
         }
-        let kind = hold::kind(&record);
-        if self.outage.is_some() && self.log.held() + record.encoded_len() > hold::room(&record) {
+        let kind = outage::kind(&record);
+        if self.outage.is_some() && self.log.held() + record.encoded_len() > outage::room(&record) {
             self.drops.count(kind);
             return None;
         }
@@ -263,7 +263,7 @@ impl Spool {
             return Ok(());
         };
         let own = (self.log.stream, self.log.bytes()?);
-        for (stream, freed) in others::retain(directory, own, self.log.options, now)? {
+        for (stream, freed) in earlier_streams::retain(directory, own, self.log.options, now)? {
             let Freed {
                 first, last, why, ..
             } = freed;

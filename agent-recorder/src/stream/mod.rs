@@ -9,9 +9,9 @@
 //!
 //! Not here: what is durable (`spool`), and what a record means.
 
-mod aside;
 mod batch;
 mod connect;
+mod refused;
 mod sender;
 mod window;
 

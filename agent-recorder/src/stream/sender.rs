@@ -9,9 +9,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::CompressionEncoding;
 use tonic::{Status, Streaming};
 
-use super::aside::Aside;
 use super::batch::{BATCH_WAIT, Batcher, Ready};
 use super::connect;
+use super::refused::Refused;
 use super::window::{BadAck, Window};
 use super::{Declaration, Flow, Options, Progress, acknowledged_path, unix_ns};
 use crate::fault;
@@ -120,7 +120,7 @@ pub(super) struct Sending {
     options: Options,
     watched: Watched,
     acknowledged: Seq,
-    aside: Aside,
+    refused: Refused,
     window: Option<usize>,
     /// What is no longer written has an end.
     ends: bool,
@@ -136,12 +136,12 @@ impl Sending {
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .map_or(Seq::default(), Seq);
-        let aside = Aside::new(&options.spool, options.stream);
+        let refused = Refused::new(&options.spool, options.stream);
         Self {
             options,
             watched,
             acknowledged,
-            aside,
+            refused,
             window: None,
             ends,
             told: false,
@@ -195,7 +195,7 @@ impl Sending {
     }
 
     fn declare_refusals(&mut self) {
-        if let Some(refused) = self.aside.declaration() {
+        if let Some(refused) = self.refused.declaration() {
             tracing::error!(
                 "collector {} refuses records: {refused}",
                 self.options.collector
@@ -397,7 +397,7 @@ impl Sending {
                 if !pump.window.covers(seq) {
                     return Err(Fault::Refusal(refusal.seq).into());
                 }
-                self.aside
+                self.refused
                     .keep(&pump.store, self.options.stream, seq, &refusal.reason);
                 Ok(())
             }

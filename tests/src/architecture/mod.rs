@@ -75,8 +75,8 @@ const USERSPACE: Layout = Layout {
         Circle {
             files: &[
                 "stream",
-                "stream::aside",
                 "stream::connect",
+                "stream::refused",
                 "stream::sender",
             ],
             reason: "not yet broken: options and declarations",

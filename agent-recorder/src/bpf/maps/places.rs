@@ -12,25 +12,25 @@ use super::{Filled, Maps, Words, bytes_of, words};
 use crate::bpf::Error;
 
 /// The maps that it is in.
-pub(in crate::bpf) struct Known {
+pub(in crate::bpf) struct Places {
     places: Filled<Words, Words>,
     programs: Filled<Words, u32>,
     sizes: Filled<u64, u32>,
     names: Filled<[u8; size_of::<NameKey>()], u32>,
 }
 
-impl Known {
+impl Places {
     /// Of programs that are told of these names, and of no file yet.
     pub(in crate::bpf) fn new(maps: &mut Maps, names: &[(NameKey, u32)]) -> Result<Self, Error> {
-        let mut known = Self {
+        let mut places = Self {
             places: Filled::new(maps, "PLACES")?,
             programs: Filled::new(maps, "PROGRAMS")?,
             sizes: Filled::new(maps, "SIZES")?,
             names: Filled::new(maps, "NAMES")?,
         };
         let names = names.iter().map(|&(key, meaning)| (bytes_of(key), meaning));
-        known.names.hold(names.collect())?;
-        Ok(known)
+        places.names.hold(names.collect())?;
+        Ok(places)
     }
 
     pub(in crate::bpf) fn set_places(

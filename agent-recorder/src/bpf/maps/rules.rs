@@ -1,4 +1,4 @@
-//! Names by which the kernel programs know a program that was started: agent
+//! Rules by which the kernel programs know a program that was started: agent
 //! rules and gated programs, which stay, and files that sessions wrote, which
 //! come and go.
 
@@ -19,7 +19,7 @@ use crate::bpf::error::map_error;
 type Key = [u8; size_of::<RuleKey>()];
 
 /// What is in the rules' map.
-pub(in crate::bpf) struct Names {
+pub(in crate::bpf) struct Rules {
     map: HashMap<MapData, Key, u32>,
     /// Beginnings of environment entries, and their rules.
     environment: Filled<u64, u32>,
@@ -30,7 +30,7 @@ pub(in crate::bpf) struct Names {
     order: VecDeque<Vec<u8>>,
 }
 
-impl Names {
+impl Rules {
     /// Puts in the rules and the gated programs.
     pub(in crate::bpf) fn fill(maps: &mut Maps, options: &Options) -> Result<Self, Error> {
         let mut prefixes = std::collections::HashMap::new();
@@ -49,15 +49,15 @@ impl Names {
         environment.hold(prefixes)?;
         let map = take(maps, "RULES", HashMap::try_from)?;
         let written = written_in(&map).map_err(|error| map_error("RULES", &error))?;
-        let mut names = Self {
+        let mut rules = Self {
             map,
             environment,
             fixed,
             order: written.iter().cloned().collect(),
             written,
         };
-        names.restore()?;
-        Ok(names)
+        rules.restore()?;
+        Ok(rules)
     }
 
     /// Maps that were found to lack what they are to hold. They hold it again.

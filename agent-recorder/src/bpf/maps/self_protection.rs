@@ -13,13 +13,13 @@ use super::{Filled, Maps, Words, words};
 use crate::bpf::Error;
 
 /// What is in the map of the recorder's own.
-pub(in crate::bpf) struct OwnKeys {
+pub(in crate::bpf) struct SelfProtection {
     map: Filled<Words, u32>,
     /// What stays while the programs are attached.
     objects: Vec<OwnKey>,
 }
 
-impl OwnKeys {
+impl SelfProtection {
     /// Of programs that protect nothing yet.
     pub(in crate::bpf) fn new(maps: &mut Maps) -> Result<Self, Error> {
         Ok(Self {

@@ -11,9 +11,9 @@ use crate::bpf::Error;
 use crate::bpf::error::map_error;
 
 /// The map that it is in.
-pub(in crate::bpf) struct Calls(Array<MapData, [u8; size_of::<Spec>()]>);
+pub(in crate::bpf) struct SyscallTable(Array<MapData, [u8; size_of::<Spec>()]>);
 
-impl Calls {
+impl SyscallTable {
     /// Of programs that know no call yet.
     pub(in crate::bpf) fn new(maps: &mut Maps) -> Result<Self, Error> {
         Ok(Self(take(maps, "SYSCALLS", Array::try_from)?))

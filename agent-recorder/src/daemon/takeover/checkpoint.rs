@@ -123,7 +123,7 @@ mod tests {
     fn checkpoint(seq: u64, sessions: usize) -> proto::Checkpoint {
         proto::Checkpoint {
             seq,
-            sessions: vec![proto::KeptSession::default(); sessions],
+            sessions: vec![proto::SessionSnapshot::default(); sessions],
             ..proto::Checkpoint::default()
         }
     }

@@ -84,7 +84,7 @@ impl Unnumbered {
                 .iter()
                 .any(|session| session.session_id == record.session_id)
         {
-            left.sessions.push(proto::KeptSession {
+            left.sessions.push(proto::SessionSnapshot {
                 session_id: record.session_id.clone(),
                 agent: start.agent.clone(),
                 rule: start.rule.clone(),
@@ -94,7 +94,7 @@ impl Unnumbered {
                 started_boot_ns: record.time_boot_ns,
                 started_unix_ns: record.time_unix_ns,
                 processes: 1,
-                ..proto::KeptSession::default()
+                ..proto::SessionSnapshot::default()
             });
             self.processes
                 .insert(record.session_id.clone(), BTreeSet::new());
@@ -273,11 +273,11 @@ mod tests {
 
     #[test]
     fn records_behind_the_checkpoint_are_events_that_came() {
-        let known = proto::KeptSession {
+        let known = proto::SessionSnapshot {
             number: 4,
             session_id: vec![1; 16],
             start: Some(proto::SessionStart::default()),
-            ..proto::KeptSession::default()
+            ..proto::SessionSnapshot::default()
         };
         let mut left = proto::Checkpoint {
             delivered: vec![0; KINDS],

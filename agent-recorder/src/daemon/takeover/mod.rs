@@ -365,7 +365,7 @@ impl Recorder {
                 .waiting()
                 .map(|held| held.bytes().to_vec())
                 .collect(),
-            sessions: self.tracker.kept(),
+            sessions: self.tracker.snapshots(),
             ended: self.sessions().ended().map(|it| it.number).collect(),
             pins: pins.unwrap_or_default(),
         }

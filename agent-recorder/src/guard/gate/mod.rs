@@ -3,7 +3,7 @@
 //! Not here: stopping it (the kernel programs), asking a person, and records of
 //! it (`daemon`).
 
-mod known;
+mod program_files;
 mod rules;
 mod stopped;
 mod words;
@@ -19,14 +19,14 @@ pub use stopped::Stopped;
 
 use crate::bpf::Tags;
 use crate::config::{Answer, Gate as Config, GateAction};
-use known::Known;
+use program_files::ProgramFiles;
 use rules::Rules;
 
 /// The rules, and the files that they are about.
 #[derive(Debug)]
 pub struct Gate {
     rules: Rules,
-    known: Known,
+    programs: ProgramFiles,
     /// How long a person has to answer.
     pub timeout: Duration,
     /// What nobody's answer is.
@@ -60,7 +60,7 @@ impl Gate {
     pub fn of(config: &Config) -> Self {
         let rules = Rules::of(config);
         Self {
-            known: Known::find(&rules),
+            programs: ProgramFiles::find(&rules),
             rules,
             timeout: config.timeout,
             answer: config.answer,
@@ -79,10 +79,10 @@ impl Gate {
 
     /// The programs' files, looked for anew.
     pub fn files(&mut self) -> Files {
-        self.known = Known::find(&self.rules);
+        self.programs = ProgramFiles::find(&self.rules);
         Files {
-            programs: self.known.keys(&self.rules).into_values().collect(),
-            sizes: self.known.sizes(&self.rules),
+            programs: self.programs.keys(&self.rules).into_values().collect(),
+            sizes: self.programs.sizes(&self.rules),
         }
     }
 
@@ -90,7 +90,7 @@ impl Gate {
     pub fn judge(&self, tags: &Tags, held: &Held) -> Option<(Stopped, Option<Met>)> {
         let stopped = Stopped::open(tags, held)?;
         let position = if held.body.known_by == BY_SIZE {
-            self.known.copied(&stopped.file())
+            self.programs.copied(&stopped.file())
         } else {
             usize::try_from(held.body.program)
                 .ok()

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::super::{Item, Options, Spool, Store, mark};
+use super::super::{Item, Options, Spool, Store, position};
 use super::{in_memory, record};
 use crate::record::chain;
 
@@ -118,7 +118,7 @@ proptest! {
             written.push(bytes);
         }
         let head_is_whole = in_head.is_empty();
-        for (name, changes) in [("00000000000000000001.seg", in_segment), (mark::HEAD, in_head)] {
+        for (name, changes) in [("00000000000000000001.seg", in_segment), (position::HEAD, in_head)] {
             let path = folder.join(name);
             let mut bytes = fs::read(&path).unwrap();
             changes.into_iter().for_each(|change| change.apply(&mut bytes));

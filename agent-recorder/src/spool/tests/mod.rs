@@ -5,10 +5,10 @@
 mod any;
 mod crash;
 mod damage;
+mod directory;
 mod memory;
 mod model;
 mod outage;
-mod place;
 mod retention;
 
 use std::fs;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::disk::Disk;
 use super::super::log::{Log, Start};
-use super::super::mark::{self, HEAD};
+use super::super::position::{self, HEAD};
 use super::super::read::{Cursor, Raw};
 use super::super::resume::{Role, resume};
 use super::super::{Options, Spool};
@@ -195,7 +195,9 @@ fn a_power_loss_while_a_segment_is_begun_leaves_the_one_before_it() {
         assert!(disk.bytes(&path).is_none());
     }
     assert_eq!(
-        mark::read(&disk, Path::new(DIRECTORY), HEAD).unwrap().seq(),
+        position::read(&disk, Path::new(DIRECTORY), HEAD)
+            .unwrap()
+            .seq(),
         Seq(1)
     );
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use super::super::format::{self, SegmentHeader};
-use super::super::mark::{self, HEAD, Mark};
+use super::super::position::{self, HEAD, Position};
 use super::super::{Options, Spool, Store};
 use super::outage::{DIRECTORY, again, begin_with};
 use super::{Faults, MemoryDisk, in_memory, numbers, record, small_segments};
@@ -163,7 +163,7 @@ fn on_a_full_disk_acknowledged_segments_go_and_records_are_written_on() {
     }
     let held_from = spool.durable().next();
     assert!(held_from > Seq(140), "{held_from}");
-    let freed = mark::read(&disk, Path::new(DIRECTORY), mark::FREED).unwrap();
+    let freed = position::read(&disk, Path::new(DIRECTORY), position::FREED).unwrap();
     assert!(freed.seq() <= Seq(90), "{freed:?}");
     assert_eq!(spool.dropped(), 0);
     disk.write(&Path::new(DIRECTORY).join("acked"), b"140\n");
@@ -265,7 +265,7 @@ fn four_gibibytes_of_backlog_start_in_constant_memory() {
             file.set_len(SEGMENT_BYTES).unwrap();
         }
     }
-    Mark::open(
+    Position::open(
         &super::super::disk::Host,
         &folder,
         HEAD,

@@ -69,13 +69,13 @@ pub(super) fn too_long(hello: &proto::Hello) -> Option<&'static str> {
 
 /// The daemon's last words.
 #[derive(Debug)]
-pub(super) struct About {
+pub(super) struct StreamInfo {
     folder: PathBuf,
     hello: proto::Hello,
     peer: String,
 }
 
-impl About {
+impl StreamInfo {
     pub(super) fn new(folder: PathBuf, hello: proto::Hello, peer: String) -> Self {
         Self {
             folder,

@@ -3,7 +3,7 @@
 //! The object, its path and its inode are the kernel's own; the operation's
 //! event, which follows from the same thread or with the same token, says how
 //! it was asked for and how it ended. An operation that never reached its
-//! object has no sight, and keeps the path that its caller gave.
+//! object has no observation, and keeps the path that its caller gave.
 
 use std::collections::HashMap;
 
@@ -17,9 +17,9 @@ use super::process;
 use crate::bpf::FileEvent;
 use crate::record::ProcessKey;
 
-/// Threads, or requests, with a sight at one time; beyond, paths stay as their callers gave them.
-const MAX_SIGHTS: usize = 16_384;
-/// Sights of one operation: rename(2) with RENAME_EXCHANGE had two before 5.19, and each can be done over (ESTALE).
+/// Threads, or requests, with an observation at one time; beyond, paths stay as their callers gave them.
+const MAX_OBSERVATIONS: usize = 16_384;
+/// Observations of one operation: rename(2) with RENAME_EXCHANGE had two before 5.19, and each can be done over (ESTALE).
 const MAX_OF_ONE: usize = 4;
 
 /// What a mark of the caller's path means nothing to.
@@ -37,7 +37,7 @@ enum Doing {
 
 /// An object that a hook saw.
 #[derive(Clone, Debug)]
-pub(super) struct Sight {
+pub(super) struct HookObservation {
     session: SessionNumber,
     body: FileBody,
     base: Vec<u8>,
@@ -45,24 +45,24 @@ pub(super) struct Sight {
     extra: Vec<u8>,
 }
 
-/// Sights that wait for their results.
+/// Observations that wait for their results.
 #[derive(Debug, Default)]
-pub(super) struct Sights {
-    waiting: HashMap<Doing, Vec<Sight>>,
+pub(super) struct HookObservations {
+    waiting: HashMap<Doing, Vec<HookObservation>>,
 }
 
-impl Sights {
+impl HookObservations {
     /// Keeps one.
     pub(super) fn seen(&mut self, header: &Header, event: &FileEvent<'_>) {
         let doing = doing(header, &event.body);
-        if self.waiting.len() >= MAX_SIGHTS && !self.waiting.contains_key(&doing) {
+        if self.waiting.len() >= MAX_OBSERVATIONS && !self.waiting.contains_key(&doing) {
             return;
         }
         let of_one = self.waiting.entry(doing).or_default();
         if of_one.len() == MAX_OF_ONE {
             of_one.remove(0);
         }
-        of_one.push(Sight {
+        of_one.push(HookObservation {
             session: header.session,
             body: event.body,
             base: event.base.to_vec(),
@@ -71,18 +71,18 @@ impl Sights {
         });
     }
 
-    /// What was seen of the operation that this event ends: the last sight of
+    /// What was seen of the operation that this event ends: the last observation of
     /// its kind. The thread's others were of no recorded operation.
-    pub(super) fn take(&mut self, header: &Header, ended: &FileBody) -> Option<Sight> {
-        let sights = self.waiting.remove(&doing(header, ended))?;
-        sights
+    pub(super) fn take(&mut self, header: &Header, ended: &FileBody) -> Option<HookObservation> {
+        let observations = self.waiting.remove(&doing(header, ended))?;
+        observations
             .into_iter()
             .rev()
-            .find(|sight| sight.body.op == ended.op)
+            .find(|observation| observation.body.op == ended.op)
     }
 
     /// The program that an exec which failed was about to start.
-    pub(super) fn take_program(&mut self, header: &Header) -> Option<Sight> {
+    pub(super) fn take_program(&mut self, header: &Header) -> Option<HookObservation> {
         let asked = FileBody {
             op: Op::Exec as u8,
             ..FileBody::default()
@@ -92,13 +92,19 @@ impl Sights {
 
     /// Every object whose attribute of this name the operation that this event
     /// ends was about to change: a file system on top of others asks for them, too.
-    pub(super) fn take_attributed(&mut self, header: &Header, ended: &FileEvent<'_>) -> Vec<Sight> {
-        let mut sights = self
+    pub(super) fn take_attributed(
+        &mut self,
+        header: &Header,
+        ended: &FileEvent<'_>,
+    ) -> Vec<HookObservation> {
+        let mut observations = self
             .waiting
             .remove(&doing(header, &ended.body))
             .unwrap_or_default();
-        sights.retain(|sight| sight.body.op == ended.body.op && sight.extra == ended.extra);
-        sights
+        observations.retain(|observation| {
+            observation.body.op == ended.body.op && observation.extra == ended.extra
+        });
+        observations
     }
 
     /// Forgets what a process was about to do: it has become another program.
@@ -110,9 +116,9 @@ impl Sights {
 
     /// Forgets what a session leaves without a result.
     pub(super) fn abandon(&mut self, session: SessionNumber) {
-        self.waiting.retain(|_, sights| {
-            sights.retain(|sight| sight.session != session);
-            !sights.is_empty()
+        self.waiting.retain(|_, observations| {
+            observations.retain(|observation| observation.session != session);
+            !observations.is_empty()
         });
     }
 }
@@ -125,7 +131,7 @@ fn doing(header: &Header, body: &FileBody) -> Doing {
     }
 }
 
-impl Sight {
+impl HookObservation {
     /// Numbers.
     pub(super) fn body(&self) -> &FileBody {
         &self.body
@@ -184,32 +190,32 @@ mod tests {
 
     #[test]
     fn the_object_takes_the_place_of_the_callers_path() {
-        let mut sights = Sights::default();
-        sights.seen(&thread(7), &event(Op::Delete, b"real\0tmp\0", b""));
+        let mut observations = HookObservations::default();
+        observations.seen(&thread(7), &event(Op::Delete, b"real\0tmp\0", b""));
         let asked = event(Op::Delete, b"tmp\0", b"lure");
-        let sight = sights.take(&thread(7), &asked.body).unwrap();
-        let known = sight.applied_to(&asked);
+        let observation = observations.take(&thread(7), &asked.body).unwrap();
+        let known = observation.applied_to(&asked);
         assert_eq!((known.base, known.path), (&b"real\0tmp\0"[..], &b""[..]));
     }
 
     #[test]
     fn another_threads_object_and_another_operations_are_not_taken() {
-        let mut sights = Sights::default();
-        sights.seen(&thread(8), &event(Op::Delete, b"other\0", b""));
-        sights.seen(&thread(7), &event(Op::Mkdir, b"before\0", b""));
+        let mut observations = HookObservations::default();
+        observations.seen(&thread(8), &event(Op::Delete, b"other\0", b""));
+        observations.seen(&thread(7), &event(Op::Mkdir, b"before\0", b""));
         let asked = event(Op::Delete, b"tmp\0", b"mine");
-        assert!(sights.take(&thread(7), &asked.body).is_none());
-        assert!(sights.take(&thread(8), &asked.body).is_some());
+        assert!(observations.take(&thread(7), &asked.body).is_none());
+        assert!(observations.take(&thread(8), &asked.body).is_some());
     }
 
     #[test]
     fn the_last_of_several_looks_counts() {
-        let mut sights = Sights::default();
+        let mut observations = HookObservations::default();
         for name in [&b"first\0"[..], b"second\0"] {
-            sights.seen(&thread(7), &event(Op::Rename, name, b""));
+            observations.seen(&thread(7), &event(Op::Rename, name, b""));
         }
         let asked = event(Op::Rename, b"", b"x");
-        let sight = sights.take(&thread(7), &asked.body).unwrap();
-        assert_eq!(sight.base, b"second\0");
+        let observation = observations.take(&thread(7), &asked.body).unwrap();
+        assert_eq!(observation.base, b"second\0");
     }
 }

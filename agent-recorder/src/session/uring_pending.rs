@@ -21,14 +21,14 @@ pub(super) struct Announced {
 
 /// Announcements by their token.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct UringPending {
     announced: HashMap<u64, Announced>,
 }
 
 /// As many as the kernel side remembers.
 const MAX_ANNOUNCED: usize = agent_recorder_abi::limits::MAX_URING_REQUESTS as usize;
 
-impl Pending {
+impl UringPending {
     /// Keeps an announcement. False when there is no room: it is then lost, and the caller counts it.
     pub(super) fn announce(&mut self, header: Header, event: &FileEvent<'_>) -> bool {
         if self.announced.len() >= MAX_ANNOUNCED {

@@ -1,6 +1,6 @@
 //! One stream's copy: what becomes of each record of a batch.
 //!
-//! Nothing is acknowledged before it is synced, or its absence declared. Not
+//! Nothing is acknowledged before it is synced, or declared as a gap. Not
 //! here: who sends it, and by what.
 
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-use super::absent::{self, Absences};
+use super::declared_gaps::{self, Gaps};
 use crate::fault;
 use crate::record::{Seq, StreamId, proto};
 use crate::spool::{self, Cursor, Item, Kept, Options, Replica, Store};
@@ -54,17 +54,17 @@ pub(super) struct Outcome {
 
 /// One stream, open for writing.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct StreamCopy {
     store: PathBuf,
     stream: StreamId,
     replica: Replica,
-    absences: Absences,
+    gaps: Gaps,
     position: Seq,
     /// For the comparison of what is sent again: the number that it stands before.
     again: Option<(Seq, Cursor)>,
 }
 
-impl Keeper {
+impl StreamCopy {
     /// Opens the copy and makes it durable as it is.
     pub(super) fn open(store: &Path, stream: StreamId) -> Result<Self, Error> {
         let mut replica = Replica::open(store, stream, Options::default())?;
@@ -74,14 +74,14 @@ impl Keeper {
             folder: folder.clone(),
             source,
         };
-        let absences = Absences::open(&folder).map_err(failed)?;
-        let declared = absent::declared(&folder).map_err(failed)?;
+        let gaps = Gaps::open(&folder).map_err(failed)?;
+        let declared = declared_gaps::declared(&folder).map_err(failed)?;
         Ok(Self {
             store: store.to_owned(),
             stream,
             replica,
-            absences,
-            position: absent::extended(held, &declared),
+            gaps,
+            position: declared_gaps::extended(held, &declared),
             again: None,
         })
     }
@@ -102,7 +102,7 @@ impl Keeper {
     }
 
     /// Keeps a batch and makes it durable.
-    pub(super) fn keep(&mut self, batch: &proto::Batch) -> Result<Outcome, Error> {
+    pub(super) fn ingest(&mut self, batch: &proto::Batch) -> Result<Outcome, Error> {
         let first = batch.first_seq;
         if first == 0 || first.saturating_add(batch.records.len() as u64) > LAST_NUMBER {
             return Err(Error::Numbers {
@@ -114,7 +114,7 @@ impl Keeper {
         let expected = self.position.next();
         if Seq(first) > expected && !batch.records.is_empty() {
             let last = Seq(first - 1);
-            self.absences.add(expected, last, "never sent");
+            self.gaps.add(expected, last, "never sent");
             self.position = last;
             outcome.missing = Some((expected, last));
         }
@@ -127,7 +127,7 @@ impl Keeper {
             }
         }
         let folder = self.store.join(self.stream.to_string());
-        self.absences
+        self.gaps
             .sync()
             .map_err(|source| Error::Absent { folder, source })?;
         fault::point(fault::BATCH_APPENDED);
@@ -152,7 +152,7 @@ impl Keeper {
             },
         };
         if let Some(reason) = refused {
-            self.absences.add(seq, seq, &format!("refused: {reason}"));
+            self.gaps.add(seq, seq, &format!("refused: {reason}"));
         }
         self.position = seq;
         Ok(refused)
@@ -232,26 +232,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let stream = StreamId::generate();
         let sent = records(&mut Chain::start(stream), 10, "x");
-        let mut keeper = Keeper::open(dir.path(), stream).unwrap();
-        keeper.keep(&batch(1, &sent[..3])).unwrap();
-        let after_gap = keeper.keep(&batch(6, &sent[5..7])).unwrap();
+        let mut copy = StreamCopy::open(dir.path(), stream).unwrap();
+        copy.ingest(&batch(1, &sent[..3])).unwrap();
+        let after_gap = copy.ingest(&batch(6, &sent[5..7])).unwrap();
         assert_eq!(after_gap.missing, Some((Seq(4), Seq(5))));
         let mut altered = sent[7].clone();
         let end = altered.len();
         altered[end - 1] ^= 1;
-        let refused = keeper.keep(&batch(8, &[altered])).unwrap();
+        let refused = copy.ingest(&batch(8, &[altered])).unwrap();
         assert_eq!(refused.refusals[0].seq, 8);
-        assert_eq!(keeper.position(), Seq(8));
-        drop(keeper);
-        let mut keeper = Keeper::open(dir.path(), stream).unwrap();
-        assert_eq!(keeper.position(), Seq(8), "also after a restart");
-        assert_eq!(keeper.held().0, Seq(7));
-        keeper.keep(&batch(9, &sent[8..])).unwrap();
+        assert_eq!(copy.position(), Seq(8));
+        drop(copy);
+        let mut copy = StreamCopy::open(dir.path(), stream).unwrap();
+        assert_eq!(copy.position(), Seq(8), "also after a restart");
+        assert_eq!(copy.held().0, Seq(7));
+        copy.ingest(&batch(9, &sent[8..])).unwrap();
         let folder = dir.path().join(stream.to_string());
-        let declared = absent::declared(&folder).unwrap();
+        let declared = declared_gaps::declared(&folder).unwrap();
         let runs: Vec<_> = declared
             .iter()
-            .map(|absence| (absence.first.0, absence.last.0))
+            .map(|gap| (gap.first.0, gap.last.0))
             .collect();
         assert_eq!(runs, [(4, 5), (8, 8)]);
     }
@@ -263,18 +263,18 @@ mod tests {
         let stream = StreamId::generate();
         let sent = records(&mut Chain::start(stream), 5, "x");
         let forged = records(&mut Chain::start(stream), 5, "y");
-        let mut keeper = Keeper::open(dir.path(), stream).unwrap();
-        keeper.keep(&batch(1, &sent)).unwrap();
+        let mut copy = StreamCopy::open(dir.path(), stream).unwrap();
+        copy.ingest(&batch(1, &sent)).unwrap();
         for first in [1, 3, 2] {
-            let again = keeper
-                .keep(&batch(first, &sent[first as usize - 1..]))
+            let again = copy
+                .ingest(&batch(first, &sent[first as usize - 1..]))
                 .unwrap();
             assert!(again.refusals.is_empty(), "{again:?}");
         }
-        let other = keeper.keep(&batch(2, &forged[1..3])).unwrap();
+        let other = copy.ingest(&batch(2, &forged[1..3])).unwrap();
         let numbers: Vec<_> = other.refusals.iter().map(|refusal| refusal.seq).collect();
         assert_eq!(numbers, [2, 3]);
-        assert_eq!(keeper.position(), Seq(5));
+        assert_eq!(copy.position(), Seq(5));
     }
 
     /// One thing that a daemon, honest or not, does.
@@ -306,28 +306,28 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let stream = StreamId::generate();
             let sent = records(&mut Chain::start(stream), 50, "x");
-            let mut keeper = Keeper::open(dir.path(), stream).unwrap();
-            let mut position = keeper.position();
+            let mut copy = StreamCopy::open(dir.path(), stream).unwrap();
+            let mut position = copy.position();
             for act in acts {
                 match act {
                     Act::Sends { first, count } => {
                         let some = &sent[first..first + count];
-                        keeper.keep(&batch(first as u64 + 1, some)).unwrap();
+                        copy.ingest(&batch(first as u64 + 1, some)).unwrap();
                     }
                     Act::Garbage { first, bytes } => {
-                        let kept = keeper.keep(&batch(first, &[bytes]));
+                        let kept = copy.ingest(&batch(first, &[bytes]));
                         prop_assert_eq!(kept.is_err(), first == 0);
                     }
                     Act::ComesBack => {
-                        drop(keeper);
-                        keeper = Keeper::open(dir.path(), stream).unwrap();
-                        prop_assert_eq!(keeper.position(), position);
+                        drop(copy);
+                        copy = StreamCopy::open(dir.path(), stream).unwrap();
+                        prop_assert_eq!(copy.position(), position);
                     }
                 }
-                prop_assert!(keeper.position() >= position);
-                position = keeper.position();
+                prop_assert!(copy.position() >= position);
+                position = copy.position();
             }
-            let absent = absent::declared(&dir.path().join(stream.to_string())).unwrap();
+            let absent = declared_gaps::declared(&dir.path().join(stream.to_string())).unwrap();
             let mut cursor = Store::open(dir.path()).unwrap().cursor(stream).unwrap();
             let mut held = std::collections::BTreeSet::new();
             while let Some(item) = cursor.next().unwrap() {
@@ -355,9 +355,9 @@ mod tests {
     #[test]
     fn numbers_that_cannot_be_are_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let mut keeper = Keeper::open(dir.path(), StreamId::generate()).unwrap();
+        let mut copy = StreamCopy::open(dir.path(), StreamId::generate()).unwrap();
         for first in [0, u64::MAX, LAST_NUMBER] {
-            assert!(keeper.keep(&batch(first, &[vec![1]])).is_err());
+            assert!(copy.ingest(&batch(first, &[vec![1]])).is_err());
         }
     }
 }

@@ -16,7 +16,7 @@ const FILE: &str = "absent";
 
 /// A run of numbers that a copy does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Absence {
+pub struct Gap {
     /// The first.
     pub first: Seq,
     /// The last.
@@ -30,22 +30,22 @@ pub struct Absence {
 /// # Errors
 ///
 /// The file is there and cannot be read.
-pub fn declared(folder: &Path) -> io::Result<Vec<Absence>> {
+pub fn declared(folder: &Path) -> io::Result<Vec<Gap>> {
     let text = match std::fs::read(folder.join(FILE)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let mut absences: Vec<_> = whole.lines().filter_map(parse).collect();
-    absences.sort_by_key(|absence| absence.first);
-    Ok(absences)
+    let mut gaps: Vec<_> = whole.lines().filter_map(parse).collect();
+    gaps.sort_by_key(|gap| gap.first);
+    Ok(gaps)
 }
 
-fn parse(line: &str) -> Option<Absence> {
+fn parse(line: &str) -> Option<Gap> {
     let mut parts = line.splitn(3, ' ');
     let mut number = || parts.next()?.parse().ok().map(Seq);
-    Some(Absence {
+    Some(Gap {
         first: number()?,
         last: number()?,
         why: parts.next()?.to_owned(),
@@ -53,10 +53,10 @@ fn parse(line: &str) -> Option<Absence> {
 }
 
 /// The last number up to which everything is held or declared, from what is held.
-pub(super) fn extended(held: Seq, absences: &[Absence]) -> Seq {
-    absences.iter().fold(held, |end, absence| {
-        if absence.first <= end.next() {
-            end.max(absence.last)
+pub(super) fn extended(held: Seq, gaps: &[Gap]) -> Seq {
+    gaps.iter().fold(held, |end, gap| {
+        if gap.first <= end.next() {
+            end.max(gap.last)
         } else {
             end
         }
@@ -65,14 +65,14 @@ pub(super) fn extended(held: Seq, absences: &[Absence]) -> Seq {
 
 /// The file of one stream, for adding to it.
 #[derive(Debug)]
-pub(super) struct Absences {
+pub(super) struct Gaps {
     path: PathBuf,
     file: Option<File>,
     /// Not written yet.
-    news: Vec<Absence>,
+    news: Vec<Gap>,
 }
 
-impl Absences {
+impl Gaps {
     /// Cuts a torn line.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.join(FILE);
@@ -106,7 +106,7 @@ impl Absences {
             before.last = last;
             return;
         }
-        self.news.push(Absence {
+        self.news.push(Gap {
             first,
             last,
             why: why.to_owned(),
@@ -133,7 +133,7 @@ impl Absences {
             }
         };
         let mut lines = String::new();
-        for Absence { first, last, why } in &self.news {
+        for Gap { first, last, why } in &self.news {
             lines.push_str(&format!("{first} {last} {why}\n"));
         }
         file.write_all(lines.as_bytes())?;
@@ -152,11 +152,11 @@ mod tests {
     fn what_was_declared_is_read_back_and_a_torn_line_is_not() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(declared(dir.path()).unwrap(), []);
-        let mut absences = Absences::open(dir.path()).unwrap();
-        absences.add(Seq(4), Seq(4), "refused: it is no record");
-        absences.add(Seq(5), Seq(5), "refused: it is no record");
-        absences.add(Seq(9), Seq(11), "never sent");
-        absences.sync().unwrap();
+        let mut gaps = Gaps::open(dir.path()).unwrap();
+        gaps.add(Seq(4), Seq(4), "refused: it is no record");
+        gaps.add(Seq(5), Seq(5), "refused: it is no record");
+        gaps.add(Seq(9), Seq(11), "never sent");
+        gaps.sync().unwrap();
         let path = dir.path().join(FILE);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes.extend_from_slice(b"12 1");
@@ -167,9 +167,9 @@ mod tests {
         assert_eq!(extended(Seq(3), &read), Seq(5));
         assert_eq!(extended(Seq(8), &read), Seq(11));
         assert_eq!(extended(Seq(20), &read), Seq(20));
-        let mut absences = Absences::open(dir.path()).unwrap();
-        absences.add(Seq(12), Seq(12), "never sent");
-        absences.sync().unwrap();
+        let mut gaps = Gaps::open(dir.path()).unwrap();
+        gaps.add(Seq(12), Seq(12), "never sent");
+        gaps.sync().unwrap();
         assert_eq!(declared(dir.path()).unwrap().len(), 3);
     }
 }

@@ -29,11 +29,11 @@ const MOST: usize = 512;
 
 /// Files that were found, by their program's position.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct ProgramFiles {
     files: Vec<(usize, PathBuf, u64)>,
 }
 
-impl Known {
+impl ProgramFiles {
     /// What is there now.
     pub(super) fn find(rules: &Rules) -> Self {
         let on_path = std::env::var_os("PATH").unwrap_or_default();
@@ -146,7 +146,7 @@ mod tests {
         symlink("busybox", at("reboot")).unwrap();
         symlink("terraform-1.5", at("terraform")).unwrap();
         let rules = Rules::of(&Gate::default());
-        let known = Known::find_in(std::iter::once(directory.path().to_owned()), &rules);
+        let known = ProgramFiles::find_in(std::iter::once(directory.path().to_owned()), &rules);
         let names: Vec<_> = known
             .files
             .iter()

@@ -9,11 +9,11 @@ use rustix::fs::inotify;
 
 /// Tells when something in a stream's folder was written.
 #[derive(Debug)]
-pub struct Watch {
+pub struct Growth {
     events: OwnedFd,
 }
 
-impl Watch {
+impl Growth {
     /// Begins: what is written from now on ends a wait.
     pub(super) fn new(directory: &Path) -> io::Result<Self> {
         let events = inotify::init(inotify::CreateFlags::CLOEXEC)?;
@@ -43,8 +43,8 @@ mod tests {
     #[test]
     fn what_was_written_before_the_wait_ends_it() {
         let directory = tempfile::tempdir().unwrap();
-        let mut watch = Watch::new(directory.path()).unwrap();
+        let mut growth = Growth::new(directory.path()).unwrap();
         std::fs::write(directory.path().join("segment"), "x").unwrap();
-        watch.wait().unwrap();
+        growth.wait().unwrap();
     }
 }

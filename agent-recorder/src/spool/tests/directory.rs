@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use super::super::place::try_lock;
+use super::super::directory::try_lock;
 use super::super::{Choice, Error, Options, Spool};
 use super::in_memory;
 use crate::record::StreamId;

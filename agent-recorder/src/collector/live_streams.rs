@@ -14,9 +14,9 @@ use crate::record::StreamId;
 /// An old connection makes way within a sync of the disk.
 const MAKE_WAY: Duration = Duration::from_secs(20);
 
-/// Why there is no seat.
+/// Why a stream cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoSeat {
+pub(super) enum NotLive {
     /// As many streams as are allowed are being written.
     Full,
     /// The old connection does not make way.
@@ -31,12 +31,12 @@ struct Taken {
 
 /// All streams that are being written.
 #[derive(Debug)]
-pub(super) struct Seats {
+pub(super) struct LiveStreams {
     most: usize,
     taken: Mutex<HashMap<StreamId, Taken>>,
 }
 
-impl Seats {
+impl LiveStreams {
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
@@ -44,23 +44,26 @@ impl Seats {
         })
     }
 
-    /// A seat for a stream; who had it is told to go.
-    pub(super) async fn take(self: &Arc<Self>, stream: StreamId) -> Result<Seat, NoSeat> {
+    /// The right to write a stream; who had it is told to go.
+    pub(super) async fn take(self: &Arc<Self>, stream: StreamId) -> Result<LiveStream, NotLive> {
         let wait = async {
             loop {
                 let mut gone = match self.try_take(stream) {
-                    Ok(seat) => return seat,
+                    Ok(stream) => return stream,
                     Err(gone) => gone,
                 };
                 // It never changes; it ends.
                 let _ = gone.changed().await;
             }
         };
-        let seat = tokio::time::timeout(MAKE_WAY, wait).await;
-        seat.map_err(|_| NoSeat::Taken)?.ok_or(NoSeat::Full)
+        let taken = tokio::time::timeout(MAKE_WAY, wait).await;
+        taken.map_err(|_| NotLive::Taken)?.ok_or(NotLive::Full)
     }
 
-    fn try_take(self: &Arc<Self>, stream: StreamId) -> Result<Option<Seat>, watch::Receiver<()>> {
+    fn try_take(
+        self: &Arc<Self>,
+        stream: StreamId,
+    ) -> Result<Option<LiveStream>, watch::Receiver<()>> {
         let mut taken = self.lock();
         if let Some(other) = taken.get(&stream) {
             other.stop.notify_one();
@@ -78,8 +81,8 @@ impl Seats {
                 gone,
             },
         );
-        Ok(Some(Seat {
-            seats: Arc::clone(self),
+        Ok(Some(LiveStream {
+            all: Arc::clone(self),
             stream,
             stop,
             _here: here,
@@ -94,23 +97,23 @@ impl Seats {
 
 /// The right to write a stream, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
-    seats: Arc<Seats>,
+pub(super) struct LiveStream {
+    all: Arc<LiveStreams>,
     stream: StreamId,
     stop: Arc<Notify>,
     _here: watch::Sender<()>,
 }
 
-impl Seat {
+impl LiveStream {
     /// Somebody newer wants it.
     pub(super) async fn wanted(&self) {
         self.stop.notified().await;
     }
 }
 
-impl Drop for Seat {
+impl Drop for LiveStream {
     fn drop(&mut self) {
-        self.seats.lock().remove(&self.stream);
+        self.all.lock().remove(&self.stream);
     }
 }
 
@@ -120,22 +123,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_newest_connection_of_a_stream_takes_its_seat() {
-        let seats = Seats::new(1);
+    async fn the_newest_connection_of_a_stream_takes_its_place() {
+        let live_streams = LiveStreams::new(1);
         let stream = StreamId::generate();
-        let old = seats.take(stream).await.unwrap();
+        let old = live_streams.take(stream).await.unwrap();
         assert_eq!(
-            seats.take(StreamId::generate()).await.unwrap_err(),
-            NoSeat::Full
+            live_streams.take(StreamId::generate()).await.unwrap_err(),
+            NotLive::Full
         );
         let newer = tokio::spawn({
-            let seats = Arc::clone(&seats);
-            async move { seats.take(stream).await }
+            let live_streams = Arc::clone(&live_streams);
+            async move { live_streams.take(stream).await }
         });
         old.wanted().await;
         drop(old);
         let newer = newer.await.unwrap().unwrap();
         drop(newer);
-        seats.take(StreamId::generate()).await.unwrap();
+        live_streams.take(StreamId::generate()).await.unwrap();
     }
 }

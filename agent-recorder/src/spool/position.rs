@@ -1,7 +1,7 @@
-//! Marks beside a stream's segments: a number and the chain value at it.
+//! Positions beside a stream's segments: a number and the chain value at it.
 //!
 //! `head` says how far the stream is durable, `freed` how far it was taken
-//! away to make room. A mark has two slots, written in turn and a sector apart:
+//! away to make room. A position has two slots, written in turn and a sector apart:
 //! one that a power loss tears leaves the other.
 
 use std::io;
@@ -22,16 +22,16 @@ const SLOT_BYTES: usize = 8 + CHAIN_BYTES + 4;
 /// Disks write whole sectors of at least this.
 const SECTOR: u64 = 512;
 
-/// One mark, open for writing.
+/// One position, open for writing.
 #[derive(Debug)]
-pub(super) struct Mark {
+pub(super) struct Position {
     file: Box<dyn Handle>,
     path: PathBuf,
     /// The slot that is written next: not the one that holds the newest value.
     turn: u64,
 }
 
-impl Mark {
+impl Position {
     /// Opens it. Where there is none, it is made with room for both slots, so
     /// that moving it needs no space, and stands at `start`: one that says
     /// nothing is a damaged one.
@@ -57,13 +57,13 @@ impl Mark {
             .filter_map(|(slot, chain)| Some((chain?.seq(), slot)))
             .max();
         let turn = newest.map_or(0, |(_, slot)| 1 - slot as u64);
-        let mut mark = Self { file, path, turn };
+        let mut position = Self { file, path, turn };
         if newest.is_none() {
-            mark.set(start)?;
+            position.set(start)?;
             disk.sync_directory(directory)
                 .map_err(io("sync", directory))?;
         }
-        Ok(mark)
+        Ok(position)
     }
 
     /// Moves it, durably. After an error the next call dirties the same page again.
@@ -79,7 +79,7 @@ impl Mark {
     }
 }
 
-/// Where a mark stands; `None` where it never stood or cannot be read.
+/// Where a position stands; `None` where it never stood or cannot be read.
 pub(super) fn read(disk: &dyn Disk, directory: &Path, name: &str) -> Option<Chain> {
     let file = disk.open_to_read(&directory.join(name)).ok()?;
     slots(&*file).into_iter().flatten().max_by_key(Chain::seq)

@@ -22,7 +22,7 @@ const REASON_CHARS: usize = 200;
 
 /// The refusals of one stream since the last declaration.
 #[derive(Debug)]
-pub(super) struct Aside {
+pub(super) struct Refused {
     path: PathBuf,
     first: Seq,
     last: Seq,
@@ -33,7 +33,7 @@ pub(super) struct Aside {
     cursor: Option<Cursor>,
 }
 
-impl Aside {
+impl Refused {
     /// The file of a stream whose spool is given.
     pub(super) fn new(spool: &Path, stream: StreamId) -> Self {
         let folder = spool.parent().unwrap_or(spool).join("refused");

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::disk::Host;
 use super::resume::{Role, resume};
 use super::retain::Freed;
-use super::{Error, Options, place, read};
+use super::{Error, Options, directory, read};
 use crate::record::StreamId;
 
 /// Takes away what is beyond the configured size, of all streams together, and
@@ -25,7 +25,7 @@ pub(super) fn retain(
     let mut freed = Vec::new();
     for stream in streams.into_iter().rev().filter(|stream| *stream != own.0) {
         let folder = directory.join(stream.to_string());
-        let Some(lock) = place::try_lock(&folder)? else {
+        let Some(lock) = directory::try_lock(&folder)? else {
             continue;
         };
         let options = Options {

@@ -1,4 +1,4 @@
-//! Sessions as they are kept for the recorder that goes on with them.
+//! Snapshots of sessions for the recorder that goes on with them.
 //!
 //! Not here: where that is (`daemon::takeover::checkpoint`).
 
@@ -16,9 +16,11 @@ use crate::record::{SessionId, proto};
 
 impl Tracker {
     /// All that run.
-    pub fn kept(&self) -> Vec<proto::KeptSession> {
+    pub fn snapshots(&self) -> Vec<proto::SessionSnapshot> {
         let live = self.registry.live();
-        live.into_iter().map(|session| self.keep(session)).collect()
+        live.into_iter()
+            .map(|session| self.snapshot(session))
+            .collect()
     }
 
     /// Events that came and are no records yet, by kind: only this recorder knows of them.
@@ -26,9 +28,9 @@ impl Tracker {
         self.pending.counts()
     }
 
-    fn keep(&self, session: &Session) -> proto::KeptSession {
+    fn snapshot(&self, session: &Session) -> proto::SessionSnapshot {
         let totals = &session.totals;
-        proto::KeptSession {
+        proto::SessionSnapshot {
             number: session.number,
             session_id: session.id.to_bytes(),
             agent: session.agent.clone(),
@@ -55,40 +57,40 @@ impl Tracker {
     }
 
     /// Goes on with a session, of which no member is known yet. False for one that has no name.
-    pub fn restore(&mut self, kept: proto::KeptSession) -> bool {
-        let Some(id) = SessionId::from_bytes(&kept.session_id) else {
+    pub fn restore(&mut self, snapshot: proto::SessionSnapshot) -> bool {
+        let Some(id) = SessionId::from_bytes(&snapshot.session_id) else {
             return false;
         };
-        let origin = kept.origin();
+        let origin = snapshot.origin();
         let cgroup = |path| PathBuf::from(OsString::from_vec(path));
         self.registry.begin(Session {
             id,
-            number: kept.number,
-            agent: kept.agent,
-            rule: kept.rule,
-            name: kept.name,
+            number: snapshot.number,
+            agent: snapshot.agent,
+            rule: snapshot.rule,
+            name: snapshot.name,
             origin,
-            root: kept.root,
-            started_boot_ns: kept.started_boot_ns,
-            started_unix_ns: kept.started_unix_ns,
+            root: snapshot.root,
+            started_boot_ns: snapshot.started_boot_ns,
+            started_unix_ns: snapshot.started_unix_ns,
             ended_unix_ns: None,
             live: Default::default(),
             left: Default::default(),
             totals: Totals {
-                records: kept.records,
-                processes: kept.processes,
-                execs: kept.execs,
-                files_destroyed: kept.files_destroyed,
+                records: snapshot.records,
+                processes: snapshot.processes,
+                execs: snapshot.execs,
+                files_destroyed: snapshot.files_destroyed,
             },
-            killed: kept.killed,
+            killed: snapshot.killed,
             struck: BTreeSet::new(),
-            condemned: kept.condemned,
-            frozen: kept.frozen,
-            frozen_cgroups: kept.frozen_cgroups.into_iter().map(cgroup).collect(),
+            condemned: snapshot.condemned,
+            frozen: snapshot.frozen,
+            frozen_cgroups: snapshot.frozen_cgroups.into_iter().map(cgroup).collect(),
             sample: Default::default(),
         });
-        if let Some(start) = kept.start {
-            self.unstarted.insert(kept.number, start);
+        if let Some(start) = snapshot.start {
+            self.unstarted.insert(snapshot.number, start);
         }
         true
     }

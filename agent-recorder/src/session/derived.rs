@@ -5,18 +5,18 @@ use super::handoff::HandOffs;
 use super::tamper::Own;
 use crate::record::proto::record::Body;
 
-/// What acts are held against.
+/// By what records follow from acts.
 #[derive(Debug)]
-pub struct Meanings {
+pub struct Derivation {
     /// Ways out of a session.
     pub handoffs: HandOffs,
     /// What is the recorder's.
     pub own: Own,
 }
 
-impl Meanings {
+impl Derivation {
     /// What a record says beside its act, done in this working directory.
-    pub(super) fn of(&self, body: &Body, cwd: &[u8]) -> Vec<Body> {
+    pub(super) fn records_of(&self, body: &Body, cwd: &[u8]) -> Vec<Body> {
         let handed = self.handoffs.in_record(body, cwd).map(Body::HandOff);
         let tampered = self.own.in_record(body, cwd).map(Body::Tamper);
         handed.into_iter().chain(tampered).collect()
