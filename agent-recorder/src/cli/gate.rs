@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::sessions::connect;
+use super::connect::connect;
 use super::{Common, Error};
 use crate::config::Answer;
 use crate::record::{SessionId, proto};

@@ -5,9 +5,12 @@
 
 mod canary;
 mod collect;
+mod common;
 mod config;
+mod connect;
 mod daemon;
 mod doctor;
+mod error;
 mod gate;
 mod keys;
 mod replay;
@@ -19,13 +22,16 @@ mod verify;
 mod who;
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::config::{Answer, Profile};
+use crate::config::Answer;
 use crate::control::Act;
+pub use common::Common;
+use common::Format;
+pub use error::Error;
+use error::LOSS;
 
 /// Records what AI agents do on this host, and stops those that destroy in bulk.
 #[derive(Debug, Parser)]
@@ -37,35 +43,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Options that every command takes.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Common options")]
-pub struct Common {
-    /// The configuration file; built-in defaults where it does not exist and was not named.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Spool, keys and control socket (default /var/lib/agent-recorder).
-    #[arg(long, global = true, value_name = "DIR")]
-    pub state_dir: Option<PathBuf>,
-    /// Which kernel hooks to use: lsm, fentry, tracepoint, or the strongest that this kernel allows (default auto).
-    #[arg(
-        long,
-        global = true,
-        value_name = "PROFILE",
-        hide_possible_values = true
-    )]
-    pub profile: Option<Profile>,
-}
-
-/// How a command shows what it found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For a person to read.
-    Text,
-    /// JSON, one object a line.
-    Json,
 }
 
 /// The commands.
@@ -111,80 +88,6 @@ pub enum Command {
     /// What the daemon starts to see whether its hooks still fire.
     #[command(hide = true)]
     Canary(canary::Args),
-}
-
-/// An error that ends a command.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Bad input.
-    #[error("{0}")]
-    Usage(String),
-    /// The recorder could not work.
-    #[error(transparent)]
-    Recorder(#[from] crate::daemon::Error),
-    /// The store could not be read.
-    #[error(transparent)]
-    Spool(#[from] crate::spool::Error),
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] crate::config::Error),
-    /// A rule is wrong.
-    #[error(transparent)]
-    Rule(#[from] crate::session::agents::Error),
-    /// The daemon cannot be reached, or refuses.
-    #[error(transparent)]
-    Control(#[from] crate::control::Error),
-    /// The collector failed.
-    #[error(transparent)]
-    Collector(#[from] crate::collector::Error),
-    /// Keys or certificates make no sense.
-    #[error(transparent)]
-    Identity(#[from] crate::identity::Error),
-    /// There is a daemon already.
-    #[error("a daemon runs already with the state directory {state_dir}: process {pid}")]
-    Running {
-        /// Its process.
-        pid: String,
-        /// The directory.
-        state_dir: PathBuf,
-    },
-    /// The session could not be found.
-    #[error(transparent)]
-    Select(#[from] crate::replay::SelectError),
-    /// What was wanted of a replay has no meaning.
-    #[error(transparent)]
-    Filter(#[from] crate::replay::FilterError),
-    /// A system call failed.
-    #[error("cannot {what}: {source}")]
-    System {
-        /// What was being done.
-        what: String,
-        /// Why not.
-        source: std::io::Error,
-    },
-}
-
-/// The exit status when records or bytes are missing in what was shown.
-const LOSS: u8 = 3;
-
-impl Error {
-    /// 2 for usage and bad input, 1 otherwise.
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_)
-            | Self::Identity(_)
-            | Self::Filter(_)
-            | Self::Select(_)
-            | Self::Config(_)
-            | Self::Rule(_) => 2,
-            Self::Recorder(_)
-            | Self::Spool(_)
-            | Self::Control(_)
-            | Self::Collector(_)
-            | Self::Running { .. }
-            | Self::System { .. } => 1,
-        }
-    }
 }
 
 fn manual() -> Result<ExitCode, Error> {

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::connect::connect;
 use super::{Common, Error, Format};
-use crate::control::{Act, Client, socket_path};
+use crate::control::Act;
 use crate::record::{SessionId, proto};
 use crate::replay::escaped;
 
@@ -120,11 +121,6 @@ pub(super) fn act(args: &ActArgs, act: Act, common: &Common) -> Result<ExitCode,
     } else {
         ExitCode::FAILURE
     })
-}
-
-pub(super) fn connect(common: &Common) -> Result<Client, Error> {
-    let config = super::setup::Setting::load(common)?.config;
-    Ok(Client::connect(&socket_path(&config.recorder.state_dir))?)
 }
 
 fn id_of(session: &proto::SessionInfo) -> Option<SessionId> {

@@ -3,6 +3,7 @@
 //! Not here: what the values mean to the rooms that use them.
 
 pub mod built_in;
+mod duration;
 mod error;
 mod gate;
 mod guard;
@@ -354,33 +355,6 @@ fn check_address(collector: &str) -> Result<(), &'static str> {
         Ok(())
     } else {
         Err("must be https://HOST:PORT: http is for loopback addresses only")
-    }
-}
-
-/// Durations as people write them: "10s", "500ms", "1h".
-mod duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn deserialize<'a, D: Deserializer<'a>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let span: jiff::SignedDuration = text.parse().map_err(|_| {
-            D::Error::custom(format!(
-                "{text:?} is no duration: write \"10s\" or \"500ms\""
-            ))
-        })?;
-        span.try_into()
-            .map_err(|_| D::Error::custom("a duration cannot be negative"))
-    }
-
-    pub(super) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{}ms", duration.as_millis()))
     }
 }
 

@@ -10,72 +10,32 @@
 //! Not here: what is durable (`spool`), and what a record means.
 
 mod batch;
+mod clock;
 mod connect;
+mod options;
+mod progress;
 mod refused;
 mod sender;
 mod window;
 
 pub(crate) use batch::{BATCH_BYTES, BATCH_RECORDS};
+pub use options::Options;
+pub(crate) use options::acknowledged_path;
+pub use progress::{Declaration, Flow, Progress};
 pub(crate) use sender::PROTOCOL;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::identity::HostKeys;
-use crate::record::{Seq, StreamId};
+use crate::record::Seq;
 use sender::{Sending, Watched};
 
 /// Declarations that wait for the recorder: each is rare, and more than these say nothing new.
 const QUEUED_DECLARATIONS: usize = 16;
 /// Streams that earlier recorders left and that are sent at one time, beside the recorder's own.
 const EARLIER_AT_ONCE: usize = 4;
-
-/// Where to, and what.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// `https://HOST:PORT`, or `http://HOST:PORT` without TLS.
-    pub collector: String,
-    /// What the host shows, and knows the collector by; for `https` only.
-    pub keys: Option<Arc<HostKeys>>,
-    /// The folder of streams.
-    pub spool: PathBuf,
-    /// The stream.
-    pub stream: StreamId,
-}
-
-/// How far a recorder has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// The last record that was made.
-    pub last: Seq,
-    /// Records lost since it started, by every cause.
-    pub lost: u64,
-}
-
-/// Something about the collector that belongs into the stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Declaration {
-    /// `collector_fault`, `collector_behind` or `records_refused`.
-    pub event: &'static str,
-    /// What happened.
-    pub detail: String,
-}
-
-/// What a stream has on its way to the collector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flow {
-    /// Whether the collector has answered on the present connection.
-    pub connected: bool,
-    /// The last number that the collector has synced.
-    pub acknowledged: Seq,
-    /// Batches without an acknowledgement.
-    pub batches: usize,
-    /// Their bytes.
-    pub bytes: usize,
-}
 
 /// A stream on its way.
 #[derive(Debug)]
@@ -184,17 +144,4 @@ impl Earlier {
     pub async fn finished(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
-}
-
-/// The file beside a stream that says how far it is acknowledged.
-pub(crate) fn acknowledged_path(spool: &Path, stream: StreamId) -> PathBuf {
-    spool.join(stream.to_string()).join("acked")
-}
-
-fn unix_ns() -> i64 {
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    // Fits until the year 2262.
-    i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX)
 }

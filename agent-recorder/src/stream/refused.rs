@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-use super::unix_ns;
+use super::clock::unix_ns;
 use crate::record::{Seq, StreamId, proto};
 use crate::spool::{self, Cursor, Item, Store};
 

@@ -10,10 +10,11 @@ use tonic::codec::CompressionEncoding;
 use tonic::{Status, Streaming};
 
 use super::batch::{BATCH_WAIT, Batcher, Ready};
+use super::clock::unix_ns;
 use super::connect;
 use super::refused::Refused;
 use super::window::{BadAck, Window};
-use super::{Declaration, Flow, Options, Progress, acknowledged_path, unix_ns};
+use super::{Declaration, Flow, Options, Progress, acknowledged_path};
 use crate::fault;
 use crate::identity::HostPair;
 use crate::record::chain;

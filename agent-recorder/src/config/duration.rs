@@ -1,0 +1,23 @@
+//! Durations as people write them: "10s", "500ms", "1h".
+
+use std::time::Duration;
+
+use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let span: jiff::SignedDuration = text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "{text:?} is no duration: write \"10s\" or \"500ms\""
+        ))
+    })?;
+    span.try_into()
+        .map_err(|_| D::Error::custom("a duration cannot be negative"))
+}
+
+pub(super) fn serialize<S: Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{}ms", duration.as_millis()))
+}
