@@ -11,6 +11,8 @@ pub mod child;
 pub mod collecting;
 pub mod compare;
 pub mod daemon;
+#[cfg(test)]
+mod documents;
 pub mod engine;
 pub mod file_systems;
 pub mod line;

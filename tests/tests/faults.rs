@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 #[test]
 fn each_test_that_the_list_of_faults_names_is_there() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let list = fs::read_to_string(root.join("docs/faults.md"))?;
+    let list = fs::read_to_string(root.join("docs/evidence/faults.md"))?;
     let named: Vec<_> = list
         .split('`')
         .filter_map(|word| word.split_once("::"))

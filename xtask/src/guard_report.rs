@@ -1,5 +1,5 @@
 //! `cargo xtask guard-report`: shows on the running kernel what the guard
-//! stops and what not, and writes docs/guard-report.md.
+//! stops and what not, and writes docs/evidence/guard-report.md.
 //!
 //! Builds what that takes and starts it. What is tried, and what the table
 //! says, is the business of the tests' `guard_report` program.
@@ -17,8 +17,8 @@ use crate::{setup, workspace};
 
 /// The package of the report and of the stimulus.
 const TESTS: &str = "agent-recorder-tests";
-const TABLE: &str = "docs/guard-report.md";
-const TABLE_OF_GUESTS: &str = "docs/guard-report-guests.md";
+const TABLE: &str = "docs/evidence/guard-report.md";
+const TABLE_OF_GUESTS: &str = "docs/evidence/guard-report-guests.md";
 
 /// Which cases.
 #[derive(Debug, clap::Args)]
