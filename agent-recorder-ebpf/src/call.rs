@@ -7,9 +7,9 @@
 //! all that such a function works on lies in the scratch area, which it finds
 //! by its number.
 
-use agent_recorder_abi::event::Address;
+use agent_recorder_abi::address::Address;
 use agent_recorder_abi::state::Tag;
-use agent_recorder_abi::syscalls::{NO_ARG, Spec};
+use agent_recorder_abi::syscall::{NO_ARG, Spec};
 
 use crate::emit::{POSITION, Scratch, Writer};
 use crate::file::Location;
@@ -105,7 +105,7 @@ impl Call {
         match maps::SYSCALLS.get_ptr(self.row) {
             // SAFETY: an element of an array map.
             Some(spec) => unsafe { *spec },
-            None => Spec::handle(agent_recorder_abi::syscalls::HANDLE_NONE),
+            None => Spec::handle(agent_recorder_abi::syscall::HANDLE_NONE),
         }
     }
 

@@ -5,9 +5,7 @@
 //! All of it is told at the call's exit, in every profile; security hooks only decide.
 
 use agent_recorder_abi::event::{CONTROL_NESTED, ControlBody, ControlOp, Kind};
-use agent_recorder_abi::syscalls::{
-    MARK_PIDFD, ROW_ATTRIBUTES, ROW_SUBVOLUME, ROW_SUBVOLUME_BY_ID,
-};
+use agent_recorder_abi::syscall::{MARK_PIDFD, ROW_ATTRIBUTES, ROW_SUBVOLUME, ROW_SUBVOLUME_BY_ID};
 
 use crate::call::{Call, global};
 use crate::emit::Writer;

@@ -13,7 +13,7 @@ use agent_recorder_abi::policy::{
     Victim,
 };
 use agent_recorder_abi::state::{DescriptorKey, SessionNumber, Tag};
-use agent_recorder_abi::syscalls::{MARK_LENGTH_PAIR, NO_ARG};
+use agent_recorder_abi::syscall::{MARK_LENGTH_PAIR, NO_ARG};
 
 use crate::call::{Call, global};
 use crate::emit::{Scratch, add, number_of};

@@ -7,7 +7,7 @@
 //! goes on with its work.
 
 use agent_recorder_abi::limits::WALKED_LEVELS;
-use agent_recorder_abi::own::{
+use agent_recorder_abi::self_protection::{
     OWN_ABOVE, OWN_LINK, OWN_MAP, OWN_NAMESPACE, OWN_PROCESS, OWN_PROGRAM, OWN_TREE, OwnKey,
 };
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;

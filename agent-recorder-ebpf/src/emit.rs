@@ -3,7 +3,8 @@
 
 use core::ptr;
 
-use agent_recorder_abi::event::{Address, Header, Kind, Trouble};
+use agent_recorder_abi::address::Address;
+use agent_recorder_abi::event::{Header, Kind, Trouble};
 use agent_recorder_abi::limits::{AREAS, COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
 use agent_recorder_abi::policy::{Cut, Foreseen};
 use agent_recorder_abi::state::{Given, SessionNumber, Socket, Tag, UringRequest};
@@ -377,7 +378,7 @@ extern "C" fn describe_running(area: u32, session: SessionNumber, kind: u32) -> 
         (*header).ppid = walk(parent, offset!(task_tgid));
         (*header).uid = bpf_get_current_uid_gid() as u32;
         let loginuid = offset!(task_loginuid);
-        (*header).loginuid = if loginuid == agent_recorder_abi::offsets::ABSENT as usize {
+        (*header).loginuid = if loginuid == agent_recorder_abi::kernel_fields::ABSENT as usize {
             u32::MAX
         } else {
             walk(task, loginuid)

@@ -5,12 +5,12 @@
 use agent_recorder_abi::event::{
     EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_PATH_CUT, ExecBody, Kind, SessionBody, Trouble, VIA_SYSCALL,
 };
-use agent_recorder_abi::heir::{HEIR_BY_FILE, HEIR_BY_NAME};
 use agent_recorder_abi::limits::{
     ARGV_BYTES, FAILED_EXEC_ARG_BYTES, FAILED_EXEC_ARGS, NAME_KEY_BYTES, USER_PATH_BYTES,
 };
 use agent_recorder_abi::policy::{NAME_VERB, NameKey, PROGRAM_RESTORES};
 use agent_recorder_abi::state::Tag;
+use agent_recorder_abi::written_file::{HEIR_BY_FILE, HEIR_BY_NAME};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user_str};
 
 use crate::call::{Call, global};

@@ -6,7 +6,7 @@ use agent_recorder_abi::event::{
 };
 use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
 use agent_recorder_abi::state::{SeenFile, Tag};
-use agent_recorder_abi::syscalls::{
+use agent_recorder_abi::syscall::{
     MARK_AT_FOLLOW, MARK_AT_NOFOLLOW, MARK_CREAT, MARK_EXTRA_PATH, MARK_FOLLOWS, MARK_HOW,
     MARK_LENGTH_AT, MARK_LENGTH_PAIR, MARK_OWNER16, MARK_REMOVEDIR, NO_ARG, Spec,
 };

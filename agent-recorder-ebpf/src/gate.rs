@@ -7,7 +7,7 @@
 //! Not here: what is decided about it, which user space does.
 
 use agent_recorder_abi::event::{Kind, Trouble};
-use agent_recorder_abi::held::{
+use agent_recorder_abi::exec_gate::{
     ALWAYS, BY_FILE, BY_NAME, BY_SCRIPT, BY_SIZE, GATED, HeldBody, LOW, PROGRAM, PROGRAM_NUMBER,
 };
 use agent_recorder_abi::limits::{GATE_ARGS, NAME_KEY_BYTES};

@@ -97,7 +97,7 @@ fn keep_of_thread(scratch: *mut Scratch, op: u32, sock: u64) {
                 if count < SENDMMSG_MESSAGES {
                     let nth = bound::<NTH>(u64::from(count)) as usize;
                     let room = (&raw mut (*given).addresses)
-                        .cast::<agent_recorder_abi::event::Address>()
+                        .cast::<agent_recorder_abi::address::Address>()
                         .add(nth);
                     *room = (*scratch).peer;
                     (*given).count = count + 1;
@@ -159,7 +159,7 @@ extern "C" fn take(area: u32, side: u32, op: u32, nth: u32) -> u64 {
         }
         let nth = bound::<NTH>(u64::from(nth)) as usize;
         *call.side(side) = *(&raw const (*given).addresses)
-            .cast::<agent_recorder_abi::event::Address>()
+            .cast::<agent_recorder_abi::address::Address>()
             .add(nth);
     }
     1

@@ -3,11 +3,11 @@
 //! A program's file is known by its inode. A script's is not at hand once its
 //! interpreter runs: there a name that the session gave has user space look.
 
-use agent_recorder_abi::heir::{HEIR_BY_FILE, HEIR_BY_NAME, Told, Written};
-use agent_recorder_abi::held::WRITTEN_NAME;
+use agent_recorder_abi::agent_rule::{EXECUTABLE, RuleKey, SCRIPT};
+use agent_recorder_abi::exec_gate::WRITTEN_NAME;
 use agent_recorder_abi::limits::PATTERN_BYTES;
-use agent_recorder_abi::rule::{EXECUTABLE, RuleKey, SCRIPT};
 use agent_recorder_abi::state::SessionNumber;
+use agent_recorder_abi::written_file::{HEIR_BY_FILE, HEIR_BY_NAME, Told, Written};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;

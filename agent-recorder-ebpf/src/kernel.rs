@@ -9,7 +9,7 @@ use core::mem::MaybeUninit;
 use core::ptr;
 
 use agent_recorder_abi::Pod;
-use agent_recorder_abi::offsets::Offsets;
+use agent_recorder_abi::kernel_fields::Offsets;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 
 /// Set by user space before load, frozen then.
@@ -33,7 +33,7 @@ static FILE_ONE_REFERENCE: u64 = 1;
 macro_rules! offset {
     ($field:ident) => {
         $crate::kernel::offset_at(core::mem::offset_of!(
-            agent_recorder_abi::offsets::Offsets,
+            agent_recorder_abi::kernel_fields::Offsets,
             $field
         ))
     };
@@ -165,6 +165,6 @@ pub(crate) fn files_of(task: Task) -> u64 {
 pub(crate) fn is_compat(task: Task) -> bool {
     let status = offset!(task_status);
     // SAFETY: `task` is typed; the field is there when its offset is.
-    status != agent_recorder_abi::offsets::ABSENT as usize
+    status != agent_recorder_abi::kernel_fields::ABSENT as usize
         && unsafe { walk::<u32>(task, status) } & crate::arch::COMPAT != 0
 }

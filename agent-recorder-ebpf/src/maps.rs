@@ -1,23 +1,23 @@
 //! Every map, with its size and who writes it; those of which there are two kinds are in `primitives`.
 
+use agent_recorder_abi::agent_rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::event::KINDS;
-use agent_recorder_abi::heir::{Told, Written};
 use agent_recorder_abi::limits::{
     AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CUTS, MAX_ENDED, MAX_FORESEEN,
     MAX_GATED, MAX_GIVEN, MAX_NAMES, MAX_OWN, MAX_PLACES, MAX_REMOVED, MAX_RULES, MAX_SESSIONS,
     MAX_SOCKETS, MAX_TOLD, MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES, SCRATCH_BYTES,
     SEEN_FILES, SYSCALL_NUMBERS,
 };
-use agent_recorder_abi::own::OwnKey;
 use agent_recorder_abi::policy::{
     Cut, Foreseen, KnownKey, NameKey, Place, PlaceKey, Removed, RemovedKey,
 };
-use agent_recorder_abi::rule::{EnvironmentPrefix, RuleKey};
+use agent_recorder_abi::self_protection::OwnKey;
 use agent_recorder_abi::state::{
     DescriptorKey, EndedKey, Given, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey,
     UringRequest,
 };
-use agent_recorder_abi::syscalls::Spec;
+use agent_recorder_abi::syscall::Spec;
+use agent_recorder_abi::written_file::{Told, Written};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 

@@ -4,9 +4,9 @@
 //!
 //! Not here: what follows (`exec`, `gate`, `heirs`).
 
-use agent_recorder_abi::held::WRITTEN_NAME;
+use agent_recorder_abi::agent_rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
+use agent_recorder_abi::exec_gate::WRITTEN_NAME;
 use agent_recorder_abi::limits::{ENVIRONMENT_ENTRIES, PATTERN_BYTES, SCRIPT_ARGS};
-use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 
 use crate::emit::{POSITION, Scratch};

@@ -7,7 +7,7 @@
 
 use agent_recorder_abi::event::Op;
 use agent_recorder_abi::limits::UNMOUNT_FILES;
-use agent_recorder_abi::syscalls::NO_ARG;
+use agent_recorder_abi::syscall::NO_ARG;
 
 use crate::call::{Call, global};
 use crate::path;

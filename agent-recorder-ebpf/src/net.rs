@@ -3,9 +3,9 @@
 use core::ffi::c_void;
 use core::ptr;
 
+use agent_recorder_abi::address::{ADDRESS_INET_BYTES, ADDRESS_UNIX_BYTES, Address};
 use agent_recorder_abi::event::{
-    ADDRESS_INET_BYTES, ADDRESS_UNIX_BYTES, Address, Kind, NetBody, NetOp, SOCKET_CONNECTED,
-    SOCKET_FRESH, SOCKET_PENDING, VIA_SYSCALL,
+    Kind, NetBody, NetOp, SOCKET_CONNECTED, SOCKET_FRESH, SOCKET_PENDING, VIA_SYSCALL,
 };
 use agent_recorder_abi::limits::SOCKADDR_BYTES;
 use agent_recorder_abi::state::{SocketKey, Tag};

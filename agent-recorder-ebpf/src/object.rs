@@ -8,8 +8,8 @@
 use agent_recorder_abi::event::{
     FILE_IN_FILE_SYSTEM, FILE_KERNEL_PATH, FileBody, Kind, Op, VIA_SYSCALL, VIA_URING,
 };
+use agent_recorder_abi::kernel_fields::ABSENT;
 use agent_recorder_abi::limits::XATTR_NAME_BYTES;
-use agent_recorder_abi::offsets::ABSENT;
 use agent_recorder_abi::state::Tag;
 
 use crate::emit::{Scratch, Writer, number_of, with_area};

@@ -7,7 +7,7 @@
 //! does what all before it were kept from. Only what every copy is kept from is
 //! missing: the misses of the last ones are an upper bound.
 
-use agent_recorder_abi::ksym::{NO_RESCHEDULE_NEEDED, PLACEHOLDER};
+use agent_recorder_abi::kernel_symbols::{NO_RESCHEDULE_NEEDED, PLACEHOLDER};
 use aya_ebpf::helpers::generated::bpf_this_cpu_ptr;
 
 use crate::kernel::{Task, hooks};

@@ -1,7 +1,8 @@
 //! Datagrams: to whom, once a peer, and the questions that go to name servers.
 //! And what calls sent, on kernels that do not tell of it themselves.
 
-use agent_recorder_abi::event::{Address, DnsBody, Kind, NetOp};
+use agent_recorder_abi::address::Address;
+use agent_recorder_abi::event::{DnsBody, Kind, NetOp};
 use agent_recorder_abi::limits::{DNS_BYTES, SENDMMSG_MESSAGES};
 use agent_recorder_abi::state::SeenPeer;
 

@@ -9,7 +9,7 @@
 use agent_recorder_abi::event::{Op, VIA_SYSCALL};
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::state::Tag;
-use agent_recorder_abi::syscalls::{
+use agent_recorder_abi::syscall::{
     HANDLE_ACCEPT, HANDLE_BIND, HANDLE_CLOSE, HANDLE_CLOSE_RANGE, HANDLE_CONNECT, HANDLE_CONTROL,
     HANDLE_COPY, HANDLE_DUP, HANDLE_EXEC, HANDLE_FALLOCATE, HANDLE_FILE, HANDLE_IOCTL,
     HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN, HANDLE_PWRITE, HANDLE_SENDFILE, HANDLE_SENDMMSG,

@@ -19,7 +19,7 @@ use core::arch::asm;
 use core::mem::MaybeUninit;
 
 #[cfg(not(feature = "old-kernel"))]
-use agent_recorder_abi::ksym::{IRQ_RESTORE, IRQ_SAVE, PREEMPT_DISABLE, PREEMPT_ENABLE};
+use agent_recorder_abi::kernel_symbols::{IRQ_RESTORE, IRQ_SAVE, PREEMPT_DISABLE, PREEMPT_ENABLE};
 
 /// From here on this task stays on its CPU. Nests.
 #[cfg(not(feature = "old-kernel"))]

@@ -5,8 +5,8 @@
 //! announces, the second brings the result; user space joins them by a token.
 
 use agent_recorder_abi::event::{FILE_PENDING, FileBody, NetOp, Op, Trouble, VIA_URING};
+use agent_recorder_abi::kernel_fields::ABSENT;
 use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
-use agent_recorder_abi::offsets::ABSENT;
 use agent_recorder_abi::state::Tag;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 

@@ -5,12 +5,12 @@
 
 use std::os::fd::AsFd as _;
 
+use agent_recorder_abi::agent_rule::RuleKey;
 use agent_recorder_abi::event::{KINDS, TROUBLES};
-use agent_recorder_abi::heir::Written;
-use agent_recorder_abi::own::OwnKey;
 use agent_recorder_abi::policy::{GuardConfig, NameKey, Place, PlaceKey};
-use agent_recorder_abi::rule::RuleKey;
+use agent_recorder_abi::self_protection::OwnKey;
 use agent_recorder_abi::state::{Session, SessionNumber};
+use agent_recorder_abi::written_file::Written;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 
 use super::attached::Attached;
@@ -43,7 +43,7 @@ pub struct Options {
     pub names: Vec<(NameKey, u32)>,
     /// Agent rules and their numbers, from 1.
     pub rules: Vec<(RuleKey, u32)>,
-    /// Names of gated programs, and their values (`agent_recorder_abi::held`).
+    /// Names of gated programs, and their values (`agent_recorder_abi::exec_gate`).
     pub gated: Vec<(RuleKey, u32)>,
     /// Profiles to try, the most wanted first.
     pub profiles: Vec<Profile>,

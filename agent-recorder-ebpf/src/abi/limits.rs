@@ -67,7 +67,7 @@ pub const GATE_RING_BYTES: u32 = 256 << 10;
 pub const MAX_WRITTEN: u32 = 65_536;
 /// Names of such files by which scripts are known: as many as an agent gives in days.
 pub const MAX_WRITTEN_NAMES: u32 = 4096;
-/// Execs of heirs that are told of at about one time: a copy of the program
+/// Execs of heirs that are told of at about one time: a replica of the program
 /// looks for what the one before it told a moment ago.
 pub const MAX_TOLD: u32 = 4096;
 /// What is the recorder's own: its programs, maps and links, some 300 where most

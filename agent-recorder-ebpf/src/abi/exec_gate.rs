@@ -16,7 +16,7 @@ pub const PROGRAM: u32 = 16;
 pub const PROGRAM_NUMBER: u32 = 0x3fff;
 /// Set: it is stopped whatever its arguments are, not only by the words of `policy::NAME_GATE_WORD`.
 pub const ALWAYS: u32 = 1 << 31;
-/// Set: a session has a file of this name (`heir`).
+/// Set: a session has a file of this name (`written_file`).
 pub const WRITTEN_NAME: u32 = 1 << 30;
 /// Not 0 in a value: a gated program.
 pub const GATED: u32 = ALWAYS | PROGRAM_NUMBER << PROGRAM;
@@ -31,7 +31,7 @@ pub const BY_FILE: u32 = 3;
 pub const BY_SIZE: u32 = 4;
 
 /// What lies in the gate's ring, behind a [`Header`] whose kind says nothing.
-/// Heirs are told of there, too, by whole events of an exec ([`crate::heir`]): they are longer.
+/// Heirs are told of there, too, by whole events of an exec ([`crate::written_file`]): they are longer.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeldBody {

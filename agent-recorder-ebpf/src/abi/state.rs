@@ -1,6 +1,7 @@
 //! What the programs keep in maps between two events.
 
-use crate::limits::{MAX_LIMIT, MAX_PROTECTED, MAX_STEPS};
+use crate::address::Address;
+use crate::limits::{MAX_LIMIT, MAX_PROTECTED, MAX_STEPS, SENDMMSG_MESSAGES};
 use crate::pod;
 
 /// The kernel's name of a session, until user space gives it a UUID.
@@ -24,11 +25,11 @@ pub struct Tag {
     pub request: u64,
     /// Not 0: what this program removes it keeps elsewhere (`policy::PROGRAM_RESTORES`).
     pub restores: u32,
-    /// Of each kind of event, the copy of its program that last met one of this task (see `once` among the programs).
+    /// Of each kind of event, the replica of its program that last met one of this task (see `replica` among the programs).
     pub handled: u32,
     /// Not 0: [`Given`] has addresses of the call that the task is in.
     pub given: u32,
-    /// Not 0: its program waits to be judged, and does nothing (`held`).
+    /// Not 0: its program waits to be judged, and does nothing (`exec_gate`).
     pub held: u32,
 }
 
@@ -152,9 +153,9 @@ pub struct Socket {
     /// `SOCK_*`.
     pub kind: u16,
     /// The addresses as last known, for the record of its end.
-    pub local: crate::event::Address,
+    pub local: Address,
     /// The other side.
-    pub peer: crate::event::Address,
+    pub peer: Address,
 }
 
 /// Addresses that a call gave, as the kernel copied them: kept by the thread, from the security hook to the call's exit.
@@ -168,7 +169,7 @@ pub struct Given {
     /// How many there are: several of sendmmsg(2).
     pub count: u32,
     /// Without a family where none was given.
-    pub addresses: [crate::event::Address; crate::limits::SENDMMSG_MESSAGES as usize],
+    pub addresses: [Address; SENDMMSG_MESSAGES as usize],
 }
 
 /// Key of "this descriptor is that socket".
@@ -218,7 +219,7 @@ pub struct UringRequest {
     /// The flags of an open or an unlink.
     pub flags: u64,
     /// The address of a connect.
-    pub address: crate::event::Address,
+    pub address: Address,
 }
 
 pod! {

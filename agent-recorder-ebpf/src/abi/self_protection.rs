@@ -1,8 +1,8 @@
 //! What is the recorder's own, as user space tells the kernel programs: keys of
 //! one map. Members of sessions are refused what would harm it.
 //!
-//! Not here: how user space finds these (`guard::own` of the recorder), and
-//! telling of what was tried (`session::tamper` there).
+//! Not here: how user space finds these (the recorder's `guard`), and the record
+//! of what was tried (its `session::tamper`).
 
 use crate::pod;
 

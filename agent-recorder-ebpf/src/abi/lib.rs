@@ -10,17 +10,18 @@
 
 #![cfg_attr(target_arch = "bpf", no_std)]
 
+pub mod address;
+pub mod agent_rule;
 pub mod event;
-pub mod heir;
-pub mod held;
-pub mod ksym;
+pub mod exec_gate;
+pub mod kernel_fields;
+pub mod kernel_symbols;
 pub mod limits;
-pub mod offsets;
-pub mod own;
 pub mod policy;
-pub mod rule;
+pub mod self_protection;
 pub mod state;
-pub mod syscalls;
+pub mod syscall;
+pub mod written_file;
 
 /// Implemented by types of integers only: any bytes are a value, no byte is padding.
 ///
