@@ -13,8 +13,8 @@ use anyhow::{Context as _, anyhow, ensure};
 use btfparse::{Error as ParseError, ErrorKind, Readable, TypeInformation, TypeVariant};
 
 const SOURCES: [&str; 2] = [
-    include_str!("../../agent-recorder-ebpf/src/main.rs"),
-    include_str!("../../agent-recorder-ebpf/src/hooks.rs"),
+    include_str!("../../agent-recorder-ebpf/src/programs/hooks/tracepoints.rs"),
+    include_str!("../../agent-recorder-ebpf/src/programs/hooks/security.rs"),
 ];
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 

@@ -1,0 +1,6 @@
+//! Putting an event together, and handing it over.
+//!
+//! Not here: the layout of events (`agent_recorder_abi::event`).
+
+pub(crate) mod dentry_walk;
+pub(crate) mod writer;

@@ -1,0 +1,283 @@
+//! Whether something may be thrown away: judged on the object itself, by what
+//! the session did to it and by the directories that it really is in.
+//!
+//! The walk goes from parent to parent inside the file system. Names that
+//! lead there (`..`, links, bind mounts, `/proc/self/root`) change nothing.
+//! Not here: what follows from the answer (`victim`, `guard`).
+
+use agent_recorder_abi::limits::{COMPONENT_BYTES, NAME_KEY_BYTES, SUFFIX_BYTES, WALKED_LEVELS};
+use agent_recorder_abi::policy::{
+    JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_REPLACED,
+    JUDGED_SLOT, KNOWN_CREATED, KNOWN_FOREIGN, KNOWN_FREED, KNOWN_REPLACED, KnownKey, NAME_BELOW,
+    NAME_DIRECTORY, NAME_PARENT, NAME_SUFFIX, NameKey, PLACE_ABOVE, PLACE_PROTECTED,
+    PLACE_TEMPORARY, PlaceKey,
+};
+use agent_recorder_abi::state::SessionNumber;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+
+use crate::context::maps;
+use crate::event::writer::Scratch;
+use crate::kernel::compat::repeated;
+use crate::kernel::read::{bound, offset, read};
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFDIR: u16 = 0o040_000;
+const S_IFCHR: u16 = 0o020_000;
+const S_IFBLK: u16 = 0o060_000;
+
+/// What a walk carries from level to level.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Inquiry {
+    session: SessionNumber,
+    dentry: u64,
+    /// Not 0: names and temporary directories from here on up say nothing.
+    foreign: u64,
+    verdict: u64,
+    /// A name, to find its suffix in.
+    name: [u8; COMPONENT_BYTES],
+}
+
+/// The key of an inode, whoever did something to it.
+#[inline(always)]
+pub(crate) fn place_key(inode: u64) -> PlaceKey {
+    PlaceKey {
+        ino: read(inode, offset!(inode_ino)),
+        dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
+        spare: 0,
+    }
+}
+
+/// The inode's key.
+#[inline(always)]
+fn key_of(session: SessionNumber, inode: u64) -> KnownKey {
+    KnownKey {
+        session,
+        ino: read(inode, offset!(inode_ino)),
+        dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
+        generation: read(inode, offset!(inode_generation)),
+    }
+}
+
+/// What the session is known to have done to an inode: `KNOWN_…`.
+#[inline(always)]
+fn known(session: SessionNumber, inode: u64) -> u32 {
+    // SAFETY: the value is copied at once.
+    unsafe { maps::KNOWN.get(&key_of(session, inode)).copied() }.unwrap_or(0)
+}
+
+/// Notes what the session did to an inode, beside what is known of it. A
+/// global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn note(session: SessionNumber, inode: u64, what: u32) -> u64 {
+    let key = key_of(session, inode);
+    // SAFETY: the value is copied at once.
+    let before = unsafe { maps::KNOWN.get(&key).copied() }.unwrap_or(0);
+    // LRU: fails only without memory; then it counts as somebody else's.
+    let _ = maps::KNOWN.insert(&key, &(before | what), 0);
+    0
+}
+
+/// What the session made is somebody else's from now on: it stands for theirs.
+/// A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn disown(session: SessionNumber, inode: u64) -> u64 {
+    // Not there: it fell out, and counts as somebody else's.
+    let _ = maps::KNOWN.remove(&key_of(session, inode));
+    0
+}
+
+#[inline(always)]
+pub(crate) fn is_directory(inode: u64) -> bool {
+    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFDIR
+}
+
+#[inline(always)]
+pub(crate) fn is_character_device(inode: u64) -> bool {
+    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFCHR
+}
+
+#[inline(always)]
+pub(crate) fn is_block_device(inode: u64) -> bool {
+    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFBLK
+}
+
+/// `JUDGED_…` of the object at a dentry, which may be a name that nothing has
+/// yet. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn judge(area: u32, session: SessionNumber, dentry: u64) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    // SAFETY: a field of a map value.
+    let inquiry = unsafe { &mut (*scratch).inquiry };
+    inquiry.session = session;
+    inquiry.dentry = dentry;
+    inquiry.foreign = 0;
+    inquiry.verdict = 0;
+    ascend(scratch, WALKED_LEVELS);
+    // SAFETY: as above.
+    let verdict = unsafe { core::ptr::read_volatile(&raw const (*scratch).inquiry.verdict) };
+    if verdict & JUDGED_PROTECTED != 0 {
+        verdict & !JUDGED_FREE
+    } else {
+        verdict
+    }
+}
+
+repeated! {
+/// Goes up level by level.
+fn ascend[ascend_level, ascend_levels](scratch, level) {
+    // SAFETY: a field of a map value.
+    let inquiry = unsafe { &mut (*scratch).inquiry };
+    let dentry = inquiry.dentry;
+    let inode: u64 = read(dentry, offset!(dentry_inode));
+    if inode != 0 {
+        let known = known(inquiry.session, inode);
+        if level == 0 && known & KNOWN_CREATED != 0 {
+            inquiry.verdict = JUDGED_CREATED | JUDGED_FREE;
+            return 1;
+        }
+        if level == 0 && known & KNOWN_REPLACED != 0 {
+            inquiry.verdict |= JUDGED_REPLACED;
+        }
+        if known & KNOWN_FOREIGN != 0 {
+            inquiry.foreign = 1;
+        } else if known & KNOWN_FREED != 0 && inquiry.foreign == 0 {
+            inquiry.verdict |= JUDGED_FREE;
+        }
+        if look_at_place(inquiry, inode, level) {
+            return 1;
+        }
+    }
+    let parent: u64 = read(dentry, offset!(dentry_parent));
+    if inquiry.foreign == 0 && inquiry.verdict & JUDGED_FREE == 0 {
+        look_at_name(inquiry, level, inode, parent);
+    }
+    if parent == dentry || parent == 0 {
+        return 1;
+    }
+    inquiry.dentry = parent;
+    0
+}
+}
+
+/// Whether the walk ends here.
+#[inline(always)]
+fn look_at_place(inquiry: &mut Inquiry, inode: u64, level: u64) -> bool {
+    let key = place_key(inode);
+    let Some(place) = maps::PLACES.get_ptr(&key) else {
+        return false;
+    };
+    // SAFETY: a map value, checked not null.
+    let (kind, slot, limit) = unsafe { ((*place).kind, (*place).slot, (*place).limit) };
+    match kind {
+        PLACE_TEMPORARY if inquiry.foreign == 0 => inquiry.verdict |= JUDGED_FREE,
+        PLACE_ABOVE if level == 0 => inquiry.verdict |= JUDGED_ABOVE,
+        PLACE_PROTECTED => {
+            inquiry.verdict |= JUDGED_PROTECTED
+                | u64::from(slot & 0xff) << JUDGED_SLOT
+                | u64::from(limit) << JUDGED_LIMIT;
+            return true;
+        }
+        _ => {}
+    }
+    false
+}
+
+#[inline(always)]
+fn look_at_name(inquiry: &mut Inquiry, level: u64, inode: u64, parent: u64) {
+    let dentry = inquiry.dentry;
+    if level == 0 && inode != 0 && !is_directory(inode) {
+        if has_suffix(inquiry, dentry) {
+            inquiry.verdict |= JUDGED_FREE;
+        }
+        return;
+    }
+    match name_of(dentry, NAME_DIRECTORY) {
+        NAME_DIRECTORY => inquiry.verdict |= JUDGED_FREE,
+        NAME_BELOW if name_of(parent, NAME_PARENT) == NAME_PARENT => {
+            inquiry.verdict |= JUDGED_FREE;
+        }
+        _ => {}
+    }
+}
+
+/// What the policy says of an object's name; 0: nothing.
+#[inline(always)]
+fn name_of(dentry: u64, kind: u32) -> u32 {
+    let mut key = NameKey {
+        kind,
+        name: [0; NAME_KEY_BYTES],
+    };
+    let name: u64 = read(dentry, offset!(dentry_name));
+    // SAFETY: the buffer has the size that is named. A longer name is cut, and is none that is known.
+    unsafe {
+        bpf_probe_read_kernel_str(
+            key.name.as_mut_ptr().cast(),
+            NAME_KEY_BYTES as u32,
+            name as *const _,
+        );
+        maps::NAMES.get(&key).copied().unwrap_or(0)
+    }
+}
+
+/// Whether a file's suffix is one that the policy knows.
+#[inline(always)]
+fn has_suffix(inquiry: &mut Inquiry, dentry: u64) -> bool {
+    let name: u64 = read(dentry, offset!(dentry_name));
+    // SAFETY: the buffer has the size that is named.
+    let length = unsafe {
+        bpf_probe_read_kernel_str(
+            inquiry.name.as_mut_ptr().cast(),
+            COMPONENT_BYTES as u32,
+            name as *const _,
+        )
+    };
+    if length <= 1 {
+        return false;
+    }
+    let end = length as u64 - 1;
+    let mut back = 1;
+    while back < SUFFIX_BYTES as u64 {
+        if back > end {
+            return false;
+        }
+        let at = bound::<{ COMPONENT_BYTES as u64 - 1 }>(end - back);
+        // SAFETY: the mask keeps the position inside the name.
+        let byte = unsafe { core::ptr::read_volatile(inquiry.name.as_ptr().add(at as usize)) };
+        if byte == b'.' {
+            return is_known_suffix(inquiry, at);
+        }
+        back += 1;
+    }
+    false
+}
+
+#[inline(always)]
+fn is_known_suffix(inquiry: &Inquiry, at: u64) -> bool {
+    let mut key = NameKey {
+        kind: NAME_SUFFIX,
+        name: [0; NAME_KEY_BYTES],
+    };
+    let at = bound::<{ COMPONENT_BYTES as u64 - 1 }>(at);
+    // SAFETY: kernel memory (a map value) from a position inside it, up to its terminator.
+    unsafe {
+        bpf_probe_read_kernel_str(
+            key.name.as_mut_ptr().cast(),
+            SUFFIX_BYTES as u32,
+            inquiry.name.as_ptr().add(at as usize).cast(),
+        );
+        maps::NAMES.get(&key).is_some()
+    }
+}
+
+/// Room for a walk.
+#[inline(always)]
+pub(crate) fn area_of(scratch: *mut Scratch) -> u32 {
+    // SAFETY: `scratch` is a map value.
+    unsafe { (*scratch).index }
+}
