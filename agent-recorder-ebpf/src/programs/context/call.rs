@@ -12,10 +12,9 @@ use agent_recorder_abi::state::Tag;
 use agent_recorder_abi::syscall::{NO_ARG, Spec};
 
 use crate::context::maps;
-use crate::event::writer::{POSITION, Scratch, Writer};
-use crate::kernel::read::{Task, bound, current};
-use crate::operations::file_exit::Location;
-use crate::operations::socket_table::Open;
+use crate::context::scratch::{KeptCall, Location, OpenSocket, PEER, Scratch};
+use crate::kernel::compat::{Task, current};
+use crate::kernel::read::bound;
 
 /// Of no row of the table: a request of io_uring.
 const NO_ROW: u32 = u32::MAX;
@@ -32,17 +31,6 @@ pub(crate) struct Call {
     pub(crate) compat: bool,
     /// How the call was made, as events name it.
     pub(crate) via: u8,
-}
-
-/// The part of it that is kept in the scratch area.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Kept {
-    tag: Tag,
-    result: i64,
-    row: u32,
-    compat: u16,
-    via: u16,
 }
 
 impl Call {
@@ -65,7 +53,7 @@ impl Call {
     pub(crate) fn keep(&self) {
         // SAFETY: a map value.
         unsafe {
-            (*self.scratch).kept = Kept {
+            (*self.scratch).kept = KeptCall {
                 tag: self.tag,
                 result: self.result,
                 row: self.row,
@@ -119,25 +107,16 @@ impl Call {
         }
     }
 
-    /// Takes over what a global function appended.
-    #[inline(always)]
-    pub(crate) fn take_location(&self, writer: &mut Writer) -> Location {
-        // SAFETY: as above.
-        let (location, end) = unsafe { ((*self.scratch).location, (*self.scratch).end) };
-        writer.move_to(bound::<POSITION>(end));
-        location
-    }
-
     /// The socket that it is about.
     #[inline(always)]
-    pub(crate) fn open(&self) -> Open {
+    pub(crate) fn open(&self) -> OpenSocket {
         // SAFETY: a field of a map value.
         unsafe { (*self.scratch).open }
     }
 
     /// Says which socket it is about.
     #[inline(always)]
-    pub(crate) fn is_about(&self, open: Open) {
+    pub(crate) fn is_about(&self, open: OpenSocket) {
         // SAFETY: as above.
         unsafe { (*self.scratch).open = open };
     }
@@ -156,10 +135,10 @@ impl Call {
         unsafe { &raw mut (*self.scratch).peer }
     }
 
-    /// Room for the address of `net::LOCAL` or `net::PEER`.
+    /// Room for the address of [`LOCAL`] or [`PEER`].
     #[inline(always)]
     pub(crate) fn side(&self, side: u32) -> *mut Address {
-        if side == crate::operations::socket::PEER {
+        if side == PEER {
             self.peer()
         } else {
             self.local()

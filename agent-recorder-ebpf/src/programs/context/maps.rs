@@ -1,7 +1,9 @@
-//! Every map, with its size and who writes it; those of which there are two kinds are in `primitives`.
+//! Every map, with its size and who writes it.
+//!
+//! Not here: those of which there are two kinds (`kernel::compat`), and those
+//! that count events (`kernel::counters`).
 
 use agent_recorder_abi::agent_rule::{EnvironmentPrefix, RuleKey};
-use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::limits::{
     AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CUTS, MAX_ENDED, MAX_FORESEEN,
     MAX_GATED, MAX_GIVEN, MAX_NAMES, MAX_OWN, MAX_PLACES, MAX_REMOVED, MAX_RULES, MAX_SESSIONS,
@@ -21,10 +23,11 @@ use agent_recorder_abi::written_file::{Told, Written};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 
+use crate::context::scratch::Scratch;
+
 /// Default sizes of the rings, bytes; user space sets the real ones.
 const PRIORITY_RING_BYTES: u32 = 8 << 20;
 const BULK_RING_BYTES: u32 = 16 << 20;
-
 const _: () = assert!(EVENT_BYTES < SCRATCH_BYTES);
 
 /// exec, exit, fork, deletes, the guard.
@@ -39,30 +42,18 @@ pub(crate) static BULK: RingBuf = RingBuf::with_byte_size(BULK_RING_BYTES, 0);
 #[map]
 pub(crate) static GATES: RingBuf = RingBuf::with_byte_size(GATE_RING_BYTES, 0);
 
-/// Events made, per kind; exact, for each CPU counts its own.
-#[map]
-pub(crate) static PRODUCED: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS as u32, 0);
-
-/// Of those, events that found their ring full.
-#[map]
-pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS as u32, 0);
-
-/// Things that could not be done, see `Trouble` in `emit`.
-#[map]
-pub(crate) static TROUBLE: PerCpuArray<u64> =
-    PerCpuArray::with_max_entries(agent_recorder_abi::event::TROUBLES as u32, 0);
-
-/// Where one event is put together: [`AREAS`] for each CPU, see `emit`. Not a
+/// Where one event is put together: [`AREAS`] for each CPU, see `scratch`. Not a
 /// per-CPU map: the kernel ends those at 32 KiB a value
 /// (`PCPU_MIN_UNIT_SIZE`). User space sets the size.
 #[map]
-pub(crate) static SCRATCH: Array<crate::event::writer::Scratch> = Array::with_max_entries(AREAS, 0);
+pub(crate) static SCRATCH: Array<Scratch> = Array::with_max_entries(AREAS, 0);
 
 /// 64-bit calls from 0, 32-bit ones from [`SYSCALL_NUMBERS`]; user space fills it before anything is attached.
 #[map]
 pub(crate) static SYSCALLS: Array<Spec> = Array::with_max_entries(2 * SYSCALL_NUMBERS, 0);
 
-/// Agent rules, gated programs, and names of files that sessions wrote (`held`);
+/// Agent rules, gated programs, and names of files that sessions wrote
+/// (`agent_recorder_abi::exec_gate`);
 /// user space fills it, and these programs add names: there is room for as many
 /// again as it keeps.
 #[map]
@@ -134,7 +125,7 @@ pub(crate) static OWN: HashMap<OwnKey, u32> = HashMap::with_max_entries(MAX_OWN,
 #[map]
 pub(crate) static NAMES: HashMap<NameKey, u32> = HashMap::with_max_entries(MAX_NAMES, 0);
 
-/// Programs that the policy knows, by their file: `PROGRAM_…`, and gated ones (`held`); user space fills it.
+/// Programs that the policy knows, by their file: `PROGRAM_…`, and gated ones; user space fills it.
 #[map]
 pub(crate) static PROGRAMS: HashMap<PlaceKey, u32> = HashMap::with_max_entries(MAX_NAMES, 0);
 

@@ -2,5 +2,7 @@
 //!
 //! Not here: what is done with them.
 
+pub(crate) mod areas;
 pub(crate) mod call;
 pub(crate) mod maps;
+pub(crate) mod scratch;

@@ -3,5 +3,8 @@
 //!
 //! Not here: what an operation is recorded with (`operations`).
 
+pub(crate) mod in_flight;
 pub(crate) mod io_uring;
+pub(crate) mod io_uring_fields;
 pub(crate) mod syscall_exit;
+pub(crate) mod task_lifecycle;

@@ -5,8 +5,11 @@
 //! result is there, and the caller's strings have just been read by the
 //! kernel, so their pages are present. One hook instead of two also halves
 //! what every other process pays.
+//!
+//! Not here: the table (`agent_recorder_abi::syscall`), and what is done about an
+//! operation (`operations`, `guard`).
 
-use agent_recorder_abi::event::{Op, VIA_SYSCALL};
+use agent_recorder_abi::event::VIA_SYSCALL;
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::state::Tag;
 use agent_recorder_abi::syscall::{
@@ -14,27 +17,19 @@ use agent_recorder_abi::syscall::{
     HANDLE_COPY, HANDLE_DUP, HANDLE_EXEC, HANDLE_FALLOCATE, HANDLE_FILE, HANDLE_IOCTL,
     HANDLE_LISTEN, HANDLE_NONE, HANDLE_OPEN, HANDLE_PWRITE, HANDLE_SENDFILE, HANDLE_SENDMMSG,
     HANDLE_SENDMSG, HANDLE_SENDTO, HANDLE_SOCKETCALL, HANDLE_SPLICE, HANDLE_URING_ENTER,
-    HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL, MARK_REMOVEDIR,
+    HANDLE_WRITE, HANDLE_WRITEV, MARK_FCNTL,
 };
 
-use aya_ebpf::helpers::generated::bpf_task_pt_regs;
-
+use crate::context::areas::with_area;
 use crate::context::call::Call;
 use crate::context::maps;
-use crate::event::writer::with_area;
-use crate::guard::budget;
-use crate::guard::overwrite;
-use crate::kernel::read::{Task, current, hooks, is_compat, read_user};
-use crate::kernel::registers::{self, Registers};
+use crate::guard::{enforce, overwrite};
+use crate::kernel::compat::current;
+use crate::kernel::read::{hooks, read_user};
+use crate::kernel::registers::{self, Registers, is_compat};
 use crate::kernel::replica::{Event, Replica, is_ours};
-use crate::operations::datagram;
-use crate::operations::exec;
-use crate::operations::fd_table;
-use crate::operations::file_exit;
-use crate::operations::process_control;
-use crate::operations::socket;
-use crate::session::sockaddr_snapshot;
-use crate::session::tag;
+use crate::operations::{datagram, exec, fd_table, file_exit, open_exit, process_control, socket};
+use crate::session::{sockaddr_snapshot, tag};
 
 /// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
 /// with EINTR, and is recorded when it does come back (include/linux/errno.h).
@@ -61,7 +56,7 @@ pub(crate) fn finished(replica: Replica, regs: *const Registers, result: i64) {
     // SAFETY: an element of an array map.
     let handle = unsafe { (*spec).handle };
     if handle == HANDLE_NONE {
-        budget::enforce_unrecorded(task);
+        enforce::enforce_unrecorded(task);
         return;
     }
     let Some(tag) = tag::tag_of(task) else {
@@ -88,7 +83,7 @@ pub(crate) fn finished(replica: Replica, regs: *const Registers, result: i64) {
     });
     // The call that has just brought it to the gate is no act of its program.
     let held = if handle == HANDLE_EXEC { 0 } else { tag.held };
-    budget::enforce(Tag { held, ..tag });
+    enforce::enforce(Tag { held, ..tag });
 }
 
 #[inline(always)]
@@ -114,7 +109,7 @@ fn dispatch(call: &Call, handle: u8) {
         // Not recorded: a call that will be made again.
         _ if RESTARTS.contains(&call.result) => {}
         HANDLE_OPEN => {
-            file_exit::opened(call);
+            open_exit::opened(call);
             overwrite::opened(call);
         }
         HANDLE_FILE => {
@@ -150,38 +145,6 @@ fn dispatch(call: &Call, handle: u8) {
         }
         _ => {}
     }
-}
-
-const AT_REMOVEDIR: u64 = 0x200;
-
-/// What the call that a task is in does to files ([`Op`]), 0 for any other.
-#[inline(always)]
-pub(crate) fn operation_of(task: Task) -> u32 {
-    // SAFETY: the helper takes a task whose type the verifier knows, and gives the registers of one.
-    let (number, arguments) = unsafe {
-        let regs = bpf_task_pt_regs(task.cast_mut().cast()) as *const Registers;
-        let mut arguments = [0; 6];
-        registers::arguments(regs, is_compat(task), arguments.as_mut_ptr());
-        (registers::number(regs), arguments)
-    };
-    if number >= SYSCALL_NUMBERS {
-        return 0;
-    }
-    let row = if is_compat(task) {
-        number + SYSCALL_NUMBERS
-    } else {
-        number
-    };
-    let Some(spec) = maps::SYSCALLS.get_ptr(row) else {
-        return 0;
-    };
-    // SAFETY: an element of an array map.
-    let (op, marks) = unsafe { ((*spec).op, (*spec).marks) };
-    // unlinkat(2): the flags are its third argument.
-    if marks & MARK_REMOVEDIR != 0 && arguments[2] & AT_REMOVEDIR != 0 {
-        return Op::Rmdir as u32;
-    }
-    u32::from(op)
 }
 
 /// An exec that succeeded was recorded before it ran.

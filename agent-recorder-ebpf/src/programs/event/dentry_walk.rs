@@ -10,50 +10,13 @@ use core::ptr;
 use agent_recorder_abi::event::{FILE_WALK_CUT, WALKED_DETACHED};
 use agent_recorder_abi::limits::{COMPONENT_BYTES, WALKED_LEVELS, WALKED_PATH_BYTES};
 
+use crate::context::areas::repeated;
 use crate::context::maps;
-use crate::event::writer::{POSITION, Writer, trouble};
-use crate::kernel::compat::repeated;
-use crate::kernel::read::{Task, bound, offset, read, walk};
-
-/// A `struct path`, by value.
-#[derive(Clone, Copy)]
-pub(crate) struct KernelPath {
-    pub(crate) mount: u64,
-    pub(crate) dentry: u64,
-}
-
-/// The path that a `struct path` at this address holds.
-#[inline(always)]
-pub(crate) fn at(address: u64) -> KernelPath {
-    KernelPath {
-        mount: read(address, offset!(path_mnt)),
-        dentry: read(address, offset!(path_dentry)),
-    }
-}
-
-/// An open file's path.
-#[inline(always)]
-pub(crate) fn of_file(file: u64) -> KernelPath {
-    at(file + offset!(file_path) as u64)
-}
-
-/// The task's working directory.
-#[inline(always)]
-pub(crate) fn working_directory(task: Task) -> KernelPath {
-    at(fs_of(task) + offset!(fs_pwd) as u64)
-}
-
-/// The task's root directory.
-#[inline(always)]
-pub(crate) fn root_directory(task: Task) -> KernelPath {
-    at(fs_of(task) + offset!(fs_root) as u64)
-}
-
-#[inline(always)]
-fn fs_of(task: Task) -> u64 {
-    // SAFETY: `task` is typed.
-    unsafe { walk(task, offset!(task_fs)) }
-}
+use crate::context::scratch::{NameWalk, POSITION};
+use crate::event::writer::Writer;
+use crate::kernel::counters::trouble;
+use crate::kernel::path::KernelPath;
+use crate::kernel::read::{bound, offset, read};
 
 /// A path that was appended.
 #[derive(Clone, Copy, Default)]
@@ -63,14 +26,6 @@ pub(crate) struct Walked {
     /// Bytes that had no room: those of the names nearest to the root. 1 where
     /// the walk ended before that, and they are not known.
     pub(crate) omitted: u32,
-}
-
-impl KernelPath {
-    /// No path.
-    pub(crate) const NONE: Self = Self {
-        mount: 0,
-        dentry: 0,
-    };
 }
 
 impl Walked {
@@ -108,8 +63,8 @@ pub(crate) fn append(writer: &mut Writer, path: KernelPath) -> Walked {
     }
 }
 
-/// Walks from the dentry and mount that `Ascent` holds. Where the event ends
-/// then; `Ascent::omitted` holds what had no room. A global function (see `call`).
+/// Walks from the dentry and mount that `NameWalk` holds. Where the event ends
+/// then; `NameWalk::omitted` holds what had no room. A global function (see `call`).
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn append_walk(area: u32, start: u64) -> u64 {
@@ -120,8 +75,8 @@ extern "C" fn append_walk(area: u32, start: u64) -> u64 {
     let ascent = writer.ascent();
     // SAFETY: a field of a map value.
     unsafe {
-        let Ascent { mount, dentry, .. } = *ascent;
-        *ascent = Ascent {
+        let NameWalk { mount, dentry, .. } = *ascent;
+        *ascent = NameWalk {
             at: start,
             end: start + (WALKED_PATH_BYTES - COMPONENT_BYTES) as u64,
             mount,
@@ -145,25 +100,6 @@ extern "C" fn append_walk(area: u32, start: u64) -> u64 {
         writer.byte(0);
     }
     writer.position()
-}
-
-/// What the walk carries from level to level. In a map and not on the stack:
-/// there the verifier knows nothing of it, so that the second round looks like the first and it stops.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Ascent {
-    at: u64,
-    /// Where the segment must end at the latest.
-    end: u64,
-    mount: u64,
-    dentry: u64,
-    leaf: u64,
-    /// The mount's root dentry.
-    root: u64,
-    /// Bytes of names that had no room.
-    omitted: u64,
-    /// 1 until the top is reached.
-    unfinished: u64,
 }
 
 /// From here on a pointer is an error (`MAX_ERRNO`, include/linux/err.h).

@@ -1,155 +1,26 @@
 //! Putting one event together and handing it over: header, body, segments,
-//! one copy into a ring, and the counts that make loss exact.
+//! one copy into a ring.
+//!
+//! Not here: segments that are more than a string (`dentry_walk`, `location`, `address`).
 
 use core::ptr;
 
-use agent_recorder_abi::address::Address;
-use agent_recorder_abi::event::{Header, Kind, Trouble};
-use agent_recorder_abi::limits::{AREAS, COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
-use agent_recorder_abi::policy::{Cut, Foreseen};
-use agent_recorder_abi::state::{Given, SessionNumber, Socket, Tag, UringRequest};
+use agent_recorder_abi::event::{Header, Kind};
+use agent_recorder_abi::limits::COMPONENT_BYTES;
+use agent_recorder_abi::state::{SessionNumber, Tag};
 use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_smp_processor_id,
-    bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_ktime_get_boot_ns,
+    bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
 };
 
-use crate::context::call::Kept;
+use crate::context::call::Call;
 use crate::context::maps;
-use crate::event::dentry_walk::Ascent;
-use crate::kernel::compat::add_here;
-use crate::kernel::read::{Task, bound, current, offset, walk};
-use crate::operations::datagram::Datagram;
-use crate::operations::exec_match::Program;
-use crate::operations::file_exit::Location;
-use crate::operations::socket_table::Open;
-
-/// Positions in the buffer are masked with this, so that the verifier knows them.
-pub(crate) const POSITION: u64 = SCRATCH_BYTES as u64 - 1;
-/// The largest single segment: what may follow the largest position.
-const SEGMENT_BYTES: usize = agent_recorder_abi::limits::ARGV_BYTES;
-const _: () = assert!(AREAS.is_power_of_two());
-const _: () = assert!(SEGMENT_BYTES >= USER_PATH_BYTES && SCRATCH_BYTES.is_power_of_two());
-
-/// The area that one event is put together in.
-#[repr(C)]
-pub(crate) struct Scratch {
-    /// Arguments of the call that is looked at; eight, so that three bits of index are always inside.
-    pub(crate) arguments: [u64; 8],
-    /// This side's address of the socket that is looked at: too large for the stack, as are the next two.
-    pub(crate) local: Address,
-    /// The other side's.
-    pub(crate) peer: Address,
-    /// The call that is looked at.
-    pub(crate) kept: Kept,
-    /// The socket that it is about.
-    pub(crate) open: Open,
-    /// The program that it started.
-    pub(crate) program: Program,
-    /// The datagram that it sent.
-    pub(crate) datagram: Datagram,
-    /// What is remembered of the socket.
-    pub(crate) socket: Socket,
-    /// Addresses that the call gave.
-    pub(crate) given: Given,
-    /// A walk up a path.
-    pub(crate) ascent: Ascent,
-    /// A walk over descriptors.
-    pub(crate) walk: crate::operations::fd_table::Walk,
-    /// A gated program's arguments.
-    pub(crate) words: crate::guard::exec_gate::Words,
-    /// What is searched for in the strings of a program.
-    pub(crate) search: crate::operations::exec_match::Search,
-    /// A request of io_uring.
-    pub(crate) request: UringRequest,
-    /// Whether something may be thrown away.
-    pub(crate) inquiry: crate::guard::ownership::Inquiry,
-    /// Whether something is the recorder's own.
-    pub(crate) climb: crate::guard::self_protection::Climb,
-    /// What an operation is about to destroy.
-    pub(crate) foreseen: Foreseen,
-    /// An open that succeeded.
-    pub(crate) opened: crate::guard::overwrite::Opened,
-    /// A file that it could destroy.
-    pub(crate) cut: Cut,
-    /// A location that was just appended, and where the event ends since.
-    pub(crate) location: Location,
-    /// See `location`.
-    pub(crate) end: u64,
-    /// Whose files are looked at.
-    pub(crate) kept_session: u64,
-    /// Address of the table that they are open in.
-    pub(crate) kept_files: u64,
-    /// Not 0: all of them end.
-    pub(crate) kept_end: u64,
-    /// Which of all areas it is: functions that the verifier checks on their own find it by that.
-    pub(crate) index: u32,
-    /// Not 0 while a hook uses the area.
-    pub(crate) taken: u64,
-    /// The event.
-    pub(crate) buffer: [u8; SCRATCH_BYTES + SEGMENT_BYTES],
-}
-
-/// A pointer as a number: global functions take none (see `call`), and the
-/// verifier knows what is one until it comes out of the area.
-#[inline(always)]
-pub(crate) fn number_of(scratch: *mut Scratch, pointer: u64) -> u64 {
-    // SAFETY: a field of a map value.
-    unsafe {
-        ptr::write_volatile(&raw mut (*scratch).end, pointer);
-        ptr::read_volatile(&raw const (*scratch).end)
-    }
-}
-
-/// Runs code with an area of this CPU that nobody else uses meanwhile.
-///
-/// Hooks stay on their CPU, but others can run on top of them: softirq on a
-/// task's, another task's where preemption is on (trampolines, and all
-/// tracepoints of Linux 7). Where all areas are taken, the event is counted as
-/// not made. A macro: a closure that several programs use becomes a function
-/// of its own, and the stack of all that call each other ends at 512 bytes.
-macro_rules! with_area {
-    (|$area:ident| $work:expr) => {
-        match $crate::context::maps::SCRATCH.get_ptr_mut($crate::event::writer::take_area() as u32)
-        {
-            Some($area) => {
-                $work;
-                // SAFETY: a map value, checked not null.
-                $crate::event::writer::add(unsafe { &raw mut (*$area).taken }, u64::MAX);
-            }
-            None => $crate::event::writer::trouble(agent_recorder_abi::event::Trouble::AreasTaken),
-        }
-    };
-}
-pub(crate) use with_area;
-
-/// Takes a free area of this CPU: its number, or one that no area has. A
-/// global function (see `call`), so that the verifier does not follow all that
-/// comes after it once for each area.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn take_area() -> u64 {
-    // SAFETY: the helper takes nothing.
-    let first = AREAS * unsafe { bpf_get_smp_processor_id() };
-    let mut nth = 0;
-    while nth < AREAS {
-        // Bounded where the verifier sees it, or the loop would count from a number that it does not know.
-        let index = first + bound::<{ AREAS as u64 - 1 }>(u64::from(nth)) as u32;
-        if let Some(area) = maps::SCRATCH.get_ptr_mut(index) {
-            // SAFETY: a map value, checked not null.
-            let taken = unsafe { &raw mut (*area).taken };
-            if add_here(taken, 1) == 0 {
-                // SAFETY: as above.
-                unsafe { (*area).index = index };
-                return u64::from(index);
-            }
-            add(taken, u64::MAX);
-        }
-        nth += 1;
-    }
-    u64::from(u32::MAX)
-}
+use crate::context::scratch::{Location, NameWalk, POSITION, Scratch};
+use crate::kernel::compat::{Task, current, walk};
+use crate::kernel::counters;
+use crate::kernel::read::{bound, offset};
 
 /// One event under construction.
 pub(crate) struct Writer {
@@ -194,7 +65,7 @@ impl Writer {
 
     /// Room for a walk up a path.
     #[inline(always)]
-    pub(crate) fn ascent(&self) -> *mut Ascent {
+    pub(crate) fn ascent(&self) -> *mut NameWalk {
         // SAFETY: `scratch` is a map value, checked not null by `scratch()`.
         unsafe { &raw mut (*self.scratch).ascent }
     }
@@ -205,10 +76,19 @@ impl Writer {
         unsafe { (&raw mut (*self.scratch).buffer).cast() }
     }
 
-    /// Takes over a position that `path::append` gave.
+    /// Takes over a position that `dentry_walk::append` gave.
     #[inline(always)]
     pub(crate) fn move_to(&mut self, position: u64) {
         self.at = position;
+    }
+
+    /// Takes over what a global function appended, and left by [`Call::leave`].
+    #[inline(always)]
+    pub(crate) fn take_location(&mut self, call: &Call) -> Location {
+        // SAFETY: fields of a map value.
+        let (location, end) = unsafe { ((*call.scratch).location, (*call.scratch).end) };
+        self.move_to(bound::<POSITION>(end));
+        location
     }
 
     #[inline(always)]
@@ -319,7 +199,7 @@ impl Writer {
         } else {
             0
         };
-        count(&maps::PRODUCED, kind as u32);
+        counters::count(&counters::PRODUCED, kind as u32);
         let length = bound::<POSITION>(self.at);
         let ring = if kind.is_priority() {
             &maps::PRIORITY
@@ -336,7 +216,7 @@ impl Writer {
             )
         };
         if failed != 0 {
-            count(&maps::LOST, kind as u32);
+            counters::count(&counters::LOST, kind as u32);
         }
     }
 
@@ -390,29 +270,4 @@ extern "C" fn describe_running(area: u32, session: SessionNumber, kind: u32) -> 
         bpf_get_current_comm(ptr::addr_of_mut!((*header).comm).cast(), 16);
     }
     0
-}
-
-/// Adds one to this CPU's counter. Atomic, for softirq can come in between.
-#[inline(always)]
-pub(crate) fn count(counters: &aya_ebpf::maps::PerCpuArray<u64>, index: u32) {
-    if let Some(counter) = counters.get_ptr_mut(index) {
-        add(counter, 1);
-    }
-}
-
-/// Counts what could not be done.
-#[inline(always)]
-pub(crate) fn trouble(trouble: Trouble) {
-    count(&maps::TROUBLE, trouble as u32);
-}
-
-/// Atomic addition, for whoever does not ask what stood there before.
-#[inline(always)]
-pub(crate) fn add(value: *mut u64, addend: u64) {
-    // SAFETY: `value` is in a map value that was checked not null.
-    unsafe {
-        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(
-            value, addend,
-        );
-    }
 }

@@ -1,30 +1,25 @@
-//! Counts what a session destroys against its budgets, and strikes it at the limit.
+//! Counts what a session destroys against its budgets, and condemns it at the limit.
 //!
 //! Here and not in user space: the limit holds while the daemon is slow or dead.
-//! Not here: what is destroyed by an operation, and how much that is (`victim`, `cut`).
+//! Not here: what is destroyed by an operation, and how much that is (`pre_op`,
+//! `post_op`, `overwrite`), and how a condemned session ends (`enforce`).
 
 use agent_recorder_abi::event::{GuardBody, Kind};
-use agent_recorder_abi::limits::{
-    MAX_LIMIT, MAX_PROTECTED, MAX_STEPS, REWRITES_PER_FILE, STRIKING_NS,
-};
+use agent_recorder_abi::limits::{MAX_LIMIT, MAX_PROTECTED, MAX_STEPS, REWRITES_PER_FILE};
 use agent_recorder_abi::policy::{
-    Budget, GUARD_ALERT, GUARD_DENY, GUARD_FREEZE, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_SLOT,
-    Policy,
+    Budget, GUARD_ALERT, GUARD_DENY, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_SLOT, Policy,
 };
 use agent_recorder_abi::state::{Session, SessionNumber, Tag};
-use aya_ebpf::helpers::bpf_send_signal;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 
+use crate::context::areas::with_area;
 use crate::context::maps;
-use crate::event::writer::{Writer, add, with_area};
+use crate::event::writer::Writer;
+use crate::guard::enforce;
 use crate::kernel::compat::add_shared;
-use crate::kernel::read::{Task, bound, current, guard_config, hooks};
-use crate::session::tag;
+use crate::kernel::counters::add;
+use crate::kernel::read::{bound, guard_config};
 
-const SIGKILL: u32 = 9;
-const SIGSTOP: u32 = 19;
-/// What a refusal says.
-pub(crate) const EPERM: i32 = 1;
 /// Masks an index of `Session::times`.
 const SLOT: u64 = MAX_LIMIT as u64 - 1;
 /// Masks an index of one row of `Session::steps`.
@@ -34,12 +29,6 @@ const PLACE: u64 = MAX_PROTECTED as u64 - 1;
 const _: () = assert!(
     MAX_LIMIT.is_power_of_two() && MAX_STEPS.is_power_of_two() && MAX_PROTECTED.is_power_of_two()
 );
-
-/// The session of a tag, `None` where the map was full when it began (then counted as trouble).
-#[inline(always)]
-pub(crate) fn session(tag: Tag) -> Option<*mut Session> {
-    maps::SESSIONS.get_ptr_mut(&tag.session)
-}
 
 /// Whether a file may go: counts it and, over the limit, strikes the session.
 /// Before the act, so that no thread can come in between; what is refused is
@@ -53,7 +42,7 @@ pub(crate) extern "C" fn admit(number: SessionNumber, judged: u64, bytes: u64) -
     };
     // SAFETY: a map value, checked not null.
     if unsafe { core::ptr::read_volatile(&raw const (*session).condemned) } != 0 {
-        strike(session);
+        enforce::strike(session);
         return 0;
     }
     let met = charge(session, number, judged, bytes);
@@ -290,7 +279,7 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let ends = config.action != GUARD_ALERT && !(config.action == GUARD_DENY && refused != 0);
     if ends {
-        condemn(session, now, config.action);
+        enforce::condemn(session, now, config.action);
     }
     // SAFETY: a map value, checked not null.
     let count = unsafe {
@@ -323,20 +312,6 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
 }
 
 #[inline(always)]
-fn condemn(session: *mut Session, now: u64, action: u64) {
-    // SAFETY: a map value, checked not null.
-    unsafe {
-        let frozen = u64::from(action == GUARD_FREEZE);
-        core::ptr::write_volatile(&raw mut (*session).frozen, frozen);
-        core::ptr::write_volatile(&raw mut (*session).condemned, now);
-        if let Some(last) = maps::CONDEMNED.get_ptr_mut(0) {
-            core::ptr::write_volatile(last, now);
-        }
-    }
-    strike(session);
-}
-
-#[inline(always)]
 fn tell(session: SessionNumber, body: GuardBody) {
     with_area!(|scratch| {
         let writer = Writer::begin::<GuardBody>(scratch);
@@ -362,96 +337,5 @@ fn set_time(session: *mut Session, slot: u64, now: u64) {
     unsafe {
         let times = (&raw mut (*session).times).cast::<u64>();
         core::ptr::write_volatile(times.add(bound::<SLOT>(slot) as usize), now);
-    }
-}
-
-/// Strikes the process when its session is condemned, and one that somebody
-/// has woken while its program waits to be judged.
-#[inline(always)]
-pub(crate) fn enforce(tag: Tag) {
-    if tag.held != 0 {
-        end_unjudged();
-    }
-    if let Some(session) = condemned(tag) {
-        strike(session);
-    }
-}
-
-/// A call ends that nobody records. For some time after a limit was met it is
-/// the last one, too, of whoever is in that session: one that waited for a child
-/// that was struck begins no other.
-#[inline(always)]
-pub(crate) fn enforce_unrecorded(task: Task) {
-    let Some(last) = maps::CONDEMNED.get_ptr(0) else {
-        return;
-    };
-    // SAFETY: a map value, checked not null; the helper takes nothing.
-    let is_recent = unsafe {
-        let last = core::ptr::read_volatile(last);
-        last != 0 && bpf_ktime_get_boot_ns() - last <= STRIKING_NS
-    };
-    if is_recent
-        && let Some(tag) = tag::tag_of(task)
-        && let Some(session) = condemned(tag)
-    {
-        strike(session);
-    }
-}
-
-/// The session, where it is condemned.
-#[inline(always)]
-fn condemned(tag: Tag) -> Option<*mut Session> {
-    // SAFETY: a map value, checked not null.
-    session(tag).filter(|session| unsafe {
-        core::ptr::read_volatile(&raw const (**session).condemned) != 0
-    })
-}
-
-/// What a security hook answers to a member of this session: a condemned one
-/// does nothing more, and ends here, before the act.
-#[inline(always)]
-pub(crate) fn verdict_on(tag: Tag) -> i32 {
-    if hooks().decide == 0 {
-        return 0;
-    }
-    if tag.held != 0 {
-        end_unjudged();
-        return -EPERM;
-    }
-    let Some(session) = condemned(tag) else {
-        return 0;
-    };
-    strike(session);
-    -EPERM
-}
-
-/// The same to whoever runs: 0 outside sessions.
-#[inline(always)]
-pub(crate) fn verdict() -> i32 {
-    if hooks().decide == 0 {
-        return 0;
-    }
-    tag::tag_of(current()).map_or(0, verdict_on)
-}
-
-#[inline(always)]
-fn end_unjudged() {
-    // A failure means that it is dying already.
-    // SAFETY: the helper takes a number.
-    unsafe { bpf_send_signal(SIGKILL) };
-}
-
-/// Ends the process, or stops it.
-#[inline(always)]
-fn strike(session: *mut Session) {
-    // A failure means that it is dying already, or that the kernel could not
-    // queue the signal: the daemon's sweep meets it.
-    // SAFETY: a map value, checked not null; the helper takes a number.
-    unsafe {
-        if core::ptr::read_volatile(&raw const (*session).frozen) != 0 {
-            bpf_send_signal(SIGSTOP);
-        } else {
-            bpf_send_signal(SIGKILL);
-        }
     }
 }

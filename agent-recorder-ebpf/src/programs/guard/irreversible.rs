@@ -4,15 +4,42 @@
 //! the recorder from its own files.
 //!
 //! Not here: that they are counted when they were done, in every profile
-//! (`cut`, `control`).
+//! (`overwrite`, `operations::process_control`).
 
-use crate::event::dentry_walk;
-use crate::guard::budget::{self, EPERM};
-use crate::guard::ownership::is_block_device;
-use crate::guard::self_protection;
-use crate::kernel::read::{current, hooks, offset, read};
-use crate::operations::process_control;
+use crate::guard::enforce::{self, EPERM};
+use crate::guard::{budget, self_protection};
+use crate::kernel::compat::current;
+use crate::kernel::inode::is_block_device;
+use crate::kernel::path;
+use crate::kernel::read::{hooks, offset, read};
 use crate::session::tag;
+
+/// `BLKDISCARD`, `BLKSECDISCARD`, `BLKZEROOUT` (include/uapi/linux/fs.h).
+const DISCARDS: [u32; 3] = [0x1277, 0x127d, 0x127f];
+/// `BTRFS_IOC_SNAP_DESTROY`, and its second version of 5.7 (include/uapi/linux/btrfs.h).
+pub(crate) const SNAP_DESTROY: u32 = 0x5000_940f;
+pub(crate) const SNAP_DESTROY_V2: u32 = 0x5000_943f;
+/// `FS_IOC_SETFLAGS`, as 32-bit programs call it, and `FS_IOC_FSSETXATTR`
+/// (include/uapi/linux/fs.h): each begins with 32 bits of flags.
+const SETTING_FLAGS: [u32; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
+
+/// Whether a command sets an inode's flags: with some, nobody changes the file.
+#[inline(always)]
+pub(crate) fn is_setting_flags(command: u32) -> bool {
+    SETTING_FLAGS.contains(&command)
+}
+
+/// Whether a command is one that the guard counts as the whole limit.
+#[inline(always)]
+pub(crate) fn is_destroying(command: u32) -> bool {
+    is_discarding(command) || command == SNAP_DESTROY || command == SNAP_DESTROY_V2
+}
+
+/// Whether it discards, or zeroes, a block device.
+#[inline(always)]
+pub(crate) fn is_discarding(command: u32) -> bool {
+    DISCARDS.contains(&command)
+}
 
 /// `FMODE_WRITE` (include/linux/fs.h).
 const FMODE_WRITE: u32 = 2;
@@ -36,15 +63,15 @@ pub(crate) fn opening(file: u64) -> i32 {
 /// An ioctl(2) is to act on a file: 0, or an error that refuses it.
 #[inline(always)]
 pub(crate) fn commanding(file: u64, command: u32) -> i32 {
-    if process_control::is_setting_flags(command) {
-        return self_protection::changing(dentry_walk::of_file(file).dentry);
+    if is_setting_flags(command) {
+        return self_protection::changing(path::of_file(file).dentry);
     }
-    let verdict = budget::verdict();
-    if verdict != 0 || hooks().refuse == 0 || !process_control::is_destroying(command) {
+    let verdict = enforce::verdict();
+    if verdict != 0 || hooks().refuse == 0 || !is_destroying(command) {
         return verdict;
     }
     let inode: u64 = read(file, offset!(file_inode));
-    let destroys = if process_control::is_discarding(command) {
+    let destroys = if is_discarding(command) {
         is_block_device(inode)
     } else {
         read::<u64>(read(inode, offset!(inode_sb)), offset!(sb_magic)) == BTRFS

@@ -15,19 +15,18 @@ use agent_recorder_abi::policy::{
 use agent_recorder_abi::state::{DescriptorKey, SessionNumber, Tag};
 use agent_recorder_abi::syscall::{MARK_LENGTH_PAIR, NO_ARG};
 
+use crate::context::areas::{number_of, repeated};
 use crate::context::call::{Call, global};
 use crate::context::maps;
-use crate::event::dentry_walk;
-use crate::event::writer::{Scratch, add, number_of};
-use crate::guard::budget;
+use crate::context::scratch::Scratch;
 use crate::guard::ownership::{self, judge};
-use crate::guard::pre_op;
-use crate::guard::written_files;
-use crate::kernel::compat::{add_shared, repeated};
-use crate::kernel::read::{
-    Task, current, file_of, files_of, hooks, offset, read, read_user, table_size,
-};
-use crate::operations::socket_table;
+use crate::guard::{budget, written_files};
+use crate::kernel::compat::{Task, add_shared, current};
+use crate::kernel::counters::add;
+use crate::kernel::files::{self, file_of, files_of, table_size};
+use crate::kernel::path;
+use crate::kernel::read::{hooks, offset, read, read_user};
+use crate::session::{actor, tag};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFREG: u16 = 0o100_000;
@@ -46,18 +45,9 @@ fn is_spared(tag: Tag, judged: u64) -> bool {
 
 #[inline(always)]
 fn are_open(tag: Tag) -> bool {
-    budget::session(tag)
+    tag::session(tag)
         // SAFETY: a map value, checked not null.
         .is_some_and(|session| unsafe { core::ptr::read_volatile(&raw const (*session).cuts) } != 0)
-}
-
-/// An open that succeeded, as `file` saw it; in the scratch area.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Opened {
-    pub(crate) file: u64,
-    pub(crate) flags: u64,
-    pub(crate) created: u64,
 }
 
 /// Every open comes here: most are for reading. Not from within the handler of
@@ -67,7 +57,7 @@ pub(crate) fn opened(call: &Call) {
     if call.result < 0 {
         return;
     }
-    // SAFETY: a field of a map value, set by `file::opened_descriptor`.
+    // SAFETY: a field of a map value, set by `open_exit::opened_descriptor`.
     let opened = unsafe { (*call.scratch).opened };
     if opened.created != 0 || opened.flags & (O_ACCMODE | O_TRUNC) != 0 {
         begin(call, opened.file, opened.flags, opened.created as u32);
@@ -98,7 +88,7 @@ global! {
         if before == 0 {
             return;
         }
-        let judged = judge(call.area(), session, dentry_walk::of_file(file).dentry);
+        let judged = judge(call.area(), session, path::of_file(file).dentry);
         if is_spared(call.tag, judged) {
             return;
         }
@@ -113,7 +103,7 @@ global! {
         cut.judged = judged;
         cut.generation = read(inode, offset!(inode_generation));
         cut.kind = if empties { CUT_EMPTIED } else { CUT_INTACT };
-        let Some(known) = budget::session(call.tag) else {
+        let Some(known) = tag::session(call.tag) else {
             return;
         };
         // SAFETY: a map value, checked not null.
@@ -136,7 +126,7 @@ global! {
     /// A file was made. If somebody else's had the name, it is looked at once it
     /// is written: tar(1) and unzip(1) remove what they are about to write again.
     fn remade(call: &Call, file: u64, inode: u64) {
-        let dentry = dentry_walk::of_file(file).dentry;
+        let dentry = path::of_file(file).dentry;
         let name = RemovedKey {
             session: call.tag.session,
             parent: read(dentry, offset!(dentry_parent)),
@@ -159,7 +149,7 @@ global! {
         cut.judged = removed.judged;
         cut.generation = read(inode, offset!(inode_generation));
         cut.kind = CUT_REMADE;
-        if let Some(known) = budget::session(call.tag) {
+        if let Some(known) = tag::session(call.tag) {
             // SAFETY: a map value, checked not null.
             unsafe { core::ptr::write_volatile(&raw mut (*known).cuts, 1) };
             // LRU: as in `begin`.
@@ -182,7 +172,7 @@ fn length_before(call: &Call) -> u64 {
 /// What was seen of the file that the running call cuts.
 #[inline(always)]
 fn seen_before(call: &Call) -> Option<*const Victim> {
-    let key = pre_op::of_thread();
+    let key = actor::of_thread();
     let known = maps::FORESEEN.get_ptr(&key)?;
     // SAFETY: map values.
     let op = unsafe {
@@ -281,7 +271,7 @@ global! {
         if length < size / 2 {
             return;
         }
-        let judged = judge(call.area(), call.tag.session, dentry_walk::of_file(file).dentry);
+        let judged = judge(call.area(), call.tag.session, path::of_file(file).dentry);
         if !is_spared(call.tag, judged) {
             ownership::note(call.tag.session, inode, KNOWN_CREATED);
             budget::count_destroyed(call.tag.session, judged, length);
@@ -424,8 +414,7 @@ extern "C" fn settle_one_cut(session: SessionNumber, files: u64, fd: u64, ends: 
         )
     };
     let _ = maps::CUTS.remove(&descriptor);
-    let is_open =
-        read::<u64>(file, offset!(file_inode)) == inode && socket_table::has_references(file);
+    let is_open = read::<u64>(file, offset!(file_inode)) == inode && files::has_references(file);
     if kind == CUT_INTACT || is_open && ends == 0 {
         return 0;
     }

@@ -3,50 +3,23 @@
 //!
 //! The walk goes from parent to parent inside the file system. Names that
 //! lead there (`..`, links, bind mounts, `/proc/self/root`) change nothing.
-//! Not here: what follows from the answer (`victim`, `guard`).
+//! Not here: what follows from the answer (`pre_op`, `budget`).
 
 use agent_recorder_abi::limits::{COMPONENT_BYTES, NAME_KEY_BYTES, SUFFIX_BYTES, WALKED_LEVELS};
 use agent_recorder_abi::policy::{
     JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_REPLACED,
     JUDGED_SLOT, KNOWN_CREATED, KNOWN_FOREIGN, KNOWN_FREED, KNOWN_REPLACED, KnownKey, NAME_BELOW,
     NAME_DIRECTORY, NAME_PARENT, NAME_SUFFIX, NameKey, PLACE_ABOVE, PLACE_PROTECTED,
-    PLACE_TEMPORARY, PlaceKey,
+    PLACE_TEMPORARY,
 };
 use agent_recorder_abi::state::SessionNumber;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 
+use crate::context::areas::repeated;
 use crate::context::maps;
-use crate::event::writer::Scratch;
-use crate::kernel::compat::repeated;
+use crate::context::scratch::OwnershipWalk;
+use crate::kernel::inode::{self, place_key};
 use crate::kernel::read::{bound, offset, read};
-
-const S_IFMT: u16 = 0o170_000;
-const S_IFDIR: u16 = 0o040_000;
-const S_IFCHR: u16 = 0o020_000;
-const S_IFBLK: u16 = 0o060_000;
-
-/// What a walk carries from level to level.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Inquiry {
-    session: SessionNumber,
-    dentry: u64,
-    /// Not 0: names and temporary directories from here on up say nothing.
-    foreign: u64,
-    verdict: u64,
-    /// A name, to find its suffix in.
-    name: [u8; COMPONENT_BYTES],
-}
-
-/// The key of an inode, whoever did something to it.
-#[inline(always)]
-pub(crate) fn place_key(inode: u64) -> PlaceKey {
-    PlaceKey {
-        ino: read(inode, offset!(inode_ino)),
-        dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
-        spare: 0,
-    }
-}
 
 /// The inode's key.
 #[inline(always)]
@@ -87,21 +60,6 @@ pub(crate) extern "C" fn disown(session: SessionNumber, inode: u64) -> u64 {
     // Not there: it fell out, and counts as somebody else's.
     let _ = maps::KNOWN.remove(&key_of(session, inode));
     0
-}
-
-#[inline(always)]
-pub(crate) fn is_directory(inode: u64) -> bool {
-    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFDIR
-}
-
-#[inline(always)]
-pub(crate) fn is_character_device(inode: u64) -> bool {
-    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFCHR
-}
-
-#[inline(always)]
-pub(crate) fn is_block_device(inode: u64) -> bool {
-    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFBLK
 }
 
 /// `JUDGED_…` of the object at a dentry, which may be a name that nothing has
@@ -167,7 +125,7 @@ fn ascend[ascend_level, ascend_levels](scratch, level) {
 
 /// Whether the walk ends here.
 #[inline(always)]
-fn look_at_place(inquiry: &mut Inquiry, inode: u64, level: u64) -> bool {
+fn look_at_place(inquiry: &mut OwnershipWalk, inode: u64, level: u64) -> bool {
     let key = place_key(inode);
     let Some(place) = maps::PLACES.get_ptr(&key) else {
         return false;
@@ -189,9 +147,9 @@ fn look_at_place(inquiry: &mut Inquiry, inode: u64, level: u64) -> bool {
 }
 
 #[inline(always)]
-fn look_at_name(inquiry: &mut Inquiry, level: u64, inode: u64, parent: u64) {
+fn look_at_name(inquiry: &mut OwnershipWalk, level: u64, inode: u64, parent: u64) {
     let dentry = inquiry.dentry;
-    if level == 0 && inode != 0 && !is_directory(inode) {
+    if level == 0 && inode != 0 && !inode::is_directory(inode) {
         if has_suffix(inquiry, dentry) {
             inquiry.verdict |= JUDGED_FREE;
         }
@@ -227,7 +185,7 @@ fn name_of(dentry: u64, kind: u32) -> u32 {
 
 /// Whether a file's suffix is one that the policy knows.
 #[inline(always)]
-fn has_suffix(inquiry: &mut Inquiry, dentry: u64) -> bool {
+fn has_suffix(inquiry: &mut OwnershipWalk, dentry: u64) -> bool {
     let name: u64 = read(dentry, offset!(dentry_name));
     // SAFETY: the buffer has the size that is named.
     let length = unsafe {
@@ -258,7 +216,7 @@ fn has_suffix(inquiry: &mut Inquiry, dentry: u64) -> bool {
 }
 
 #[inline(always)]
-fn is_known_suffix(inquiry: &Inquiry, at: u64) -> bool {
+fn is_known_suffix(inquiry: &OwnershipWalk, at: u64) -> bool {
     let mut key = NameKey {
         kind: NAME_SUFFIX,
         name: [0; NAME_KEY_BYTES],
@@ -273,11 +231,4 @@ fn is_known_suffix(inquiry: &Inquiry, at: u64) -> bool {
         );
         maps::NAMES.get(&key).is_some()
     }
-}
-
-/// Room for a walk.
-#[inline(always)]
-pub(crate) fn area_of(scratch: *mut Scratch) -> u32 {
-    // SAFETY: `scratch` is a map value.
-    unsafe { (*scratch).index }
 }

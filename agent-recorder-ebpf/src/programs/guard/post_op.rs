@@ -1,7 +1,7 @@
 //! What an operation on names has destroyed, once it is over: of what was seen
 //! of it before, what is gone, what was replaced, and what has another place now.
 //!
-//! Not here: seeing it (`victim`), and what a file's loss leads to (`guard`).
+//! Not here: seeing it (`pre_op`), and what a file's loss leads to (`budget`).
 
 use agent_recorder_abi::event::Op;
 use agent_recorder_abi::policy::{
@@ -17,6 +17,7 @@ use crate::guard::pre_op::{
     INDEX, LOSS_LATER, LOSS_NONE, LOSS_REWRITTEN, at, foreseen, is_making, leaves_protection, look,
     loss_by_replacing, moved, remember, rewritten_by, stands_for,
 };
+use crate::kernel::inode;
 use crate::kernel::read::{bound, hooks, offset, read};
 
 /// An operation on names is over. In two steps, one after the other and not
@@ -110,7 +111,7 @@ global! {
         // SAFETY: fields of a map value.
         let (made, op) = unsafe { ((*known).made, (*known).op) };
         let is_hidden = hooks().see == 0 && op == Op::Delete as u32;
-        let mut whiteout = if is_hidden && ownership::is_character_device(made) { made } else { 0 };
+        let mut whiteout = if is_hidden && inode::is_character_device(made) { made } else { 0 };
         let (mut found, mut first) = (UNKNOWN, 0);
         let mut index = 0;
         while index < VICTIMS as u64 {
@@ -130,7 +131,7 @@ global! {
                     found = if judged & JUDGED_FREE == 0 && !restores { COUNTS } else { FREE };
                     first = index;
                 }
-            } else if is_hidden && ownership::is_character_device(inode) {
+            } else if is_hidden && inode::is_character_device(inode) {
                 whiteout = inode;
             }
             index += 1;
@@ -186,7 +187,7 @@ global! {
 const NOBODY: u64 = VICTIMS as u64;
 
 /// Looks at what a rename put in the place of a file, where the kernel skipped the
-/// program that would have seen it before (`once`): the newest of the
+/// program that would have seen it before (`replica`): the newest of the
 /// directory's children (`d_move()` puts it first), if it has the file's name. Its victim.
 ///
 /// Another task that made something in the directory since has hidden it; then it is nobody.
@@ -196,7 +197,7 @@ fn look_at_successor(call: &Call, replaced: u64) -> u64 {
     // SAFETY: fields of a map value.
     let (inode, parent, name) = unsafe { ((*victim).inode, (*victim).parent, (*victim).name) };
     let newest: u64 = read(parent, offset!(dentry_children));
-    if newest == 0 || ownership::is_directory(inode) {
+    if newest == 0 || inode::is_directory(inode) {
         return NOBODY;
     }
     let dentry = newest - offset!(dentry_sibling) as u64;
@@ -237,7 +238,7 @@ global! {
                 || read::<u64>(dentry, offset!(dentry_name_hash)) != name
             {
                 moving = index;
-            } else if !ownership::is_directory(inode) {
+            } else if !inode::is_directory(inode) {
                 // ext4 takes the name away before it tells, others after.
                 // SAFETY: as above.
                 unsafe { (*victim).judged = judged | JUDGED_NAMED };
@@ -264,7 +265,7 @@ global! {
         let (inode, judged, bytes) =
             unsafe { ((*target).inode, (*target).judged, (*target).bytes) };
         if replaced == NOBODY && (named == NOBODY || moving == NOBODY)
-            || ownership::is_directory(inode)
+            || inode::is_directory(inode)
             || call.tag.restores != 0
         {
             return;

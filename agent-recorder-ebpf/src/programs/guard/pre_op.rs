@@ -3,7 +3,7 @@
 //!
 //! Two ways to see the object: security hooks are given it; without them, the
 //! tracepoints of inode times (6.13) pass every inode that an operation
-//! changes, and its result tells which of those are gone (`outcome`).
+//! changes, and its result tells which of those are gone (`post_op`).
 
 use agent_recorder_abi::event::Op;
 use agent_recorder_abi::limits::KEPT_PART;
@@ -12,27 +12,20 @@ use agent_recorder_abi::policy::{
     JUDGED_REPLACED, JUDGED_SLOT, KNOWN_FOREIGN, KNOWN_FREED, KNOWN_REPLACED, Removed, RemovedKey,
     VICTIMS, Victim,
 };
-use agent_recorder_abi::state::SessionNumber;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use agent_recorder_abi::state::{SessionNumber, Tag};
 
+use crate::context::areas::{self, number_of, with_area};
 use crate::context::maps;
-use crate::dispatch::io_uring;
-use crate::event::writer::{Scratch, number_of, with_area};
+use crate::context::scratch::Scratch;
 use crate::guard::budget;
 use crate::guard::ownership::{self, judge};
-use crate::kernel::read::{bound, current, hooks, offset, read};
-use crate::session::tag;
+use crate::kernel::inode;
+use crate::kernel::read::{bound, hooks, offset, read};
 
 /// One sector, in which `i_blocks` counts (include/linux/fs.h).
 const SECTOR_SHIFT: u32 = 9;
 /// Protected place and slot of a judgement.
 const PLACE: u64 = JUDGED_PROTECTED | 0xff << JUDGED_SLOT;
-
-/// Names an operation of the running thread that is no request of io_uring.
-#[inline(always)]
-pub(crate) fn of_thread() -> u64 {
-    bpf_get_current_pid_tgid()
-}
 
 #[inline(always)]
 pub(crate) fn foreseen(scratch: *mut Scratch) -> *mut Foreseen {
@@ -82,7 +75,7 @@ pub(crate) fn look(
     dentry: u64,
     index: u64,
 ) -> *mut Victim {
-    look_at_victim(ownership::area_of(scratch), session, dentry, index);
+    look_at_victim(areas::area_of(scratch), session, dentry, index);
     at(foreseen(scratch), index)
 }
 
@@ -95,8 +88,7 @@ extern "C" fn look_at_victim(area: u32, session: SessionNumber, dentry: u64, ind
     };
     let mut judged = judge(area, session, dentry);
     let inode: u64 = read(dentry, offset!(dentry_inode));
-    if inode != 0 && !ownership::is_directory(inode) && read::<u32>(inode, offset!(inode_nlink)) > 1
-    {
+    if inode != 0 && !inode::is_directory(inode) && read::<u32>(inode, offset!(inode_nlink)) > 1 {
         judged |= JUDGED_NAMED;
     }
     let victim = at(foreseen(scratch), index);
@@ -128,7 +120,7 @@ pub(crate) extern "C" fn foresee_removal(
         return 1;
     };
     let inode: u64 = read(dentry, offset!(dentry_inode));
-    let op = if ownership::is_directory(inode) {
+    let op = if inode::is_directory(inode) {
         Op::Rmdir
     } else {
         Op::Delete
@@ -342,16 +334,11 @@ pub(crate) fn is_making(op: u32) -> bool {
     op == Op::Mkdir as u32 || op == Op::Symlink as u32 || op == Op::Create as u32
 }
 
-/// An inode's times change. In a session, in the middle of an operation on
-/// names, it is one that the operation is about.
+/// An inode's times change in the middle of an operation, which `key` names: if
+/// that is one on names, the inode is one that it is about.
 #[inline(always)]
-pub(crate) fn touched(inode: u64) {
-    let this = current();
-    let Some(tag) = tag::tag_of(this) else {
-        return;
-    };
-    let (op, key) = io_uring::operation_of(this, tag);
-    let is_directory = ownership::is_directory(inode);
+pub(crate) fn touched(tag: Tag, op: u32, key: u64, inode: u64) {
+    let is_directory = inode::is_directory(inode);
     let matters = is_making(op)
         || (op == Op::Delete as u32 || op == Op::Truncate as u32 || op == Op::Link as u32)
             && !is_directory

@@ -12,13 +12,14 @@ use agent_recorder_abi::self_protection::{
 };
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
+use crate::context::areas::{area_of, number_of, repeated, with_area};
 use crate::context::maps;
-use crate::event::dentry_walk::{self, KernelPath};
-use crate::event::writer::{Scratch, number_of, with_area};
-use crate::guard::budget::{self, EPERM};
-use crate::guard::ownership::{area_of, place_key};
-use crate::kernel::compat::repeated;
-use crate::kernel::read::{current, hooks, offset, read};
+use crate::context::scratch::Scratch;
+use crate::guard::enforce::{self, EPERM};
+use crate::kernel::compat::current;
+use crate::kernel::inode::place_key;
+use crate::kernel::path::{self, KernelPath};
+use crate::kernel::read::{hooks, offset, read};
 use crate::session::tag;
 
 /// `FMODE_WRITE` (include/linux/fs.h).
@@ -33,14 +34,6 @@ const PTRACE_MODE_ATTACH: u32 = 2;
 const PROGRAM_BY_ID: u32 = 13;
 const MAP_BY_ID: u32 = 14;
 const LINK_BY_ID: u32 = 30;
-
-/// What a walk carries from level to level.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Climb {
-    dentry: u64,
-    is_own: u64,
-}
 
 #[inline(always)]
 fn is_listed(kind: u32, number: u64, dev: u32) -> bool {
@@ -157,7 +150,7 @@ pub(crate) fn changing(dentry: u64) -> i32 {
 pub(crate) fn opening(file: u64) -> i32 {
     answer(|| {
         read::<u32>(file, offset!(file_mode)) & FMODE_WRITE != 0
-            && (keeps_outside(dentry_walk::of_file(file).dentry)
+            && (keeps_outside(path::of_file(file).dentry)
                 || is_about_recorder(read(file, offset!(file_inode))))
     })
 }
@@ -229,5 +222,5 @@ fn answer(harms: impl FnOnce() -> bool) -> i32 {
     if harms() {
         return -EPERM;
     }
-    budget::verdict_on(tag)
+    enforce::verdict_on(tag)
 }

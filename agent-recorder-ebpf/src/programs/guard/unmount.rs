@@ -2,18 +2,18 @@
 //!
 //! What is under a mount that is gone is there no more for anybody, and a file
 //! system of which the last is gone loses what was in memory only. Not here:
-//! that it is refused where it would uncover the recorder (`defence`), and a
-//! file system that is made: the device that it is made on counts (`cut`).
+//! that it is refused where it would uncover the recorder (`self_protection`), and
+//! a file system that is made: the device that it is made on counts (`overwrite`).
 
 use agent_recorder_abi::event::Op;
 use agent_recorder_abi::limits::UNMOUNT_FILES;
 use agent_recorder_abi::syscall::NO_ARG;
 
 use crate::context::call::{Call, global};
-use crate::event::dentry_walk;
-use crate::guard::budget;
-use crate::guard::self_protection;
+use crate::guard::{budget, self_protection};
 use crate::kernel::compat::add_shared;
+use crate::kernel::path;
+use crate::session::tag;
 
 /// mount(2): MS_REMOUNT, MS_MOVE, MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED
 /// (include/uapi/linux/mount.h) change one that is there.
@@ -26,10 +26,10 @@ global! {
     /// not the recorder's own are nothing to others: containers come and go so.
     /// Which mount it was, no tracepoint tells: as many as the session made are its own.
     pub(crate) fn settle_mount(call: &Call, op: u32) {
-        let Some(session) = budget::session(call.tag) else {
+        let Some(session) = tag::session(call.tag) else {
             return;
         };
-        if self_protection::is_in_its_namespace(dentry_walk::root_directory(call.task).mount) == 0 {
+        if self_protection::is_in_its_namespace(path::root_directory(call.task).mount) == 0 {
             return;
         }
         // SAFETY: a map value, checked not null.

@@ -13,9 +13,10 @@ use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 
 use crate::context::maps;
-use crate::event::dentry_walk;
-use crate::guard::ownership::place_key;
-use crate::kernel::read::{Task, hooks, offset, read, walk};
+use crate::kernel::compat::{Task, walk};
+use crate::kernel::inode::place_key;
+use crate::kernel::path;
+use crate::kernel::read::{hooks, offset, read};
 
 /// Remembers a file that a session made, or opened for writing. A global
 /// function (see `call`).
@@ -36,10 +37,7 @@ pub(crate) extern "C" fn wrote(session: SessionNumber, file: u64) -> u64 {
     // LRU: fails only without memory; who starts the file is then not told of.
     let _ = maps::WRITTEN.insert(&key, &written, 0);
     if before.is_none_or(|before| before.generation != written.generation) {
-        name_written(read(
-            dentry_walk::of_file(file).dentry,
-            offset!(dentry_name),
-        ));
+        name_written(read(path::of_file(file).dentry, offset!(dentry_name)));
     }
     0
 }
@@ -88,7 +86,7 @@ fn writer_of(file: u64) -> SessionNumber {
 }
 
 /// Whether an earlier replica of this program has told of this exec, and notes
-/// that it is told of now. Of a task without a tag `once` knows nothing.
+/// that it is told of now. Of a task without a tag `replica` knows nothing.
 #[inline(always)]
 pub(crate) fn is_told(task: Task) -> bool {
     if hooks().copied == 0 {
@@ -117,7 +115,7 @@ pub(crate) fn is_told(task: Task) -> bool {
 }
 
 /// Whose heir the program makes a process of the session `own` (0: of none),
-/// and how that is known. `found` is what `matches::match_rules` answered.
+/// and how that is known. `found` is what `exec_match::match_rules` answered.
 #[inline(always)]
 pub(crate) fn met(exe: u64, found: u64, own: SessionNumber) -> Option<(SessionNumber, u32)> {
     let writer = writer_of(exe);

@@ -4,4 +4,5 @@
 //! Not here: anything that decides or records.
 
 mod security;
+mod self_test;
 mod tracepoints;

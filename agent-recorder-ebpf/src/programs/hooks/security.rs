@@ -3,27 +3,19 @@
 //! observes (fentry) or decides too (fmod_ret: user space loads it so).
 //!
 //! Both have the same arguments in the same places, and call the same function.
+//! Not here: tracepoints (`tracepoints`), and the programs that ask whether hooks are called (`self_test`).
 
 use core::ffi::c_void;
 
 use agent_recorder_abi::event::{NetOp, Op};
-use aya_ebpf::macros::{btf_tracepoint, fentry, fexit, lsm};
-use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmContext};
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::{FEntryContext, LsmContext};
 
-use crate::context::maps;
-use crate::event::dentry_walk;
-use crate::guard::budget;
-use crate::guard::irreversible;
-use crate::guard::self_protection;
+use crate::guard::{enforce, irreversible, self_protection};
+use crate::kernel::path::{self, within};
 use crate::kernel::preempt_guard;
 use crate::kernel::read::{offset, read};
-use crate::kernel::replica::{self, Replica};
-use crate::operations::file_hook::{self, within};
-use crate::operations::socket;
-use crate::session::sockaddr_snapshot;
-
-/// recv(2).
-const MSG_PEEK: i32 = 2;
+use crate::operations::{file_hook, socket_hook};
 
 /// Defines both programs of a hook. The kernel's prototype, and the oldest
 /// kernel that has it so, go into the doc line; 5.7 is the first with BPF LSM.
@@ -150,37 +142,37 @@ fn replaces(flags: u32) -> bool {
 hook! {
     /// `int path_chmod(const struct path *path, umode_t mode)`, 5.7.
     path_chmod, "path_chmod", security_path_chmod, "security_path_chmod",
-    (object: 0) file_hook::changing(Op::Chmod, dentry_walk::at(object))
+    (object: 0) file_hook::changing(Op::Chmod, path::at(object))
 }
 
 hook! {
     /// `int path_chown(const struct path *path, kuid_t uid, kgid_t gid)`, 5.7.
     path_chown, "path_chown", security_path_chown, "security_path_chown",
-    (object: 0) file_hook::changing(Op::Chown, dentry_walk::at(object))
+    (object: 0) file_hook::changing(Op::Chown, path::at(object))
 }
 
 hook! {
     /// `int path_truncate(const struct path *path)`, 5.7.
     path_truncate, "path_truncate", security_path_truncate, "security_path_truncate",
-    (object: 0) file_hook::cutting(dentry_walk::at(object))
+    (object: 0) file_hook::cutting(path::at(object))
 }
 
 hook! {
     /// `int sb_mount(const char *dev_name, const struct path *path, const char *type, unsigned long flags, void *data)`, 5.7.
     sb_mount, "sb_mount", security_sb_mount, "security_sb_mount",
-    (at: 1) file_hook::mounting(Op::Mount, dentry_walk::at(at))
+    (at: 1) file_hook::mounting(Op::Mount, path::at(at))
 }
 
 hook! {
     /// `int sb_umount(struct vfsmount *mnt, int flags)`, 5.7.
     sb_umount, "sb_umount", security_sb_umount, "security_sb_umount",
-    (mount: 0) file_hook::mounting(Op::Umount, file_hook::root_of(mount))
+    (mount: 0) file_hook::mounting(Op::Umount, path::root_of(mount))
 }
 
 hook! {
     /// `int move_mount(const struct path *from_path, const struct path *to_path)`, 5.7.
     move_mount, "move_mount", security_move_mount, "security_move_mount",
-    (to: 1) file_hook::mounting(Op::Mount, dentry_walk::at(to))
+    (to: 1) file_hook::mounting(Op::Mount, path::at(to))
 }
 
 hook! {
@@ -188,7 +180,7 @@ hook! {
     ///
     /// ftruncate(2): before that it passes path_truncate.
     file_truncate, "file_truncate", security_file_truncate, "security_file_truncate",
-    (file: 0) file_hook::cutting(dentry_walk::of_file(file))
+    (file: 0) file_hook::cutting(path::of_file(file))
 }
 
 hook! {
@@ -201,37 +193,37 @@ hook! {
     /// `int bprm_check_security(struct linux_binprm *bprm)`, 5.7.
     /// `int security_bprm_check(struct linux_binprm *bprm)`, 5.7.
     bprm_check_security, "bprm_check_security", security_bprm_check, "security_bprm_check",
-    (program: 0) file_hook::starting(dentry_walk::of_file(read(program, offset!(binprm_file))))
+    (program: 0) file_hook::starting(path::of_file(read(program, offset!(binprm_file))))
 }
 
 hook! {
     /// `int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`, 5.7.
     socket_connect, "socket_connect", security_socket_connect, "security_socket_connect",
-    (socket: 0, address: 1, length: 2) sockaddr_snapshot::addressed(NetOp::Connect, socket, address, length)
+    (socket: 0, address: 1, length: 2) socket_hook::addressed(NetOp::Connect, socket, address, length)
 }
 
 hook! {
     /// `int socket_bind(struct socket *sock, struct sockaddr *address, int addrlen)`, 5.7.
     socket_bind, "socket_bind", security_socket_bind, "security_socket_bind",
-    (socket: 0, address: 1, length: 2) sockaddr_snapshot::addressed(NetOp::Bind, socket, address, length)
+    (socket: 0, address: 1, length: 2) socket_hook::addressed(NetOp::Bind, socket, address, length)
 }
 
 hook! {
     /// `int socket_listen(struct socket *sock, int backlog)`, 5.7.
     socket_listen, "socket_listen", security_socket_listen, "security_socket_listen",
-    () budget::verdict()
+    () enforce::verdict()
 }
 
 hook! {
     /// `int socket_accept(struct socket *sock, struct socket *newsock)`, 5.7.
     socket_accept, "socket_accept", security_socket_accept, "security_socket_accept",
-    () budget::verdict()
+    () enforce::verdict()
 }
 
 hook! {
     /// `int socket_sendmsg(struct socket *sock, struct msghdr *msg, int size)`, 5.7.
     socket_sendmsg, "socket_sendmsg", security_socket_sendmsg, "security_socket_sendmsg",
-    (socket: 0, message: 1) sockaddr_snapshot::sending(socket, message)
+    (socket: 0, message: 1) socket_hook::sending(socket, message)
 }
 
 hook! {
@@ -295,69 +287,4 @@ hook! {
     /// `int bpf(int cmd, union bpf_attr *attr, unsigned int size)`, 5.7 to 6.14.
     bpf, "bpf", security_bpf, "security_bpf",
     (command: 0, arguments: 1) self_protection::calling_bpf(command, arguments)
-}
-
-/// `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)`, 5.5.
-///
-/// Instead of the tracepoint sock_recv_length, which is there since 6.3. For the
-/// other direction see `send`: sock_sendmsg() is inlined where it matters.
-#[fexit(function = "sock_recvmsg")]
-fn sock_recvmsg(ctx: FExitContext) -> i32 {
-    if ctx.arg::<i32>(2) & MSG_PEEK == 0 {
-        socket::received(Replica::First, sock_of(ctx.arg(0)), ctx.arg(3));
-    }
-    0
-}
-
-#[inline(always)]
-fn sock_of(socket: u64) -> u64 {
-    read(socket, offset!(socket_sk))
-}
-
-/// `int socket_create(int family, int type, int protocol, int kern)`, 5.7.
-///
-/// Of no session: tells user space that programs of this kind are called at
-/// all. On a kernel without `bpf` in its lsm list they attach and never are.
-#[lsm(hook = "socket_create")]
-fn probe_lsm(_ctx: LsmContext) -> i32 {
-    answer_probe();
-    0
-}
-
-/// `void sys_exit(struct pt_regs *regs, long ret)`, 5.5.
-///
-/// Of no session: tells user space whether programs on tracepoints can be preempted.
-#[btf_tracepoint(function = "sys_exit")]
-fn probe_preemption(_ctx: BtfTracePointContext) -> i32 {
-    if answer_probe()
-        && let Some(count) = maps::PROBE.get_ptr_mut(1)
-    {
-        // SAFETY: a map value, checked not null.
-        unsafe { core::ptr::write_volatile(count, replica::preempt_count()) };
-    }
-    0
-}
-
-/// The same for programs on functions.
-#[fentry(function = "security_socket_create")]
-fn probe_fentry(_ctx: FEntryContext) -> i32 {
-    answer_probe();
-    0
-}
-
-/// Whether it is the one who asks.
-#[inline(always)]
-fn answer_probe() -> bool {
-    let Some(asking) = maps::PROBE.get_ptr_mut(0) else {
-        return false;
-    };
-    let group = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
-    // SAFETY: a map value, checked not null. Whoever asks waits for it.
-    unsafe {
-        let answered = core::ptr::read_volatile(asking) == group;
-        if answered {
-            core::ptr::write_volatile(asking, 0);
-        }
-        answered
-    }
 }

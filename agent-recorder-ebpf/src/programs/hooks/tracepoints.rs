@@ -4,17 +4,17 @@
 //! Each doc line holds the prototype that the hook has in the kernel and the
 //! oldest kernel that has it so. A program's result is not used by tp_btf.
 
-use aya_ebpf::macros::btf_tracepoint;
-use aya_ebpf::programs::BtfTracePointContext;
+use aya_ebpf::macros::{btf_tracepoint, fexit};
+use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
 
-use crate::dispatch::io_uring;
-use crate::dispatch::syscall_exit;
-use crate::guard::pre_op;
+use crate::dispatch::{in_flight, io_uring, io_uring_fields, syscall_exit, task_lifecycle};
 use crate::kernel::preempt_guard;
+use crate::kernel::read::{offset, read};
 use crate::kernel::replica::Replica;
-use crate::operations::exec;
-use crate::operations::socket;
-use crate::session::tag;
+use crate::operations::{exec, socket};
+
+/// recv(2).
+const MSG_PEEK: i32 = 2;
 
 /// Defines one replica of a program.
 macro_rules! one {
@@ -55,7 +55,7 @@ thrice! {
     /// At the end of copy_process(): the child has its pid and has not run,
     /// and workers of io_uring, which sched_process_fork does not show, pass here too.
     task_newtask, task_newtask_2, task_newtask_3, "task_newtask",
-    |ctx, _replica| tag::created(ctx.arg(0))
+    |ctx, _replica| task_lifecycle::created(ctx.arg(0))
 }
 
 both! {
@@ -67,7 +67,7 @@ both! {
 thrice! {
     /// `void sched_process_exit(struct task_struct *p, …)`, 5.5; one more argument since 6.16.
     sched_process_exit, sched_process_exit_2, sched_process_exit_3, "sched_process_exit",
-    |ctx, replica| tag::exiting(replica, ctx.arg(0))
+    |ctx, replica| task_lifecycle::exiting(replica, ctx.arg(0))
 }
 
 thrice! {
@@ -103,7 +103,7 @@ thrice! {
 thrice! {
     /// `void io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`, 6.15.
     io_uring_complete, io_uring_complete_2, io_uring_complete_3, "io_uring_complete",
-    |ctx, _replica| io_uring::completed(ctx.arg(1), io_uring::result_of(ctx.arg(2)))
+    |ctx, _replica| io_uring::completed(ctx.arg(1), io_uring_fields::result_of(ctx.arg(2)))
 }
 
 both! {
@@ -115,17 +115,34 @@ both! {
 thrice! {
     /// `void inode_set_ctime_to_ts(struct inode *inode, struct timespec64 *ctime)`, 6.13.
     inode_set_ctime_to_ts, inode_set_ctime_to_ts_2, inode_set_ctime_to_ts_3, "inode_set_ctime_to_ts",
-    |ctx, _replica| pre_op::touched(ctx.arg(0))
+    |ctx, _replica| in_flight::touched(ctx.arg(0))
 }
 
 thrice! {
     /// `void ctime_ns_xchg(struct inode *inode, u32 old, u32 new, u32 cur)`, 6.13.
     ctime_ns_xchg, ctime_ns_xchg_2, ctime_ns_xchg_3, "ctime_ns_xchg",
-    |ctx, _replica| pre_op::touched(ctx.arg(0))
+    |ctx, _replica| in_flight::touched(ctx.arg(0))
 }
 
 thrice! {
     /// `void ctime_xchg_skip(struct inode *inode, struct timespec64 *ctime)`, 6.13.
     ctime_xchg_skip, ctime_xchg_skip_2, ctime_xchg_skip_3, "ctime_xchg_skip",
-    |ctx, _replica| pre_op::touched(ctx.arg(0))
+    |ctx, _replica| in_flight::touched(ctx.arg(0))
+}
+
+/// `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)`, 5.5.
+///
+/// Instead of the tracepoint sock_recv_length, which is there since 6.3. For the
+/// other direction see `datagram`: sock_sendmsg() is inlined where it matters.
+#[fexit(function = "sock_recvmsg")]
+fn sock_recvmsg(ctx: FExitContext) -> i32 {
+    if ctx.arg::<i32>(2) & MSG_PEEK == 0 {
+        socket::received(Replica::First, sock_of(ctx.arg(0)), ctx.arg(3));
+    }
+    0
+}
+
+#[inline(always)]
+fn sock_of(socket: u64) -> u64 {
+    read(socket, offset!(socket_sk))
 }

@@ -4,6 +4,10 @@
 //! Not here: anything that knows sessions or events.
 
 pub(crate) mod compat;
+pub(crate) mod counters;
+pub(crate) mod files;
+pub(crate) mod inode;
+pub(crate) mod path;
 pub(crate) mod preempt_guard;
 pub(crate) mod read;
 pub(crate) mod registers;

@@ -2,9 +2,9 @@
 //! off the CPU in the middle of one (Linux 7).
 //!
 //! A task that waits in the middle of a program keeps that program, on its
-//! CPU, from everybody else (see `once`). With preemption off from its first
+//! CPU, from everybody else (see `replica`). With preemption off from its first
 //! instructions to its last, only those few can be where it waits, and for
-//! what is skipped then there are the further copies.
+//! what is skipped then there are the further replicas.
 //!
 //! Not merely off and on again: turning it on is where the kernel catches up on
 //! a reschedule, still inside the program. With interrupts off at that moment it
@@ -20,6 +20,8 @@ use core::mem::MaybeUninit;
 
 #[cfg(not(feature = "old-kernel"))]
 use agent_recorder_abi::kernel_symbols::{IRQ_RESTORE, IRQ_SAVE, PREEMPT_DISABLE, PREEMPT_ENABLE};
+use agent_recorder_abi::kernel_symbols::{NO_RESCHEDULE_NEEDED, PLACEHOLDER};
+use aya_ebpf::helpers::generated::bpf_this_cpu_ptr;
 
 /// From here on this task stays on its CPU. Nests.
 #[cfg(not(feature = "old-kernel"))]
@@ -68,3 +70,14 @@ pub(crate) fn begin() {}
 #[cfg(feature = "old-kernel")]
 #[inline(always)]
 pub(crate) fn end() {}
+
+/// How deep preemption is off on this CPU; 0: the running task can be preempted.
+#[inline(always)]
+pub(crate) fn preempt_count() -> u32 {
+    let variable: *const core::ffi::c_void;
+    // SAFETY: one instruction of two words, which gives the variable's address.
+    unsafe { core::arch::asm!(".quad {0}", ".quad 0", const PLACEHOLDER, out("r1") variable) };
+    // SAFETY: the verifier knows the variable's type, and that it is per CPU.
+    let count = unsafe { core::ptr::read_volatile(bpf_this_cpu_ptr(variable).cast::<u32>()) };
+    count & !NO_RESCHEDULE_NEEDED
+}

@@ -3,7 +3,10 @@
 //! Two ways: `walk` follows a pointer whose type the verifier knows (current
 //! task, arguments of hooks) with a plain load; `read` goes through
 //! bpf_probe_read_kernel for addresses that it knows nothing of, and gives
-//! zero where nothing can be read: callers treat 0 as "not there".
+//! zero where nothing can be read: callers treat 0 as "not there". The offsets,
+//! and the other globals that user space freezes before load, are here, too.
+//!
+//! Not here: `walk`, which differs between kernels (`compat`).
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -70,10 +73,6 @@ pub(crate) fn file_one_reference() -> u64 {
     unsafe { ptr::read_volatile(ptr::addr_of!(FILE_ONE_REFERENCE)) }
 }
 
-pub(crate) use crate::kernel::compat::Task;
-pub(crate) use crate::kernel::compat::current;
-pub(crate) use crate::kernel::compat::walk;
-
 /// Loads from a kernel address; zero where that fails.
 #[inline(always)]
 pub(crate) fn read<T: Pod + Default>(address: u64, offset: usize) -> T {
@@ -111,62 +110,4 @@ pub(crate) fn bound<const MASK: u64>(value: u64) -> u64 {
     // SAFETY: one arithmetic instruction on a register.
     unsafe { core::arch::asm!("{0} &= {1}", inout(reg) bounded, const MASK) };
     bounded
-}
-
-/// `inode` of a file descriptor's file, and the file: `struct file *` of `fd` in `task`, 0 where there is none.
-#[inline(always)]
-pub(crate) fn file_of(task: Task, fd: u64) -> u64 {
-    // SAFETY: `task` is typed, and so are the pointers that are loaded from it.
-    let (table, max) = unsafe {
-        let files: *const u8 = walk(task, offset!(task_files));
-        if files.is_null() {
-            return 0;
-        }
-        let table: *const u8 = walk(files, offset!(files_fdt));
-        if table.is_null() {
-            return 0;
-        }
-        (
-            walk::<u64>(table, offset!(fdt_fd)),
-            walk::<u32>(table, offset!(fdt_max)),
-        )
-    };
-    if fd >= u64::from(max) {
-        0
-    } else {
-        read(table, (fd as usize) * 8)
-    }
-}
-
-/// Descriptors that the task's table has room for.
-#[inline(always)]
-pub(crate) fn table_size(task: Task) -> u32 {
-    // SAFETY: as in `file_of`.
-    unsafe {
-        let files: *const u8 = walk(task, offset!(task_files));
-        if files.is_null() {
-            return 0;
-        }
-        let table: *const u8 = walk(files, offset!(files_fdt));
-        if table.is_null() {
-            return 0;
-        }
-        walk(table, offset!(fdt_max))
-    }
-}
-
-/// Address of the task's `struct files_struct`: names its descriptor table.
-#[inline(always)]
-pub(crate) fn files_of(task: Task) -> u64 {
-    // SAFETY: `task` is typed.
-    unsafe { walk(task, offset!(task_files)) }
-}
-
-/// Whether the running call is of a 32-bit ABI.
-#[inline(always)]
-pub(crate) fn is_compat(task: Task) -> bool {
-    let status = offset!(task_status);
-    // SAFETY: `task` is typed; the field is there when its offset is.
-    status != agent_recorder_abi::kernel_fields::ABSENT as usize
-        && unsafe { walk::<u32>(task, status) } & crate::kernel::registers::COMPAT != 0
 }

@@ -1,7 +1,12 @@
-//! Where an architecture keeps a system call's number and arguments.
+//! Where an architecture keeps a system call's number and arguments, and by which ABI it was made.
+
+use agent_recorder_abi::kernel_fields::ABSENT;
+
+use crate::kernel::compat::{Task, walk};
+use crate::kernel::read::offset;
 
 /// Set in `thread_info.status` during a call of a 32-bit ABI (`TS_COMPAT`, arch/x86/include/asm/thread_info.h).
-pub(crate) const COMPAT: u32 = 2;
+const COMPAT: u32 = 2;
 
 /// `struct pt_regs` as 64-bit x86 lays it out (arch/x86/include/asm/ptrace.h): part of the ABI of ptrace(2).
 #[repr(C)]
@@ -60,4 +65,12 @@ pub(crate) unsafe fn arguments(regs: *const Registers, compat: bool, out: *mut u
             *out.add(5) = (*regs).r9;
         }
     }
+}
+
+/// Whether the running call is of a 32-bit ABI.
+#[inline(always)]
+pub(crate) fn is_compat(task: Task) -> bool {
+    let status = offset!(task_status);
+    // SAFETY: `task` is typed; the field is there when its offset is.
+    status != ABSENT as usize && unsafe { walk::<u32>(task, status) } & COMPAT != 0
 }

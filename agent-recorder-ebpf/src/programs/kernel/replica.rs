@@ -7,11 +7,8 @@
 //! does what all before it were kept from. Only what every replica is kept from is
 //! missing: the misses of the last ones are an upper bound.
 
-use agent_recorder_abi::kernel_symbols::{NO_RESCHEDULE_NEEDED, PLACEHOLDER};
-use aya_ebpf::helpers::generated::bpf_this_cpu_ptr;
-
-use crate::kernel::read::{Task, hooks};
-use crate::session::tag;
+use crate::kernel::compat::{Task, tag_on};
+use crate::kernel::read::hooks;
 
 /// Which of its replicas a program is, in the order in which the kernel calls them.
 #[derive(Clone, Copy)]
@@ -46,7 +43,7 @@ pub(crate) fn is_ours(replica: Replica, task: Task, event: Event) -> bool {
     if hooks().copied == 0 {
         return true;
     }
-    let Some(handled) = tag::handled(task) else {
+    let Some(handled) = handled(task) else {
         return true;
     };
     // SAFETY: in the task's storage. Only programs on this task's own acts come here, one after the other.
@@ -63,13 +60,9 @@ pub(crate) fn mark_of(replica: Replica, event: Event) -> u32 {
     (replica as u32) << event as u32
 }
 
-/// How deep preemption is off on this CPU; 0: the running task can be preempted.
+/// Where the task's handled events are noted; `None` for a task without a tag.
 #[inline(always)]
-pub(crate) fn preempt_count() -> u32 {
-    let variable: *const core::ffi::c_void;
-    // SAFETY: one instruction of two words, which gives the variable's address.
-    unsafe { core::arch::asm!(".quad {0}", ".quad 0", const PLACEHOLDER, out("r1") variable) };
-    // SAFETY: the verifier knows the variable's type, and that it is per CPU.
-    let count = unsafe { core::ptr::read_volatile(bpf_this_cpu_ptr(variable).cast::<u32>()) };
-    count & !NO_RESCHEDULE_NEEDED
+pub(crate) fn handled(task: Task) -> Option<*mut u32> {
+    // SAFETY: not null, and storage holds a Tag.
+    tag_on(task).map(|tag| unsafe { &raw mut (*tag).handled })
 }

@@ -8,25 +8,14 @@ use agent_recorder_abi::state::SeenPeer;
 
 use crate::context::call::{Call, global};
 use crate::context::maps;
+use crate::context::scratch::{self, Datagram};
+use crate::event::address::{self, AF_UNIX, SOCK_DGRAM};
 use crate::event::writer::Writer;
-use crate::guard::budget;
-use crate::kernel::read::{file_of, hooks, read_user};
-use crate::operations::socket::{self, AF_UNIX, DNS_PORT, SOCK_DGRAM};
+use crate::kernel::files::file_of;
+use crate::kernel::read::{hooks, read_user};
+use crate::operations::socket::{self, DNS_PORT};
 use crate::operations::socket_table;
-use crate::session::sockaddr_snapshot;
-
-/// One datagram as a call describes it, in the caller's memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Datagram {
-    name: u64,
-    name_length: u64,
-    payload: u64,
-    length: u64,
-    /// Bytes that were sent.
-    sent: u64,
-    /// Which of the call's messages it is.
-    nth: u32,
-}
+use crate::session::{sockaddr_snapshot, tag};
 
 /// sendto(2).
 #[inline(always)]
@@ -134,7 +123,7 @@ pub(crate) fn vector(call: &Call) {
 
 #[inline(always)]
 fn asks_name_servers(call: &Call) -> bool {
-    budget::session(call.tag)
+    tag::session(call.tag)
         // SAFETY: a map value, checked not null.
         .is_some_and(
             |session| unsafe { core::ptr::read_volatile(&raw const (*session).resolver) } != 0,
@@ -176,14 +165,14 @@ global! {
             return;
         }
         if let Some(open) = socket_table::of_file(file_of(call.task, u64::from(fd as u32))) {
-            socket::add_sent(&open.key, bytes);
+            socket_table::add_sent(&open.key, bytes);
         }
     }
 }
 
 /// One datagram was sent, or was not.
 #[inline(always)]
-fn sent(call: &Call, datagram: &Datagram) {
+pub(crate) fn sent(call: &Call, datagram: &Datagram) {
     count(call, call.argument(0), datagram.sent);
     // SAFETY: a field of a map value.
     unsafe { (*call.scratch).datagram = *datagram };
@@ -205,12 +194,12 @@ fn sent_datagram(call: &Call) {
         let datagram = &raw const (*call.scratch).datagram;
         ((*datagram).name, (*datagram).name_length, (*datagram).sent, (*datagram).nth)
     };
-    sockaddr_snapshot::address(call, socket::PEER, NetOp::Send, nth, name, name_length);
+    sockaddr_snapshot::address(call, scratch::PEER, NetOp::Send, nth, name, name_length);
     // SAFETY: room that `Call` gives.
     if unsafe { (*call.peer()).family } != 0 {
         tell_peer(call, fd, bytes);
     } else {
-        socket::kernel_address(call, socket::PEER);
+        address::kernel_address(call, scratch::PEER);
     }
     // SAFETY: as above.
     if call.result >= 0 && unsafe { (*call.peer()).port } == DNS_PORT && open.family != AF_UNIX {
@@ -222,7 +211,7 @@ fn sent_datagram(call: &Call) {
 /// A destination is told of once a socket, but each failure is.
 #[inline(always)]
 fn tell_peer(call: &Call, fd: u64, bytes: u64) {
-    socket::kernel_address(call, socket::LOCAL);
+    address::kernel_address(call, scratch::LOCAL);
     if call.result >= 0 {
         if was_peer_seen(call.area()) != 0 {
             return;
@@ -277,7 +266,7 @@ fn tell_question(call: &Call) {
     let mut writer = Writer::begin::<DnsBody>(call.scratch);
     // SAFETY: an address; `begin` left room for the body.
     unsafe {
-        let server_len = socket::append_address(&mut writer, call.peer());
+        let server_len = address::append_address(&mut writer, call.peer());
         let payload_len = writer.user_bytes::<{ DNS_BYTES as u64 - 1 }>(payload, length);
         *writer.body::<DnsBody>() = DnsBody {
             server_len,

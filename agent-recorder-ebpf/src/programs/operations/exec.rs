@@ -1,6 +1,6 @@
 //! exec: what was started, by whom, and what that makes of its process.
 //!
-//! Not here: whether it is an agent (`matches`).
+//! Not here: whether it is an agent (`exec_match`), and what the gate does with it (`guard::exec_gate`).
 
 use agent_recorder_abi::event::{
     EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_PATH_CUT, ExecBody, Kind, SessionBody, Trouble, VIA_SYSCALL,
@@ -13,19 +13,20 @@ use agent_recorder_abi::state::Tag;
 use agent_recorder_abi::written_file::{HEIR_BY_FILE, HEIR_BY_NAME};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user_str};
 
+use crate::context::areas::{NAME_BYTES, buffer_of, with_area};
 use crate::context::call::{Call, global};
 use crate::context::maps;
+use crate::context::scratch::{Program, Scratch, Strings};
 use crate::event::dentry_walk;
-use crate::event::writer::{Scratch, Writer, trouble, with_area};
-use crate::guard::budget;
-use crate::guard::exec_gate;
-use crate::guard::overwrite;
-use crate::guard::ownership::place_key;
-use crate::guard::written_files;
-use crate::kernel::compat::drop_tag_of;
-use crate::kernel::read::{Task, current, offset, read, read_user, walk};
+use crate::event::writer::Writer;
+use crate::guard::{enforce, exec_gate, overwrite, written_files};
+use crate::kernel::compat::{Task, current, drop_tag_of, walk};
+use crate::kernel::counters::trouble;
+use crate::kernel::inode::place_key;
+use crate::kernel::path;
+use crate::kernel::read::{offset, read, read_user};
 use crate::kernel::replica::{Event, Replica, is_ours, mark_of};
-use crate::operations::exec_match::{NAME_BYTES, Program, Strings, buffer_of, match_rules};
+use crate::operations::exec_match::{self, match_rules};
 use crate::operations::fd_table;
 use crate::session::tag;
 
@@ -92,11 +93,11 @@ fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) -> u64 {
     let this = current();
     let existing = tag::tag_of(this);
     let found = match_rules(area, u32::from(existing.is_some()));
-    let rule = exec_gate::rule_in(found) as u32;
+    let rule = exec_match::rule_in(found) as u32;
     // SAFETY: the helper takes nothing.
     let image = unsafe { bpf_ktime_get_boot_ns() };
     let tag = match existing {
-        // A mark of `once` stays.
+        // A mark of `replica` stays.
         Some(tag) => Tag {
             handled: tag.handled,
             restores: u32::from(match restores(area) {
@@ -132,7 +133,7 @@ fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) -> u64 {
     }
     emit_exec(&call, rule);
     fd_table::closed_by_exec(scratch, this, tag);
-    budget::enforce(tag);
+    enforce::enforce(tag);
     found
 }
 
@@ -151,11 +152,11 @@ fn emit_exec(call: &Call, rule: u32) {
     let Program { exe, strings, filename } = unsafe { (*call.scratch).program };
     let mut writer = Writer::begin::<ExecBody>(call.scratch);
     let body = writer.body::<ExecBody>();
-    let exe_path = dentry_walk::append(&mut writer, dentry_walk::of_file(exe));
+    let exe_path = dentry_walk::append(&mut writer, path::of_file(exe));
     let filename_len = writer
         .kernel_string::<USER_PATH_BYTES>(filename)
         .unwrap_or(0);
-    let cwd = dentry_walk::append(&mut writer, dentry_walk::working_directory(call.task));
+    let cwd = dentry_walk::append(&mut writer, path::working_directory(call.task));
     let argv_bytes = strings.arg_end.wrapping_sub(strings.arg_start);
     let argv_len = writer.user_bytes::<{ ARGV_BYTES as u64 - 1 }>(strings.arg_start, argv_bytes);
     let inode: u64 = read(exe, offset!(file_inode));
@@ -223,7 +224,7 @@ global! {
         let mut writer = Writer::begin::<ExecBody>(call.scratch);
         let body = writer.body::<ExecBody>();
         let filename_len = writer.user_string::<USER_PATH_BYTES>(filename).unwrap_or(0);
-        let cwd = dentry_walk::append(&mut writer, dentry_walk::working_directory(call.task));
+        let cwd = dentry_walk::append(&mut writer, path::working_directory(call.task));
         let start = writer.position();
         let cut = append_argv(&mut writer, argv, call.compat);
         // SAFETY: `begin` left room for it.

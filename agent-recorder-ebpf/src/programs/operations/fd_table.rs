@@ -1,32 +1,20 @@
 //! Descriptors of known sockets: copies of them, and every way in which they go.
 //!
-//! Not here: what a socket is, and whether it still lives (`socket`).
+//! Not here: what a socket is, and whether it still lives (`socket_table`).
 
 use agent_recorder_abi::event::{VIA_SYSCALL, VIA_URING};
 use agent_recorder_abi::limits::{DESCRIPTORS_WALKED, HELD_SOCKETS};
 use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
 use aya_ebpf::bindings::BPF_NOEXIST;
 
+use crate::context::areas::repeated;
 use crate::context::call::{Call, global};
 use crate::context::maps;
-use crate::event::writer::Scratch;
-use crate::kernel::compat::repeated;
-use crate::kernel::read::{
-    Task, current, file_of, file_one_reference, files_of, offset, read, table_size, walk,
-};
+use crate::context::scratch::{DescriptorWalk, Scratch};
+use crate::kernel::compat::{Task, current, walk};
+use crate::kernel::files::{file_of, files_of, table_size};
+use crate::kernel::read::{file_one_reference, offset, read};
 use crate::operations::socket_table;
-
-/// What a walk over a range of descriptors carries along.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Walk {
-    tag: Tag,
-    files: u64,
-    first: u64,
-    /// The descriptor table that gets copies.
-    copies: u64,
-    via: u64,
-}
 
 global! {
     /// dup(2), dup2(2), fcntl(2): one more descriptor of a known socket, perhaps in the place of another.
@@ -86,7 +74,7 @@ global! {
         if maps::DESCRIPTORS.remove(DescriptorKey { files, fd: HELD }).is_err() {
             return;
         }
-        let walk = Walk {
+        let walk = DescriptorWalk {
             tag: call.tag,
             files,
             first: HELD + 1,
@@ -155,7 +143,7 @@ global! {
         if first >= end {
             return;
         }
-        let walk = Walk {
+        let walk = DescriptorWalk {
             tag: call.tag,
             files: files_of(call.task),
             first,
@@ -203,7 +191,7 @@ pub(crate) fn inherited(scratch: *mut Scratch, parent: Task, child: Task, tag: T
     }
     if let Some(walk) = whole_table(parent, tag) {
         copy(
-            Walk { copies, ..walk }.in_area(scratch),
+            DescriptorWalk { copies, ..walk }.in_area(scratch),
             bounded(u64::from(table_size(parent))),
         );
     }
@@ -211,11 +199,11 @@ pub(crate) fn inherited(scratch: *mut Scratch, parent: Task, child: Task, tag: T
 
 /// `None` when the session has no sockets.
 #[inline(always)]
-fn whole_table(task: Task, tag: Tag) -> Option<Walk> {
+fn whole_table(task: Task, tag: Tag) -> Option<DescriptorWalk> {
     if !socket_table::are_used(tag) {
         return None;
     }
-    Some(Walk {
+    Some(DescriptorWalk {
         tag,
         files: files_of(task),
         first: 0,
@@ -224,7 +212,7 @@ fn whole_table(task: Task, tag: Tag) -> Option<Walk> {
     })
 }
 
-impl Walk {
+impl DescriptorWalk {
     /// Leaves it in an area, for the rounds to come: that area.
     #[inline(always)]
     fn in_area(self, scratch: *mut Scratch) -> *mut Scratch {

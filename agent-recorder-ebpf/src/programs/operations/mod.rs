@@ -5,9 +5,12 @@
 pub(crate) mod datagram;
 pub(crate) mod exec;
 pub(crate) mod exec_match;
+pub(crate) mod exec_names;
 pub(crate) mod fd_table;
 pub(crate) mod file_exit;
 pub(crate) mod file_hook;
+pub(crate) mod open_exit;
 pub(crate) mod process_control;
 pub(crate) mod socket;
+pub(crate) mod socket_hook;
 pub(crate) mod socket_table;

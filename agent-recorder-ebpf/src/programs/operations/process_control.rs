@@ -1,6 +1,6 @@
 //! What a session does to other processes and to the kernel's programs:
 //! signals, attaching, limits, bpf(2); and the few commands of ioctl(2) that
-//! destroy, or keep a file from being changed.
+//! destroy, or keep a file from being changed (`guard::irreversible` knows which).
 //!
 //! All of it is told at the call's exit, in every profile; security hooks only decide.
 
@@ -10,7 +10,10 @@ use agent_recorder_abi::syscall::{MARK_PIDFD, ROW_ATTRIBUTES, ROW_SUBVOLUME, ROW
 use crate::context::call::{Call, global};
 use crate::event::writer::Writer;
 use crate::guard::budget;
-use crate::kernel::read::{Task, bound, file_of, offset, read, read_user, walk};
+use crate::guard::irreversible::{self, SNAP_DESTROY, SNAP_DESTROY_V2};
+use crate::kernel::compat::{Task, walk};
+use crate::kernel::files::file_of;
+use crate::kernel::read::{bound, offset, read, read_user};
 
 /// `PTRACE_POKEDATA`, `PTRACE_ATTACH` and `PTRACE_SEIZE` (include/uapi/linux/ptrace.h).
 const POKEDATA: u32 = 5;
@@ -25,14 +28,6 @@ const S_IFDIR: u16 = 0o040_000;
 /// Namespaces of process numbers lie in one another at most so deep (`MAX_PID_NS_LEVEL`, 32).
 const LEVELS: u64 = 63;
 
-/// `BLKDISCARD`, `BLKSECDISCARD`, `BLKZEROOUT` (include/uapi/linux/fs.h).
-const DISCARDS: [u32; 3] = [0x1277, 0x127d, 0x127f];
-/// `BTRFS_IOC_SNAP_DESTROY`, and its second version of 5.7 (include/uapi/linux/btrfs.h).
-const SNAP_DESTROY: u32 = 0x5000_940f;
-const SNAP_DESTROY_V2: u32 = 0x5000_943f;
-/// `FS_IOC_SETFLAGS`, as 32-bit programs call it, and `FS_IOC_FSSETXATTR`
-/// (include/uapi/linux/fs.h): each begins with 32 bits of flags.
-const SETTING_FLAGS: [u32; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
 /// `btrfs_ioctl_vol_args.name`; of `btrfs_ioctl_vol_args_v2`: `flags`, `name` and, over it, `subvolid`.
 const NAME: u64 = 8;
 const FLAGS_V2: u64 = 16;
@@ -148,33 +143,15 @@ fn of_pidfd(call: &Call, fd: u32) -> u32 {
 #[inline(always)]
 pub(crate) fn is_told(call: &Call) -> bool {
     let command = call.argument(1) as u32;
-    is_destroying(command) || is_setting_flags(command)
-}
-
-/// Whether a command sets an inode's flags: with some, nobody changes the file.
-#[inline(always)]
-pub(crate) fn is_setting_flags(command: u32) -> bool {
-    SETTING_FLAGS.contains(&command)
-}
-
-/// Whether a command is one that the guard counts as the whole limit.
-#[inline(always)]
-pub(crate) fn is_destroying(command: u32) -> bool {
-    is_discarding(command) || command == SNAP_DESTROY || command == SNAP_DESTROY_V2
-}
-
-/// Whether it discards, or zeroes, a block device.
-#[inline(always)]
-pub(crate) fn is_discarding(command: u32) -> bool {
-    DISCARDS.contains(&command)
+    irreversible::is_destroying(command) || irreversible::is_setting_flags(command)
 }
 
 global! {
-    /// Leaves such a call as the file operation that it is, for `file::operated`.
+    /// Leaves such a call as the file operation that it is, for `file_exit::operated`.
     /// Not called from there, for the stack has no room.
     pub(crate) fn commanded(call: &Call) {
         let (command, argument) = (call.argument(1) as u32, call.argument(2));
-        if is_setting_flags(command) {
+        if irreversible::is_setting_flags(command) {
             give(call, 3, u64::from(read_user::<u32>(argument)));
             as_row(call, ROW_ATTRIBUTES);
             return;

@@ -1,34 +1,29 @@
 //! Sockets of sessions: what is known of each, how many bytes went through,
 //! and whether it still lives.
+//!
+//! Not here: which descriptor is which socket, once it was remembered (`fd_table`).
 
-use agent_recorder_abi::event::{NetBody, NetOp, SOCKET_FRESH, SOCKET_PENDING};
+use agent_recorder_abi::event::{Kind, NetBody, NetOp, SOCKET_FRESH, SOCKET_PENDING};
 use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 
 use crate::context::call::{Call, global};
 use crate::context::maps;
-use crate::event::writer::{Scratch, Writer};
-use crate::guard::budget;
-use crate::kernel::compat::offer;
-use crate::kernel::read::{Task, file_one_reference, files_of, offset, read, walk};
-use crate::operations::socket;
+use crate::context::scratch::{OpenSocket, Scratch};
+use crate::event::address;
+use crate::event::writer::Writer;
+use crate::kernel::compat::{Task, offer, walk};
+use crate::kernel::counters::add;
+use crate::kernel::files::{self, files_of};
+use crate::kernel::read::{offset, read};
+use crate::session::tag;
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 
-/// A socket behind a descriptor.
-#[derive(Clone, Copy)]
-pub(crate) struct Open {
-    pub(crate) key: SocketKey,
-    /// `struct socket`.
-    pub(crate) socket: u64,
-    pub(crate) family: u16,
-    pub(crate) kind: u16,
-}
-
 /// The socket of a file, `None` for a file that is none.
 #[inline(always)]
-pub(crate) fn of_file(file: u64) -> Option<Open> {
+pub(crate) fn of_file(file: u64) -> Option<OpenSocket> {
     if file == 0 {
         return None;
     }
@@ -41,7 +36,7 @@ pub(crate) fn of_file(file: u64) -> Option<Open> {
     if sock == 0 {
         return None;
     }
-    Some(Open {
+    Some(OpenSocket {
         key: SocketKey {
             sock,
             ino: read(inode, offset!(inode_ino)),
@@ -81,7 +76,7 @@ pub(crate) fn remember_unconnected(call: &Call, fd: u64, sent: u64) {
     remember_as(call, fd, 0, 0);
     if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
         // SAFETY: a map value, checked not null.
-        crate::event::writer::add(unsafe { &raw mut (*known).sent }, sent);
+        crate::kernel::counters::add(unsafe { &raw mut (*known).sent }, sent);
     }
 }
 
@@ -91,7 +86,7 @@ global! {
         if flags & SOCKET_PENDING != 0 {
             offer(&open.key);
         }
-        if let Some(session) = budget::session(call.tag) {
+        if let Some(session) = tag::session(call.tag) {
             // SAFETY: a map value, checked not null.
             unsafe { core::ptr::write_volatile(&raw mut (*session).sockets, 1) };
         }
@@ -122,7 +117,7 @@ global! {
 }
 
 #[inline(always)]
-fn insert(call: &Call, open: &Open, flags: u32, connected: bool) {
+fn insert(call: &Call, open: &OpenSocket, flags: u32, connected: bool) {
     // SAFETY: `task` is typed; the value is put together in the scratch area.
     unsafe {
         let leader: Task = walk(call.task, offset!(task_leader));
@@ -144,7 +139,7 @@ fn insert(call: &Call, open: &Open, flags: u32, connected: bool) {
         (*socket).peer = *call.peer();
         if !connected {
             // Not a choice between two addresses: that would take the stack of both.
-            socket::clear(&raw mut (*socket).peer);
+            address::clear(&raw mut (*socket).peer);
         }
         bpf_get_current_comm((&raw mut (*socket).comm).cast(), 16);
         let _ = maps::SOCKETS.insert(&open.key, &*socket, 0);
@@ -154,7 +149,7 @@ fn insert(call: &Call, open: &Open, flags: u32, connected: bool) {
 /// Whether the session has any.
 #[inline(always)]
 pub(crate) fn are_used(tag: Tag) -> bool {
-    budget::session(tag)
+    tag::session(tag)
         // SAFETY: a map value, checked not null.
         .is_some_and(
             |session| unsafe { core::ptr::read_volatile(&raw const (*session).sockets) } != 0,
@@ -177,19 +172,13 @@ pub(crate) fn is_alive(key: SocketKey) -> bool {
     read::<u64>(key.sock, offset!(sock_socket)) == socket
         && read::<u64>(socket, offset!(socket_sk)) == key.sock
         && read::<u64>(socket, offset!(socket_inode) + offset!(inode_ino)) == key.ino
-        && has_references(read(socket, offset!(socket_file)))
+        && files::has_references(read(socket, offset!(socket_file)))
 }
 
 /// Its end was recorded, or it fell out of what is remembered.
 #[inline(always)]
 pub(crate) fn is_told_of(key: SocketKey) -> bool {
     maps::SOCKETS.get_ptr(&key).is_none()
-}
-
-/// Counts below one reference are negative (`file_ref_t`, 6.13) or zero.
-#[inline(always)]
-pub(crate) fn has_references(file: u64) -> bool {
-    file != 0 && read::<u64>(file, offset!(file_count)) as i64 >= file_one_reference() as i64
 }
 
 /// The end of a known socket, once.
@@ -213,8 +202,8 @@ extern "C" fn emit_end(area: u32, sock: u64, ino: u64, session: u64, via: u32) -
     let mut writer = Writer::begin::<NetBody>(scratch);
     // SAFETY: a map value, checked not null; `begin` left room for the body.
     unsafe {
-        let local_len = socket::append_address(&mut writer, &raw const (*known).local);
-        let peer_len = socket::append_address(&mut writer, &raw const (*known).peer);
+        let local_len = address::append_address(&mut writer, &raw const (*known).local);
+        let peer_len = address::append_address(&mut writer, &raw const (*known).peer);
         *writer.body::<NetBody>() = NetBody {
             op: NetOp::Close as u8,
             via: via as u8,
@@ -229,6 +218,22 @@ extern "C" fn emit_end(area: u32, sock: u64, ino: u64, session: u64, via: u32) -
         };
     }
     let _ = maps::SOCKETS.remove(&key);
-    socket::submit(writer, Tag::new(session, 0));
+    submit(writer, Tag::new(session, 0));
     0
+}
+
+/// Sends a finished event.
+#[inline(always)]
+pub(crate) fn submit(writer: Writer, tag: Tag) {
+    writer.header(Kind::Network, tag);
+    writer.submit(Kind::Network, false);
+}
+
+/// The same where the call that sent them tells of them.
+#[inline(always)]
+pub(crate) fn add_sent(key: &SocketKey, bytes: u64) {
+    if let Some(known) = maps::SOCKETS.get_ptr_mut(key) {
+        // SAFETY: as above.
+        add(unsafe { &raw mut (*known).sent }, bytes);
+    }
 }

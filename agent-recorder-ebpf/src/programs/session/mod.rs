@@ -2,5 +2,6 @@
 //!
 //! Not here: a session's budgets (`guard`).
 
+pub(crate) mod actor;
 pub(crate) mod sockaddr_snapshot;
 pub(crate) mod tag;

@@ -1,7 +1,7 @@
 //! Addresses that calls give, as the kernel copied them: another thread can
 //! change the caller's memory afterwards, and not these.
 //!
-//! A security hook keeps them, the exit of the call takes them. What fails
+//! A security hook has them kept (`operations::socket_hook`), the exit of the call takes them. What fails
 //! before the hook has only what is in the caller's memory.
 
 use agent_recorder_abi::event::NetOp;
@@ -9,52 +9,28 @@ use agent_recorder_abi::limits::SENDMMSG_MESSAGES;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 
+use crate::context::areas::{number_of, with_area};
 use crate::context::call::{Call, global};
 use crate::context::maps;
-use crate::event::writer::{Scratch, number_of, with_area};
-use crate::guard::budget;
+use crate::context::scratch::Scratch;
+use crate::event::address;
 use crate::kernel::read::{bound, hooks, offset, read};
-use crate::operations::file_hook::Doer;
-use crate::operations::socket::{self, SOCK_DGRAM};
+use crate::session::actor::Actor;
 use crate::session::tag;
 
 const NTH: u64 = SENDMMSG_MESSAGES as u64 - 1;
 const _: () = assert!(SENDMMSG_MESSAGES.is_power_of_two());
 
-/// connect(2) and bind(2): 0, or an error that refuses them.
 #[inline(always)]
-pub(crate) fn addressed(op: NetOp, socket: u64, address: u64, length: u32) -> i32 {
-    let Some(doer) = Doer::current() else {
-        return 0;
-    };
-    keep(&doer, op, socket, address, length);
-    budget::verdict_on(doer.tag)
-}
-
-/// sendmsg(2) and its kin. Of a stream, no address is told.
-#[inline(always)]
-pub(crate) fn sending(socket: u64, message: u64) -> i32 {
-    let Some(doer) = Doer::current() else {
-        return 0;
-    };
-    if read::<u16>(socket, offset!(socket_type)) == SOCK_DGRAM && doer.request == 0 {
-        let name = read(message, offset!(msghdr_name));
-        let length = read(message, offset!(msghdr_namelen));
-        keep(&doer, NetOp::Send, socket, name, length);
-    }
-    budget::verdict_on(doer.tag)
-}
-
-#[inline(always)]
-fn keep(doer: &Doer, op: NetOp, socket: u64, address: u64, length: u32) {
+pub(crate) fn keep(actor: &Actor, op: NetOp, socket: u64, address: u64, length: u32) {
     let sock = read(socket, offset!(socket_sk));
     with_area!(|area| {
         let (sock, address) = (number_of(area, sock), number_of(area, address));
         // SAFETY: a map value.
         let area = unsafe { (*area).index };
-        keep_one(area, op as u32, sock, address, length, doer.request);
+        keep_one(area, op as u32, sock, address, length, actor.request);
     });
-    tag::note_given(doer.task, 1);
+    tag::note_given(actor.task, 1);
 }
 
 /// A global function (see `call`), which takes five arguments at most.
@@ -72,7 +48,7 @@ extern "C" fn keep_given(area: u32, packed: u64, sock: u64, address: u64, reques
     };
     // SAFETY: a field of a map value.
     let out = unsafe { &mut (*scratch).peer };
-    socket::fill(out, address, packed & 0xffff_ffff, |to, length, from| {
+    address::fill(out, address, packed & 0xffff_ffff, |to, length, from| {
         // SAFETY: as `fill` promises.
         unsafe { bpf_probe_read_kernel(to, length, from) };
     });
@@ -140,7 +116,7 @@ global! {
 #[inline(always)]
 pub(crate) fn address(call: &Call, side: u32, op: NetOp, nth: u32, address: u64, length: u64) {
     if hooks().see == 0 || call.tag.given == 0 || take(call.area(), side, op as u32, nth) == 0 {
-        socket::user_address(call, side, address, length);
+        address::user_address(call, side, address, length);
     }
 }
 

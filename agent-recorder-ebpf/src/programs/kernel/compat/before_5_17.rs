@@ -2,7 +2,7 @@
 //! map, reads by bpf_probe_read_kernel, loops that the verifier follows,
 //! additions without results.
 //!
-//! `present.rs` has the same names for newer ones; nothing else differs.
+//! `since_5_17` has the same names for newer ones.
 //!
 //! Relied on here: a program of such a kernel is not preempted, neither on a
 //! tracepoint nor, before 5.11, on a trampoline (the loader uses those only
@@ -19,7 +19,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap};
 
-use crate::event::writer::{add, trouble};
+use crate::kernel::counters::{add, trouble};
 use crate::kernel::read::offset;
 
 /// The address of a `struct task_struct`; the verifier may know no more of it than that.
@@ -216,15 +216,15 @@ const _: () = assert!(ROUNDS * ROUNDS >= agent_recorder_abi::limits::WALKED_LEVE
 /// count, until the body answers 1. The verifier follows each round of a loop,
 /// so a round is a global function (see `call`), checked once, and so are
 /// [`ROUNDS`] of them: more than some 8,000 in one are too many for it.
-macro_rules! repeated {
-    ($(#[$doc:meta])* fn $name:ident[$one:ident, $many:ident]($scratch:ident, $index:ident) $body:block) => {
+macro_rules! rounds {
+    ([$area:ty, $areas:path] $(#[$doc:meta])* fn $name:ident[$one:ident, $many:ident]($scratch:ident, $index:ident) $body:block) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $one(area: u32, $index: u64) -> u64 {
             #[inline(always)]
-            fn body($scratch: *mut $crate::event::writer::Scratch, $index: u64) -> i64 $body
+            fn body($scratch: *mut $area, $index: u64) -> i64 $body
 
-            match $crate::context::maps::SCRATCH.get_ptr_mut(area) {
+            match $areas.get_ptr_mut(area) {
                 Some(scratch) => body(scratch, $index) as u64,
                 None => 1,
             }
@@ -245,7 +245,7 @@ macro_rules! repeated {
 
         $(#[$doc])*
         #[inline(always)]
-        fn $name(scratch: *mut $crate::event::writer::Scratch, count: u32) {
+        fn $name(scratch: *mut $area, count: u32) {
             // SAFETY: a map value.
             let area = unsafe { (*scratch).index };
             let mut round = 0;
@@ -258,4 +258,4 @@ macro_rules! repeated {
         }
     };
 }
-pub(crate) use repeated;
+pub(crate) use rounds;

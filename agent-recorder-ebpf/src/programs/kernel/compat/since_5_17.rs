@@ -1,7 +1,7 @@
 //! What the programs rest on, as kernels since 5.17 give it: tags in task
 //! storage, the running task typed, bpf_loop, atomics with results.
 //!
-//! `old.rs` has the same names for older ones; nothing else differs.
+//! `before_5_17` has the same names for older ones.
 
 use core::ptr;
 
@@ -143,13 +143,13 @@ pub(crate) fn claim(_key: &SocketKey, flags: *mut u32) -> u32 {
 
 /// Defines a function that calls its body with an area and 0, 1, 2 … up to a
 /// count, until the body answers 1. bpf_loop and not a loop: the verifier would
-/// follow each round of it. The other two names are for `old.rs`.
-macro_rules! repeated {
-    ($(#[$doc:meta])* fn $name:ident[$one:ident, $many:ident]($scratch:ident, $index:ident) $body:block) => {
+/// follow each round of it. The map and the second name are for `before_5_17`.
+macro_rules! rounds {
+    ([$area:ty, $areas:path] $(#[$doc:meta])* fn $name:ident[$one:ident, $many:ident]($scratch:ident, $index:ident) $body:block) => {
         $(#[$doc])*
         #[inline(always)]
-        fn $name(mut scratch: *mut $crate::event::writer::Scratch, count: u32) {
-            unsafe extern "C" fn $one($index: u64, scratch: *mut *mut $crate::event::writer::Scratch) -> i64 {
+        fn $name(mut scratch: *mut $area, count: u32) {
+            unsafe extern "C" fn $one($index: u64, scratch: *mut *mut $area) -> i64 {
                 // SAFETY: bpf_loop hands on the pointer it was given, and nobody else uses the area.
                 let $scratch = unsafe { *scratch };
                 $body
@@ -166,4 +166,4 @@ macro_rules! repeated {
         }
     };
 }
-pub(crate) use repeated;
+pub(crate) use rounds;
