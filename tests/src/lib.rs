@@ -2,6 +2,8 @@
 //! kernel, and comparing what it recorded with what was done.
 
 pub mod agents;
+#[cfg(test)]
+mod architecture;
 pub mod beside;
 pub mod cable;
 pub mod cgroup;

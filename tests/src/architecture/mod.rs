@@ -1,0 +1,116 @@
+//! The order in which a crate's modules may know one another, and the tests
+//! that hold the sources to it.
+//!
+//! Another crate is another `Layout` with its test.
+//!
+//! Not here: how imports are found (`imports`), what breaks an order
+//! (`floors`), the proof that both can fail (`small_crates`).
+
+mod floors;
+mod imports;
+mod small_crates;
+
+use std::path::Path;
+
+use floors::{Circle, Layout, violations};
+use imports::Imports;
+
+/// The library and the binary.
+const USERSPACE: Layout = Layout {
+    root: "agent-recorder/src/lib.rs",
+    floors: &[
+        &["config", "record", "identity", "fault"],
+        &["kernel", "spool", "control"],
+        &["session", "replay", "stream"],
+        &["guard", "collector"],
+        &["recorder"],
+        &["cli"],
+    ],
+    circles: &[
+        Circle {
+            files: &[
+                "cli",
+                "cli::canary",
+                "cli::collect",
+                "cli::config",
+                "cli::daemon",
+                "cli::doctor",
+                "cli::gate",
+                "cli::keys",
+                "cli::replay",
+                "cli::run",
+                "cli::sessions",
+                "cli::setup",
+                "cli::verify",
+                "cli::who",
+            ],
+            reason: "not yet broken: commands' errors and common options are beside the list of commands",
+        },
+        Circle {
+            files: &["config", "config::gate", "config::guard"],
+            reason: "not yet broken: how a duration is written",
+        },
+        Circle {
+            files: &["kernel::hooks", "kernel::preempt", "kernel::source"],
+            reason: "not yet broken",
+        },
+        Circle {
+            files: &[
+                "kernel::load",
+                "kernel::loaded",
+                "kernel::names",
+                "kernel::object",
+                "kernel::previous",
+            ],
+            reason: "not yet broken: all need the loader's options",
+        },
+        Circle {
+            files: &[
+                "recorder",
+                "recorder::adopt",
+                "recorder::commands",
+                "recorder::continuity",
+                "recorder::gate",
+                "recorder::heirs",
+                "recorder::resume",
+                "recorder::watch",
+            ],
+            reason: "not yet broken: one `Recorder` over all of them",
+        },
+        Circle {
+            files: &[
+                "replay::json",
+                "replay::json::enforcement",
+                "replay::json::handoff",
+                "replay::json::network",
+            ],
+            reason: "not yet broken: what an object is",
+        },
+        Circle {
+            files: &[
+                "stream",
+                "stream::aside",
+                "stream::connect",
+                "stream::sender",
+            ],
+            reason: "not yet broken: options and declarations",
+        },
+    ],
+};
+
+/// What the sources under the repository's root break of a layout.
+fn broken(layout: &Layout) -> anyhow::Result<Vec<String>> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    Ok(violations(
+        layout,
+        &Imports::of(&repository.join(layout.root), &read)?,
+    ))
+}
+
+#[test]
+fn userspace_imports_go_down_and_not_in_circles() -> anyhow::Result<()> {
+    let broken = broken(&USERSPACE)?;
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
+}
