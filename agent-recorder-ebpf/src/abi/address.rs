@@ -1,7 +1,7 @@
 //! One side of a socket, as events and maps hold it.
 
 use crate::limits::SOCKADDR_BYTES;
-use crate::pod;
+use crate::pod::pod;
 
 /// An address, as much of it as its family has.
 #[repr(C)]

@@ -1,7 +1,7 @@
 //! Agent rules as the kernel compares them: exact keys of a hash map.
 
 use crate::limits::PATTERN_BYTES;
-use crate::pod;
+use crate::pod::pod;
 
 /// The last component of the exec'd file's name.
 pub const EXECUTABLE: u32 = 1;

@@ -4,7 +4,7 @@
 //! Not here: by which rules they are judged (`guard::gate` in user space).
 
 use crate::event::Header;
-use crate::pod;
+use crate::pod::pod;
 use crate::state::SessionNumber;
 
 /// A value of the rules' map, of programs and of sizes: in its low half an

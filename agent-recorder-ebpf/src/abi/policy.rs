@@ -3,7 +3,7 @@
 //! Not here: a session's counters (`state`), and what the configuration calls these things.
 
 use crate::limits::NAME_KEY_BYTES;
-use crate::pod;
+use crate::pod::pod;
 use crate::state::SessionNumber;
 
 /// So much within a time.

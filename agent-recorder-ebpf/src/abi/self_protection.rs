@@ -4,7 +4,7 @@
 //! Not here: how user space finds these (the recorder's `guard`), and the record
 //! of what was tried (its `session::tamper`).
 
-use crate::pod;
+use crate::pod::pod;
 
 /// One thing of the recorder's.
 #[repr(C)]

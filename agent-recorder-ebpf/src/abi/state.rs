@@ -2,7 +2,7 @@
 
 use crate::address::Address;
 use crate::limits::{MAX_LIMIT, MAX_PROTECTED, MAX_STEPS, SENDMMSG_MESSAGES};
-use crate::pod;
+use crate::pod::pod;
 
 /// The kernel's name of a session, until user space gives it a UUID.
 ///
@@ -230,7 +230,7 @@ const _: () = assert!(
     core::mem::size_of::<Session>() == 88 + 8 * (MAX_PROTECTED + MAX_LIMIT + 3 * MAX_STEPS)
 );
 // SAFETY: repr(C), eight-byte integers only; the size assertion above shows there is no padding.
-unsafe impl crate::Pod for Session {}
+unsafe impl crate::pod::Pod for Session {}
 
 /// Which hooks are in use beside the tracepoints, frozen before load.
 #[repr(C)]

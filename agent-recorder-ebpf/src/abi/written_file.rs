@@ -5,7 +5,7 @@
 //! session is the writer's and whose rule is one of the marks below.
 //! Not here: which file a script's name leads to, which user space finds out.
 
-use crate::pod;
+use crate::pod::pod;
 use crate::state::SessionNumber;
 
 /// A session made it, or opened it for writing.

@@ -1,6 +1,6 @@
 //! What is done to other processes, and to the kernel's programs.
 
-use crate::pod;
+use crate::pod::pod;
 
 /// What is done to another process, as `ControlOp` in record.proto numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

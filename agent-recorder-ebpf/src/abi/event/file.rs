@@ -1,6 +1,6 @@
 //! File operations: as a call or a request ends, and as a security hook sees their object.
 
-use crate::pod;
+use crate::pod::pod;
 
 /// File operations, as `FileOp` in record.proto numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 //!
 //! Not here: how it counts (`policy`).
 
-use crate::pod;
+use crate::pod::pod;
 
 /// Body of [`Kind::Guard`].
 #[repr(C)]

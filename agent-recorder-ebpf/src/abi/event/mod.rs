@@ -11,7 +11,7 @@ mod guard;
 mod process;
 mod socket;
 
-use crate::pod;
+use crate::pod::pod;
 use crate::state::SessionNumber;
 
 pub use control::{CONTROL_NESTED, ControlBody, ControlOp};

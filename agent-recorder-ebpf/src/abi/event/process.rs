@@ -1,6 +1,6 @@
 //! A session's beginning, and its processes: exec, fork, exit.
 
-use crate::pod;
+use crate::pod::pod;
 
 /// Body of [`Kind::Session`].
 #[repr(C)]

@@ -3,7 +3,7 @@
 //! Not here: what the programs remember of a socket between two events (`state`),
 //! and the addresses themselves (`address`).
 
-use crate::pod;
+use crate::pod::pod;
 
 /// Socket operations, as `NetworkOp` in record.proto numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! One row of the table: who looks at a call, and which of its arguments is what.
 
 use crate::event::{ControlOp, Op};
-use crate::pod;
+use crate::pod::pod;
 
 /// Not looked at.
 pub const HANDLE_NONE: u8 = 0;

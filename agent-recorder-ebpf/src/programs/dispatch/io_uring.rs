@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_
 use crate::context::areas::with_area;
 use crate::context::call::{Call, global};
 use crate::context::maps;
-use crate::context::scratch::{self, Scratch};
+use crate::context::scratch::{LOCAL, PEER, Scratch};
 use crate::dispatch::io_uring_fields::{self, Request, opcode};
 use crate::event::address;
 use crate::event::writer::Writer;
@@ -97,7 +97,7 @@ global! {
         if request.opcode == opcode::CONNECT {
             let address = request.field(offset!(io_connect_addr));
             let length = request.field::<u32>(offset!(io_connect_len));
-            address::user_address(call, scratch::PEER, address, u64::from(length));
+            address::user_address(call, PEER, address, u64::from(length));
         }
         let fd = if request.opcode == opcode::CLOSE {
             request.field::<i32>(offset!(io_close_fd))
@@ -209,7 +209,7 @@ global! {
             socket::outcome(call, fd, &open);
             return;
         }
-        address::kernel_address(call, scratch::LOCAL);
+        address::kernel_address(call, LOCAL);
         let op = if opcode == opcode::BIND {
             NetOp::Bind
         } else {

@@ -8,7 +8,7 @@ use agent_recorder_abi::state::SeenPeer;
 
 use crate::context::call::{Call, global};
 use crate::context::maps;
-use crate::context::scratch::{self, Datagram};
+use crate::context::scratch::{Datagram, LOCAL, PEER};
 use crate::event::address::{self, AF_UNIX, SOCK_DGRAM};
 use crate::event::writer::Writer;
 use crate::kernel::files::file_of;
@@ -194,12 +194,12 @@ fn sent_datagram(call: &Call) {
         let datagram = &raw const (*call.scratch).datagram;
         ((*datagram).name, (*datagram).name_length, (*datagram).sent, (*datagram).nth)
     };
-    sockaddr_snapshot::address(call, scratch::PEER, NetOp::Send, nth, name, name_length);
+    sockaddr_snapshot::address(call, PEER, NetOp::Send, nth, name, name_length);
     // SAFETY: room that `Call` gives.
     if unsafe { (*call.peer()).family } != 0 {
         tell_peer(call, fd, bytes);
     } else {
-        address::kernel_address(call, scratch::PEER);
+        address::kernel_address(call, PEER);
     }
     // SAFETY: as above.
     if call.result >= 0 && unsafe { (*call.peer()).port } == DNS_PORT && open.family != AF_UNIX {
@@ -211,7 +211,7 @@ fn sent_datagram(call: &Call) {
 /// A destination is told of once a socket, but each failure is.
 #[inline(always)]
 fn tell_peer(call: &Call, fd: u64, bytes: u64) {
-    address::kernel_address(call, scratch::LOCAL);
+    address::kernel_address(call, LOCAL);
     if call.result >= 0 {
         if was_peer_seen(call.area()) != 0 {
             return;

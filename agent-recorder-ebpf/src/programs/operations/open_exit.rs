@@ -8,7 +8,8 @@ use agent_recorder_abi::state::{SeenFile, Tag};
 use agent_recorder_abi::syscall::{MARK_CREAT, MARK_HOW, NO_ARG, Spec};
 
 use crate::context::call::{Call, global};
-use crate::context::{maps, scratch};
+use crate::context::maps;
+use crate::context::scratch::OpenedFile;
 use crate::event::writer::Writer;
 use crate::event::{dentry_walk, location};
 use crate::kernel::compat::Task;
@@ -109,7 +110,7 @@ global! {
         let reads_only = flags & O_WRITES == 0;
         // SAFETY: a field of a map value.
         unsafe {
-            (*call.scratch).opened = scratch::OpenedFile {
+            (*call.scratch).opened = OpenedFile {
                 file,
                 flags,
                 created: u64::from(created),
