@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, anyhow, ensure};
 use btfparse::{Error as ParseError, ErrorKind, Readable, TypeInformation, TypeVariant};
 
-const SOURCES: [&str; 2] = [
-    include_str!("../../agent-recorder-ebpf/src/main.rs"),
-    include_str!("../../agent-recorder-ebpf/src/hooks.rs"),
+const SOURCES: [&str; 3] = [
+    include_str!("../../agent-recorder-ebpf/src/programs/hooks/tracepoints.rs"),
+    include_str!("../../agent-recorder-ebpf/src/programs/hooks/security.rs"),
+    include_str!("../../agent-recorder-ebpf/src/programs/hooks/self_test.rs"),
 ];
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 

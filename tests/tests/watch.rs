@@ -7,9 +7,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use agent_recorder::record::proto::{self, TamperAct, record::Body};
+use agent_recorder_abi::agent_rule::RuleKey;
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
-use agent_recorder_abi::rule::RuleKey;
-use agent_recorder_abi::syscalls::Spec;
+use agent_recorder_abi::syscall::Spec;
 use agent_recorder_tests::daemon::{Daemon, Record};
 use agent_recorder_tests::recorder::doctor;
 use anyhow::{Context as _, bail, ensure};

@@ -56,7 +56,7 @@ pub(crate) fn recorder(steps: &mut Steps, profile: Profile) -> Result<PathBuf> {
 
 /// The objects: cargo's features, and where `agent-recorder/build.rs` takes it from.
 const OBJECTS: [(&str, &str); 2] = [
-    ("", "bpf/agent-recorder.bpf.o"),
+    ("programs", "bpf/agent-recorder.bpf.o"),
     ("old-kernel", "bpf/agent-recorder-old.bpf.o"),
 ];
 

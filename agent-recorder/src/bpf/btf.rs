@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use agent_recorder_abi::offsets::{ABSENT, FIELDS, Field};
+use agent_recorder_abi::kernel_fields::{ABSENT, FIELDS, Field};
 use aya::Btf;
 use aya_obj::btf::BtfKind;
 use btfparse::{Error as ParseError, ErrorKind, Offset, Readable, TypeInformation, TypeVariant};

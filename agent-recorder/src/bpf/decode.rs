@@ -3,9 +3,10 @@
 //! Not here: joining an event with what is known of its process (`session`).
 
 use agent_recorder_abi::Pod;
+use agent_recorder_abi::address::Address;
 use agent_recorder_abi::event::{
-    Address, ControlBody, DnsBody, ExecBody, ExitBody, FileBody, ForkBody, GuardBody, Header, Kind,
-    NetBody, SessionBody,
+    ControlBody, DnsBody, ExecBody, ExitBody, FileBody, ForkBody, GuardBody, Header, Kind, NetBody,
+    SessionBody,
 };
 
 use super::Error;

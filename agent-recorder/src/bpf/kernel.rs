@@ -6,10 +6,10 @@
 use std::os::fd::AsFd as _;
 
 use agent_recorder_abi::event::{KINDS, TROUBLES};
-use agent_recorder_abi::heir::Written;
-use agent_recorder_abi::own::OwnKey;
 use agent_recorder_abi::policy::{Place, PlaceKey};
+use agent_recorder_abi::self_protection::OwnKey;
 use agent_recorder_abi::state::SessionNumber;
+use agent_recorder_abi::written_file::Written;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 
 use super::attach::attached::Attached;

@@ -2,8 +2,8 @@
 //!
 //! Not here: where that comes from (`cli::setup`).
 
+use agent_recorder_abi::agent_rule::RuleKey;
 use agent_recorder_abi::policy::{GuardConfig, NameKey};
-use agent_recorder_abi::rule::RuleKey;
 
 use super::Profile;
 
@@ -20,7 +20,7 @@ pub struct Options {
     pub names: Vec<(NameKey, u32)>,
     /// Agent rules and their numbers, from 1.
     pub rules: Vec<(RuleKey, u32)>,
-    /// Names of gated programs, and their values (`agent_recorder_abi::held`).
+    /// Names of gated programs, and their values (`agent_recorder_abi::exec_gate`).
     pub gated: Vec<(RuleKey, u32)>,
     /// Profiles to try, the most wanted first.
     pub profiles: Vec<Profile>,

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use agent_recorder_abi::Pod;
-use agent_recorder_abi::held::Held;
+use agent_recorder_abi::exec_gate::Held;
 use aya::maps::{MapData, RingBuf};
 use rustix::event::epoll;
 
@@ -111,7 +111,7 @@ impl std::fmt::Debug for Rings {
 pub enum Started {
     /// It was stopped, and waits to be judged.
     Held(Held),
-    /// It perhaps makes its process an heir (`agent_recorder_abi::heir`): an event of its exec.
+    /// It perhaps makes its process an heir (`agent_recorder_abi::written_file`): an event of its exec.
     Heir(Vec<u8>),
 }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use agent_recorder_abi::event::Header;
-use agent_recorder_abi::held::Held;
+use agent_recorder_abi::exec_gate::Held;
 use agent_recorder_abi::state::SessionNumber;
 
 use super::{Error, Recorder};

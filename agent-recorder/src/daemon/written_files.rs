@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent_recorder_abi::event::{ExecBody, Header};
-use agent_recorder_abi::heir::{HEIR_BY_FILE, Written};
 use agent_recorder_abi::limits::SCRIPT_ARGS;
 use agent_recorder_abi::policy::PlaceKey;
 use agent_recorder_abi::state::{SessionNumber, Tag};
+use agent_recorder_abi::written_file::{HEIR_BY_FILE, Written};
 
 use super::exec_gate::CARRIED_NS;
 use super::takeover::adopt::with_descendants;

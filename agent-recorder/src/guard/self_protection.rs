@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use agent_recorder_abi::own::{OWN_ABOVE, OWN_TREE, OwnKey};
+use agent_recorder_abi::self_protection::{OWN_ABOVE, OWN_TREE, OwnKey};
 
 use super::places::Mounts;
 use crate::bpf::BPFFS;

@@ -5,8 +5,8 @@
 //! environment with these; here the same is done for programs that ran before
 //! the recorder did.
 
+use agent_recorder_abi::agent_rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
 use agent_recorder_abi::limits::{MAX_RULES, PATTERN_BYTES, SCRIPT_ARGS};
-use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
 
 use super::RuleName;
 use crate::config::{AgentRule, Config};

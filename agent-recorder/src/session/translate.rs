@@ -2,8 +2,9 @@
 //!
 //! Not here: which session it belongs to, and its number.
 
+use agent_recorder_abi::address::Address;
 use agent_recorder_abi::event::{
-    Address, CONTROL_NESTED, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody,
+    CONTROL_NESTED, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody,
     FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
 };
 

@@ -52,6 +52,35 @@ const USERSPACE: Layout = Layout {
     ],
 };
 
+/// The kernel programs.
+const PROGRAMS: Layout = Layout {
+    root: "agent-recorder-ebpf/src/programs/main.rs",
+    floors: &[
+        &["kernel"],
+        &["context"],
+        &["event"],
+        &["session"],
+        &["guard"],
+        &["operations"],
+        &["dispatch"],
+        &["hooks"],
+    ],
+    circles: &[],
+};
+
+/// What they share with user space.
+const ABI: Layout = Layout {
+    root: "agent-recorder-ebpf/src/abi/lib.rs",
+    floors: &[
+        &["pod", "limits", "kernel_fields", "kernel_symbols"],
+        &["address", "agent_rule", "self_protection"],
+        &["state"],
+        &["event", "policy", "written_file"],
+        &["exec_gate", "syscall"],
+    ],
+    circles: &[],
+};
+
 /// What the sources under the repository's root break of a layout.
 fn broken(layout: &Layout) -> anyhow::Result<Vec<String>> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -65,6 +94,20 @@ fn broken(layout: &Layout) -> anyhow::Result<Vec<String>> {
 #[test]
 fn userspace_imports_go_down_and_not_in_circles() -> anyhow::Result<()> {
     let broken = broken(&USERSPACE)?;
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn imports_of_the_kernel_programs_go_down_and_not_in_circles() -> anyhow::Result<()> {
+    let broken = broken(&PROGRAMS)?;
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn imports_of_the_shared_types_go_down_and_not_in_circles() -> anyhow::Result<()> {
+    let broken = broken(&ABI)?;
     assert!(broken.is_empty(), "{}", broken.join("\n"));
     Ok(())
 }

@@ -42,7 +42,7 @@ struct Socket {
 }
 
 /// Netlink, packet and vsock sockets carry no act on a file, host or service
-/// (agent-recorder-ebpf/src/net.rs, `is_recorded`).
+/// (agent-recorder-ebpf/src/programs/event/address.rs, `is_recorded`).
 fn recorded_family(family: i64) -> bool {
     [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6]
         .iter()

@@ -4,7 +4,7 @@
 //! Not here: which object that is (`object`), and whether its programs can be
 //! preempted (`preempt`).
 
-use agent_recorder_abi::ksym::{self, Kfunc};
+use agent_recorder_abi::kernel_symbols::{self, Kfunc};
 use aya::Btf;
 use aya_obj::btf::BtfKind;
 
@@ -39,11 +39,11 @@ pub(super) enum Preemption {
 /// Puts the running kernel's numbers into the object.
 pub(super) fn link(object: &[u8], btf: &Btf, preemption: Preemption) -> Linked {
     let number = btf
-        .id_by_type_name_kind(ksym::PREEMPT_COUNT, BtfKind::Var)
+        .id_by_type_name_kind(kernel_symbols::PREEMPT_COUNT, BtfKind::Var)
         .ok();
     let calls = calls(btf, preemption);
     let linked = |word: u64| match number {
-        Some(number) if word == ksym::PLACEHOLDER => ksym::load(number),
+        Some(number) if word == kernel_symbols::PLACEHOLDER => kernel_symbols::load(number),
         _ => calls
             .iter()
             .find(|(placeholder, _)| *placeholder == word)
@@ -64,14 +64,15 @@ pub(super) fn link(object: &[u8], btf: &Btf, preemption: Preemption) -> Linked {
 }
 
 /// What takes the place of each call of a kernel function: all of them, or nothing for each.
-fn calls(btf: &Btf, preemption: Preemption) -> [(u64, u64); ksym::KFUNCS.len()] {
-    let numbers = ksym::KFUNCS.map(|kfunc| btf.id_by_type_name_kind(kfunc.name, BtfKind::Func));
+fn calls(btf: &Btf, preemption: Preemption) -> [(u64, u64); kernel_symbols::KFUNCS.len()] {
+    let numbers =
+        kernel_symbols::KFUNCS.map(|kfunc| btf.id_by_type_name_kind(kfunc.name, BtfKind::Func));
     let are_made = preemption == Preemption::Off && numbers.iter().all(Result::is_ok);
     let calls = numbers.map(|number| match number {
         Ok(number) if are_made => Kfunc::call(number),
-        _ => ksym::NOTHING,
+        _ => kernel_symbols::NOTHING,
     });
-    let placeholders = ksym::KFUNCS.map(Kfunc::placeholder);
+    let placeholders = kernel_symbols::KFUNCS.map(Kfunc::placeholder);
     std::array::from_fn(|nth| (placeholders[nth], calls[nth]))
 }
 

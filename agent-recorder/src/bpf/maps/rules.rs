@@ -5,9 +5,9 @@
 use std::collections::{HashSet, VecDeque};
 
 use agent_recorder_abi::Pod as _;
-use agent_recorder_abi::held::WRITTEN_NAME;
+use agent_recorder_abi::agent_rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
+use agent_recorder_abi::exec_gate::WRITTEN_NAME;
 use agent_recorder_abi::limits::{MAX_WRITTEN_NAMES, PATTERN_BYTES};
-use agent_recorder_abi::rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
 use aya::maps::{HashMap, MapData, MapError};
 
 use super::{Filled, Maps, bytes_of, take};

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use agent_recorder_abi::own::{OWN_LINK, OWN_MAP, OWN_NAMESPACE, OWN_PROCESS, OWN_PROGRAM, OwnKey};
+use agent_recorder_abi::self_protection::{
+    OWN_LINK, OWN_MAP, OWN_NAMESPACE, OWN_PROCESS, OWN_PROGRAM, OwnKey,
+};
 
 use super::{Filled, Maps, Words, words};
 use crate::bpf::Error;

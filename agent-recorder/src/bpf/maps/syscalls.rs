@@ -1,9 +1,9 @@
 //! The table by which the kernel programs know what a system call does.
 //!
-//! Not here: its rows (`agent_recorder_abi::syscalls`).
+//! Not here: its rows (`agent_recorder_abi::syscall`).
 
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
-use agent_recorder_abi::syscalls::{IA32, PARTS, Spec, X86_64};
+use agent_recorder_abi::syscall::{IA32, PARTS, Spec, X86_64};
 use aya::maps::{Array, MapData};
 
 use super::{Maps, bytes_of, take};

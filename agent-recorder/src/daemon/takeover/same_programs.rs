@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use agent_recorder_abi::Pod as _;
 use agent_recorder_abi::event::KINDS;
-use agent_recorder_abi::held::Held;
+use agent_recorder_abi::exec_gate::Held;
 use agent_recorder_abi::state::SessionNumber;
 
 use super::adopt::match_process;

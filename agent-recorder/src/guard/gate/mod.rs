@@ -11,9 +11,9 @@ mod words;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent_recorder_abi::held::{BY_SIZE, Held};
+use agent_recorder_abi::agent_rule::RuleKey;
+use agent_recorder_abi::exec_gate::{BY_SIZE, Held};
 use agent_recorder_abi::policy::{NameKey, PlaceKey};
-use agent_recorder_abi::rule::RuleKey;
 
 pub use stopped::Stopped;
 

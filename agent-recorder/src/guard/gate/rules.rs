@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use agent_recorder_abi::held::{ALWAYS, PROGRAM};
+use agent_recorder_abi::agent_rule::{EXECUTABLE, RuleKey, SCRIPT};
+use agent_recorder_abi::exec_gate::{ALWAYS, PROGRAM};
 use agent_recorder_abi::limits::NAME_KEY_BYTES;
 use agent_recorder_abi::policy::{NAME_GATE_WORD, NAME_INTERPRETER, NAME_MANY, NameKey};
-use agent_recorder_abi::rule::{EXECUTABLE, RuleKey, SCRIPT};
 
 use super::words::{Argument, Word, begin_with, states};
 use crate::config::{Gate as Config, GateAction, GateRule, alternatives};

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agent_recorder_abi::held::{BY_SCRIPT, Held};
+use agent_recorder_abi::exec_gate::{BY_SCRIPT, Held};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::rules::{Started, interprets};

@@ -123,7 +123,7 @@ impl Truth {
         };
         // Followed to its end, a descriptor's name is what it leads to. One that
         // names the process by its number is told as it is: only "self" is
-        // looked up where the call returns (agent-recorder-ebpf/src/file.rs).
+        // looked up where the call returns (agent-recorder-ebpf/src/programs/event/location.rs).
         let descriptor = path
             .strip_prefix(b"/proc/self/fd/")
             .and_then(|number| std::str::from_utf8(number).ok()?.parse().ok())

@@ -1,0 +1,72 @@
+//! The operation that a task is in the middle of, for hooks that are given only
+//! an inode: by the call's registers, or by the request of io_uring.
+
+use agent_recorder_abi::event::Op;
+use agent_recorder_abi::limits::SYSCALL_NUMBERS;
+use agent_recorder_abi::state::Tag;
+use agent_recorder_abi::syscall::MARK_REMOVEDIR;
+use aya_ebpf::helpers::generated::bpf_task_pt_regs;
+
+use crate::context::maps;
+use crate::dispatch::io_uring_fields;
+use crate::guard::pre_op;
+use crate::kernel::compat::{Task, current};
+use crate::kernel::registers::{self, Registers, is_compat};
+use crate::session::{actor, tag};
+
+const AT_REMOVEDIR: u64 = 0x200;
+
+/// An inode's times change.
+#[inline(always)]
+pub(crate) fn touched(inode: u64) {
+    let this = current();
+    let Some(tag) = tag::tag_of(this) else {
+        return;
+    };
+    let (op, key) = operation_of(this, tag);
+    pre_op::touched(tag, op, key, inode);
+}
+
+/// The operation that a task is in the middle of, and what names it until its exit.
+#[inline(always)]
+fn operation_of(task: Task, tag: Tag) -> (u32, u64) {
+    let address = actor::request_of(task, tag);
+    if address != 0
+        && let Some(kept) = maps::URING.get_ptr(&address)
+    {
+        // SAFETY: a map value, checked not null.
+        let (opcode, flags) = unsafe { ((*kept).opcode, (*kept).flags) };
+        return (u32::from(io_uring_fields::op_of(opcode, flags)), address);
+    }
+    (of_call(task), actor::of_thread())
+}
+
+/// What the call that a task is in does to files ([`Op`]), 0 for any other.
+#[inline(always)]
+fn of_call(task: Task) -> u32 {
+    // SAFETY: the helper takes a task whose type the verifier knows, and gives the registers of one.
+    let (number, arguments) = unsafe {
+        let regs = bpf_task_pt_regs(task.cast_mut().cast()) as *const Registers;
+        let mut arguments = [0; 6];
+        registers::arguments(regs, is_compat(task), arguments.as_mut_ptr());
+        (registers::number(regs), arguments)
+    };
+    if number >= SYSCALL_NUMBERS {
+        return 0;
+    }
+    let row = if is_compat(task) {
+        number + SYSCALL_NUMBERS
+    } else {
+        number
+    };
+    let Some(spec) = maps::SYSCALLS.get_ptr(row) else {
+        return 0;
+    };
+    // SAFETY: an element of an array map.
+    let (op, marks) = unsafe { ((*spec).op, (*spec).marks) };
+    // unlinkat(2): the flags are its third argument.
+    if marks & MARK_REMOVEDIR != 0 && arguments[2] & AT_REMOVEDIR != 0 {
+        return Op::Rmdir as u32;
+    }
+    u32::from(op)
+}

@@ -1,0 +1,249 @@
+//! io_uring: what never passes a system call of its own.
+//!
+//! A request is looked at twice: when it is submitted, for its paths are only
+//! there until it runs, and when it completes, for its result. The first event
+//! announces, the second brings the result; user space joins them by a token.
+//! Not here: where a request keeps what it asks for (`io_uring_fields`).
+
+use agent_recorder_abi::event::{FileBody, NetOp, Op, Trouble, VIA_URING};
+use agent_recorder_abi::state::Tag;
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
+
+use crate::context::areas::with_area;
+use crate::context::call::{Call, global};
+use crate::context::maps;
+use crate::context::scratch::{LOCAL, PEER, Scratch};
+use crate::dispatch::io_uring_fields::{self, Request, opcode};
+use crate::event::address;
+use crate::event::writer::Writer;
+use crate::guard::{enforce, overwrite, post_op};
+use crate::kernel::compat::{Task, current};
+use crate::kernel::counters::trouble;
+use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::replica::{Event, Replica, is_ours};
+use crate::operations::{fd_table, file_exit, open_exit, socket, socket_table};
+use crate::session::tag;
+
+/// A request was prepared and is about to be issued, by its submitter.
+#[inline(always)]
+pub(crate) fn submitted(replica: Replica, address: u64) {
+    let request = Request {
+        address,
+        opcode: u32::from(read::<u8>(address, offset!(kiocb_opcode))),
+    };
+    if request.opcode < opcode::ACCEPT || request.opcode > opcode::LISTEN {
+        return;
+    }
+    let task = current();
+    let Some(tag) = tag::tag_of(task) else {
+        return;
+    };
+    if !is_ours(replica, task, Event::Submission) {
+        return;
+    }
+    with_area!(|scratch| {
+        // A global function takes no pointers: through the area it is a number.
+        // SAFETY: a field of a map value.
+        let request = unsafe {
+            core::ptr::write_volatile(&raw mut (*scratch).end, address);
+            Request {
+                address: core::ptr::read_volatile(&raw const (*scratch).end),
+                ..request
+            }
+        };
+        begin(scratch, task, tag, request);
+    });
+    if hooks().see != 0 || hooks().touch != 0 {
+        tag::note_request(task, address);
+    }
+    enforce::enforce(tag);
+}
+
+#[inline(always)]
+fn begin(scratch: *mut Scratch, task: Task, tag: Tag, request: Request) {
+    // One CPU submits one request at a time: time and CPU name it.
+    // SAFETY: the helpers take nothing.
+    let token =
+        unsafe { bpf_ktime_get_boot_ns() << 8 | u64::from(bpf_get_smp_processor_id() & 0xff) };
+    let call = Call::without_row(scratch, task, tag, VIA_URING);
+    let is_file = match request.opcode {
+        opcode::ACCEPT | opcode::CONNECT | opcode::CLOSE | opcode::BIND | opcode::LISTEN => false,
+        opcode::OPENAT
+        | opcode::OPENAT2
+        | opcode::RENAMEAT
+        | opcode::UNLINKAT
+        | opcode::MKDIRAT
+        | opcode::SYMLINKAT
+        | opcode::LINKAT
+        | opcode::FSETXATTR
+        | opcode::SETXATTR
+        | opcode::FTRUNCATE => true,
+        _ => return,
+    };
+    call.keep();
+    remember(&call, request.address, request.opcode, token);
+    if is_file {
+        io_uring_fields::announce(&call, request.address, request.opcode, token);
+    }
+}
+
+global! {
+    /// Keeps what the completion will need. The value is put together in the scratch area: it is too large for the stack.
+    fn remember(call: &Call, address: u64, opcode: u32, token: u64) {
+        let request = Request { address, opcode };
+        // SAFETY: a field of a map value.
+        let kept = unsafe { &raw mut (*call.scratch).request };
+        address::clear(call.peer());
+        if request.opcode == opcode::CONNECT {
+            let address = request.field(offset!(io_connect_addr));
+            let length = request.field::<u32>(offset!(io_connect_len));
+            address::user_address(call, PEER, address, u64::from(length));
+        }
+        let fd = if request.opcode == opcode::CLOSE {
+            request.field::<i32>(offset!(io_close_fd))
+        } else {
+            read(request.address, offset!(kiocb_fd))
+        };
+        // SAFETY: as above.
+        unsafe {
+            (*kept).token = token;
+            (*kept).opcode = request.opcode;
+            (*kept).fd = fd;
+            (*kept).file = request.file(call.task);
+            (*kept).flags = match request.opcode {
+                opcode::OPENAT | opcode::OPENAT2 => request.open_flags(),
+                opcode::UNLINKAT => u64::from(request.field::<u32>(offset!(io_unlink_flags))),
+                _ => 0,
+            };
+            (*kept).address = *call.peer();
+            if maps::URING.insert(&request.address, &*kept, 0).is_err() {
+                trouble(Trouble::UringMapFull);
+            }
+        }
+    }
+}
+
+/// Adds to what a socket sent, where no tracepoint does.
+#[inline(always)]
+fn count_sent(address: u64, bytes: i32) {
+    let opcode = u32::from(read::<u8>(address, offset!(kiocb_opcode)));
+    if !opcode::SENDING.contains(&opcode) {
+        return;
+    }
+    if let Some(open) = socket_table::of_file(read(address, offset!(kiocb_file))) {
+        socket_table::add_sent(&open.key, bytes as u64);
+    }
+}
+
+/// A request has its result: in the submitter, or in one of its workers.
+#[inline(always)]
+pub(crate) fn completed(address: u64, result: i32) {
+    let task = current();
+    let Some(tag) = tag::tag_of(task) else {
+        return;
+    };
+    if hooks().count != 0 && result > 0 {
+        count_sent(address, result);
+    }
+    let Some(kept) = maps::URING.get_ptr(&address) else {
+        return;
+    };
+    with_area!(|scratch| {
+        // SAFETY: both are map values, checked not null.
+        unsafe {
+            (*scratch).request = *kept;
+            (*scratch).peer = (*kept).address;
+        }
+        let _ = maps::URING.remove(&address);
+        let call = Call {
+            result: i64::from(result),
+            ..Call::without_row(scratch, task, tag, VIA_URING)
+        };
+        call.keep();
+        // Before this one, which may close another.
+        fd_table::settle_held(&call);
+        finish(&call);
+        settled(&call, address);
+    });
+    enforce::enforce(tag);
+}
+
+global! {
+    fn finish(call: &Call) {
+        // SAFETY: fields of a map value, and `arguments` has eight elements.
+        let (opcode, token, fd, file, flags) = unsafe {
+            let kept = &raw const (*call.scratch).request;
+            let fd = u64::from((*kept).fd as u32);
+            (&raw mut (*call.scratch).arguments).cast::<u64>().write(fd);
+            (
+                (*kept).opcode,
+                (*kept).token,
+                fd,
+                (*kept).file,
+                (*kept).flags,
+            )
+        };
+        match opcode {
+            opcode::ACCEPT => socket::accepted(call),
+            opcode::CLOSE => fd_table::closed(call),
+            opcode::CONNECT | opcode::BIND | opcode::LISTEN => finish_socket(call, opcode, fd, file),
+            opcode::OPENAT | opcode::OPENAT2 if call.result >= 0 => {
+                open_exit::opened_descriptor(call, flags, 0, token);
+                overwrite::opened(call);
+            }
+            _ => finish_file(call, token),
+        }
+    }
+}
+
+global! {
+    fn finish_socket(call: &Call, opcode: u32, fd: u64, file: u64) {
+        let Some(open) = socket_table::of_file(file) else {
+            return;
+        };
+        if !address::is_recorded(open.family) {
+            return;
+        }
+        call.is_about(open);
+        if opcode == opcode::CONNECT {
+            socket::outcome(call, fd, &open);
+            return;
+        }
+        address::kernel_address(call, LOCAL);
+        let op = if opcode == opcode::BIND {
+            NetOp::Bind
+        } else {
+            NetOp::Listen
+        };
+        socket::announce(call, fd, op);
+    }
+}
+
+global! {
+    fn finish_file(call: &Call, token: u64) {
+        let writer = Writer::begin::<FileBody>(call.scratch);
+        // What was removed is known from the announcement; user space tells directory from file there.
+        let body = FileBody {
+            via: VIA_URING,
+            error: call.error(),
+            token,
+            ..FileBody::default()
+        };
+        file_exit::send_result(writer, call, body);
+    }
+}
+
+/// Tells the guard that it is over. Not from within `finish`, for there the
+/// stack has no room.
+#[inline(always)]
+fn settled(call: &Call, address: u64) {
+    // SAFETY: fields of a map value.
+    let (opcode, flags) = unsafe {
+        let kept = &raw const (*call.scratch).request;
+        ((*kept).opcode, (*kept).flags)
+    };
+    let op = io_uring_fields::op_of(opcode, flags);
+    if Op::is_of_names(op) {
+        post_op::settle(call, address, u32::from(op), u32::from(call.result >= 0));
+    }
+}

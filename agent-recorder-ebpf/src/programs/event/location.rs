@@ -1,0 +1,185 @@
+//! Where a file operation takes place: a base, which the kernel has, and a path
+//! that was given from there.
+//!
+//! Not here: which argument of a call is which (`operations::file_exit`).
+
+use agent_recorder_abi::event::{
+    FILE_DESCRIPTOR, FILE_KERNEL_PATH, FILE_PATH_CUT, FILE_PATH_UNREADABLE,
+};
+use agent_recorder_abi::limits::USER_PATH_BYTES;
+
+use crate::context::call::{Call, global};
+use crate::context::scratch::Location;
+use crate::event::dentry_walk::{self, Walked};
+use crate::event::writer::Writer;
+use crate::kernel::compat::{Task, current};
+use crate::kernel::files::file_of;
+use crate::kernel::path::{self, KernelPath};
+use crate::kernel::read::read_user;
+
+const AT_FDCWD: i32 = -100;
+
+impl Location {
+    /// An object's own path, as it was walked.
+    #[inline(always)]
+    pub(crate) fn of(walked: Walked, marks: u16) -> Self {
+        Self {
+            base_len: walked.len,
+            path_len: 0,
+            marks: marks | walked.mark(),
+            omitted: walked.omitted,
+        }
+    }
+}
+
+/// Where a relative path starts.
+#[inline(always)]
+pub(crate) fn base_of(task: Task, dirfd: i32) -> KernelPath {
+    if dirfd == AT_FDCWD {
+        return path::working_directory(task);
+    }
+    let file = file_of(task, u64::from(dirfd as u32));
+    if file == 0 {
+        KernelPath {
+            mount: 0,
+            dentry: 0,
+        }
+    } else {
+        path::of_file(file)
+    }
+}
+
+/// Appends base and path; which base is known only when the path's first byte is.
+#[inline(always)]
+pub(crate) fn append_location(
+    writer: &mut Writer,
+    task: Task,
+    dirfd: i32,
+    first: u8,
+    string: impl FnOnce(&mut Writer) -> Option<u16>,
+) -> Location {
+    let base = if first == b'/' {
+        path::root_directory(task)
+    } else {
+        base_of(task, dirfd)
+    };
+    let mut location = Location::of(dentry_walk::append(writer, base), 0);
+    match string(writer) {
+        Some(length) => {
+            location.path_len = length;
+            if length as usize == USER_PATH_BYTES - 1 {
+                location.marks |= FILE_PATH_CUT;
+            }
+        }
+        None => location.marks |= FILE_PATH_UNREADABLE,
+    }
+    location
+}
+
+global! {
+    /// A location in the caller's memory. In `scratch.location` afterwards.
+    fn locate(call: &Call, at: u64, dirfd: i32, address: u64) {
+        let mut writer = Writer::resume(call.scratch, at);
+        let location =
+            append_location(&mut writer, call.task, dirfd, read_user(address), |writer| {
+                writer.user_string::<USER_PATH_BYTES>(address)
+            });
+        call.leave(location, writer.position());
+    }
+}
+
+#[inline(always)]
+pub(crate) fn append_user_location(
+    writer: &mut Writer,
+    call: &Call,
+    dirfd: Option<u64>,
+    address: u64,
+) -> Location {
+    let dirfd = dirfd.map_or(AT_FDCWD, |dirfd| dirfd as i32);
+    locate(call, writer.position(), dirfd, address);
+    writer.take_location(call)
+}
+
+/// `/proc/self/fd/`, as two words: the second with what two digits may follow.
+const OWN_DESCRIPTOR: [u64; 2] = [
+    u64::from_le_bytes(*b"/proc/se"),
+    u64::from_le_bytes(*b"lf/fd/\0\0"),
+];
+
+const OWN_DESCRIPTOR_BYTES: u64 = 14;
+/// Digits of a descriptor's number: of INT_MAX.
+const DESCRIPTOR_DIGITS: u64 = 10;
+
+/// The file of the descriptor that a `/proc/self/fd/N` names, 0 for any other
+/// path. A global function (see `call`). C libraries reach so for what they have open by a call that knows
+/// names only (fchmodat(3) with AT_SYMLINK_NOFOLLOW), programs for a file
+/// without a name (open(2), O_TMPFILE): afterwards nobody can tell which it was.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn own_descriptor(address: u64) -> u64 {
+    const PREFIX: u64 = (1 << (8 * (OWN_DESCRIPTOR_BYTES - 8))) - 1;
+    if read_user::<u64>(address) != OWN_DESCRIPTOR[0]
+        || read_user::<u64>(address + 8) & PREFIX != OWN_DESCRIPTOR[1]
+    {
+        return 0;
+    }
+    let mut number = 0_u64;
+    let mut index = 0;
+    while index <= DESCRIPTOR_DIGITS {
+        let byte: u8 = read_user(address + OWN_DESCRIPTOR_BYTES + index);
+        if byte == 0 && index > 0 {
+            return file_of(current(), number);
+        }
+        if !byte.is_ascii_digit() {
+            return 0;
+        }
+        number = number * 10 + u64::from(byte - b'0');
+        index += 1;
+    }
+    0
+}
+
+/// A location that is followed to its end.
+#[inline(always)]
+pub(crate) fn append_followed_location(
+    writer: &mut Writer,
+    call: &Call,
+    dirfd: Option<u64>,
+    address: u64,
+) -> Location {
+    let file = own_descriptor(address);
+    if file == 0 {
+        return append_user_location(writer, call, dirfd, address);
+    }
+    let walked = dentry_walk::append(writer, path::of_file(file));
+    Location {
+        path_len: writer.user_string::<USER_PATH_BYTES>(address).unwrap_or(0),
+        ..Location::of(walked, FILE_DESCRIPTOR)
+    }
+}
+
+/// A descriptor's own file as a location.
+#[inline(always)]
+pub(crate) fn append_descriptor(writer: &mut Writer, task: Task, fd: u64) -> (Location, u64) {
+    let file = file_of(task, u64::from(fd as u32));
+    if file == 0 {
+        return (
+            Location {
+                marks: FILE_PATH_UNREADABLE,
+                ..Location::default()
+            },
+            0,
+        );
+    }
+    let walked = dentry_walk::append(writer, path::of_file(file));
+    (Location::of(walked, FILE_KERNEL_PATH), file)
+}
+
+/// Where chdir(2) led: a relative path would start there now, not where it was given.
+#[inline(always)]
+pub(crate) fn append_working_directory(writer: &mut Writer, task: Task) -> Location {
+    Location::of(
+        dentry_walk::append(writer, path::working_directory(task)),
+        FILE_KERNEL_PATH,
+    )
+}

@@ -1,0 +1,341 @@
+//! Counts what a session destroys against its budgets, and condemns it at the limit.
+//!
+//! Here and not in user space: the limit holds while the daemon is slow or dead.
+//! Not here: what is destroyed by an operation, and how much that is (`pre_op`,
+//! `post_op`, `overwrite`), and how a condemned session ends (`enforce`).
+
+use agent_recorder_abi::event::{GuardBody, Kind};
+use agent_recorder_abi::limits::{MAX_LIMIT, MAX_PROTECTED, MAX_STEPS, REWRITES_PER_FILE};
+use agent_recorder_abi::policy::{
+    Budget, GUARD_ALERT, GUARD_DENY, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_SLOT, Policy,
+};
+use agent_recorder_abi::state::{Session, SessionNumber, Tag};
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+
+use crate::context::areas::with_area;
+use crate::context::maps;
+use crate::event::writer::Writer;
+use crate::guard::enforce;
+use crate::kernel::compat::add_shared;
+use crate::kernel::counters::add;
+use crate::kernel::read::{bound, guard_config};
+
+/// Masks an index of `Session::times`.
+const SLOT: u64 = MAX_LIMIT as u64 - 1;
+/// Masks an index of one row of `Session::steps`.
+const STEP: u64 = MAX_STEPS as u64 - 1;
+/// Masks an index of `Session::protected`.
+const PLACE: u64 = MAX_PROTECTED as u64 - 1;
+const _: () = assert!(
+    MAX_LIMIT.is_power_of_two() && MAX_STEPS.is_power_of_two() && MAX_PROTECTED.is_power_of_two()
+);
+
+/// Whether a file may go: counts it and, over the limit, strikes the session.
+/// Before the act, so that no thread can come in between; what is refused is
+/// taken back. A global function (see `call`): 0 refuses.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn admit(number: SessionNumber, judged: u64, bytes: u64) -> u64 {
+    let config = guard_config();
+    let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
+        return 1;
+    };
+    // SAFETY: a map value, checked not null.
+    if unsafe { core::ptr::read_volatile(&raw const (*session).condemned) } != 0 {
+        enforce::strike(session);
+        return 0;
+    }
+    let met = charge(session, number, judged, bytes);
+    if met == WITHIN {
+        return 1;
+    }
+    if config.action == GUARD_ALERT {
+        meet(session, number, met, 0);
+        return 1;
+    }
+    refund(session, judged, bytes);
+    meet(session, number, met, 1);
+    0
+}
+
+/// A file is gone that was not counted before: counts it and, at the limit,
+/// strikes the process that did it at the exit of this very call, before it
+/// runs again. A global function (see `call`): 0 while its budgets last.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn count_destroyed(number: SessionNumber, judged: u64, bytes: u64) -> u64 {
+    if guard_config().action == 0 {
+        return 0;
+    }
+    let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
+        return 0;
+    };
+    let met = charge(session, number, judged, bytes);
+    if met != WITHIN {
+        meet(session, number, met, 0);
+        return 1;
+    }
+    // The act that fills the budget is the last: nothing here can refuse the next.
+    let filled = is_filled(session);
+    if filled != WITHIN {
+        meet(session, number, filled, 0);
+        return 1;
+    }
+    0
+}
+
+/// One act that destroys as much as any limit allows. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn whole(number: SessionNumber) -> u64 {
+    if guard_config().action == 0 {
+        return 0;
+    }
+    if let Some(session) = maps::SESSIONS.get_ptr_mut(&number) {
+        // SAFETY: a map value, checked not null.
+        add(unsafe { &raw mut (*session).destroyed }, 1);
+        meet(session, number, Policy::Whole as u64, 0);
+    }
+    0
+}
+
+/// Whether such an act may be done: over any limit, it strikes the session. A
+/// global function (see `call`): 0 refuses. Where the session is only told of,
+/// that follows when it was done ([`whole`]).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn admit_whole(number: SessionNumber) -> u64 {
+    let action = guard_config().action;
+    if action == 0 || action == GUARD_ALERT {
+        return 1;
+    }
+    let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
+        return 1;
+    };
+    meet(session, number, Policy::Whole as u64, 1);
+    0
+}
+
+/// A removal that was counted before the act has failed.
+#[inline(always)]
+pub(crate) fn failed(number: SessionNumber, judged: u64, bytes: u64) {
+    if let Some(session) = maps::SESSIONS.get_ptr_mut(&number) {
+        refund(session, judged, bytes);
+    }
+}
+
+/// A file was rewritten and kept its size. Many of those weigh as one.
+#[inline(always)]
+pub(crate) fn rewritten(number: SessionNumber) {
+    if let Some(session) = maps::SESSIONS.get_ptr_mut(&number) {
+        // SAFETY: a map value, checked not null.
+        let before = add_shared(number, unsafe { &raw mut (*session).rewritten }, 1);
+        if before % REWRITES_PER_FILE == REWRITES_PER_FILE - 1 {
+            count_destroyed(number, 0, 0);
+        }
+    }
+}
+
+/// What is left of every budget; otherwise the number of a [`Policy`].
+const WITHIN: u64 = u64::MAX;
+
+/// Counts one file. Which limit it goes over, of those it counts against.
+#[inline(always)]
+fn charge(session: *mut Session, number: SessionNumber, judged: u64, bytes: u64) -> u64 {
+    let config = guard_config();
+    // SAFETY: the helper takes nothing.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: a map value, checked not null.
+    let (files, all_bytes) = unsafe { (&raw mut (*session).destroyed, &raw mut (*session).bytes) };
+    let before = add_shared(number, files, 1);
+    let bytes_before = add_shared(number, all_bytes, bytes);
+    if judged & JUDGED_PROTECTED != 0 {
+        let slot = bound::<PLACE>(judged >> JUDGED_SLOT) as usize;
+        // SAFETY: the mask keeps the index inside the array of a map value.
+        let counter = unsafe { (&raw mut (*session).protected).cast::<u64>().add(slot) };
+        if add_shared(number, counter, 1) >= judged >> JUDGED_LIMIT {
+            return Policy::Protected as u64;
+        }
+    }
+    let limit = if config.files.steps == 0 {
+        1
+    } else {
+        config.files.steps
+    };
+    let slot = before % limit;
+    if config.files.steps != 0 {
+        if before >= limit && now - time_at(session, slot) <= config.files.window {
+            return Policy::Files as u64;
+        }
+        set_time(session, slot, now);
+    }
+    if step_over(session, 0, &config.files_long, before, 1, now) {
+        return Policy::FilesLong as u64;
+    }
+    if step_over(session, 1, &config.bytes, bytes_before, bytes, now) {
+        return Policy::Bytes as u64;
+    }
+    if step_over(session, 2, &config.bytes_long, bytes_before, bytes, now) {
+        return Policy::BytesLong as u64;
+    }
+    WITHIN
+}
+
+#[inline(always)]
+fn refund(session: *mut Session, judged: u64, bytes: u64) {
+    // SAFETY: a map value, checked not null; the mask keeps the index inside the array.
+    unsafe {
+        add(&raw mut (*session).destroyed, u64::MAX);
+        add(&raw mut (*session).bytes, bytes.wrapping_neg());
+        if judged & JUDGED_PROTECTED != 0 {
+            let slot = bound::<PLACE>(judged >> JUDGED_SLOT) as usize;
+            add(
+                (&raw mut (*session).protected).cast::<u64>().add(slot),
+                u64::MAX,
+            );
+        }
+    }
+}
+
+/// Whether the next file would go over: for those who cannot refuse it.
+#[inline(always)]
+fn is_filled(session: *mut Session) -> u64 {
+    let config = guard_config();
+    // SAFETY: a map value, checked not null; the helper takes nothing.
+    let (count, now) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*session).destroyed),
+            bpf_ktime_get_boot_ns(),
+        )
+    };
+    let steps = config.files.steps;
+    if steps != 0 && count >= steps && now - time_at(session, count % steps) <= config.files.window
+    {
+        return Policy::Files as u64;
+    }
+    let long = &config.files_long;
+    if long.steps == 0 || long.step == 0 || count % long.step != 0 {
+        return WITHIN;
+    }
+    // The step that the next file begins, as in `step_over`.
+    let begun = count / long.step;
+    let slot = bound::<STEP>(begun % long.steps) as usize;
+    // SAFETY: the first of three rows of MAX_STEPS, in a map value.
+    let at =
+        unsafe { core::ptr::read_volatile((&raw const (*session).steps).cast::<u64>().add(slot)) };
+    if begun >= long.steps && now - at <= long.window {
+        return Policy::FilesLong as u64;
+    }
+    WITHIN
+}
+
+/// Whether what is added to a sum goes over a budget that is counted in steps:
+/// so many of them begun within the window.
+#[inline(always)]
+fn step_over(
+    session: *mut Session,
+    row: u64,
+    budget: &Budget,
+    before: u64,
+    added: u64,
+    now: u64,
+) -> bool {
+    if budget.steps == 0 || added == 0 {
+        return false;
+    }
+    let step = if budget.step == 0 { 1 } else { budget.step };
+    // The steps that begin in what is added.
+    let first = before.div_ceil(step);
+    let end = (before + added).div_ceil(step);
+    if end - first >= budget.steps {
+        return true;
+    }
+    let mut over = false;
+    let mut index = 0;
+    while index < MAX_STEPS as u64 {
+        let begun = first + index;
+        if begun >= end {
+            break;
+        }
+        let slot = row * MAX_STEPS as u64 + bound::<STEP>(begun % budget.steps);
+        // SAFETY: three rows of MAX_STEPS, in a map value.
+        unsafe {
+            let at = (&raw mut (*session).steps).cast::<u64>().add(slot as usize);
+            if begun >= budget.steps && now - core::ptr::read_volatile(at) <= budget.window {
+                over = true;
+            }
+            core::ptr::write_volatile(at, now);
+        }
+        index += 1;
+    }
+    over
+}
+
+/// A limit is met: tells of it and, unless only that is asked for, strikes.
+#[inline(always)]
+fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64) {
+    let config = guard_config();
+    // SAFETY: the helper takes nothing.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let ends = config.action != GUARD_ALERT && !(config.action == GUARD_DENY && refused != 0);
+    if ends {
+        enforce::condemn(session, now, config.action);
+    }
+    // SAFETY: a map value, checked not null.
+    let count = unsafe {
+        let told = core::ptr::read_volatile(&raw const (*session).told);
+        if !ends && told != 0 && now - told <= config.files.window {
+            return;
+        }
+        core::ptr::write_volatile(&raw mut (*session).told, now);
+        core::ptr::read_volatile(&raw const (*session).destroyed)
+    };
+    let budget = match policy {
+        1 => config.files_long,
+        2 => config.bytes,
+        3 => config.bytes_long,
+        _ => config.files,
+    };
+    // Untold, the session is struck at its next calls all the same; nobody sweeps for those that make none.
+    tell(
+        number,
+        GuardBody {
+            count,
+            limit: budget.limit(),
+            window: budget.window,
+            killed: u64::from(ends),
+            denied: refused,
+            policy: policy as u32,
+            slot: 0,
+        },
+    );
+}
+
+#[inline(always)]
+fn tell(session: SessionNumber, body: GuardBody) {
+    with_area!(|scratch| {
+        let writer = Writer::begin::<GuardBody>(scratch);
+        writer.header(Kind::Guard, Tag::new(session, 0));
+        // SAFETY: `begin` left room for it.
+        unsafe { *writer.body::<GuardBody>() = body };
+        writer.submit(Kind::Guard, true);
+    });
+}
+
+#[inline(always)]
+fn time_at(session: *mut Session, slot: u64) -> u64 {
+    // SAFETY: as in `set_time`.
+    unsafe {
+        let times = (&raw const (*session).times).cast::<u64>();
+        core::ptr::read_volatile(times.add(bound::<SLOT>(slot) as usize))
+    }
+}
+
+#[inline(always)]
+fn set_time(session: *mut Session, slot: u64, now: u64) {
+    // SAFETY: the mask keeps the index inside the array of a map value.
+    unsafe {
+        let times = (&raw mut (*session).times).cast::<u64>();
+        core::ptr::write_volatile(times.add(bound::<SLOT>(slot) as usize), now);
+    }
+}

@@ -1,0 +1,124 @@
+//! Striking: a condemned session's processes end, or stop, at their next act.
+//!
+//! Not here: when a session is condemned (`budget`).
+
+use agent_recorder_abi::limits::STRIKING_NS;
+use agent_recorder_abi::policy::GUARD_FREEZE;
+use agent_recorder_abi::state::{Session, Tag};
+use aya_ebpf::helpers::bpf_send_signal;
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+
+use crate::context::maps;
+use crate::kernel::compat::{Task, current};
+use crate::kernel::read::hooks;
+use crate::session::tag;
+
+const SIGKILL: u32 = 9;
+const SIGSTOP: u32 = 19;
+/// What a refusal says.
+pub(crate) const EPERM: i32 = 1;
+
+#[inline(always)]
+pub(crate) fn condemn(session: *mut Session, now: u64, action: u64) {
+    // SAFETY: a map value, checked not null.
+    unsafe {
+        let frozen = u64::from(action == GUARD_FREEZE);
+        core::ptr::write_volatile(&raw mut (*session).frozen, frozen);
+        core::ptr::write_volatile(&raw mut (*session).condemned, now);
+        if let Some(last) = maps::CONDEMNED.get_ptr_mut(0) {
+            core::ptr::write_volatile(last, now);
+        }
+    }
+    strike(session);
+}
+
+/// Strikes the process when its session is condemned, and one that somebody
+/// has woken while its program waits to be judged.
+#[inline(always)]
+pub(crate) fn enforce(tag: Tag) {
+    if tag.held != 0 {
+        end_unjudged();
+    }
+    if let Some(session) = condemned(tag) {
+        strike(session);
+    }
+}
+
+/// A call ends that nobody records. For some time after a limit was met it is
+/// the last one, too, of whoever is in that session: one that waited for a child
+/// that was struck begins no other.
+#[inline(always)]
+pub(crate) fn enforce_unrecorded(task: Task) {
+    let Some(last) = maps::CONDEMNED.get_ptr(0) else {
+        return;
+    };
+    // SAFETY: a map value, checked not null; the helper takes nothing.
+    let is_recent = unsafe {
+        let last = core::ptr::read_volatile(last);
+        last != 0 && bpf_ktime_get_boot_ns() - last <= STRIKING_NS
+    };
+    if is_recent
+        && let Some(tag) = tag::tag_of(task)
+        && let Some(session) = condemned(tag)
+    {
+        strike(session);
+    }
+}
+
+/// The session, where it is condemned.
+#[inline(always)]
+fn condemned(tag: Tag) -> Option<*mut Session> {
+    // SAFETY: a map value, checked not null.
+    tag::session(tag).filter(|session| unsafe {
+        core::ptr::read_volatile(&raw const (**session).condemned) != 0
+    })
+}
+
+/// What a security hook answers to a member of this session: a condemned one
+/// does nothing more, and ends here, before the act.
+#[inline(always)]
+pub(crate) fn verdict_on(tag: Tag) -> i32 {
+    if hooks().decide == 0 {
+        return 0;
+    }
+    if tag.held != 0 {
+        end_unjudged();
+        return -EPERM;
+    }
+    let Some(session) = condemned(tag) else {
+        return 0;
+    };
+    strike(session);
+    -EPERM
+}
+
+/// The same to whoever runs: 0 outside sessions.
+#[inline(always)]
+pub(crate) fn verdict() -> i32 {
+    if hooks().decide == 0 {
+        return 0;
+    }
+    tag::tag_of(current()).map_or(0, verdict_on)
+}
+
+#[inline(always)]
+fn end_unjudged() {
+    // A failure means that it is dying already.
+    // SAFETY: the helper takes a number.
+    unsafe { bpf_send_signal(SIGKILL) };
+}
+
+/// Ends the process, or stops it.
+#[inline(always)]
+pub(crate) fn strike(session: *mut Session) {
+    // A failure means that it is dying already, or that the kernel could not
+    // queue the signal: the daemon's sweep meets it.
+    // SAFETY: a map value, checked not null; the helper takes a number.
+    unsafe {
+        if core::ptr::read_volatile(&raw const (*session).frozen) != 0 {
+            bpf_send_signal(SIGSTOP);
+        } else {
+            bpf_send_signal(SIGKILL);
+        }
+    }
+}

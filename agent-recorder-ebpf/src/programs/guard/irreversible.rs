@@ -1,0 +1,88 @@
+//! Acts that destroy as much as any limit allows, by one call: a block device
+//! that is opened for writing or discarded, a btrfs subvolume that is deleted.
+//! Refused before they are done, where hooks refuse; and so is what would keep
+//! the recorder from its own files.
+//!
+//! Not here: that they are counted when they were done, in every profile
+//! (`overwrite`, `operations::process_control`).
+
+use crate::guard::enforce::{self, EPERM};
+use crate::guard::{budget, self_protection};
+use crate::kernel::compat::current;
+use crate::kernel::inode::is_block_device;
+use crate::kernel::path;
+use crate::kernel::read::{hooks, offset, read};
+use crate::session::tag;
+
+/// `BLKDISCARD`, `BLKSECDISCARD`, `BLKZEROOUT` (include/uapi/linux/fs.h).
+const DISCARDS: [u32; 3] = [0x1277, 0x127d, 0x127f];
+/// `BTRFS_IOC_SNAP_DESTROY`, and its second version of 5.7 (include/uapi/linux/btrfs.h).
+pub(crate) const SNAP_DESTROY: u32 = 0x5000_940f;
+pub(crate) const SNAP_DESTROY_V2: u32 = 0x5000_943f;
+/// `FS_IOC_SETFLAGS`, as 32-bit programs call it, and `FS_IOC_FSSETXATTR`
+/// (include/uapi/linux/fs.h): each begins with 32 bits of flags.
+const SETTING_FLAGS: [u32; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
+
+/// Whether a command sets an inode's flags: with some, nobody changes the file.
+#[inline(always)]
+pub(crate) fn is_setting_flags(command: u32) -> bool {
+    SETTING_FLAGS.contains(&command)
+}
+
+/// Whether a command is one that the guard counts as the whole limit.
+#[inline(always)]
+pub(crate) fn is_destroying(command: u32) -> bool {
+    is_discarding(command) || command == SNAP_DESTROY || command == SNAP_DESTROY_V2
+}
+
+/// Whether it discards, or zeroes, a block device.
+#[inline(always)]
+pub(crate) fn is_discarding(command: u32) -> bool {
+    DISCARDS.contains(&command)
+}
+
+/// `FMODE_WRITE` (include/linux/fs.h).
+const FMODE_WRITE: u32 = 2;
+/// `BTRFS_SUPER_MAGIC` (include/uapi/linux/magic.h): elsewhere these commands mean nothing.
+const BTRFS: u64 = 0x9123_683e;
+
+/// A file is to be opened: 0, or an error that refuses it.
+#[inline(always)]
+pub(crate) fn opening(file: u64) -> i32 {
+    let verdict = self_protection::opening(file);
+    if verdict != 0 || hooks().refuse == 0 {
+        return verdict;
+    }
+    let is_written = read::<u32>(file, offset!(file_mode)) & FMODE_WRITE != 0;
+    if is_written && is_block_device(read(file, offset!(file_inode))) {
+        return refused();
+    }
+    0
+}
+
+/// An ioctl(2) is to act on a file: 0, or an error that refuses it.
+#[inline(always)]
+pub(crate) fn commanding(file: u64, command: u32) -> i32 {
+    if is_setting_flags(command) {
+        return self_protection::changing(path::of_file(file).dentry);
+    }
+    let verdict = enforce::verdict();
+    if verdict != 0 || hooks().refuse == 0 || !is_destroying(command) {
+        return verdict;
+    }
+    let inode: u64 = read(file, offset!(file_inode));
+    let destroys = if is_discarding(command) {
+        is_block_device(inode)
+    } else {
+        read::<u64>(read(inode, offset!(inode_sb)), offset!(sb_magic)) == BTRFS
+    };
+    if destroys { refused() } else { 0 }
+}
+
+#[inline(always)]
+fn refused() -> i32 {
+    match tag::tag_of(current()) {
+        Some(tag) if budget::admit_whole(tag.session) == 0 => -EPERM,
+        _ => 0,
+    }
+}

@@ -1,0 +1,496 @@
+//! Contents that are destroyed while their file keeps its name: emptied, cut
+//! short, punched, or written over from the start.
+//!
+//! A file that is opened with O_TRUNC is not judged until it is closed: a
+//! formatter empties what it is about to write again, and leaves about as
+//! much there. One that is written over in place is, once all of it was.
+//! Writes through a mapping or io_uring are not followed.
+
+use agent_recorder_abi::event::Op;
+use agent_recorder_abi::limits::{DESCRIPTORS_WALKED, KEPT_PART, MAX_PENDING_CUTS};
+use agent_recorder_abi::policy::{
+    CUT_EMPTIED, CUT_INTACT, CUT_REMADE, JUDGED_FREE, JUDGED_PROTECTED, KNOWN_CREATED, RemovedKey,
+    Victim,
+};
+use agent_recorder_abi::state::{DescriptorKey, SessionNumber, Tag};
+use agent_recorder_abi::syscall::{MARK_LENGTH_PAIR, NO_ARG};
+
+use crate::context::areas::{number_of, repeated};
+use crate::context::call::{Call, global};
+use crate::context::maps;
+use crate::context::scratch::Scratch;
+use crate::guard::ownership::{self, judge};
+use crate::guard::{budget, written_files};
+use crate::kernel::compat::{Task, add_shared, current};
+use crate::kernel::counters::add;
+use crate::kernel::files::{self, file_of, files_of, table_size};
+use crate::kernel::path;
+use crate::kernel::read::{hooks, offset, read, read_user};
+use crate::session::{actor, tag};
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFREG: u16 = 0o100_000;
+const S_IFBLK: u16 = 0o060_000;
+/// O_ACCMODE and O_TRUNC (include/uapi/asm-generic/fcntl.h).
+const O_ACCMODE: u64 = 0o3;
+const O_TRUNC: u64 = 0o1000;
+/// Modes of fallocate(2) that take contents away: FALLOC_FL_PUNCH_HOLE, _COLLAPSE_RANGE, _ZERO_RANGE.
+const TAKES_AWAY: u64 = 0x2 | 0x8 | 0x10;
+
+/// Whether what is judged so may be changed by this program.
+#[inline(always)]
+fn is_spared(tag: Tag, judged: u64) -> bool {
+    judged & JUDGED_FREE != 0 || tag.restores != 0 && judged & JUDGED_PROTECTED == 0
+}
+
+#[inline(always)]
+fn are_open(tag: Tag) -> bool {
+    tag::session(tag)
+        // SAFETY: a map value, checked not null.
+        .is_some_and(|session| unsafe { core::ptr::read_volatile(&raw const (*session).cuts) } != 0)
+}
+
+/// Every open comes here: most are for reading. Not from within the handler of
+/// opens, for there the stack has no room.
+#[inline(always)]
+pub(crate) fn opened(call: &Call) {
+    if call.result < 0 {
+        return;
+    }
+    // SAFETY: a field of a map value, set by `open_exit::opened_descriptor`.
+    let opened = unsafe { (*call.scratch).opened };
+    if opened.created != 0 || opened.flags & (O_ACCMODE | O_TRUNC) != 0 {
+        begin(call, opened.file, opened.flags, opened.created as u32);
+    }
+}
+
+global! {
+    fn begin(call: &Call, file: u64, flags: u64, created: u32) {
+        let session = call.tag.session;
+        let inode: u64 = read(file, offset!(file_inode));
+        let kind = read::<u16>(inode, offset!(inode_mode)) & S_IFMT;
+        if kind == S_IFREG {
+            written_files::wrote(session, file);
+        }
+        if created != 0 {
+            ownership::note(session, inode, KNOWN_CREATED);
+            remade(call, file, inode);
+            return;
+        }
+        if kind == S_IFBLK {
+            budget::whole(session);
+        }
+        if kind != S_IFREG {
+            return;
+        }
+        let empties = flags & O_TRUNC != 0;
+        let before = if empties { length_before(call) } else { read(inode, offset!(inode_size)) };
+        if before == 0 {
+            return;
+        }
+        let judged = judge(call.area(), session, path::of_file(file).dentry);
+        if is_spared(call.tag, judged) {
+            return;
+        }
+        let descriptor = DescriptorKey { files: files_of(call.task), fd: call.result as u64 };
+        // SAFETY: a field of a map value.
+        let cut = unsafe { &mut (*call.scratch).cut };
+        cut.file = file;
+        cut.inode = inode;
+        cut.ino = read(inode, offset!(inode_ino));
+        cut.size = before;
+        cut.written = 0;
+        cut.judged = judged;
+        cut.generation = read(inode, offset!(inode_generation));
+        cut.kind = if empties { CUT_EMPTIED } else { CUT_INTACT };
+        let Some(known) = tag::session(call.tag) else {
+            return;
+        };
+        // SAFETY: a map value, checked not null.
+        let pending = unsafe {
+            core::ptr::write_volatile(&raw mut (*known).cuts, 1);
+            if empties { add_shared(session, &raw mut (*known).emptied, 1) } else { 0 }
+        };
+        // Too many at one time are not about to be written again.
+        if pending >= MAX_PENDING_CUTS {
+            drop_emptied(session);
+            budget::count_destroyed(session, judged, before);
+            return;
+        }
+        // LRU: fails only without memory; the file is then not judged.
+        let _ = maps::CUTS.insert(&descriptor, &*cut, 0);
+    }
+}
+
+global! {
+    /// A file was made. If somebody else's had the name, it is looked at once it
+    /// is written: tar(1) and unzip(1) remove what they are about to write again.
+    fn remade(call: &Call, file: u64, inode: u64) {
+        let dentry = path::of_file(file).dentry;
+        let name = RemovedKey {
+            session: call.tag.session,
+            parent: read(dentry, offset!(dentry_parent)),
+            name: read(dentry, offset!(dentry_name_hash)),
+        };
+        let Some(removed) = maps::REMOVED.get_ptr(&name) else {
+            return;
+        };
+        // SAFETY: a map value, checked not null.
+        let removed = unsafe { *removed };
+        let _ = maps::REMOVED.remove(&name);
+        let descriptor = DescriptorKey { files: files_of(call.task), fd: call.result as u64 };
+        // SAFETY: a field of a map value.
+        let cut = unsafe { &mut (*call.scratch).cut };
+        cut.file = file;
+        cut.inode = inode;
+        cut.ino = read(inode, offset!(inode_ino));
+        cut.size = removed.size;
+        cut.written = removed.bytes;
+        cut.judged = removed.judged;
+        cut.generation = read(inode, offset!(inode_generation));
+        cut.kind = CUT_REMADE;
+        if let Some(known) = tag::session(call.tag) {
+            // SAFETY: a map value, checked not null.
+            unsafe { core::ptr::write_volatile(&raw mut (*known).cuts, 1) };
+            // LRU: as in `begin`.
+            let _ = maps::CUTS.insert(&descriptor, &*cut, 0);
+        }
+    }
+}
+
+/// The file's length before this open emptied it: 0 for an empty one, 1 where
+/// nobody saw it.
+#[inline(always)]
+fn length_before(call: &Call) -> u64 {
+    match seen_before(call) {
+        // SAFETY: in a map value.
+        Some(victim) if hooks().see != 0 => unsafe { (*victim).size },
+        _ => 1,
+    }
+}
+
+/// What was seen of the file that the running call cuts.
+#[inline(always)]
+fn seen_before(call: &Call) -> Option<*const Victim> {
+    let key = actor::of_thread();
+    let known = maps::FORESEEN.get_ptr(&key)?;
+    // SAFETY: map values.
+    let op = unsafe {
+        (*call.scratch).foreseen = *known;
+        (*call.scratch).foreseen.op
+    };
+    let _ = maps::FORESEEN.remove(&key);
+    // SAFETY: a field of a map value.
+    let first = unsafe { (&raw const (*call.scratch).foreseen.victims).cast() };
+    (op == Op::Truncate as u32).then_some(first)
+}
+
+#[inline(always)]
+fn drop_emptied(session: SessionNumber) {
+    if let Some(known) = maps::SESSIONS.get_ptr_mut(&session) {
+        // SAFETY: a map value, checked not null.
+        add(unsafe { &raw mut (*known).emptied }, u64::MAX);
+    }
+}
+
+global! {
+    /// truncate(2) and ftruncate(2), which succeeded.
+    pub(crate) fn shortened(call: &Call) {
+        let spec = call.spec();
+        let mut length = call.argument(spec.length);
+        if spec.length == NO_ARG {
+            return;
+        }
+        if spec.marks & MARK_LENGTH_PAIR != 0 {
+            length |= call.argument(spec.length + 1) << 32;
+        }
+        let Some(victim) = seen_before(call) else {
+            if hooks().see == 0 && hooks().touch == 0 {
+                shortened_unseen(call, length);
+            }
+            return;
+        };
+        // SAFETY: in a map value.
+        let (inode, judged, size, bytes) = unsafe {
+            ((*victim).inode, (*victim).judged, (*victim).size, (*victim).bytes)
+        };
+        // Without a hook, the length is looked at when it is the new one already.
+        let before = if hooks().see != 0 { size } else { 1 };
+        if is_spared(call.tag, judged) || length * KEPT_PART >= before {
+            return;
+        }
+        ownership::note(call.tag.session, inode, KNOWN_CREATED);
+        budget::count_destroyed(call.tag.session, judged, bytes);
+    }
+}
+
+global! {
+    /// Nothing shows files here: what is left of one is compared with what it had
+    /// when it was opened. Of a name (truncate(2)) nobody knows that: all of it counts.
+    fn shortened_unseen(call: &Call, length: u64) {
+        let spec = call.spec();
+        let session = call.tag.session;
+        if spec.path != NO_ARG {
+            if length == 0 && call.tag.restores == 0 {
+                budget::count_destroyed(session, 0, 0);
+            }
+            return;
+        }
+        let fd = u64::from(call.argument(spec.dirfd) as u32);
+        let descriptor = DescriptorKey { files: files_of(call.task), fd };
+        let Some(cut) = maps::CUTS.get_ptr(&descriptor) else {
+            return;
+        };
+        // SAFETY: a map value, checked not null.
+        let (kind, size, judged, inode) =
+            unsafe { ((*cut).kind, (*cut).size, (*cut).judged, (*cut).inode) };
+        if kind != CUT_INTACT || length * KEPT_PART >= size {
+            return;
+        }
+        let _ = maps::CUTS.remove(&descriptor);
+        ownership::note(session, inode, KNOWN_CREATED);
+        budget::count_destroyed(session, judged, size);
+    }
+}
+
+global! {
+    /// fallocate(2).
+    pub(crate) fn punched(call: &Call) {
+        let mode = call.argument(1);
+        if call.result < 0 || mode & TAKES_AWAY == 0 {
+            return;
+        }
+        let file = file_of(call.task, u64::from(call.argument(0) as u32));
+        let inode: u64 = read(file, offset!(file_inode));
+        let size: u64 = read(inode, offset!(inode_size));
+        let length = if call.compat {
+            call.argument(4) | call.argument(5) << 32
+        } else {
+            call.argument(3)
+        };
+        if length < size / 2 {
+            return;
+        }
+        let judged = judge(call.area(), call.tag.session, path::of_file(file).dentry);
+        if !is_spared(call.tag, judged) {
+            ownership::note(call.tag.session, inode, KNOWN_CREATED);
+            budget::count_destroyed(call.tag.session, judged, length);
+        }
+    }
+}
+
+/// Something was written through a descriptor, up to the file's position.
+#[inline(always)]
+pub(crate) fn written(call: &Call, fd: u64) {
+    if call.result > 0 && are_open(call.tag) {
+        write_over(call, fd, u64::MAX);
+    }
+}
+
+/// … from a position that the call was given.
+#[inline(always)]
+pub(crate) fn written_at(call: &Call, position: u8) {
+    if call.result > 0 && are_open(call.tag) {
+        let mut from = call.argument(position);
+        if call.compat {
+            from |= call.argument(position + 1) << 32;
+        }
+        write_over(call, call.argument(0), from);
+    }
+}
+
+/// copy_file_range(2): its fourth argument points to the position, if it is not the file's own.
+#[inline(always)]
+pub(crate) fn copied(call: &Call) {
+    if call.result > 0 && are_open(call.tag) {
+        let position = call.argument(3);
+        let from = if position == 0 {
+            u64::MAX
+        } else {
+            read_user::<u64>(position).wrapping_sub(call.result as u64)
+        };
+        write_over(call, call.argument(2), from);
+    }
+}
+
+global! {
+    fn write_over(call: &Call, fd: u64, from: u64) {
+        let fd = u64::from(fd as u32);
+        let descriptor = DescriptorKey { files: files_of(call.task), fd };
+        let Some(cut) = maps::CUTS.get_ptr_mut(&descriptor) else {
+            return;
+        };
+        // SAFETY: a map value, checked not null.
+        let (kind, written, size, judged, file, inode) = unsafe {
+            ((*cut).kind, (*cut).written, (*cut).size, (*cut).judged, (*cut).file, (*cut).inode)
+        };
+        let bytes = call.result as u64;
+        let from = if from == u64::MAX {
+            read::<u64>(file, offset!(file_pos)).wrapping_sub(bytes)
+        } else {
+            from
+        };
+        if kind != CUT_INTACT || from > written || from + bytes <= written {
+            return;
+        }
+        // SAFETY: as above.
+        unsafe { (*cut).written = from + bytes };
+        if from + bytes >= size {
+            let _ = maps::CUTS.remove(&descriptor);
+            ownership::note(call.tag.session, inode, KNOWN_CREATED);
+            budget::count_destroyed(call.tag.session, judged, size);
+        }
+    }
+}
+
+#[inline(always)]
+fn table_of(scratch: *mut Scratch, task: Task) -> u64 {
+    number_of(scratch, files_of(task))
+}
+
+/// close(2).
+#[inline(always)]
+pub(crate) fn closed(call: &Call) {
+    if are_open(call.tag) {
+        close_one(call, call.argument(0));
+    }
+}
+
+#[inline(always)]
+fn close_one(call: &Call, fd: u64) {
+    let files = table_of(call.scratch, call.task);
+    settle_one_cut(call.tag.session, files, u64::from(fd as u32), 0);
+}
+
+/// dup(2) and its kin: the copy stands for the file, too.
+#[inline(always)]
+pub(crate) fn duplicated(call: &Call) {
+    let (from, to) = (u64::from(call.argument(0) as u32), call.result as u64);
+    if call.result < 0 || from == to || !are_open(call.tag) {
+        return;
+    }
+    // Not from within the copying, for there 5.10 has no room on the stack.
+    let files = table_of(call.scratch, call.task);
+    settle_one_cut(call.tag.session, files, to, 0);
+    copy_one_cut(call);
+}
+
+global! {
+    fn copy_one_cut(call: &Call) {
+        let files = table_of(call.scratch, call.task);
+        let (from, to) = (
+            DescriptorKey { files, fd: u64::from(call.argument(0) as u32) },
+            DescriptorKey { files, fd: call.result as u64 },
+        );
+        // SAFETY: the value is copied at once.
+        if let Some(cut) = unsafe { maps::CUTS.get(&from).copied() } {
+            // As in `begin`.
+            let _ = maps::CUTS.insert(&to, &cut, 0);
+        }
+    }
+}
+
+/// A descriptor is gone. Its file is judged by what it holds now, unless it is
+/// still open elsewhere, or `ends` says that its last holder ends. A global
+/// function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn settle_one_cut(session: SessionNumber, files: u64, fd: u64, ends: u32) -> u64 {
+    let descriptor = DescriptorKey { files, fd };
+    let Some(cut) = maps::CUTS.get_ptr(&descriptor) else {
+        return 0;
+    };
+    // SAFETY: a map value, checked not null.
+    let (kind, file, inode, ino, generation, size, bytes, judged) = unsafe {
+        (
+            (*cut).kind,
+            (*cut).file,
+            (*cut).inode,
+            (*cut).ino,
+            (*cut).generation,
+            (*cut).size,
+            (*cut).written,
+            (*cut).judged,
+        )
+    };
+    let _ = maps::CUTS.remove(&descriptor);
+    let is_open = read::<u64>(file, offset!(file_inode)) == inode && files::has_references(file);
+    if kind == CUT_INTACT || is_open && ends == 0 {
+        return 0;
+    }
+    if kind == CUT_EMPTIED {
+        drop_emptied(session);
+    }
+    // Its memory can be another's by now: then nothing was kept.
+    let is_same = read::<u64>(inode, offset!(inode_ino)) == ino
+        && read::<u32>(inode, offset!(inode_generation)) == generation;
+    let kept: u64 = if is_same {
+        read(inode, offset!(inode_size))
+    } else {
+        0
+    };
+    if kept * KEPT_PART >= size {
+        if kind == CUT_REMADE {
+            budget::failed(session, judged, bytes);
+            ownership::disown(session, inode);
+        }
+        budget::rewritten(session);
+    } else if kind == CUT_EMPTIED {
+        ownership::note(session, inode, KNOWN_CREATED);
+        budget::count_destroyed(session, judged, size);
+    }
+    0
+}
+
+/// An exec closed what was marked so.
+#[inline(always)]
+pub(crate) fn closed_by_exec(scratch: *mut Scratch, task: Task, tag: Tag) {
+    if are_open(tag) {
+        settle_cuts(begin_walk(scratch, task, tag, 0), most(task));
+    }
+}
+
+/// A process ends, and with it what only it has open.
+#[inline(always)]
+pub(crate) fn closed_by_exit(scratch: *mut Scratch, task: Task, tag: Tag) {
+    if are_open(tag) {
+        settle_cuts(begin_walk(scratch, task, tag, 1), most(task));
+    }
+}
+
+#[inline(always)]
+fn most(task: Task) -> u32 {
+    let size = table_size(task);
+    if size < DESCRIPTORS_WALKED {
+        size
+    } else {
+        DESCRIPTORS_WALKED
+    }
+}
+
+/// Leaves what the rounds need in the area.
+#[inline(always)]
+fn begin_walk(scratch: *mut Scratch, task: Task, tag: Tag, ends: u64) -> *mut Scratch {
+    let files = table_of(scratch, task);
+    // SAFETY: fields of a map value.
+    unsafe {
+        (*scratch).kept_session = tag.session;
+        (*scratch).kept_files = files;
+        (*scratch).kept_end = ends;
+    }
+    scratch
+}
+
+repeated! {
+/// Judges the files whose descriptors are gone or, at the end, all.
+fn settle_cuts[settle_next_cut, settle_some_cuts](scratch, fd) {
+    // SAFETY: fields of a map value.
+    let (session, files, ends) = unsafe {
+        ((*scratch).kept_session, (*scratch).kept_files, (*scratch).kept_end != 0)
+    };
+    if ends || file_of(current(), fd) == 0 {
+        settle_one_cut(session, files, fd, u32::from(ends));
+    }
+    0
+}
+}

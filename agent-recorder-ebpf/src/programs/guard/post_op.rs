@@ -1,0 +1,290 @@
+//! What an operation on names has destroyed, once it is over: of what was seen
+//! of it before, what is gone, what was replaced, and what has another place now.
+//!
+//! Not here: seeing it (`pre_op`), and what a file's loss leads to (`budget`).
+
+use agent_recorder_abi::event::Op;
+use agent_recorder_abi::policy::{
+    JUDGED_CREATED, JUDGED_FREE, JUDGED_NAMED, JUDGED_PROTECTED, JUDGED_REPLACED, KNOWN_CREATED,
+    VICTIMS,
+};
+
+use crate::context::call::{Call, global};
+use crate::context::maps;
+use crate::guard::budget;
+use crate::guard::ownership::{self, judge};
+use crate::guard::pre_op::{
+    INDEX, LOSS_LATER, LOSS_NONE, LOSS_REWRITTEN, at, foreseen, is_making, leaves_protection, look,
+    loss_by_replacing, moved, remember, rewritten_by, stands_for,
+};
+use crate::kernel::inode;
+use crate::kernel::read::{bound, hooks, offset, read};
+
+/// An operation on names is over. In two steps, one after the other and not
+/// one inside the other: the stack that calls share (512 bytes) has no room for both.
+#[inline(always)]
+pub(crate) fn settle(call: &Call, key: u64, op: u32, succeeded: u32) {
+    settle_foreseen(call, key, op, succeeded);
+    // SAFETY: a field of a map value.
+    let op = unsafe { core::ptr::read_volatile(&raw const (*foreseen(call.scratch)).op) };
+    if op == Op::Rename as u32 {
+        settle_rename(call);
+    } else if op == Op::Link as u32 {
+        settle_link(call);
+    } else if op != Op::None as u32 {
+        settle_removal(call);
+    }
+}
+
+global! {
+    /// The first step: recalls what was seen of the operation. Its kind stays
+    /// in the area where the second has something to count, and is none otherwise.
+    fn settle_foreseen(call: &Call, key: u64, op: u32, succeeded: u32) {
+        let session = call.tag.session;
+        let known = foreseen(call.scratch);
+        // SAFETY: map values.
+        let is_foreseen = unsafe {
+            match maps::FORESEEN.get_ptr(&key) {
+                Some(kept) => {
+                    *known = *kept;
+                    (*known).op == op
+                }
+                None => false,
+            }
+        };
+        let _ = maps::FORESEEN.remove(&key);
+        // SAFETY: a field of a map value.
+        unsafe { (*known).op = Op::None as u32 };
+        if !is_foreseen {
+            // Nobody saw what it was.
+            if succeeded != 0 && op == Op::Delete as u32 && call.tag.restores == 0 {
+                budget::count_destroyed(session, 0, 0);
+            }
+            return;
+        }
+        // SAFETY: as above.
+        let (counted, made) = unsafe { ((*known).counted, (*known).made) };
+        if counted != 0 {
+            let victim = at(known, 0);
+            if succeeded == 0 {
+                // SAFETY: as above.
+                unsafe { budget::failed(session, (*victim).judged, (*victim).bytes) };
+            } else {
+                remember(session, victim);
+            }
+            return;
+        }
+        if succeeded == 0 {
+            return;
+        }
+        // What a removal makes is an overlay's whiteout.
+        if made != 0 && (hooks().see != 0 || is_making(op)) {
+            let inode = if hooks().see != 0 { read(made, offset!(dentry_inode)) } else { made };
+            if inode != 0 {
+                ownership::note(session, inode, KNOWN_CREATED);
+            }
+        }
+        // SAFETY: as above.
+        unsafe { (*known).op = op };
+    }
+}
+
+/// Whether an operation that succeeded left an inode without a name.
+#[inline(always)]
+fn is_gone(inode: u64, judged: u64) -> bool {
+    inode != 0
+        && (hooks().see != 0 || read::<u32>(inode, offset!(inode_nlink)) == 0)
+        && judged & JUDGED_NAMED == 0
+}
+
+/// What was removed counts, as far as a removal's victims tell.
+const UNKNOWN: u32 = 0;
+const FREE: u32 = 1;
+const COUNTS: u32 = 2;
+
+global! {
+    /// A removal takes one name: several that are gone are one file, as an
+    /// overlay and its upper layer have it, and the overlay's is the one that
+    /// the session is known to have made.
+    fn settle_removal(call: &Call) {
+        let known = foreseen(call.scratch);
+        // SAFETY: fields of a map value.
+        let (made, op) = unsafe { ((*known).made, (*known).op) };
+        let is_hidden = hooks().see == 0 && op == Op::Delete as u32;
+        let mut whiteout = if is_hidden && inode::is_character_device(made) { made } else { 0 };
+        let (mut found, mut first) = (UNKNOWN, 0);
+        let mut index = 0;
+        while index < VICTIMS as u64 {
+            let victim = at(known, index);
+            // SAFETY: fields of a map value.
+            let (seen, inode, judged) =
+                unsafe { ((*known).seen, (*victim).inode, (*victim).judged) };
+            if index >= u64::from(seen) {
+                break;
+            }
+            if is_gone(inode, judged) {
+                let restores = call.tag.restores != 0 && judged & JUDGED_PROTECTED == 0;
+                if judged & JUDGED_CREATED != 0 {
+                    return;
+                }
+                if found == UNKNOWN {
+                    found = if judged & JUDGED_FREE == 0 && !restores { COUNTS } else { FREE };
+                    first = index;
+                }
+            } else if is_hidden && inode::is_character_device(inode) {
+                whiteout = inode;
+            }
+            index += 1;
+        }
+        if found == COUNTS {
+            let victim = at(known, first);
+            // SAFETY: as above.
+            let (judged, bytes) = unsafe { ((*victim).judged, (*victim).bytes) };
+            if judged & JUDGED_REPLACED != 0 {
+                budget::rewritten(call.tag.session);
+                return;
+            }
+            remember(call.tag.session, victim);
+            budget::count_destroyed(call.tag.session, judged, bytes);
+        } else if found == UNKNOWN && whiteout != 0 {
+            settle_whiteout(call, whiteout);
+        }
+    }
+}
+
+/// An overlay hides a file of its lower layer behind a device that has the
+/// file's name in the upper one, where it is judged: nothing tells of the file itself.
+#[inline(always)]
+fn settle_whiteout(call: &Call, inode: u64) {
+    let alias: u64 = read(inode, offset!(inode_aliases));
+    if alias == 0 {
+        return;
+    }
+    let dentry = alias - offset!(dentry_alias) as u64;
+    let judged = judge(call.area(), call.tag.session, dentry);
+    let restores = call.tag.restores != 0 && judged & JUDGED_PROTECTED == 0;
+    if judged & JUDGED_FREE == 0 && !restores {
+        budget::count_destroyed(call.tag.session, judged, 0);
+    }
+}
+
+global! {
+    /// The newest of a file's names is the one it was given (`hlist_add_head()` in `__d_instantiate()`).
+    fn settle_link(call: &Call) {
+        let victim = at(foreseen(call.scratch), 0);
+        // SAFETY: in a map value.
+        let (inode, judged) = unsafe { ((*victim).inode, (*victim).judged) };
+        let alias: u64 = read(inode, offset!(inode_aliases));
+        if alias != 0 {
+            let dentry = alias - offset!(dentry_alias) as u64;
+            let now = judge(call.area(), call.tag.session, dentry);
+            moved(call.tag.session, inode, judged, now);
+        }
+    }
+}
+
+/// No victim.
+const NOBODY: u64 = VICTIMS as u64;
+
+/// Looks at what a rename put in the place of a file, where the kernel skipped the
+/// program that would have seen it before (`replica`): the newest of the
+/// directory's children (`d_move()` puts it first), if it has the file's name. Its victim.
+///
+/// Another task that made something in the directory since has hidden it; then it is nobody.
+#[inline(always)]
+fn look_at_successor(call: &Call, replaced: u64) -> u64 {
+    let victim = at(foreseen(call.scratch), replaced);
+    // SAFETY: fields of a map value.
+    let (inode, parent, name) = unsafe { ((*victim).inode, (*victim).parent, (*victim).name) };
+    let newest: u64 = read(parent, offset!(dentry_children));
+    if newest == 0 || inode::is_directory(inode) {
+        return NOBODY;
+    }
+    let dentry = newest - offset!(dentry_sibling) as u64;
+    if read::<u64>(dentry, offset!(dentry_name_hash)) != name {
+        return NOBODY;
+    }
+    let index = bound::<INDEX>(replaced + 1);
+    look(call.scratch, call.tag.session, dentry, index);
+    index
+}
+
+global! {
+    /// Of what the rename touched, the file that is gone was replaced, and what has another name now was moved.
+    fn settle_rename(call: &Call) {
+        let known = foreseen(call.scratch);
+        let session = call.tag.session;
+        let (mut moving, mut replaced, mut named) = (NOBODY, NOBODY, NOBODY);
+        let mut index = 0;
+        while index < VICTIMS as u64 {
+            let victim = at(known, index);
+            // SAFETY: fields of a map value.
+            let (seen, inode, dentry, parent, name, judged) = unsafe {
+                (
+                    (*known).seen,
+                    (*victim).inode,
+                    (*victim).dentry,
+                    (*victim).parent,
+                    (*victim).name,
+                    (*victim).judged,
+                )
+            };
+            if index >= u64::from(seen) {
+                break;
+            }
+            if read::<u32>(inode, offset!(inode_nlink)) == 0 {
+                replaced = index;
+            } else if read::<u64>(dentry, offset!(dentry_parent)) != parent
+                || read::<u64>(dentry, offset!(dentry_name_hash)) != name
+            {
+                moving = index;
+            } else if !inode::is_directory(inode) {
+                // ext4 takes the name away before it tells, others after.
+                // SAFETY: as above.
+                unsafe { (*victim).judged = judged | JUDGED_NAMED };
+                named = index;
+            }
+            index += 1;
+        }
+        if moving == NOBODY && replaced != NOBODY {
+            moving = look_at_successor(call, replaced);
+        }
+        let source = at(known, moving);
+        let target = at(known, if replaced == NOBODY { named } else { replaced });
+        if moving != NOBODY {
+            // SAFETY: as above.
+            let (inode, dentry, was) =
+                unsafe { ((*source).inode, (*source).dentry, (*source).judged) };
+            let now = judge(call.area(), session, dentry);
+            moved(session, inode, was, now);
+            if leaves_protection(was, now) {
+                budget::count_destroyed(session, was | JUDGED_PROTECTED, 0);
+            }
+        }
+        // SAFETY: as above.
+        let (inode, judged, bytes) =
+            unsafe { ((*target).inode, (*target).judged, (*target).bytes) };
+        if replaced == NOBODY && (named == NOBODY || moving == NOBODY)
+            || inode::is_directory(inode)
+            || call.tag.restores != 0
+        {
+            return;
+        }
+        match loss_by_replacing(source, target) {
+            LOSS_LATER if moving != NOBODY => {
+                // SAFETY: as above.
+                let by = unsafe { (*source).inode };
+                stands_for(session, by, inode);
+            }
+            LOSS_REWRITTEN if moving != NOBODY => {
+                // SAFETY: as above.
+                let by = unsafe { (*source).inode };
+                rewritten_by(session, by);
+            }
+            LOSS_NONE | LOSS_LATER => {}
+            _ => {
+                budget::count_destroyed(session, judged, bytes);
+            }
+        }
+    }
+}

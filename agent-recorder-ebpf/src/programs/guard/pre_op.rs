@@ -1,0 +1,421 @@
+//! What an operation on names is about to destroy, seen before or while it
+//! happens, and counted before the act where the guard refuses.
+//!
+//! Two ways to see the object: security hooks are given it; without them, the
+//! tracepoints of inode times (6.13) pass every inode that an operation
+//! changes, and its result tells which of those are gone (`post_op`).
+
+use agent_recorder_abi::event::Op;
+use agent_recorder_abi::limits::KEPT_PART;
+use agent_recorder_abi::policy::{
+    Foreseen, JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_NAMED, JUDGED_PROTECTED,
+    JUDGED_REPLACED, JUDGED_SLOT, KNOWN_FOREIGN, KNOWN_FREED, KNOWN_REPLACED, Removed, RemovedKey,
+    VICTIMS, Victim,
+};
+use agent_recorder_abi::state::{SessionNumber, Tag};
+
+use crate::context::areas::{self, number_of, with_area};
+use crate::context::maps;
+use crate::context::scratch::Scratch;
+use crate::guard::budget;
+use crate::guard::ownership::{self, judge};
+use crate::kernel::inode;
+use crate::kernel::read::{bound, hooks, offset, read};
+
+/// One sector, in which `i_blocks` counts (include/linux/fs.h).
+const SECTOR_SHIFT: u32 = 9;
+/// Protected place and slot of a judgement.
+const PLACE: u64 = JUDGED_PROTECTED | 0xff << JUDGED_SLOT;
+
+#[inline(always)]
+pub(crate) fn foreseen(scratch: *mut Scratch) -> *mut Foreseen {
+    // SAFETY: a field of a map value.
+    unsafe { &raw mut (*scratch).foreseen }
+}
+
+/// Begins what is known of an operation.
+#[inline(always)]
+fn begin(scratch: *mut Scratch, op: Op) -> *mut Foreseen {
+    let known = foreseen(scratch);
+    // SAFETY: as above.
+    unsafe {
+        (*known).op = op as u32;
+        (*known).counted = 0;
+        (*known).seen = 0;
+        (*known).made = 0;
+    }
+    known
+}
+
+#[inline(always)]
+fn keep(scratch: *mut Scratch, key: u64) {
+    // SAFETY: as above. LRU: fails only without memory; what goes unseen counts in full.
+    let _ = maps::FORESEEN.insert(&key, unsafe { &*foreseen(scratch) }, 0);
+}
+
+pub(crate) const INDEX: u64 = VICTIMS as u64 - 1;
+const _: () = assert!(VICTIMS.is_power_of_two());
+
+/// One of the victims. In the area and not on the stack, which has no room for several.
+#[inline(always)]
+pub(crate) fn at(known: *mut Foreseen, index: u64) -> *mut Victim {
+    // SAFETY: the mask keeps the index inside the array of a map value.
+    unsafe {
+        (&raw mut (*known).victims)
+            .cast::<Victim>()
+            .add(bound::<INDEX>(index) as usize)
+    }
+}
+
+/// Looks at the object at a dentry.
+#[inline(always)]
+pub(crate) fn look(
+    scratch: *mut Scratch,
+    session: SessionNumber,
+    dentry: u64,
+    index: u64,
+) -> *mut Victim {
+    look_at_victim(areas::area_of(scratch), session, dentry, index);
+    at(foreseen(scratch), index)
+}
+
+/// A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look_at_victim(area: u32, session: SessionNumber, dentry: u64, index: u64) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let mut judged = judge(area, session, dentry);
+    let inode: u64 = read(dentry, offset!(dentry_inode));
+    if inode != 0 && !inode::is_directory(inode) && read::<u32>(inode, offset!(inode_nlink)) > 1 {
+        judged |= JUDGED_NAMED;
+    }
+    let victim = at(foreseen(scratch), index);
+    // SAFETY: in a map value.
+    unsafe {
+        (*victim).inode = inode;
+        (*victim).dentry = dentry;
+        (*victim).parent = read(dentry, offset!(dentry_parent));
+        (*victim).name = read(dentry, offset!(dentry_name_hash));
+        (*victim).bytes = read::<u64>(inode, offset!(inode_blocks)) << SECTOR_SHIFT;
+        (*victim).size = read(inode, offset!(inode_size));
+        (*victim).judged = judged;
+    }
+    0
+}
+
+/// A hook was given a name that is to be removed. A global function (see
+/// `call`): 0 refuses.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn foresee_removal(
+    area: u32,
+    session: SessionNumber,
+    key: u64,
+    dentry: u64,
+    restores: u32,
+) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 1;
+    };
+    let inode: u64 = read(dentry, offset!(dentry_inode));
+    let op = if inode::is_directory(inode) {
+        Op::Rmdir
+    } else {
+        Op::Delete
+    };
+    let known = begin(scratch, op);
+    let victim = look(scratch, session, dentry, 0);
+    // SAFETY: in a map value.
+    let (judged, bytes) = unsafe {
+        if restores != 0 && (*victim).judged & JUDGED_PROTECTED == 0 {
+            (*victim).judged |= JUDGED_FREE;
+        }
+        ((*victim).judged, (*victim).bytes)
+    };
+    let counts =
+        hooks().refuse != 0 && judged & (JUDGED_FREE | JUDGED_NAMED | JUDGED_REPLACED) == 0;
+    if counts && budget::admit(session, judged, bytes) == 0 {
+        return 0;
+    }
+    // SAFETY: a field of a map value.
+    unsafe {
+        (*known).seen = 1;
+        (*known).counted = u32::from(counts);
+    }
+    keep(scratch, key);
+    1
+}
+
+/// A hook was given the names of a rename, or of a link. A global function
+/// (see `call`): 0 refuses.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn foresee_move(
+    area: u32,
+    session: SessionNumber,
+    old: u64,
+    new: u64,
+    operation: u64,
+) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 1;
+    };
+    let source = look(scratch, session, old, 0);
+    let target = look(scratch, session, new, 1);
+    // SAFETY: in a map value.
+    let (inode, was, is) = unsafe { ((*source).inode, (*source).judged, (*target).judged) };
+    moved(session, inode, was, is);
+    if operation & MOVE_REPLACES == 0 {
+        return 1;
+    }
+    if leaves_protection(was, is)
+        && hooks().refuse != 0
+        && budget::admit(session, was | JUDGED_PROTECTED, 0) == 0
+    {
+        return 0;
+    }
+    // SAFETY: as above.
+    let (replaced, bytes) = unsafe { ((*target).inode, (*target).bytes) };
+    if replaced == 0 || replaced == inode || operation & MOVE_RESTORES != 0 {
+        return 1;
+    }
+    let loss = loss_by_replacing(source, target);
+    if loss == LOSS_REWRITTEN {
+        rewritten_by(session, inode);
+    } else if loss == LOSS_LATER {
+        stands_for(session, inode, replaced);
+    }
+    if loss != LOSS_WHOLE {
+        return 1;
+    }
+    if hooks().refuse != 0 {
+        return budget::admit(session, is, bytes);
+    }
+    budget::count_destroyed(session, is, bytes);
+    1
+}
+
+/// In what `foresee_move` is told of the operation: the second name is taken from what had it.
+pub(crate) const MOVE_REPLACES: u64 = 1;
+/// See `policy::PROGRAM_RESTORES`.
+pub(crate) const MOVE_RESTORES: u64 = 2;
+
+/// Notes what a move means for the judging of the object from now on.
+#[inline(always)]
+pub(crate) fn moved(session: SessionNumber, inode: u64, old: u64, new: u64) {
+    if old & JUDGED_CREATED != 0 {
+        return;
+    }
+    if old & JUDGED_FREE == 0 && new & JUDGED_FREE != 0 {
+        ownership::note(session, inode, KNOWN_FOREIGN);
+    }
+    if old & JUDGED_FREE != 0 && new & JUDGED_FREE == 0 {
+        ownership::note(session, inode, KNOWN_FREED);
+    }
+}
+
+/// Whether a move takes something out of a protected path, or one away as a whole.
+#[inline(always)]
+pub(crate) fn leaves_protection(old: u64, new: u64) -> bool {
+    old & JUDGED_ABOVE != 0
+        || old & JUDGED_PROTECTED != 0 && old & JUDGED_CREATED == 0 && old & PLACE != new & PLACE
+}
+
+pub(crate) const LOSS_NONE: u32 = 0;
+pub(crate) const LOSS_REWRITTEN: u32 = 1;
+const LOSS_WHOLE: u32 = 2;
+/// It has another name still; when that goes, the file was rewritten.
+pub(crate) const LOSS_LATER: u32 = 3;
+
+/// What goes with a file that another takes the name of. An editor or a
+/// formatter puts what it has just written, and about as much, in its place.
+#[inline(always)]
+pub(crate) fn loss_by_replacing(source: *const Victim, target: *const Victim) -> u32 {
+    // SAFETY: in a map value.
+    let (kept, had, by, judged) = unsafe {
+        (
+            (*source).size * KEPT_PART,
+            (*target).size,
+            (*source).judged,
+            (*target).judged,
+        )
+    };
+    let is_rewritten = by & JUDGED_CREATED != 0 && kept >= had;
+    if judged & JUDGED_FREE != 0 {
+        LOSS_NONE
+    } else if judged & JUDGED_NAMED != 0 {
+        if is_rewritten { LOSS_LATER } else { LOSS_NONE }
+    } else if is_rewritten || judged & JUDGED_REPLACED != 0 {
+        LOSS_REWRITTEN
+    } else {
+        LOSS_WHOLE
+    }
+}
+
+/// What a session made has a name of somebody else's file, which keeps another:
+/// dpkg(1) links each old file to a second name, puts the new one over the
+/// first, and removes the second when all went well.
+#[inline(always)]
+pub(crate) fn stands_for(session: SessionNumber, by: u64, replaced: u64) {
+    ownership::disown(session, by);
+    ownership::note(session, replaced, KNOWN_REPLACED);
+}
+
+/// What a session made has the name of somebody else's file, and stands for it from now on.
+#[inline(always)]
+pub(crate) fn rewritten_by(session: SessionNumber, by: u64) {
+    ownership::disown(session, by);
+    budget::rewritten(session);
+}
+
+/// Which name a file was taken from that counted. A new one there can take its place.
+#[inline(always)]
+pub(crate) fn remember(session: SessionNumber, victim: *const Victim) {
+    // SAFETY: in a map value.
+    let (key, removed) = unsafe {
+        (
+            RemovedKey {
+                session,
+                parent: (*victim).parent,
+                name: (*victim).name,
+            },
+            Removed {
+                size: (*victim).size,
+                bytes: (*victim).bytes,
+                judged: (*victim).judged,
+            },
+        )
+    };
+    // LRU: fails only without memory; then the removal counts, whatever follows.
+    let _ = maps::REMOVED.insert(&key, &removed, 0);
+}
+
+/// A hook was given the name of what is to be made. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn foresee_making(area: u32, key: u64, dentry: u64, op: u32) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let known = begin(scratch, Op::Mkdir);
+    // SAFETY: a field of a map value.
+    unsafe {
+        (*known).op = op;
+        (*known).made = dentry;
+    }
+    keep(scratch, key);
+    0
+}
+
+/// A hook was given a file whose contents are to be cut. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn foresee_cut(
+    area: u32,
+    session: SessionNumber,
+    key: u64,
+    dentry: u64,
+) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let known = begin(scratch, Op::Truncate);
+    look(scratch, session, dentry, 0);
+    // SAFETY: a field of a map value.
+    unsafe { (*known).seen = 1 };
+    keep(scratch, key);
+    0
+}
+
+#[inline(always)]
+pub(crate) fn is_making(op: u32) -> bool {
+    op == Op::Mkdir as u32 || op == Op::Symlink as u32 || op == Op::Create as u32
+}
+
+/// An inode's times change in the middle of an operation, which `key` names: if
+/// that is one on names, the inode is one that it is about.
+#[inline(always)]
+pub(crate) fn touched(tag: Tag, op: u32, key: u64, inode: u64) {
+    let is_directory = inode::is_directory(inode);
+    let matters = is_making(op)
+        || (op == Op::Delete as u32 || op == Op::Truncate as u32 || op == Op::Link as u32)
+            && !is_directory
+        || op == Op::Rmdir as u32 && is_directory
+        || op == Op::Rename as u32;
+    if !matters {
+        return;
+    }
+    with_area!(|scratch| {
+        let inode = number_of(scratch, inode);
+        // SAFETY: a field of a map value.
+        let area = unsafe { (*scratch).index };
+        note_touched(area, tag.session, key, inode, op);
+    });
+}
+
+/// Each of a program's replicas comes by (see `replica`), and a file system can
+/// change an inode twice.
+#[inline(always)]
+fn is_seen(known: *mut Foreseen, seen: u32, inode: u64) -> bool {
+    let mut index = 0;
+    while index < VICTIMS as u64 {
+        if index >= u64::from(seen) {
+            return false;
+        }
+        // SAFETY: a field of a map value.
+        if unsafe { (*at(known, index)).inode } == inode {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+/// A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_touched(
+    area: u32,
+    session: SessionNumber,
+    key: u64,
+    inode: u64,
+    op: u32,
+) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let known = foreseen(scratch);
+    // SAFETY: fields of map values.
+    unsafe {
+        match maps::FORESEEN.get_ptr(&key) {
+            Some(before) if (*before).op == op => *known = *before,
+            _ => {
+                begin(scratch, Op::None);
+                (*known).op = op;
+            }
+        }
+    }
+    let alias: u64 = read(inode, offset!(inode_aliases));
+    if alias == 0 {
+        // Of no name yet: it is being made.
+        // SAFETY: as above.
+        unsafe { (*known).made = inode };
+    } else {
+        let dentry = alias - offset!(dentry_alias) as u64;
+        // SAFETY: as above.
+        let seen = unsafe { (*known).seen };
+        if seen >= VICTIMS as u32 || is_seen(known, seen, inode) {
+            return 0;
+        }
+        let victim = look(scratch, session, dentry, u64::from(seen));
+        // SAFETY: as above.
+        unsafe {
+            (*victim).inode = inode;
+            (*known).seen = seen + 1;
+        }
+    }
+    keep(scratch, key);
+    0
+}

@@ -1,0 +1,8 @@
+//! What the programs rest on, in two versions with the same names: as kernels
+//! before 5.17 give it, and as those since 5.17 do. Nothing else differs.
+
+#[cfg_attr(feature = "old-kernel", path = "before_5_17.rs")]
+#[cfg_attr(not(feature = "old-kernel"), path = "since_5_17.rs")]
+mod version;
+
+pub(crate) use version::*;

@@ -1,0 +1,54 @@
+//! Inodes: what names one, and what kind of file it is.
+
+use agent_recorder_abi::policy::PlaceKey;
+
+use crate::kernel::read::{offset, read};
+
+/// What `st_dev` and `st_ino` are made of, and which file of that number it is.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Inode {
+    pub(crate) dev: u32,
+    pub(crate) generation: u32,
+    pub(crate) ino: u64,
+}
+
+/// Of an open file.
+#[inline(always)]
+pub(crate) fn inode_of(file: u64) -> Inode {
+    let address: u64 = read(file, offset!(file_inode));
+    Inode {
+        dev: read(read(address, offset!(inode_sb)), offset!(sb_dev)),
+        generation: read(address, offset!(inode_generation)),
+        ino: read(address, offset!(inode_ino)),
+    }
+}
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFDIR: u16 = 0o040_000;
+const S_IFCHR: u16 = 0o020_000;
+const S_IFBLK: u16 = 0o060_000;
+
+/// The key of an inode, whoever did something to it.
+#[inline(always)]
+pub(crate) fn place_key(inode: u64) -> PlaceKey {
+    PlaceKey {
+        ino: read(inode, offset!(inode_ino)),
+        dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
+        spare: 0,
+    }
+}
+
+#[inline(always)]
+pub(crate) fn is_directory(inode: u64) -> bool {
+    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFDIR
+}
+
+#[inline(always)]
+pub(crate) fn is_character_device(inode: u64) -> bool {
+    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFCHR
+}
+
+#[inline(always)]
+pub(crate) fn is_block_device(inode: u64) -> bool {
+    read::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFBLK
+}

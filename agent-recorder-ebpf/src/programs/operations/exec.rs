@@ -1,0 +1,349 @@
+//! exec: what was started, by whom, and what that makes of its process.
+//!
+//! Not here: whether it is an agent (`exec_match`), and what the gate does with it (`guard::exec_gate`).
+
+use agent_recorder_abi::event::{
+    EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_PATH_CUT, ExecBody, Kind, SessionBody, Trouble, VIA_SYSCALL,
+};
+use agent_recorder_abi::limits::{
+    ARGV_BYTES, FAILED_EXEC_ARG_BYTES, FAILED_EXEC_ARGS, NAME_KEY_BYTES, USER_PATH_BYTES,
+};
+use agent_recorder_abi::policy::{NAME_VERB, NameKey, PROGRAM_RESTORES};
+use agent_recorder_abi::state::Tag;
+use agent_recorder_abi::written_file::{HEIR_BY_FILE, HEIR_BY_NAME};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user_str};
+
+use crate::context::areas::{NAME_BYTES, buffer_of, with_area};
+use crate::context::call::{Call, global};
+use crate::context::maps;
+use crate::context::scratch::{Program, Scratch, Strings};
+use crate::event::dentry_walk;
+use crate::event::writer::Writer;
+use crate::guard::{enforce, exec_gate, overwrite, written_files};
+use crate::kernel::compat::{Task, current, drop_tag_of, walk};
+use crate::kernel::counters::trouble;
+use crate::kernel::inode::place_key;
+use crate::kernel::path;
+use crate::kernel::read::{offset, read, read_user};
+use crate::kernel::replica::{Event, Replica, is_ours, mark_of};
+use crate::operations::exec_match::{self, match_rules};
+use crate::operations::fd_table;
+use crate::session::tag;
+
+/// A program was started: `task` runs it next.
+#[inline(always)]
+pub(crate) fn succeeded(replica: Replica, this: Task, old_pid: u32, binprm: *const u8) {
+    if !is_ours(replica, this, Event::Exec) {
+        return;
+    }
+    drop_tag_of(old_pid, this);
+    // SAFETY: both are arguments of the hook, typed.
+    let (strings, exe, filename) = unsafe {
+        let mm: *const u8 = walk(this, offset!(task_mm));
+        if mm.is_null() {
+            return;
+        }
+        let strings = Strings {
+            arg_start: walk(mm, offset!(mm_arg_start)),
+            arg_end: walk(mm, offset!(mm_arg_end)),
+            env_start: walk(mm, offset!(mm_env_start)),
+            env_end: walk(mm, offset!(mm_env_end)),
+        };
+        (
+            strings,
+            walk::<u64>(mm, offset!(mm_exe)),
+            walk::<u64>(binprm, offset!(binprm_filename)),
+        )
+    };
+    let program = Program {
+        strings,
+        exe,
+        filename,
+    };
+    with_area!(|scratch| {
+        // SAFETY: a map value.
+        let area = unsafe {
+            (*scratch).program = program;
+            (*scratch).index
+        };
+        let found = look_at(area, mark_of(replica, Event::Exec));
+        exec_gate::stop_if_gated(area, found);
+        tell_of_heir(area, found);
+        // Not from within it, for there 5.10 has no room on the stack.
+        let this = current();
+        if let Some(tag) = tag::tag_of(this) {
+            overwrite::closed_by_exec(scratch, this, tag);
+        }
+    });
+}
+
+/// Looks at the program that the running task has become; what `match_rules`
+/// found of a session's. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look_at(area: u32, mark: u32) -> u64 {
+    match maps::SCRATCH.get_ptr_mut(area) {
+        Some(scratch) => looked_at(scratch, area, mark),
+        None => 0,
+    }
+}
+
+#[inline(always)]
+fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) -> u64 {
+    let this = current();
+    let existing = tag::tag_of(this);
+    let found = match_rules(area, u32::from(existing.is_some()));
+    let rule = exec_match::rule_in(found) as u32;
+    // SAFETY: the helper takes nothing.
+    let image = unsafe { bpf_ktime_get_boot_ns() };
+    let tag = match existing {
+        // A mark of `replica` stays.
+        Some(tag) => Tag {
+            handled: tag.handled,
+            restores: u32::from(match restores(area) {
+                VERB_RESTORES => true,
+                // Started by one that does, with no shell between: what `git stash -u` has `git clean` remove.
+                VERB_OTHER => tag.restores != 0,
+                _ => false,
+            }),
+            // Woken by somebody who may not: it ends here.
+            held: tag.held,
+            ..Tag::new(tag.session, image)
+        },
+        None => {
+            if rule == 0 {
+                return found;
+            }
+            let Some(session) = tag::new_session() else {
+                return 0;
+            };
+            Tag {
+                handled: mark,
+                ..Tag::new(session, image)
+            }
+        }
+    };
+    if !tag::set_tag(this, tag) {
+        return 0;
+    }
+    let call = Call::without_row(scratch, this, tag, VIA_SYSCALL);
+    call.keep();
+    if existing.is_none() {
+        emit_session(&call, rule);
+    }
+    emit_exec(&call, rule);
+    fd_table::closed_by_exec(scratch, this, tag);
+    enforce::enforce(tag);
+    found
+}
+
+#[inline(always)]
+fn emit_session(call: &Call, rule: u32) {
+    let writer = Writer::begin::<SessionBody>(call.scratch);
+    writer.header(Kind::Session, call.tag);
+    // SAFETY: `begin` left room for it.
+    unsafe { *writer.body::<SessionBody>() = SessionBody { rule, spare: 0 } };
+    writer.submit(Kind::Session, true);
+}
+
+global! {
+fn emit_exec(call: &Call, rule: u32) {
+    // SAFETY: a field of a map value.
+    let Program { exe, strings, filename } = unsafe { (*call.scratch).program };
+    let mut writer = Writer::begin::<ExecBody>(call.scratch);
+    let body = writer.body::<ExecBody>();
+    let exe_path = dentry_walk::append(&mut writer, path::of_file(exe));
+    let filename_len = writer
+        .kernel_string::<USER_PATH_BYTES>(filename)
+        .unwrap_or(0);
+    let cwd = dentry_walk::append(&mut writer, path::working_directory(call.task));
+    let argv_bytes = strings.arg_end.wrapping_sub(strings.arg_start);
+    let argv_len = writer.user_bytes::<{ ARGV_BYTES as u64 - 1 }>(strings.arg_start, argv_bytes);
+    let inode: u64 = read(exe, offset!(file_inode));
+    let mut flags = 0;
+    if u64::from(argv_len) < argv_bytes {
+        flags |= EXEC_ARGV_CUT;
+    }
+    if exe_path.is_cut() || cwd.is_cut() {
+        flags |= EXEC_PATH_CUT;
+    }
+    if read::<u32>(inode, offset!(inode_nlink)) == 0 {
+        flags |= EXEC_FILELESS;
+    }
+    // SAFETY: `begin` left room for it.
+    unsafe {
+        *body = ExecBody {
+            error: 0,
+            flags,
+            rule,
+            dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
+            ino: read(inode, offset!(inode_ino)),
+            argv_bytes,
+            exe_len: exe_path.len,
+            filename_len,
+            cwd_len: cwd.len,
+            argv_len,
+        };
+    }
+    writer.header(Kind::Exec, call.tag);
+    if rule & (HEIR_BY_FILE | HEIR_BY_NAME) == 0 {
+        writer.submit(Kind::Exec, false);
+    } else if !writer.submit_to_gate() {
+        trouble(Trouble::GateFull);
+    }
+}
+}
+
+/// Tells of the program that the running task has become, if that makes it an
+/// heir. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tell_of_heir(area: u32, found: u64) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    let this = current();
+    let own = tag::tag_of(this).map_or(0, |tag| tag.session);
+    // SAFETY: a field of a map value.
+    let exe = unsafe { (*scratch).program.exe };
+    let Some((writer, mark)) = written_files::met(exe, found, own) else {
+        return 0;
+    };
+    if own == 0 && written_files::is_told(this) {
+        return 0;
+    }
+    let call = Call::without_row(scratch, this, Tag::new(writer, 0), VIA_SYSCALL);
+    call.keep();
+    emit_exec(&call, mark);
+    0
+}
+
+global! {
+    /// execve(2) came back with an error: the arguments are still where the caller has them.
+    pub(crate) fn exec_failed(call: &Call, filename: u64, argv: u64) {
+        let mut writer = Writer::begin::<ExecBody>(call.scratch);
+        let body = writer.body::<ExecBody>();
+        let filename_len = writer.user_string::<USER_PATH_BYTES>(filename).unwrap_or(0);
+        let cwd = dentry_walk::append(&mut writer, path::working_directory(call.task));
+        let start = writer.position();
+        let cut = append_argv(&mut writer, argv, call.compat);
+        // SAFETY: `begin` left room for it.
+        unsafe {
+            *body = ExecBody {
+                error: call.error(),
+                flags: if cut { EXEC_ARGV_CUT } else { 0 }
+                    | if cwd.is_cut() { EXEC_PATH_CUT } else { 0 },
+                rule: 0,
+                dev: 0,
+                ino: 0,
+                argv_bytes: 0,
+                exe_len: 0,
+                filename_len,
+                cwd_len: cwd.len,
+                argv_len: (writer.position() - start) as u16,
+            };
+        }
+        writer.header(Kind::Exec, call.tag);
+        writer.submit(Kind::Exec, false);
+    }
+}
+
+/// Follows the pointers of an argv array. Whether something was left out.
+#[inline(always)]
+fn append_argv(writer: &mut Writer, argv: u64, compat: bool) -> bool {
+    let mut index = 0;
+    while index < FAILED_EXEC_ARGS {
+        let pointer = if compat {
+            u64::from(read_user::<u32>(argv + u64::from(index) * 4))
+        } else {
+            read_user::<u64>(argv + u64::from(index) * 8)
+        };
+        if pointer == 0 {
+            return false;
+        }
+        match writer.user_string::<FAILED_EXEC_ARG_BYTES>(pointer) {
+            Some(length) if length as usize == FAILED_EXEC_ARG_BYTES - 1 => {
+                writer.byte(0);
+                return true;
+            }
+            Some(_) => writer.byte(0),
+            None => return true,
+        }
+        index += 1;
+    }
+    true
+}
+
+/// Arguments that are looked at for a program's verb.
+const VERB_ARGS: u32 = 12;
+
+/// What `restores` answers: the program is none that brings anything back …
+const NO_VERB: u64 = 0;
+/// … does so with the verb that it was started with …
+const VERB_RESTORES: u64 = 1;
+/// … or does not.
+const VERB_OTHER: u64 = 2;
+
+/// Whether what the new program removes is kept elsewhere: one that the policy
+/// knows by its file, in a use that it knows by its first word. A global
+/// function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn restores(area: u32) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return NO_VERB;
+    };
+    // SAFETY: a field of a map value.
+    let Program { exe, strings, .. } = unsafe { (*scratch).program };
+    let inode: u64 = read(exe, offset!(file_inode));
+    let key = place_key(inode);
+    // SAFETY: the value is copied.
+    let value = unsafe { maps::PROGRAMS.get(&key) }.copied().unwrap_or(0);
+    if value & PROGRAM_RESTORES == 0 {
+        return NO_VERB;
+    }
+    let mut address = strings.arg_start;
+    let mut index = 0;
+    let mut skips = true;
+    while index < VERB_ARGS && address < strings.arg_end {
+        let mut word = NameKey {
+            kind: NAME_VERB,
+            name: [0; NAME_KEY_BYTES],
+        };
+        // SAFETY: the buffers have the sizes that are named.
+        let (read, whole) = unsafe {
+            (
+                bpf_probe_read_user_str(
+                    word.name.as_mut_ptr().cast(),
+                    NAME_KEY_BYTES as u32,
+                    address as *const _,
+                ),
+                bpf_probe_read_user_str(
+                    buffer_of(scratch).cast(),
+                    NAME_BYTES as u32,
+                    address as *const _,
+                ),
+            )
+        };
+        if read <= 0 || whole <= 0 {
+            return VERB_OTHER;
+        }
+        if skips {
+            // The program's own name, or an option's argument.
+            skips = false;
+        } else if word.name[0] == b'-' {
+            // git(1): `-C path` and `-c name=value`.
+            skips = (word.name[1] | 0x20) == b'c' && word.name[2] == 0;
+        } else {
+            // SAFETY: the value is not looked at.
+            return if unsafe { maps::NAMES.get(&word) }.is_some() {
+                VERB_RESTORES
+            } else {
+                VERB_OTHER
+            };
+        }
+        address += whole as u64;
+        index += 1;
+    }
+    VERB_OTHER
+}

@@ -1,0 +1,326 @@
+//! Descriptors of known sockets: copies of them, and every way in which they go.
+//!
+//! Not here: what a socket is, and whether it still lives (`socket_table`).
+
+use agent_recorder_abi::event::{VIA_SYSCALL, VIA_URING};
+use agent_recorder_abi::limits::{DESCRIPTORS_WALKED, HELD_SOCKETS};
+use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
+use aya_ebpf::bindings::BPF_NOEXIST;
+
+use crate::context::areas::repeated;
+use crate::context::call::{Call, global};
+use crate::context::maps;
+use crate::context::scratch::{DescriptorWalk, Scratch};
+use crate::kernel::compat::{Task, current, walk};
+use crate::kernel::files::{file_of, files_of, table_size};
+use crate::kernel::read::{file_one_reference, offset, read};
+use crate::operations::socket_table;
+
+global! {
+    /// dup(2), dup2(2), fcntl(2): one more descriptor of a known socket, perhaps in the place of another.
+    pub(crate) fn duplicated(call: &Call) {
+        if call.result < 0 || !socket_table::are_used(call.tag) {
+            return;
+        }
+        let files = files_of(call.task);
+        let (from, to) = (
+            DescriptorKey {
+                files,
+                fd: u64::from(call.argument(0) as u32),
+            },
+            DescriptorKey {
+                files,
+                fd: call.result as u64,
+            },
+        );
+        if from == to {
+            return;
+        }
+        replaced(call, to.fd);
+        // SAFETY: the value is copied at once.
+        if let Some(key) = unsafe { maps::DESCRIPTORS.get(&from).copied() } {
+            // LRU: insertion fails only without memory; that copy's close is then not told of.
+            let _ = maps::DESCRIPTORS.insert(&to, &key, 0);
+        }
+    }
+}
+
+global! {
+    /// close(2).
+    pub(crate) fn closed(call: &Call) {
+        if !socket_table::are_used(call.tag) {
+            return;
+        }
+        let fd = u64::from(call.argument(0) as u32);
+        replaced(call, fd);
+    }
+}
+
+/// No descriptor has such a number: there while sockets are held, in the places after it.
+const HELD: u64 = 1 << 32;
+
+global! {
+    /// A request holds its socket until a moment after it is completed, and one
+    /// that is closed in it by another request ends then. No hook is there: it
+    /// is looked for when the process's next request is completed, and when the
+    /// process ends. One that close(2) closes while a request holds it is not
+    /// told of.
+    pub(crate) fn settle_held(call: &Call) {
+        if !socket_table::are_used(call.tag) {
+            return;
+        }
+        let files = files_of(call.task);
+        // What is held from now on is marked again: none is overlooked.
+        if maps::DESCRIPTORS.remove(DescriptorKey { files, fd: HELD }).is_err() {
+            return;
+        }
+        let walk = DescriptorWalk {
+            tag: call.tag,
+            files,
+            first: HELD + 1,
+            copies: 0,
+            via: u64::from(VIA_URING),
+        };
+        let_go(walk.in_area(call.scratch), HELD_SOCKETS);
+    }
+}
+
+/// A socket that lives on without the descriptor that a request closed. Beyond
+/// HELD_SOCKETS the end is not told of.
+#[inline(always)]
+fn hold(files: u64, key: &SocketKey) {
+    let mut place = 0;
+    while place < u64::from(HELD_SOCKETS) {
+        place += 1;
+        let held = DescriptorKey {
+            files,
+            fd: HELD + place,
+        };
+        if maps::DESCRIPTORS
+            .insert(&held, key, u64::from(BPF_NOEXIST))
+            .is_ok()
+        {
+            break;
+        }
+    }
+    mark_held(files, key);
+}
+
+/// LRU: it fails only without memory; their ends are then not told of.
+#[inline(always)]
+fn mark_held(files: u64, key: &SocketKey) {
+    let _ = maps::DESCRIPTORS.insert(&DescriptorKey { files, fd: HELD }, key, 0);
+}
+
+global! {
+    /// A descriptor no longer leads where it did.
+    fn replaced(call: &Call, fd: u64) {
+        let files = files_of(call.task);
+        let descriptor = DescriptorKey { files, fd };
+        // SAFETY: the value is copied at once.
+        let key = unsafe { maps::DESCRIPTORS.get(&descriptor).copied() };
+        if let Some(key) = key {
+            let _ = maps::DESCRIPTORS.remove(&descriptor);
+            if !socket_table::is_alive(key) {
+                socket_table::emit_closed(call.scratch, call.tag, &key, call.via);
+            } else if call.via == VIA_URING {
+                hold(files, &key);
+            }
+        }
+    }
+}
+
+global! {
+    /// close_range(2); one that gave itself another table first (CLOSE_RANGE_UNSHARE) is not followed.
+    pub(crate) fn range_closed(call: &Call) {
+        if call.result < 0 || !socket_table::are_used(call.tag) {
+            return;
+        }
+        let size = u64::from(table_size(call.task));
+        let first = u64::from(call.argument(0) as u32);
+        let end = u64::from(call.argument(1) as u32) + 1;
+        let end = if end < size { end } else { size };
+        if first >= end {
+            return;
+        }
+        let walk = DescriptorWalk {
+            tag: call.tag,
+            files: files_of(call.task),
+            first,
+            copies: 0,
+            via: u64::from(call.via),
+        };
+        settle(walk.in_area(call.scratch), bounded(end - first));
+    }
+}
+
+/// An exec closed what was marked so.
+#[inline(always)]
+pub(crate) fn closed_by_exec(scratch: *mut Scratch, task: Task, tag: Tag) {
+    if let Some(walk) = whole_table(task, tag) {
+        settle(walk.in_area(scratch), bounded(u64::from(table_size(task))));
+    }
+}
+
+/// A process ends: the sockets that only it holds end with it.
+#[inline(always)]
+pub(crate) fn closed_by_exit(scratch: *mut Scratch, task: Task, tag: Tag) {
+    // SAFETY: `task` and what is loaded from it are typed.
+    let shared = unsafe {
+        let files: *const u8 = walk(task, offset!(task_files));
+        files.is_null() || walk::<u32>(files, offset!(files_count)) != 1
+    };
+    // A table that lives on in another process (CLONE_FILES) closes nothing.
+    if shared {
+        return;
+    }
+    if let Some(walk) = whole_table(task, tag) {
+        let call = Call::without_row(scratch, task, tag, VIA_SYSCALL);
+        call.keep();
+        settle_held(&call);
+        end_held(walk.in_area(scratch), bounded(u64::from(table_size(task))));
+    }
+}
+
+/// A child has copies of its parent's descriptors, unless it shares the table itself.
+#[inline(always)]
+pub(crate) fn inherited(scratch: *mut Scratch, parent: Task, child: Task, tag: Tag) {
+    let copies = files_of(child);
+    if copies == files_of(parent) {
+        return;
+    }
+    if let Some(walk) = whole_table(parent, tag) {
+        copy(
+            DescriptorWalk { copies, ..walk }.in_area(scratch),
+            bounded(u64::from(table_size(parent))),
+        );
+    }
+}
+
+/// `None` when the session has no sockets.
+#[inline(always)]
+fn whole_table(task: Task, tag: Tag) -> Option<DescriptorWalk> {
+    if !socket_table::are_used(tag) {
+        return None;
+    }
+    Some(DescriptorWalk {
+        tag,
+        files: files_of(task),
+        first: 0,
+        copies: 0,
+        via: u64::from(VIA_SYSCALL),
+    })
+}
+
+impl DescriptorWalk {
+    /// Leaves it in an area, for the rounds to come: that area.
+    #[inline(always)]
+    fn in_area(self, scratch: *mut Scratch) -> *mut Scratch {
+        // SAFETY: a field of a map value.
+        unsafe { (*scratch).walk = self };
+        scratch
+    }
+}
+
+/// Descriptors beyond DESCRIPTORS_WALKED are not looked at: the end of their sockets is not told of.
+#[inline(always)]
+fn bounded(count: u64) -> u32 {
+    let most = u64::from(DESCRIPTORS_WALKED);
+    (if count < most { count } else { most }) as u32
+}
+
+repeated! {
+/// Ends the sockets whose descriptors are gone.
+fn settle[settle_one, settle_many](scratch, index) {
+    // SAFETY: a field of a map value.
+    let walk = unsafe { (*scratch).walk };
+    let fd = walk.first + index;
+    let descriptor = DescriptorKey {
+        files: walk.files,
+        fd,
+    };
+    // SAFETY: the value is copied at once.
+    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&descriptor).copied() }) else {
+        return 0;
+    };
+    if file_of(current(), fd) == 0 {
+        let _ = maps::DESCRIPTORS.remove(&descriptor);
+        if !socket_table::is_alive(key) {
+            socket_table::emit_closed(scratch, walk.tag, &key, walk.via as u8);
+        }
+    }
+    0
+}
+}
+
+repeated! {
+/// Ends the held sockets that nothing holds any more.
+fn let_go[let_go_one, let_go_many](scratch, index) {
+    // SAFETY: a field of a map value.
+    let walk = unsafe { (*scratch).walk };
+    let held = DescriptorKey {
+        files: walk.files,
+        fd: walk.first + index,
+    };
+    // SAFETY: the value is copied at once.
+    let Some(key) = (unsafe { maps::DESCRIPTORS.get(&held).copied() }) else {
+        return 0;
+    };
+    if socket_table::is_told_of(key) {
+        let _ = maps::DESCRIPTORS.remove(&held);
+    } else if socket_table::is_alive(key) {
+        mark_held(walk.files, &key);
+    } else if maps::DESCRIPTORS.remove(&held).is_ok() {
+        socket_table::emit_closed(scratch, walk.tag, &key, walk.via as u8);
+    }
+    0
+}
+}
+
+repeated! {
+/// Ends the sockets that nobody else holds.
+fn end_held[end_held_one, end_held_many](scratch, index) {
+    let file = file_of(current(), index);
+    let Some(open) = socket_table::of_file(file) else {
+        return 0;
+    };
+    // SAFETY: a field of a map value.
+    let walk = unsafe { (*scratch).walk };
+    let _ = maps::DESCRIPTORS.remove(&DescriptorKey {
+        files: walk.files,
+        fd: index,
+    });
+    if read::<u64>(file, offset!(file_count)) == file_one_reference() {
+        socket_table::emit_closed(scratch, walk.tag, &open.key, VIA_SYSCALL);
+    }
+    0
+}
+}
+
+repeated! {
+/// Copies a table's descriptors of sockets to another.
+fn copy[copy_one, copy_many](scratch, index) {
+    // SAFETY: a field of a map value.
+    let walk = unsafe { (*scratch).walk };
+    // SAFETY: the value is copied at once.
+    if let Some(key) = unsafe {
+        maps::DESCRIPTORS
+            .get(&DescriptorKey {
+                files: walk.files,
+                fd: index,
+            })
+            .copied()
+    } {
+        // As in `duplicated`.
+        let _ = maps::DESCRIPTORS.insert(
+            &DescriptorKey {
+                files: walk.copies,
+                fd: index,
+            },
+            &key,
+            0,
+        );
+    }
+    0
+}
+}

@@ -1,0 +1,268 @@
+//! What the security hooks see: the object itself, with its mount, before it is acted on.
+//!
+//! The result comes later, at the exit of the call or with the completion of
+//! the request, as in every profile; user space joins the two. So io_uring
+//! and 32-bit callers need nothing of their own here. What fails before the
+//! hook (no such file, a name too long) has no object to see.
+
+use agent_recorder_abi::event::{
+    FILE_IN_FILE_SYSTEM, FILE_KERNEL_PATH, FileBody, Kind, Op, VIA_SYSCALL, VIA_URING,
+};
+use agent_recorder_abi::limits::XATTR_NAME_BYTES;
+
+use crate::context::areas::{self, number_of, with_area};
+use crate::context::maps;
+use crate::context::scratch::Scratch;
+use crate::event::dentry_walk;
+use crate::event::writer::Writer;
+use crate::guard::{enforce, pre_op, self_protection};
+use crate::kernel::path::{self, KernelPath};
+use crate::kernel::read::{hooks, offset, read};
+use crate::session::actor::Actor;
+
+/// Kinds of files in a mode (inode(7)).
+const S_IFMT: u32 = 0o170_000;
+const S_IFREG: u32 = 0o100_000;
+
+/// mknod(2). An open that makes a file passes the same hook, and tells of it itself.
+#[inline(always)]
+pub(crate) fn making(directory: u64, dentry: u64, mode: u32) -> i32 {
+    if mode & S_IFMT != 0 && mode & S_IFMT != S_IFREG {
+        made(Op::Create, path::within(directory, dentry))
+    } else {
+        self_protection::changing(dentry)
+    }
+}
+
+/// A program is to be started.
+#[inline(always)]
+pub(crate) fn starting(object: KernelPath) -> i32 {
+    acting(&Observation::of(Op::Exec, object, KernelPath::NONE), |_| {
+        false
+    })
+}
+
+/// An object's own state is to be changed: 0, or an error that refuses it.
+#[inline(always)]
+pub(crate) fn changing(op: Op, object: KernelPath) -> i32 {
+    acting(&Observation::of(op, object, KernelPath::NONE), |area| {
+        self_protection::keeps(area, object.dentry)
+    })
+}
+
+/// A mount is to come or go: 0, or an error that refuses it.
+#[inline(always)]
+pub(crate) fn mounting(op: Op, at: KernelPath) -> i32 {
+    acting(&Observation::of(op, at, KernelPath::NONE), |area| {
+        self_protection::keeps_uncovered(area, at)
+    })
+}
+
+#[inline(always)]
+fn acting(observation: &Observation, is_kept: impl FnOnce(*mut Scratch) -> bool) -> i32 {
+    let Some(actor) = Actor::current() else {
+        return 0;
+    };
+    let mut admitted = 1;
+    with_area!(|area| {
+        report(area, &actor, observation);
+        admitted = u64::from(!is_kept(area));
+    });
+    answer(&actor, admitted)
+}
+
+/// Something is to be made.
+#[inline(always)]
+pub(crate) fn made(op: Op, object: KernelPath) -> i32 {
+    let Some(actor) = Actor::current() else {
+        return 0;
+    };
+    let observation = Observation::of(op, object, KernelPath::NONE);
+    let mut admitted = 1;
+    with_area!(|area| {
+        report(area, &actor, &observation);
+        if self_protection::keeps(area, object.dentry) {
+            admitted = 0;
+        } else {
+            let dentry = number_of(area, object.dentry);
+            pre_op::foresee_making(areas::area_of(area), actor.key(), dentry, op as u32);
+        }
+    });
+    answer(&actor, admitted)
+}
+
+/// Contents are to be cut. An open with O_TRUNC passes here, too, and tells of it itself.
+#[inline(always)]
+pub(crate) fn cutting(object: KernelPath) -> i32 {
+    let Some(actor) = Actor::current() else {
+        return 0;
+    };
+    let observation = Observation::of(Op::Truncate, object, KernelPath::NONE);
+    let mut admitted = 1;
+    with_area!(|area| {
+        report(area, &actor, &observation);
+        if self_protection::keeps(area, object.dentry) {
+            admitted = 0;
+        } else {
+            let (session, dentry) = (actor.tag.session, number_of(area, object.dentry));
+            pre_op::foresee_cut(areas::area_of(area), session, actor.key(), dentry);
+        }
+    });
+    answer(&actor, admitted)
+}
+
+/// A second name is to lead to an object, instead of the first
+/// (`MOVE_REPLACES`) or beside it: 0, or an error that refuses it.
+#[inline(always)]
+pub(crate) fn moving(op: Op, first: KernelPath, second: KernelPath, replaces: bool) -> i32 {
+    let Some(actor) = Actor::current() else {
+        return 0;
+    };
+    let observation = Observation::of(op, first, second);
+    let mut admitted = 1;
+    let operation = if replaces { pre_op::MOVE_REPLACES } else { 0 }
+        | if actor.tag.restores != 0 {
+            pre_op::MOVE_RESTORES
+        } else {
+            0
+        };
+    with_area!(|area| {
+        report(area, &actor, &observation);
+        let is_kept = self_protection::keeps_in_place(area, first.dentry)
+            || self_protection::keeps_in_place(area, second.dentry);
+        if is_kept {
+            admitted = 0;
+        } else {
+            let (old, new) = (
+                number_of(area, first.dentry),
+                number_of(area, second.dentry),
+            );
+            admitted =
+                pre_op::foresee_move(areas::area_of(area), actor.tag.session, old, new, operation);
+        }
+    });
+    answer(&actor, admitted)
+}
+
+/// An extended attribute is to be set or removed: of an object whose mount the
+/// hook does not tell. Before 5.12 it has one argument less.
+#[inline(always)]
+pub(crate) fn attribute(first: u64, second: u64, third: u64) -> i32 {
+    let (dentry, name) = if cfg!(feature = "old-kernel") {
+        (first, second)
+    } else {
+        (second, third)
+    };
+    let object = KernelPath { mount: 0, dentry };
+    let observation = Observation {
+        name,
+        ..Observation::of(Op::Xattr, object, KernelPath::NONE)
+    };
+    acting(&observation, |area| self_protection::keeps(area, dentry))
+}
+
+/// A name is to be removed: 0, or an error that refuses it.
+#[inline(always)]
+pub(crate) fn removing(op: Op, object: KernelPath) -> i32 {
+    let Some(actor) = Actor::current() else {
+        return 0;
+    };
+    let observation = Observation::of(op, object, KernelPath::NONE);
+    let mut admitted = 1;
+    with_area!(|area| {
+        report(area, &actor, &observation);
+        if self_protection::keeps(area, object.dentry) {
+            admitted = 0;
+        } else {
+            let dentry = number_of(area, object.dentry);
+            admitted = pre_op::foresee_removal(
+                areas::area_of(area),
+                actor.tag.session,
+                actor.key(),
+                dentry,
+                actor.tag.restores,
+            );
+        }
+    });
+    answer(&actor, admitted)
+}
+
+/// Where nothing is refused, the verifier must see that it is not.
+#[inline(always)]
+fn answer(actor: &Actor, admitted: u64) -> i32 {
+    if admitted == 0 && hooks().decide != 0 {
+        -enforce::EPERM
+    } else {
+        enforce::verdict_on(actor.tag)
+    }
+}
+
+/// What is about to be acted on.
+#[derive(Clone, Copy)]
+struct Observation {
+    op: Op,
+    first: KernelPath,
+    second: KernelPath,
+    /// Address of an attribute's name, 0 for none.
+    name: u64,
+}
+
+impl Observation {
+    #[inline(always)]
+    fn of(op: Op, first: KernelPath, second: KernelPath) -> Self {
+        Self {
+            op,
+            first,
+            second,
+            name: 0,
+        }
+    }
+}
+
+#[inline(never)]
+fn report(area: *mut Scratch, actor: &Actor, observation: &Observation) {
+    let (actor, observation) = (*actor, *observation);
+    let mut writer = Writer::begin::<FileBody>(area);
+    let inode: u64 = read(observation.first.dentry, offset!(dentry_inode));
+    let token = maps::URING
+        .get_ptr(&actor.request)
+        // SAFETY: a map value, checked not null.
+        .map_or(0, |kept| unsafe { (*kept).token });
+    let first = dentry_walk::append(&mut writer, observation.first);
+    let second = dentry_walk::append(&mut writer, observation.second);
+    let extra_len = if observation.name == 0 {
+        0
+    } else {
+        writer
+            .kernel_string::<XATTR_NAME_BYTES>(observation.name)
+            .unwrap_or(0)
+    };
+    let inside = if observation.first.mount == 0 {
+        FILE_IN_FILE_SYSTEM
+    } else {
+        0
+    };
+    // SAFETY: `begin` left room for it.
+    unsafe {
+        *writer.body::<FileBody>() = FileBody {
+            op: observation.op as u8,
+            via: if token == 0 { VIA_SYSCALL } else { VIA_URING },
+            marks: FILE_KERNEL_PATH | first.mark() | inside,
+            extra_len,
+            token,
+            ino: read(inode, offset!(inode_ino)),
+            dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
+            base_len: first.len,
+            omitted: first.omitted,
+            base2_len: second.len,
+            ..FileBody::default()
+        };
+    }
+    let kind = match observation.op {
+        // In the ring in which its result comes.
+        Op::Delete | Op::Rmdir | Op::Exec => Kind::Victim,
+        _ => Kind::Object,
+    };
+    writer.header(kind, actor.tag);
+    writer.submit(kind, false);
+}

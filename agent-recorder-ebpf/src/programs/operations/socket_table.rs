@@ -1,0 +1,239 @@
+//! Sockets of sessions: what is known of each, how many bytes went through,
+//! and whether it still lives.
+//!
+//! Not here: which descriptor is which socket, once it was remembered (`fd_table`).
+
+use agent_recorder_abi::event::{Kind, NetBody, NetOp, SOCKET_FRESH, SOCKET_PENDING};
+use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
+use aya_ebpf::helpers::generated::bpf_get_current_comm;
+
+use crate::context::call::{Call, global};
+use crate::context::maps;
+use crate::context::scratch::{OpenSocket, Scratch};
+use crate::event::address;
+use crate::event::writer::Writer;
+use crate::kernel::compat::{Task, offer, walk};
+use crate::kernel::counters::add;
+use crate::kernel::files::{self, files_of};
+use crate::kernel::read::{offset, read};
+use crate::session::tag;
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+
+/// The socket of a file, `None` for a file that is none.
+#[inline(always)]
+pub(crate) fn of_file(file: u64) -> Option<OpenSocket> {
+    if file == 0 {
+        return None;
+    }
+    let inode: u64 = read(file, offset!(file_inode));
+    if read::<u16>(inode, offset!(inode_mode)) & S_IFMT != S_IFSOCK {
+        return None;
+    }
+    let socket: u64 = read(file, offset!(file_private));
+    let sock: u64 = read(socket, offset!(socket_sk));
+    if sock == 0 {
+        return None;
+    }
+    Some(OpenSocket {
+        key: SocketKey {
+            sock,
+            ino: read(inode, offset!(inode_ino)),
+        },
+        socket,
+        family: read(sock, offset!(sock_family)),
+        kind: read(socket, offset!(socket_type)),
+    })
+}
+
+/// The key of a `struct sock`; its inode number is 0 once nobody holds it open.
+#[inline(always)]
+pub(crate) fn key_of(sock: u64) -> SocketKey {
+    let socket: u64 = read(sock, offset!(sock_socket));
+    let ino = if socket == 0 {
+        0
+    } else {
+        read(socket, offset!(socket_inode) + offset!(inode_ino))
+    };
+    SocketKey { sock, ino }
+}
+
+/// Remembers a socket that was used with success, and its descriptor.
+#[inline(always)]
+pub(crate) fn remember(call: &Call, fd: u64, flags: u32) {
+    remember_as(call, fd, flags, 1);
+}
+
+/// The same for a socket that has no peer of its own, and whose first
+/// datagram was sent before it was known.
+#[inline(always)]
+pub(crate) fn remember_unconnected(call: &Call, fd: u64, sent: u64) {
+    let open = call.open();
+    if maps::SOCKETS.get_ptr(&open.key).is_some() {
+        return;
+    }
+    remember_as(call, fd, 0, 0);
+    if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
+        // SAFETY: a map value, checked not null.
+        crate::kernel::counters::add(unsafe { &raw mut (*known).sent }, sent);
+    }
+}
+
+global! {
+    fn remember_as(call: &Call, fd: u64, flags: u32, connected: u32) {
+        let (open, connected) = (call.open(), connected != 0);
+        if flags & SOCKET_PENDING != 0 {
+            offer(&open.key);
+        }
+        if let Some(session) = tag::session(call.tag) {
+            // SAFETY: a map value, checked not null.
+            unsafe { core::ptr::write_volatile(&raw mut (*session).sockets, 1) };
+        }
+        let descriptor = DescriptorKey {
+            files: files_of(call.task),
+            fd,
+        };
+        // LRU maps: insertion fails only without memory; the close is then not told of.
+        let _ = maps::DESCRIPTORS.insert(&descriptor, &open.key, 0);
+        if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
+            // SAFETY: a map value, checked not null.
+            unsafe {
+                (*known).local = *call.local();
+                if connected && (*call.peer()).family != 0 {
+                    (*known).peer = *call.peer();
+                }
+                (*known).flags = flags;
+            }
+            return;
+        }
+        let fresh = if flags & SOCKET_PENDING != 0 {
+            SOCKET_FRESH
+        } else {
+            0
+        };
+        insert(call, &open, flags | fresh, connected);
+    }
+}
+
+#[inline(always)]
+fn insert(call: &Call, open: &OpenSocket, flags: u32, connected: bool) {
+    // SAFETY: `task` is typed; the value is put together in the scratch area.
+    unsafe {
+        let leader: Task = walk(call.task, offset!(task_leader));
+        let parent: Task = walk(call.task, offset!(task_parent));
+        let socket = &raw mut (*call.scratch).socket;
+        (*socket).session = call.tag.session;
+        (*socket).sent = 0;
+        (*socket).received = 0;
+        (*socket).socket = open.socket;
+        (*socket).pid = walk(call.task, offset!(task_tgid));
+        (*socket).tid = walk(call.task, offset!(task_pid));
+        (*socket).start_time = walk(leader, offset!(task_start));
+        (*socket).ppid = walk(parent, offset!(task_tgid));
+        (*socket).uid = aya_ebpf::helpers::bpf_get_current_uid_gid() as u32;
+        (*socket).flags = flags;
+        (*socket).family = open.family;
+        (*socket).kind = open.kind;
+        (*socket).local = *call.local();
+        (*socket).peer = *call.peer();
+        if !connected {
+            // Not a choice between two addresses: that would take the stack of both.
+            address::clear(&raw mut (*socket).peer);
+        }
+        bpf_get_current_comm((&raw mut (*socket).comm).cast(), 16);
+        let _ = maps::SOCKETS.insert(&open.key, &*socket, 0);
+    }
+}
+
+/// Whether the session has any.
+#[inline(always)]
+pub(crate) fn are_used(tag: Tag) -> bool {
+    tag::session(tag)
+        // SAFETY: a map value, checked not null.
+        .is_some_and(
+            |session| unsafe { core::ptr::read_volatile(&raw const (*session).sockets) } != 0,
+        )
+}
+
+/// Whether the `struct sock` is still the socket that the key names.
+///
+/// One whose last descriptor went is released at once or, by `fput()`, just
+/// before the return to user space: until then its file has no references. A
+/// released one is orphaned (`sock_orphan()`), and reused memory has another
+/// inode. Reading freed memory is harmless here, and never takes it for alive.
+#[inline(always)]
+pub(crate) fn is_alive(key: SocketKey) -> bool {
+    let Some(known) = maps::SOCKETS.get_ptr(&key) else {
+        return true;
+    };
+    // SAFETY: a map value, checked not null.
+    let socket = unsafe { (*known).socket };
+    read::<u64>(key.sock, offset!(sock_socket)) == socket
+        && read::<u64>(socket, offset!(socket_sk)) == key.sock
+        && read::<u64>(socket, offset!(socket_inode) + offset!(inode_ino)) == key.ino
+        && files::has_references(read(socket, offset!(socket_file)))
+}
+
+/// Its end was recorded, or it fell out of what is remembered.
+#[inline(always)]
+pub(crate) fn is_told_of(key: SocketKey) -> bool {
+    maps::SOCKETS.get_ptr(&key).is_none()
+}
+
+/// The end of a known socket, once.
+#[inline(always)]
+pub(crate) fn emit_closed(scratch: *mut Scratch, tag: Tag, key: &SocketKey, via: u8) {
+    // SAFETY: a map value.
+    let area = unsafe { (*scratch).index };
+    emit_end(area, key.sock, key.ino, tag.session, u32::from(via));
+}
+
+/// A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn emit_end(area: u32, sock: u64, ino: u64, session: u64, via: u32) -> u64 {
+    let key = SocketKey { sock, ino };
+    let (Some(scratch), Some(known)) =
+        (maps::SCRATCH.get_ptr_mut(area), maps::SOCKETS.get_ptr(&key))
+    else {
+        return 0;
+    };
+    let mut writer = Writer::begin::<NetBody>(scratch);
+    // SAFETY: a map value, checked not null; `begin` left room for the body.
+    unsafe {
+        let local_len = address::append_address(&mut writer, &raw const (*known).local);
+        let peer_len = address::append_address(&mut writer, &raw const (*known).peer);
+        *writer.body::<NetBody>() = NetBody {
+            op: NetOp::Close as u8,
+            via: via as u8,
+            family: (*known).family,
+            socket_kind: (*known).kind,
+            spare: 0,
+            error: 0,
+            local_len,
+            peer_len,
+            sent: (*known).sent,
+            received: (*known).received,
+        };
+    }
+    let _ = maps::SOCKETS.remove(&key);
+    submit(writer, Tag::new(session, 0));
+    0
+}
+
+/// Sends a finished event.
+#[inline(always)]
+pub(crate) fn submit(writer: Writer, tag: Tag) {
+    writer.header(Kind::Network, tag);
+    writer.submit(Kind::Network, false);
+}
+
+/// The same where the call that sent them tells of them.
+#[inline(always)]
+pub(crate) fn add_sent(key: &SocketKey, bytes: u64) {
+    if let Some(known) = maps::SOCKETS.get_ptr_mut(key) {
+        // SAFETY: as above.
+        add(unsafe { &raw mut (*known).sent }, bytes);
+    }
+}

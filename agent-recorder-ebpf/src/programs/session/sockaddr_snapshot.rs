@@ -1,0 +1,144 @@
+//! Addresses that calls give, as the kernel copied them: another thread can
+//! change the caller's memory afterwards, and not these.
+//!
+//! A security hook has them kept (`operations::socket_hook`), the exit of the call takes them. What fails
+//! before the hook has only what is in the caller's memory.
+
+use agent_recorder_abi::event::NetOp;
+use agent_recorder_abi::limits::SENDMMSG_MESSAGES;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+
+use crate::context::areas::{number_of, with_area};
+use crate::context::call::{Call, global};
+use crate::context::maps;
+use crate::context::scratch::Scratch;
+use crate::event::address;
+use crate::kernel::read::{bound, hooks, offset, read};
+use crate::session::actor::Actor;
+use crate::session::tag;
+
+const NTH: u64 = SENDMMSG_MESSAGES as u64 - 1;
+const _: () = assert!(SENDMMSG_MESSAGES.is_power_of_two());
+
+#[inline(always)]
+pub(crate) fn keep(actor: &Actor, op: NetOp, socket: u64, address: u64, length: u32) {
+    let sock = read(socket, offset!(socket_sk));
+    with_area!(|area| {
+        let (sock, address) = (number_of(area, sock), number_of(area, address));
+        // SAFETY: a map value.
+        let area = unsafe { (*area).index };
+        keep_one(area, op as u32, sock, address, length, actor.request);
+    });
+    tag::note_given(actor.task, 1);
+}
+
+/// A global function (see `call`), which takes five arguments at most.
+#[inline(always)]
+fn keep_one(area: u32, op: u32, sock: u64, address: u64, length: u32, request: u64) {
+    let packed = u64::from(op) << 32 | u64::from(length);
+    keep_given(area, packed, sock, address, request);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn keep_given(area: u32, packed: u64, sock: u64, address: u64, request: u64) -> u64 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
+        return 0;
+    };
+    // SAFETY: a field of a map value.
+    let out = unsafe { &mut (*scratch).peer };
+    address::fill(out, address, packed & 0xffff_ffff, |to, length, from| {
+        // SAFETY: as `fill` promises.
+        unsafe { bpf_probe_read_kernel(to, length, from) };
+    });
+    if request != 0 {
+        if let Some(kept) = maps::URING.get_ptr_mut(&request) {
+            // SAFETY: map values, checked not null.
+            unsafe { (*kept).address = (*scratch).peer };
+        }
+        return 0;
+    }
+    keep_of_thread(scratch, (packed >> 32) as u32, sock);
+    0
+}
+
+/// Begins with the first address of a call, and adds the others.
+#[inline(always)]
+fn keep_of_thread(scratch: *mut Scratch, op: u32, sock: u64) {
+    let thread = bpf_get_current_pid_tgid();
+    if let Some(given) = maps::GIVEN.get_ptr_mut(&thread) {
+        // SAFETY: map values, checked not null; the mask keeps the index inside.
+        unsafe {
+            if (*given).op == op && (*given).sock == sock && op == NetOp::Send as u32 {
+                let count = (*given).count;
+                if count < SENDMMSG_MESSAGES {
+                    let nth = bound::<NTH>(u64::from(count)) as usize;
+                    let room = (&raw mut (*given).addresses)
+                        .cast::<agent_recorder_abi::address::Address>()
+                        .add(nth);
+                    *room = (*scratch).peer;
+                    (*given).count = count + 1;
+                }
+                return;
+            }
+        }
+    }
+    // SAFETY: fields of a map value.
+    unsafe {
+        let given = &raw mut (*scratch).given;
+        (*given).op = op;
+        (*given).sock = sock;
+        (*given).count = 1;
+        (*given).addresses[0] = (*scratch).peer;
+        // LRU: insertion fails only without memory; the address is then read from the caller's.
+        let _ = maps::GIVEN.insert(&thread, &*given, 0);
+    }
+}
+
+/// The call is over.
+#[inline(always)]
+pub(crate) fn forget(call: &Call) {
+    if hooks().see != 0 && call.tag.given != 0 {
+        forget_given(call);
+    }
+}
+
+global! {
+    fn forget_given(call: &Call) {
+        let _ = maps::GIVEN.remove(bpf_get_current_pid_tgid());
+        tag::note_given(call.task, 0);
+    }
+}
+
+/// The `nth` address that the call gave to its socket, the kernel's copy where
+/// there is one; else from the caller's memory.
+#[inline(always)]
+pub(crate) fn address(call: &Call, side: u32, op: NetOp, nth: u32, address: u64, length: u64) {
+    if hooks().see == 0 || call.tag.given == 0 || take(call.area(), side, op as u32, nth) == 0 {
+        address::user_address(call, side, address, length);
+    }
+}
+
+/// A global function (see `call`): 0 where nothing was kept.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take(area: u32, side: u32, op: u32, nth: u32) -> u64 {
+    let Some(call) = Call::kept(area) else {
+        return 0;
+    };
+    let Some(given) = maps::GIVEN.get_ptr(&bpf_get_current_pid_tgid()) else {
+        return 0;
+    };
+    // SAFETY: map values, checked not null; the mask keeps the index inside.
+    unsafe {
+        if (*given).op != op || (*given).sock != call.open().key.sock || nth >= (*given).count {
+            return 0;
+        }
+        let nth = bound::<NTH>(u64::from(nth)) as usize;
+        *call.side(side) = *(&raw const (*given).addresses)
+            .cast::<agent_recorder_abi::address::Address>()
+            .add(nth);
+    }
+    1
+}
