@@ -35,7 +35,7 @@ pub(super) const TESTS: &str = "/tests";
 /// What makes the report on the guard, and the program that destroys for it.
 pub(super) const GUARD_REPORT: &str = "guard_report";
 pub(super) const DESTROY: &str = "/bin/destroy";
-const DESTROY_SOURCE: &str = "tests/src/bin/guard_report/destroy.c";
+const DESTROY_SOURCE: &str = "tests/src/reports/guard_report/destroy.c";
 
 /// The archives that all guests share.
 pub(crate) struct Image {
