@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A stimulus program that runs again and again outside every session.
+/// A stimulus that runs again and again outside every session.
 #[derive(Debug)]
 pub struct Beside {
     stop: Sender<()>,
@@ -18,17 +18,18 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Runs it once, then goes on in a thread.
+    /// Runs a program with these words and a directory, once, then goes on in a thread.
     ///
     /// # Errors
     ///
     /// The stimulus fails.
-    pub fn start(stimulus: &'static str) -> anyhow::Result<Self> {
+    pub fn start(stimulus: &[&'static str]) -> anyhow::Result<Self> {
+        let stimulus = stimulus.to_vec();
         let (stop, stopped) = channel();
-        let mut pids = BTreeSet::from([round(stimulus)?]);
+        let mut pids = BTreeSet::from([round(&stimulus)?]);
         let thread = thread::spawn(move || {
             while stopped.try_recv() == Err(TryRecvError::Empty) {
-                pids.insert(round(stimulus)?);
+                pids.insert(round(&stimulus)?);
             }
             Ok(pids)
         });
@@ -59,9 +60,11 @@ impl Beside {
     }
 }
 
-fn round(stimulus: &str) -> anyhow::Result<u64> {
+fn round(stimulus: &[&str]) -> anyhow::Result<u64> {
     let directory = TempDir::new()?;
-    let child = Command::new(stimulus)
+    let (program, words) = stimulus.split_first().context("no program")?;
+    let child = Command::new(program)
+        .args(words)
         .arg(Path::new(directory.path()))
         .stdout(Stdio::null())
         .spawn()

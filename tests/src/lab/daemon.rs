@@ -22,8 +22,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::lab::child::ended_within;
-use crate::oracle::compare::{self, lost_by_skipping};
 use crate::lab::recorder::{PROFILE_VARIABLE, binary, stored};
+use crate::oracle::compare::{self, lost_by_skipping};
 use crate::oracle::tally;
 
 /// An emulated guest that is not alone on its machine takes more than a minute.

@@ -12,8 +12,8 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::oracle::compare::said;
 use crate::lab::shared;
+use crate::oracle::compare::said;
 use crate::oracle::tally;
 
 /// Names the binary; without it, the newest one of the workspace's target folder is taken.
@@ -247,13 +247,13 @@ impl Recorder {
     pub fn run_rounds(
         &self,
         rounds: usize,
-        stimulus: &str,
+        stimulus: [&str; 2],
         below: &Path,
         mode: &str,
     ) -> anyhow::Result<Output> {
-        let script =
-            r#"stimulus=$1 mode=$2; shift 2; for at; do "$stimulus" "$at" $mode || exit; done"#;
-        let mut command: Vec<OsString> = ["sh", "-c", script, "sh", stimulus, mode]
+        let script = r#"program=$1 name=$2 mode=$3; shift 3; for at; do "$program" "$name" "$at" $mode || exit; done"#;
+        let [program, name] = stimulus;
+        let mut command: Vec<OsString> = ["sh", "-c", script, "sh", program, name, mode]
             .map(OsString::from)
             .to_vec();
         for round in 0..rounds {

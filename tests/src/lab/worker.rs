@@ -10,8 +10,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use crate::oracle::compare::is_forgiven;
 use crate::lab::daemon::Daemon;
+use crate::oracle::compare::is_forgiven;
 
 /// Far below what a worker makes without a daemon.
 pub const SMALL_RING: &str = "[kernel]\nbulk_ring_bytes = 65536\n[guard]\naction = \"off\"\n";

@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use agent_recorder_tests::lab::netns;
 use agent_recorder_tests::lab::model::{Script, log::Log, server};
+use agent_recorder_tests::lab::netns;
 use anyhow::Context;
 
 #[derive(Debug, clap::Parser)]

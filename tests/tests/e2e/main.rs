@@ -20,3 +20,11 @@ mod kernels;
 mod life;
 mod records;
 mod stream;
+
+/// The program that all stimuli are but two (`src/stimuli`): `STIMULUS NAME WORD…`.
+const STIMULUS: &str = env!("CARGO_BIN_EXE_stimulus");
+
+/// What starts one of them.
+const fn stimulus(name: &'static str) -> [&'static str; 2] {
+    [STIMULUS, name]
+}

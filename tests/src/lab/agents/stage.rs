@@ -17,12 +17,12 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
-use super::install::Installed;
 use super::built;
-use crate::lab::netns;
-use crate::oracle::strace;
+use super::install::Installed;
 use crate::lab::child::ended_within;
 use crate::lab::model::{Call, Script, log};
+use crate::lab::netns;
+use crate::oracle::strace;
 
 /// Files in the folder that the script deletes.
 pub const DOOMED_FILES: usize = 10_000;

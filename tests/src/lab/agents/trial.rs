@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::oracle::check::{self, Findings};
 use super::install::Installed;
 use super::neighbour::Neighbour;
 use super::stage::{Run, Stage};
 use crate::lab::daemon::Daemon;
 use crate::lab::model::log::What;
 use crate::lab::recorder::GUARDING_TEMPORARY;
+use crate::oracle::check::{self, Findings};
 
 /// What one trial showed.
 #[derive(Debug)]

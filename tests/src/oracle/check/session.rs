@@ -8,10 +8,10 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use crate::lab::agents::stage::Run;
-use crate::oracle::strace;
 use crate::lab::daemon::{self, FileRecord, Record};
 use crate::lab::model::Call;
 use crate::lab::model::log::What;
+use crate::oracle::strace;
 
 /// A call that the model ordered, and when.
 pub(super) struct Ordered<'a> {

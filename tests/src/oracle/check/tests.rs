@@ -7,8 +7,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::oracle::strace::{Exec, Truth};
 use crate::lab::model::log::{Entry, What};
+use crate::oracle::strace::{Exec, Truth};
 
 const AGENT: u32 = 100;
 const SHELL: u32 = 101;

@@ -5,7 +5,7 @@
 /// Scripts are for sh(1) and know these variables: `D` the files, in 50
 /// directories; `W` where `D` lies, outside temporary directories; `S` a
 /// scratch directory that is temporary; `T` tools that were installed for the
-/// report; `B` the program of `destroy.c`; `U` the stimulus of io_uring.
+/// report; `B` the program of `destroy.c`; `U` the stimuli, among them that of io_uring.
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,

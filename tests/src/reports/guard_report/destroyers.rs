@@ -86,7 +86,7 @@ Promise.all(all.map(f => fs.promises.unlink(f)))' "$D""#,
     .needs(&["ruby"]),
     case("C unlink", r#""$B" unlink "$D""#),
     case("32-bit code", r#""$B" int80 "$D""#),
-    case("io_uring", r#"for d in "$D"/*; do "$U" "$d" unlink; done"#).at_once(9).by_requests(),
+    case("io_uring", r#"for d in "$D"/*; do "$U" uring "$d" unlink; done"#).at_once(9).by_requests(),
     case("a program out of a memfd", r#""$B" memory "$D""#),
     case("a static binary", r#"busybox rm -rf "$D""#).needs(&["busybox"]),
     case(

@@ -67,7 +67,7 @@ fn report(args: &Args) -> Result<bool> {
             Some(program) => program.clone(),
             None => compile(tools.path())?,
         },
-        uring: sibling("stim_uring")?,
+        uring: sibling("stimulus")?,
         tools,
         installing: Mutex::new(()),
     };

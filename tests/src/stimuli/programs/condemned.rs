@@ -1,14 +1,14 @@
 //! A process that goes over the guard's limit, and others of its session that
 //! wait for its end to do something else, each another thing.
 //!
-//! `stim_condemned DIRECTORY TREE PORT`: removes the files of TREE; the others
+//! `stimulus condemned DIRECTORY TREE PORT`: removes the files of TREE; the others
 //! act in DIRECTORY, and on the TCP port of the loopback interface. They are
 //! woken by the end of the one who removes: not before the limit was met.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use agent_recorder_tests::stimuli::{Argument, c_path, sockaddr_in, syscall};
 use anyhow::{Context as _, ensure};
@@ -20,14 +20,13 @@ const SIGNAL: i64 = libc::SIGWINCH as i64;
 /// A system call.
 type Act = (i64, [i64; 6]);
 
-fn main() -> anyhow::Result<()> {
-    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [directory, tree, port] = arguments.as_slice() else {
-        anyhow::bail!("stim_condemned DIRECTORY TREE PORT");
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let [directory, tree, port] = words else {
+        anyhow::bail!("stimulus condemned DIRECTORY TREE PORT");
     };
     let port = port.to_str().context("a port")?.parse()?;
-    let files = paths_of(tree)?;
-    let acts = acts(directory, port)?;
+    let files = paths_of(Path::new(tree))?;
+    let acts = acts(Path::new(directory), port)?;
     let (wakes, ends) = rustix::pipe::pipe()?;
     let mut children = Vec::new();
     for act in acts {

@@ -1,7 +1,7 @@
 //! Signals, attaches, limits, taken descriptors and bpf(2), through both ABIs,
 //! and says which of them reach out of the session.
 //!
-//! `stim_controls DIRECTORY`; the directory is not used.
+//! `stimulus controls DIRECTORY`; the directory is not used.
 
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
@@ -22,7 +22,7 @@ struct Stimulus {
     script: Script,
 }
 
-fn main() -> anyhow::Result<()> {
+pub(crate) fn run() -> anyhow::Result<()> {
     let mut stimulus = Stimulus {
         outside: std::os::unix::process::parent_id().into(),
         script: Script::default(),

@@ -1,8 +1,9 @@
 //! Sets a file's flags in every way there is, and says how each went.
 //!
-//! `stim_flags FILE`. What is set keeps nobody from anything: that dump(8) is to
+//! `stimulus flags FILE`. What is set keeps nobody from anything: that dump(8) is to
 //! leave the file out.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 
@@ -17,10 +18,11 @@ const BY_IOCTL: [(i64, u32); 2] = [(0x4008_6602, 0x40), (0x401c_5820, 0x80)];
 const FILE_SETATTR: libc::c_long = 469;
 const ATTR_BYTES: i64 = 24;
 
-fn main() -> anyhow::Result<()> {
-    let path = std::env::args().nth(1).context("stim_flags FILE")?;
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let path = words.first().and_then(|path| path.to_str());
+    let path = path.context("stimulus flags FILE")?;
     let mut script = Script::default();
-    let file = File::open(&path)?;
+    let file = File::open(path)?;
     for (command, flags) in BY_IOCTL {
         // Both begin with 32 bits of flags; what follows stays as it is by default.
         let argument = Argument::words(&[flags, 0, 0, 0, 0, 0, 0]).as_ptr() as i64;
@@ -32,7 +34,7 @@ fn main() -> anyhow::Result<()> {
     }
     let (_, flags) = BY_IOCTL[1];
     let argument = Argument::words(&[flags, 0, 0, 0, 0, 0]).as_ptr() as i64;
-    let (at, name) = (i64::from(libc::AT_FDCWD), c_path(&path).as_ptr() as i64);
+    let (at, name) = (i64::from(libc::AT_FDCWD), c_path(path).as_ptr() as i64);
     let set = syscall(FILE_SETATTR, [at, name, argument, ATTR_BYTES, 0, 0]);
     let fields = json!({"op": "ATTRIBUTES", "path": path, "flags": 0, "attributes": flags});
     script.did("file", fields, set);

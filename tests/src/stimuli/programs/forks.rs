@@ -1,14 +1,14 @@
 //! Removes the files of a directory, each in a child of its own that starts no
-//! other program: `stim_forks DIRECTORY`.
+//! other program: `stimulus forks DIRECTORY`.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::{env, fs};
 
 use anyhow::{Context as _, ensure};
 
-fn main() -> anyhow::Result<()> {
-    let directory = env::args_os().nth(1).context("stim_forks DIRECTORY")?;
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let directory = words.first().context("stimulus forks DIRECTORY")?;
     for entry in fs::read_dir(directory)? {
         let path = CString::new(entry?.path().as_os_str().as_bytes())?;
         // SAFETY: the process has one thread; the child makes two calls and ends.

@@ -1,10 +1,10 @@
 //! Gives a process the number that another had.
 //!
-//! `stim_reuse DIRECTORY` says a number, and has so many children one after the
-//! other under it, each of which makes a file. `stim_reuse as PID` has one of
+//! `stimulus reuse DIRECTORY` says a number, and has so many children one after the
+//! other under it, each of which makes a file. `stimulus reuse as PID` has one of
 //! that number, and says whether it lives, once for each line that it reads.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,11 @@ use anyhow::{Context as _, ensure};
 
 const CHILDREN: usize = 50;
 
-fn main() -> anyhow::Result<()> {
-    let mut arguments = std::env::args_os().skip(1);
-    let first = arguments.next().context("stim_reuse DIRECTORY")?;
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let mut words = words.iter();
+    let first = words.next().context("stimulus reuse DIRECTORY")?;
     if first == "as" {
-        let pid = arguments.next().context("stim_reuse as PID")?;
+        let pid = words.next().context("stimulus reuse as PID")?;
         let pid = pid.to_str().context("a number")?.parse()?;
         return stay(pid);
     }

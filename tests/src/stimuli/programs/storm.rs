@@ -1,12 +1,14 @@
-//! Makes more events than a small ring holds: `stim_storm DIRECTORY`.
+//! Makes more events than a small ring holds: `stimulus storm DIRECTORY`.
 //!
 //! Says as JSON how many of each it made.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, remove_file};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 
+use anyhow::Context as _;
 use serde_json::json;
 
 const THREADS: usize = 4;
@@ -30,11 +32,8 @@ fn opens_and_deletes(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn main() -> anyhow::Result<()> {
-    let directory = std::env::args_os()
-        .nth(1)
-        .ok_or_else(|| anyhow::anyhow!("stim_storm DIRECTORY"))?;
-    let directory = Path::new(&directory);
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let directory = Path::new(words.first().context("stimulus storm DIRECTORY")?);
     thread::scope(|scope| -> anyhow::Result<()> {
         let threads: Vec<_> = (0..THREADS)
             .map(|number| {

@@ -1,11 +1,12 @@
 //! Removes files by a path that another thread changes all the while: what is
 //! gone afterwards is the truth, whatever the path said when anybody looked.
 //!
-//! `stim_swap DIRECTORY ROUNDS` works on `a/file` and `b/file` there, by a path
-//! in its memory that one of its threads rewrites. `stim_swap DIRECTORY ROUNDS
+//! `stimulus swap DIRECTORY ROUNDS` works on `a/file` and `b/file` there, by a path
+//! in its memory that one of its threads rewrites. `stimulus swap DIRECTORY ROUNDS
 //! LINK` names the file through a symbolic link that leads to `a` or `b`, and
 //! that somebody else changes.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,17 +16,17 @@ use agent_recorder_tests::stimuli::{Script, outcome};
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-const USAGE: &str = "stim_swap DIRECTORY ROUNDS [LINK]";
+const USAGE: &str = "stimulus swap DIRECTORY ROUNDS [LINK]";
 
-fn main() -> anyhow::Result<()> {
-    let mut arguments = std::env::args_os().skip(1);
-    let root = PathBuf::from(arguments.next().context(USAGE)?);
-    let rounds = arguments.next().context(USAGE)?;
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let mut words = words.iter();
+    let root = PathBuf::from(words.next().context(USAGE)?);
+    let rounds = words.next().context(USAGE)?;
     let rounds: usize = rounds.to_str().context(USAGE)?.parse()?;
     for directory in ["a", "b"] {
         std::fs::create_dir(root.join(directory))?;
     }
-    let script = match arguments.next() {
+    let script = match words.next() {
         Some(link) => remove(&root, &bytes_of(&root.join(link).join("file")), rounds)?,
         None => remove_by_changing_bytes(&root, rounds)?,
     };

@@ -2,10 +2,11 @@
 //! and connects to it: who gets them is the truth, whatever the address said
 //! when anybody looked.
 //!
-//! `stim_swap_address DIRECTORY ROUNDS`; the directory is not used. It goes on
+//! `stimulus swap_address DIRECTORY ROUNDS`; the directory is not used. It goes on
 //! until both were reached: where CPUs are emulated one after the other, the
 //! other thread can come late.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -15,7 +16,7 @@ use agent_recorder_tests::stimuli::{Script, outcome};
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-const USAGE: &str = "stim_swap_address DIRECTORY ROUNDS";
+const USAGE: &str = "stimulus swap_address DIRECTORY ROUNDS";
 
 /// Then the other thread does not come at all.
 const MOST_ROUNDS: usize = 50_000;
@@ -47,8 +48,8 @@ impl Address {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    let rounds = std::env::args_os().nth(2).context(USAGE)?;
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let rounds = words.get(1).context(USAGE)?;
     let rounds: usize = rounds.to_str().context(USAGE)?.parse()?;
     let mut script = Script::default();
     let receivers = [

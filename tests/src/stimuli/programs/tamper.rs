@@ -1,8 +1,9 @@
 //! Reaches for a process and the BPF objects that it holds, and says on stdout
 //! how each try ended: `attach OUTCOME`, `link OUTCOME`, …
 //!
-//! `stim_tamper PID`, or without one for its own map: whoever has bpf(2) may do that.
+//! `stimulus tamper PID`, or without one for its own map: whoever has bpf(2) may do that.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::fd::{FromRawFd as _, OwnedFd};
@@ -18,8 +19,8 @@ const BY_ID: [(&str, libc::c_long); 3] = [("link_id", 30), ("map_id", 14), ("pro
 /// `BPF_MAP_TYPE_ARRAY`.
 const ARRAY: u32 = 2;
 
-fn main() -> anyhow::Result<()> {
-    let Some(pid) = std::env::args().nth(1) else {
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let Some(pid) = words.first() else {
         // Before 5.11 a map counts as locked memory (getrlimit(2)). Who may not
         // raise that makes a map all the same, or says why not.
         let unlimited = Rlimit {
@@ -36,7 +37,8 @@ fn main() -> anyhow::Result<()> {
         drop(unsafe { OwnedFd::from_raw_fd(map) });
         return Ok(());
     };
-    let pid: u32 = pid.parse().context("a process's number")?;
+    let pid = pid.to_str().and_then(|pid| pid.parse().ok());
+    let pid: u32 = pid.context("a process's number")?;
     // SAFETY: takes numbers. It does not stop its tracee, and ends with this process.
     let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
     tell("attach", outcome(seized));

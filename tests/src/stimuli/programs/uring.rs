@@ -1,11 +1,12 @@
 //! Performs file and network operations through io_uring inside the directory
 //! it is given, and says exactly what it did.
 //!
-//! `stim_uring DIRECTORY [submit|workers|poll]`: the submitting thread does the
+//! `stimulus uring DIRECTORY [submit|workers|poll]`: the submitting thread does the
 //! work, or the kernel's workers do (IOSQE_ASYNC), or its polling thread takes
-//! the requests (IORING_SETUP_SQPOLL). `stim_uring DIRECTORY unlink` deletes
+//! the requests (IORING_SETUP_SQPOLL). `stimulus uring DIRECTORY unlink` deletes
 //! every file of the directory.
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -34,10 +35,10 @@ struct Stimulus {
     held: u64,
 }
 
-fn main() -> anyhow::Result<()> {
-    let mut arguments = std::env::args_os().skip(1);
-    let root = PathBuf::from(arguments.next().context("stim_uring DIRECTORY [MODE]")?);
-    let mode = arguments.next().unwrap_or_default();
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let mut words = words.iter();
+    let root = PathBuf::from(words.next().context("stimulus uring DIRECTORY [MODE]")?);
+    let mode = words.next().cloned().unwrap_or_default();
     let mut builder = IoUring::builder();
     if mode == "poll" {
         builder.setup_sqpoll(1000);

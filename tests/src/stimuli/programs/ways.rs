@@ -10,10 +10,10 @@
 //! The device is that of the file system, as proc_pid_mountinfo(5) has it: on
 //! btrfs, each subvolume shows one of its own in stat(2).
 //!
-//! `stim_ways DIRECTORY` leaves its mounts to the end of its own mount
-//! namespace; `stim_ways DIRECTORY plain` goes no other way than the path's.
+//! `stimulus ways DIRECTORY` leaves its mounts to the end of its own mount
+//! namespace; `stimulus ways DIRECTORY plain` goes no other way than the path's.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -34,13 +34,13 @@ struct Ways {
     script: Script,
 }
 
-fn main() -> anyhow::Result<()> {
-    let root = std::env::args_os().nth(1).context("stim_ways DIRECTORY")?;
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let root = words.first().context("stimulus ways DIRECTORY")?;
     let mut ways = Ways {
         root: root.into(),
         script: Script::default(),
     };
-    if std::env::args_os().nth(2).is_some() {
+    if words.len() > 1 {
         let directory = ways.directory("plain")?;
         ways.remove(&directory, &directory)?;
         return Ok(ways.script.tell()?);

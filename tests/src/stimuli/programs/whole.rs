@@ -3,6 +3,7 @@
 //! `open DEVICE` for writing, `discard` what standard input is. Ends with the
 //! errno of what was refused.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::process::ExitCode;
@@ -18,9 +19,8 @@ const NAME: usize = 8;
 /// `BLKDISCARD` (include/uapi/linux/fs.h): a start and a length.
 const DISCARD: u64 = 0x1277;
 
-fn main() -> anyhow::Result<ExitCode> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
+    let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
     let done = match words[..] {
         ["make", directory, name] => subvolume(CREATE, directory, name)?,
         ["delete", directory, name] => subvolume(DESTROY, directory, name)?,

@@ -8,6 +8,8 @@ use std::process::Command;
 use agent_recorder_tests::lab::recorder::{Recorder, refuses};
 use serde_json::Value;
 
+use crate::STIMULUS;
+
 const FILES: usize = 10_000;
 const LIMIT: usize = 64;
 /// Where it does not matter how many more than the limit there are.
@@ -100,7 +102,7 @@ fn a_child_for_each_file_ends_with_exactly_the_limit_gone() -> anyhow::Result<()
     let scratch = tempfile::tempdir()?;
     let tree = scratch.path().join("tree");
     fill(&tree, FILES)?;
-    let output = recorder.run([env!("CARGO_BIN_EXE_stim_forks").as_ref(), tree.as_os_str()])?;
+    let output = recorder.run([STIMULUS.as_ref(), "forks".as_ref(), tree.as_os_str()])?;
     assert_eq!(output.status.code(), Some(128 + 9), "{output:?}");
     assert_eq!(gone(&tree)?, LIMIT);
     Ok(())
@@ -162,7 +164,8 @@ fn an_io_uring_unlinker_ends_at_the_limit() -> anyhow::Result<()> {
     let tree = scratch.path().join("tree");
     fill(&tree, FILES)?;
     let output = recorder.run([
-        env!("CARGO_BIN_EXE_stim_uring").as_ref(),
+        STIMULUS.as_ref(),
+        "uring".as_ref(),
         tree.as_os_str(),
         "unlink".as_ref(),
     ])?;

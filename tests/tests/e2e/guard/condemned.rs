@@ -68,7 +68,8 @@ fn a_condemned_session_does_nothing_more() -> anyhow::Result<()> {
         std::fs::create_dir(&tree)?;
         (0..FILES).try_for_each(|number| std::fs::write(tree.join(number.to_string()), b"x"))?;
         recorder.run([
-            env!("CARGO_BIN_EXE_stim_condemned").as_ref(),
+            crate::STIMULUS.as_ref(),
+            "condemned".as_ref(),
             directory.as_os_str(),
             tree.as_os_str(),
             port.as_ref(),

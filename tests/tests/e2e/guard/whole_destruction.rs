@@ -11,7 +11,8 @@ use anyhow::{bail, ensure};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-const STIMULUS: &str = env!("CARGO_BIN_EXE_stim_whole");
+use crate::STIMULUS;
+
 const BYTES: usize = 256 << 10;
 /// As many as there are tests here that could take a free device at one time, and some.
 const TRIES: usize = 8;
@@ -92,7 +93,11 @@ fn a_subvolume_that_others_made_is_there_where_hooks_refuse() -> anyhow::Result<
         };
         let recorder = Recorder::with_guard("")?;
         let made = Command::new(STIMULUS)
-            .args(["make".as_ref(), volume.directory.as_os_str()])
+            .args([
+                "whole".as_ref(),
+                "make".as_ref(),
+                volume.directory.as_os_str(),
+            ])
             .arg("theirs")
             .status()?;
         ensure!(made.success(), "make a subvolume: {made}");
@@ -100,6 +105,7 @@ fn a_subvolume_that_others_made_is_there_where_hooks_refuse() -> anyhow::Result<
         fs::write(&file, "somebody else's")?;
         let output = recorder.run([
             STIMULUS.as_ref(),
+            "whole".as_ref(),
             "delete".as_ref(),
             volume.directory.as_os_str(),
             "theirs".as_ref(),
@@ -118,7 +124,12 @@ fn a_device_that_is_opened_for_writing_has_all_it_had() -> anyhow::Result<()> {
     };
     for action in ["kill", "deny"] {
         let recorder = Recorder::with_guard(&format!("action = \"{action}\"\n"))?;
-        let output = recorder.run([STIMULUS.as_ref(), "open".as_ref(), device.path.as_os_str()])?;
+        let output = recorder.run([
+            STIMULUS.as_ref(),
+            "whole".as_ref(),
+            "open".as_ref(),
+            device.path.as_os_str(),
+        ])?;
         let expected = if action == "deny" && refuses()? {
             Errno::PERM.raw_os_error()
         } else {
@@ -143,7 +154,7 @@ fn a_device_that_was_open_before_is_discarded_where_nothing_refuses() -> anyhow:
         .open(&device.path)?;
     let output = recorder
         .command("run")?
-        .args(["--", STIMULUS, "discard"])
+        .args(["--", STIMULUS, "whole", "discard"])
         .stdin(Stdio::from(open))
         .output()?;
     assert_eq!(output.status.code(), Some(137), "{output:?}");

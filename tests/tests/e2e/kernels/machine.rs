@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use agent_recorder::record::proto::Record;
 use agent_recorder::spool::{Options, Spool};
-use agent_recorder_tests::oracle::compare::{files_under, is_forgiven};
 use agent_recorder_tests::lab::recorder::{Recorder, stored};
 use agent_recorder_tests::lab::wait::{LIMIT as LONGEST, until};
+use agent_recorder_tests::oracle::compare::{files_under, is_forgiven};
 use anyhow::{Context as _, ensure};
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};

@@ -8,12 +8,14 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use agent_recorder_tests::oracle::compare::{is_forgiven, kernel, lost_by_skipping};
 use agent_recorder_tests::lab::daemon::Daemon;
 use agent_recorder_tests::lab::file_systems::{in_own_namespace, tmpfs};
+use agent_recorder_tests::oracle::compare::{is_forgiven, kernel, lost_by_skipping};
 use agent_recorder_tests::oracle::normal::{Names, Parts};
 use anyhow::{Context as _, ensure};
 use serde_json::{Map, Value, json};
+
+use crate::STIMULUS;
 
 const GOLDEN: &str = include_str!("../../same_records.txt");
 const VARIABLE: &str = "AGENT_RECORDER_SAME_RECORDS";
@@ -21,31 +23,49 @@ const VARIABLE: &str = "AGENT_RECORDER_SAME_RECORDS";
 /// Bytes of a working directory's path: names as long as calls can take end where it lets them.
 const DIRECTORY_BYTES: usize = 80;
 
-/// What is done, and the kinds of its records that are compared: a program's
-/// files are those of its working directory, for what it is linked with
-/// differs.
-const STIMULI: [(&str, &[&str], &[&str]); 5] = [
-    ("files", &[env!("CARGO_BIN_EXE_stim_files")], &["file"]),
-    (
-        "files of 32-bit code",
-        &[env!("CARGO_BIN_EXE_stim_files"), "compat"],
-        &["file"],
-    ),
-    (
-        "network",
-        &[env!("CARGO_BIN_EXE_stim_net")],
-        &["network", "dns"],
-    ),
-    (
-        "processes",
-        &[env!("CARGO_BIN_EXE_stim_processes")],
-        &["fork", "exec", "exit"],
-    ),
-    (
-        "what reaches out of the session",
-        &[env!("CARGO_BIN_EXE_stim_controls")],
-        &["control"],
-    ),
+/// What is done, and what of it is compared.
+struct Stimulus {
+    name: &'static str,
+    /// Before the directory.
+    program: &'static [&'static str],
+    /// After it.
+    mode: &'static [&'static str],
+    /// Of its records: a program's files are those of its working directory, for
+    /// what it is linked with differs.
+    kinds: &'static [&'static str],
+}
+
+const STIMULI: [Stimulus; 5] = [
+    Stimulus {
+        name: "files",
+        program: &[STIMULUS, "files"],
+        mode: &[],
+        kinds: &["file"],
+    },
+    Stimulus {
+        name: "files of 32-bit code",
+        program: &[STIMULUS, "files"],
+        mode: &["compat"],
+        kinds: &["file"],
+    },
+    Stimulus {
+        name: "network",
+        program: &[STIMULUS, "net"],
+        mode: &[],
+        kinds: &["network", "dns"],
+    },
+    Stimulus {
+        name: "processes",
+        program: &[env!("CARGO_BIN_EXE_stim_processes")],
+        mode: &[],
+        kinds: &["fork", "exec", "exit"],
+    },
+    Stimulus {
+        name: "what reaches out of the session",
+        program: &[STIMULUS, "controls"],
+        mode: &[],
+        kinds: &["control"],
+    },
 ];
 
 /// A record: its kind, who did it, and what it says.
@@ -204,15 +224,12 @@ struct Recorded {
 
 /// Beside a daemon: whoever records by itself is the session's parent, and what
 /// is done to that is refused where that can be.
-fn recorded(
-    daemon: &Daemon,
-    directory: &Path,
-    command: &[&str],
-    kinds: &[&str],
-) -> anyhow::Result<Recorded> {
+fn recorded(daemon: &Daemon, directory: &Path, stimulus: &Stimulus) -> anyhow::Result<Recorded> {
+    let program = stimulus.program[0];
     let mut run = daemon.command("run")?;
-    run.args(["--", command[0]]).arg(directory);
-    let output = run.args(&command[1..]).output()?;
+    run.arg("--").args(stimulus.program);
+    run.arg(directory).args(stimulus.mode);
+    let output = run.output()?;
     ensure!(output.status.success(), "{output:?}");
     let records = daemon.last_session()?;
     let losses: Vec<_> = records.iter().filter_map(|it| it.get("loss")).collect();
@@ -221,10 +238,13 @@ fn recorded(
         "{losses:?}"
     );
     let parts = Parts::of(&records);
-    let names = Names::new(directory, command[0])?;
+    let names = Names::new(directory, program)?;
     let act = |record: &Value| {
-        let kind = *kinds.iter().find(|kind| record.get(**kind).is_some())?;
-        let fields = names.normalise(cut_alike(record[kind].clone(), command[0]));
+        let kind = *stimulus
+            .kinds
+            .iter()
+            .find(|kind| record.get(**kind).is_some())?;
+        let fields = names.normalise(cut_alike(record[kind].clone(), program));
         let mut process = record["process"].clone();
         if kind == "exit" {
             // Which of its threads ends last is chance.
@@ -301,11 +321,12 @@ fn the_same_stimulus_gives_the_same_records_everywhere() -> anyhow::Result<()> {
         let kernel = kernel()?;
         let daemon = Daemon::start_with("[guard]\naction = \"off\"\n")?;
         let mut all = Vec::new();
-        for (stimulus, command, kinds) in STIMULI {
+        for stimulus in STIMULI {
             let mounted = tmpfs(&scratch.path().join("fs"))?;
             let directory = directory_of_one_length(&mounted.directory)?;
-            let Recorded { acts, records } = recorded(&daemon, &directory, command, kinds)
-                .with_context(|| format!("the stimulus of {stimulus}"))?;
+            let Recorded { acts, records } = recorded(&daemon, &directory, &stimulus)
+                .with_context(|| format!("the stimulus of {}", stimulus.name))?;
+            let stimulus = stimulus.name;
             let here = counted(acts, kernel);
             if std::env::var_os(VARIABLE).is_some() {
                 print(stimulus, &here)?;

@@ -116,10 +116,7 @@ fn on_a_full_disk_recorder_and_guard_go_on_and_what_had_no_room_is_told_exactly(
         fs::create_dir(&storm)?;
         let output = session(
             &daemon,
-            &[
-                env!("CARGO_BIN_EXE_stim_storm"),
-                &storm.display().to_string(),
-            ],
+            &[crate::STIMULUS, "storm", &storm.display().to_string()],
         )?;
         ensure!(output.status.success(), "{output:?}");
 

@@ -9,7 +9,6 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use agent_recorder_tests::oracle::compare::said;
 use agent_recorder_tests::lab::daemon::Daemon;
 use agent_recorder_tests::lab::file_systems::{Mounted, bpffs, in_own_namespace};
 use agent_recorder_tests::lab::recorder::GUARDING_TEMPORARY;
@@ -18,6 +17,7 @@ use agent_recorder_tests::lab::worker::{
     NO_GUARD, OPENED, SMALL_RING, WORKER, Worker, balanced, counts, deleted, each_once, not_once,
     nothing_lost, opened_in,
 };
+use agent_recorder_tests::oracle::compare::said;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -7,7 +7,9 @@ use std::io::Write as _;
 use agent_recorder_tests::lab::daemon::Daemon;
 use agent_recorder_tests::lab::recorder::GUARDING_TEMPORARY;
 use agent_recorder_tests::lab::wait::wait_for;
-use agent_recorder_tests::lab::worker::{OPENED, SMALL_RING, Worker, balanced, each_once, opened_in};
+use agent_recorder_tests::lab::worker::{
+    OPENED, SMALL_RING, Worker, balanced, each_once, opened_in,
+};
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 

@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use agent_recorder_tests::lab::cgroup::Cgroup;
-use agent_recorder_tests::oracle::compare::said;
 use agent_recorder_tests::lab::daemon::Daemon;
-use agent_recorder_tests::lab::recorder::{self, refuses};
+use agent_recorder_tests::lab::recorder::refuses;
+use agent_recorder_tests::oracle::compare::said;
 use anyhow::ensure;
 use serde_json::Value;
 
+use crate::STIMULUS;
+
 /// Sets the flags of a file.
-const FLAGS: &str = env!("CARGO_BIN_EXE_stim_flags");
+const FLAGS: &str = concat!(env!("CARGO_BIN_EXE_stimulus"), " flags");
 /// Nothing here takes as long.
 const MOST: Duration = Duration::from_secs(60);
 
@@ -47,17 +49,16 @@ impl Trial {
         })
     }
 
-    /// Runs a script as a session, in which `$DAEMON` is the recorder, `$STATE` its directory and `$REACH` a program that reaches for it.
+    /// Runs a script as a session, in which `$DAEMON` is the recorder, `$STATE` its directory and `$STIMULUS` the programs that are recorded.
     fn run(&mut self, script: &str) -> anyhow::Result<Outcome> {
         let pid = fs::read_to_string(self.state.join("daemon.lock"))?;
-        let reach = recorder::binary()?.with_file_name("stim_tamper");
         let output = self
             .daemon
             .command("run")?
             .args(["--", "/bin/sh", "-c", script])
             .env("DAEMON", pid.trim())
             .env("STATE", &self.state)
-            .env("REACH", reach)
+            .env("STIMULUS", STIMULUS)
             .output()?;
         let deadline = Instant::now() + MOST;
         loop {
@@ -107,7 +108,7 @@ fn what_harms_nobody_is_no_tamper() -> anyhow::Result<()> {
         ensure!(outcome.acts.is_empty(), "{script}: {:?}", outcome.acts);
     }
     // To get at its own map it may, though that is told of.
-    let outcome = trial.run("$REACH")?;
+    let outcome = trial.run("$STIMULUS tamper")?;
     assert_eq!(outcome.said, "map_id done\n");
     trial.daemon.stop()?;
     Ok(())
@@ -156,7 +157,7 @@ fn who_reaches_for_the_recorder_through_the_kernel_is_told_and_refused_where_tha
 -> anyhow::Result<()> {
     let mut trial = Trial::start()?;
     let end = if refuses()? { "EPERM" } else { "done" };
-    let outcome = trial.run("$REACH $DAEMON")?;
+    let outcome = trial.run("$STIMULUS tamper $DAEMON")?;
     let told = [
         ("attach", "RECORDER_TRACED"),
         ("limit", "RECORDER_LIMITED"),

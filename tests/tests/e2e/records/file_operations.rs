@@ -1,9 +1,13 @@
 //! Ground truth of file operations: every one once, nothing else, and nothing of a neighbour.
 
+use std::ffi::OsStr;
+
 use agent_recorder_tests::lab::beside::Beside;
-use agent_recorder_tests::oracle::compare::{files_under, said, same_or_told, sees_objects};
 use agent_recorder_tests::lab::recorder::Recorder;
+use agent_recorder_tests::oracle::compare::{files_under, said, same_or_told, sees_objects};
 use serde_json::Value;
+
+use crate::{STIMULUS, stimulus};
 
 /// Where objects are seen, no path of what was done is the caller's, but for
 /// those of a hook that is told to be absent: before 6.1 no program goes to
@@ -38,11 +42,11 @@ fn all_is_recorded(abi: &[&str]) -> anyhow::Result<()> {
     let recorder = Recorder::new()?;
     let scratch = tempfile::tempdir()?;
     let directory = std::fs::canonicalize(scratch.path())?;
-    let stimulus = env!("CARGO_BIN_EXE_stim_files");
-    let neighbour = Beside::start(stimulus)?;
-    let mut command = vec![stimulus.as_ref(), directory.as_os_str()];
-    command.extend(abi.iter().map(std::ffi::OsStr::new));
-    let output = recorder.run(command)?;
+    let stimulus = stimulus("files");
+    let neighbour = Beside::start(&stimulus)?;
+    let words = stimulus.iter().map(OsStr::new);
+    let mode = abi.iter().map(OsStr::new);
+    let output = recorder.run(words.chain([directory.as_os_str()]).chain(mode))?;
     assert!(output.status.success(), "{output:?}");
     let records = recorder.replay()?;
     neighbour.was_left_alone(&records)?;
@@ -70,7 +74,7 @@ fn flags_of_an_inode_are_recorded_with_what_was_set() -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let file = std::fs::canonicalize(scratch.path())?.join("file");
     std::fs::write(&file, "somebody else's")?;
-    let output = recorder.run([env!("CARGO_BIN_EXE_stim_flags").as_ref(), file.as_os_str()])?;
+    let output = recorder.run([STIMULUS.as_ref(), "flags".as_ref(), file.as_os_str()])?;
     assert!(output.status.success(), "{output:?}");
     let records = recorder.replay()?;
     let recorded: Vec<_> = files_under(&records, &file.display().to_string())

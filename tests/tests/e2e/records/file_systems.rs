@@ -5,11 +5,13 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use agent_recorder_tests::oracle::compare::{files_under, said, same, sees_objects};
 use agent_recorder_tests::lab::file_systems::{all, in_own_namespace};
 use agent_recorder_tests::lab::recorder::Recorder;
+use agent_recorder_tests::oracle::compare::{files_under, said, same, sees_objects};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
+
+use crate::{STIMULUS, stimulus};
 
 /// What a stimulus did, and what was recorded in its folder.
 struct Run {
@@ -56,7 +58,7 @@ fn every_file_operation_is_recorded_once_on_every_file_system() -> anyhow::Resul
         let scratch = tempfile::tempdir()?;
         let (mounted, absent) = all(scratch.path())?;
         for place in &mounted {
-            let files = [env!("CARGO_BIN_EXE_stim_files")];
+            let files = stimulus("files");
             let run = of_stimulus(&files, &place.directory.join("files"))?;
             same(&run.done, &run.recorded).with_context(|| format!("on {}", place.kind))?;
         }
@@ -71,7 +73,7 @@ fn what_is_removed_is_known_by_its_inode_on_every_file_system() -> anyhow::Resul
         let scratch = tempfile::tempdir()?;
         let (mounted, _) = all(scratch.path())?;
         for place in &mounted {
-            let ways = [env!("CARGO_BIN_EXE_stim_ways"), "plain"];
+            let ways = [STIMULUS, "ways"];
             let run = of_stimulus(&ways, &place.directory.join("ways"))?;
             let recorded = removals(run.recorded);
             if run.sees_objects {

@@ -12,6 +12,8 @@ use agent_recorder_tests::lab::file_systems::{Mounted, in_own_namespace, tmpfs};
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
+use crate::stimulus;
+
 /// Nothing here takes as long.
 const MOST: Duration = Duration::from_secs(60);
 
@@ -396,7 +398,7 @@ fn sockets_and_files_of_the_configuration_are_known_by_any_name() -> anyhow::Res
     let _listener = std::os::unix::net::UnixListener::bind(real.join("helper"))?;
     fs::create_dir(real.join("queue"))?;
     std::os::unix::fs::symlink(real.join("helper"), real.join("link"))?;
-    let connect = env!("CARGO_BIN_EXE_stim_connect");
+    let connect = stimulus("connect").join(" ");
     for name in ["helper", "link", "queue/../helper"] {
         place.session(&format!("cd {} && exec {connect} {name}", real.display()))?;
     }

@@ -45,7 +45,8 @@ fn created_leaf(name: &str, levels: usize) -> anyhow::Result<(PathBuf, Value)> {
     let deepest = chain(&top, name, levels)?;
     let recorder = Recorder::new()?;
     let output = recorder.run([
-        env!("CARGO_BIN_EXE_stim_deep").as_ref(),
+        crate::STIMULUS.as_ref(),
+        "deep".as_ref(),
         top.as_os_str(),
         name.as_ref(),
         levels.to_string().as_ref(),

@@ -40,7 +40,8 @@ fn with_a_small_ring_produced_is_delivered_and_lost_and_no_exec_exit_or_delete_i
     let recorder = Recorder::with_configuration(SMALL_RING)?;
     let scratch = tempfile::tempdir()?;
     let output = recorder.run([
-        env!("CARGO_BIN_EXE_stim_storm").as_ref(),
+        crate::STIMULUS.as_ref(),
+        "storm".as_ref(),
         scratch.path().as_os_str(),
     ])?;
     assert!(output.status.success(), "{output:?}");
@@ -98,7 +99,8 @@ fn a_replay_of_a_session_with_losses_says_so() -> anyhow::Result<()> {
     let recorder = Recorder::with_configuration(SMALL_RING)?;
     let scratch = tempfile::tempdir()?;
     recorder.run([
-        env!("CARGO_BIN_EXE_stim_storm").as_ref(),
+        crate::STIMULUS.as_ref(),
+        "storm".as_ref(),
         scratch.path().as_os_str(),
     ])?;
     for command in ["replay", "verify"] {

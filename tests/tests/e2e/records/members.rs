@@ -13,7 +13,8 @@ use agent_recorder_tests::lab::worker::Worker;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-const STIMULUS: &str = env!("CARGO_BIN_EXE_stim_reuse");
+use crate::STIMULUS;
+
 const NOBODY: u32 = 65534;
 
 /// Files that were made in a folder, with who made them.
@@ -34,7 +35,7 @@ fn processes_of_one_number_are_told_apart() -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let folder = scratch.path().join("made");
     fs::create_dir(&folder)?;
-    let output = recorder.run([STIMULUS.as_ref(), folder.as_os_str()])?;
+    let output = recorder.run([STIMULUS.as_ref(), "reuse".as_ref(), folder.as_os_str()])?;
     ensure!(output.status.success(), "{output:?}");
     let number: u64 = String::from_utf8(output.stdout)?.trim().parse()?;
     let records = recorder.replay()?;
@@ -72,7 +73,7 @@ fn who_has_the_number_of_a_dead_member_is_left_alone() -> anyhow::Result<()> {
         Ok((!fs::exists(format!("/proc/{number}"))?).then_some(()))
     })?;
     let mut command = Command::new(STIMULUS);
-    command.args(["as", &number]);
+    command.args(["reuse", "as", &number]);
     let mut outsider = Worker::start(command)?;
     assert_eq!(outsider.answer()?, "there\n");
     let killed = daemon.command("kill")?.arg("last").output()?;

@@ -6,8 +6,10 @@
 use std::collections::BTreeSet;
 
 use agent_recorder_tests::lab::beside::Beside;
-use agent_recorder_tests::oracle::compare::{of_kinds, said, same, same_or_told, sees_objects};
 use agent_recorder_tests::lab::recorder::Recorder;
+use agent_recorder_tests::oracle::compare::{of_kinds, said, same, same_or_told, sees_objects};
+
+use crate::{STIMULUS, stimulus};
 
 #[test]
 fn every_network_operation_is_recorded_once_and_no_other() -> anyhow::Result<()> {
@@ -15,8 +17,8 @@ fn every_network_operation_is_recorded_once_and_no_other() -> anyhow::Result<()>
     const ROUNDS: usize = 2;
     let recorder = Recorder::new()?;
     let scratch = tempfile::tempdir()?;
-    let stimulus = env!("CARGO_BIN_EXE_stim_net");
-    let neighbour = Beside::start(stimulus)?;
+    let stimulus = stimulus("net");
+    let neighbour = Beside::start(&stimulus)?;
     let output = recorder.run_rounds(ROUNDS, stimulus, scratch.path(), "")?;
     assert!(output.status.success(), "{output:?}");
     let records = recorder.replay()?;
@@ -34,11 +36,7 @@ const ROUNDS: usize = 500;
 fn an_address_that_is_swapped_during_the_call_is_the_one_that_was_reached() -> anyhow::Result<()> {
     let recorder = Recorder::new()?;
     let rounds = ROUNDS.to_string();
-    let output = recorder.run([
-        env!("CARGO_BIN_EXE_stim_swap_address"),
-        "/",
-        rounds.as_str(),
-    ])?;
+    let output = recorder.run([STIMULUS, "swap_address", "/", rounds.as_str()])?;
     assert!(output.status.success(), "{output:?}");
     let records = recorder.replay()?;
     let done = said(&output.stdout)?;

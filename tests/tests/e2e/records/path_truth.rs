@@ -8,11 +8,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use agent_recorder_tests::oracle::compare::{of_kinds, said, same, sees_objects};
 use agent_recorder_tests::lab::recorder::Recorder;
+use agent_recorder_tests::oracle::compare::{of_kinds, said, same, sees_objects};
 use anyhow::ensure;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::Value;
+
+use crate::STIMULUS;
 
 const ROUNDS: usize = 10_000;
 
@@ -23,10 +25,10 @@ struct Trial {
 }
 
 impl Trial {
-    fn of(stimulus: &str, directory: &Path, more: &[&str]) -> anyhow::Result<Self> {
+    fn of(name: &str, directory: &Path, more: &[&str]) -> anyhow::Result<Self> {
         // The guard would end it at its limit.
         let recorder = Recorder::with_configuration("[guard]\naction = \"off\"\n")?;
-        let mut command = vec![stimulus.as_ref(), directory.as_os_str()];
+        let mut command = vec![STIMULUS.as_ref(), name.as_ref(), directory.as_os_str()];
         command.extend(more.iter().map(std::ffi::OsStr::new));
         let output = recorder.run(command)?;
         ensure!(output.status.success(), "{output:?}");
@@ -117,7 +119,7 @@ fn a_path_that_is_swapped_during_the_call_is_the_object_removed() -> anyhow::Res
     let scratch = tempfile::tempdir()?;
     let directory = std::fs::canonicalize(scratch.path())?;
     let rounds = ROUNDS.to_string();
-    let trial = Trial::of(env!("CARGO_BIN_EXE_stim_swap"), &directory, &[&rounds])?;
+    let trial = Trial::of("swap", &directory, &[&rounds])?;
     trial.was_under_attack(&directory)?;
     trial.is_the_truth()
 }
@@ -133,11 +135,7 @@ fn a_link_that_is_swapped_during_the_call_leads_to_the_object_removed() -> anyho
     let done = AtomicBool::new(false);
     let trial = thread::scope(|scope| {
         let swapping = scope.spawn(|| exchange_until(&done, &way, &other));
-        let trial = Trial::of(
-            env!("CARGO_BIN_EXE_stim_swap"),
-            &directory,
-            &[&rounds, "way"],
-        );
+        let trial = Trial::of("swap", &directory, &[&rounds, "way"]);
         done.store(true, Ordering::Relaxed);
         let swapped = swapping.join();
         ensure!(matches!(swapped, Ok(Ok(()))), "{swapped:?}");
@@ -151,5 +149,5 @@ fn a_link_that_is_swapped_during_the_call_leads_to_the_object_removed() -> anyho
 fn a_file_that_is_reached_by_another_way_is_recorded_where_it_was() -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let directory = std::fs::canonicalize(scratch.path())?;
-    Trial::of(env!("CARGO_BIN_EXE_stim_ways"), &directory, &[])?.is_the_truth()
+    Trial::of("ways", &directory, &[])?.is_the_truth()
 }

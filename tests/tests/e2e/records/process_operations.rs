@@ -1,15 +1,20 @@
 //! Ground truth of processes: every fork, exec and exit, and all that reaches
 //! out of the session, once, nothing else, and nothing of a neighbour.
 
-use agent_recorder_tests::lab::beside::Beside;
-use agent_recorder_tests::oracle::compare::{of_kinds, said, same_or_told};
-use agent_recorder_tests::lab::recorder::Recorder;
+use std::ffi::OsStr;
 
-fn all_is_recorded(stimulus: &'static str, kinds: &[&str]) -> anyhow::Result<()> {
+use agent_recorder_tests::lab::beside::Beside;
+use agent_recorder_tests::lab::recorder::Recorder;
+use agent_recorder_tests::oracle::compare::{of_kinds, said, same_or_told};
+
+use crate::stimulus;
+
+fn all_is_recorded(stimulus: &[&'static str], kinds: &[&str]) -> anyhow::Result<()> {
     let recorder = Recorder::new()?;
     let scratch = tempfile::tempdir()?;
+    let words = stimulus.iter().map(OsStr::new);
     let neighbour = Beside::start(stimulus)?;
-    let output = recorder.run([stimulus.as_ref(), scratch.path().as_os_str()])?;
+    let output = recorder.run(words.chain([scratch.path().as_os_str()]))?;
     assert!(output.status.success(), "{output:?}");
     let records = recorder.replay()?;
     neighbour.was_left_alone(&records)?;
@@ -19,7 +24,7 @@ fn all_is_recorded(stimulus: &'static str, kinds: &[&str]) -> anyhow::Result<()>
 #[test]
 fn every_fork_exec_and_exit_is_recorded_once_and_no_other() -> anyhow::Result<()> {
     all_is_recorded(
-        env!("CARGO_BIN_EXE_stim_processes"),
+        &[env!("CARGO_BIN_EXE_stim_processes")],
         &["fork", "exec", "exit"],
     )
 }
@@ -27,5 +32,5 @@ fn every_fork_exec_and_exit_is_recorded_once_and_no_other() -> anyhow::Result<()
 #[test]
 fn every_signal_to_others_attach_and_bpf_call_is_recorded_once_and_no_other() -> anyhow::Result<()>
 {
-    all_is_recorded(env!("CARGO_BIN_EXE_stim_controls"), &["control"])
+    all_is_recorded(&stimulus("controls"), &["control"])
 }

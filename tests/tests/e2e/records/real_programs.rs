@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::unix::net::UnixListener;
 
-use agent_recorder_tests::oracle::programs::{Comparison, Stage, differences};
 use agent_recorder_tests::lab::recorder::Recorder;
+use agent_recorder_tests::oracle::programs::{Comparison, Stage, differences};
 use anyhow::Context as _;
 use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;

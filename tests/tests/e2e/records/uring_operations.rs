@@ -1,8 +1,10 @@
 //! Ground truth of io_uring: its operations are recorded as those of system calls are.
 
 use agent_recorder_tests::lab::beside::Beside;
-use agent_recorder_tests::oracle::compare::{files_under, of_kinds, said, same_or_told};
 use agent_recorder_tests::lab::recorder::Recorder;
+use agent_recorder_tests::oracle::compare::{files_under, of_kinds, said, same_or_told};
+
+use crate::stimulus;
 
 /// Of some thirty operations.
 const ROUNDS: usize = 8;
@@ -11,8 +13,8 @@ fn all_is_recorded(mode: &str) -> anyhow::Result<()> {
     let recorder = Recorder::new()?;
     let scratch = tempfile::tempdir()?;
     let directory = std::fs::canonicalize(scratch.path())?;
-    let stimulus = env!("CARGO_BIN_EXE_stim_uring");
-    let neighbour = Beside::start(stimulus)?;
+    let stimulus = stimulus("uring");
+    let neighbour = Beside::start(&stimulus)?;
     let output = recorder.run_rounds(ROUNDS, stimulus, &directory, mode)?;
     assert!(output.status.success(), "{output:?}");
     let records = recorder.replay()?;

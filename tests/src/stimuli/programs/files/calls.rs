@@ -3,7 +3,7 @@
 use agent_recorder_tests::stimuli::{Argument, c_path, compat, syscall};
 use serde_json::json;
 
-use crate::{CWD, Stimulus};
+use super::{CWD, Stimulus};
 
 /// setxattrat(2) and removexattrat(2), since 6.13.
 const SETXATTRAT: i64 = 463;

@@ -1,16 +1,18 @@
 //! Performs every file operation through each of its system calls inside the
 //! directory it is given, and says exactly what it did.
 //!
-//! `stim_files DIRECTORY` does so through the native ABI, `stim_files DIRECTORY
+//! `stimulus files DIRECTORY` does so through the native ABI, `stimulus files DIRECTORY
 //! compat` through the 32-bit one.
 
 mod calls;
 mod names;
 mod places;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use agent_recorder_tests::stimuli::{Abi, Argument, Outcome, Script, c_path, syscall};
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 const CWD: i64 = libc::AT_FDCWD as i64;
@@ -20,17 +22,13 @@ struct Stimulus {
     script: Script,
 }
 
-fn main() -> anyhow::Result<()> {
-    let root = PathBuf::from(
-        std::env::args_os()
-            .nth(1)
-            .ok_or_else(|| anyhow::anyhow!("stim_files DIRECTORY"))?,
-    );
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let root = PathBuf::from(words.first().context("stimulus files DIRECTORY")?);
     let mut stimulus = Stimulus {
         root,
         script: Script::default(),
     };
-    if std::env::args_os().nth(2).is_some() {
+    if words.len() > 1 {
         Abi::Compat.enter();
     }
     stimulus.creates();

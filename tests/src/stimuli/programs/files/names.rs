@@ -3,7 +3,7 @@
 use agent_recorder_tests::stimuli::{Argument, Outcome, c_path, syscall};
 use serde_json::json;
 
-use crate::{CWD, Stimulus};
+use super::{CWD, Stimulus};
 
 impl Stimulus {
     /// open(2) with O_TMPFILE, and linkat(2) that gives the file its first name,

@@ -3,7 +3,7 @@
 use agent_recorder_tests::stimuli::{Abi, Script, c_path, outcome, syscall};
 use serde_json::json;
 
-use crate::{CWD, Stimulus};
+use super::{CWD, Stimulus};
 
 impl Stimulus {
     pub(super) fn long_names(&mut self) {

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use agent_recorder_tests::stimuli::{Argument, Outcome, compat, sockaddr_in};
 use serde_json::json;
 
-use crate::{Stimulus, query};
+use super::{Stimulus, query};
 
 /// How 32-bit code enters the kernel for a socket's operation.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@
 mod compat;
 mod transfers;
 
+use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -11,6 +12,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use agent_recorder_tests::stimuli::{Outcome, Script, outcome, syscall};
+use anyhow::Context as _;
 use compat::Entry;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
@@ -26,12 +28,8 @@ struct Stimulus {
     script: Script,
 }
 
-fn main() -> anyhow::Result<()> {
-    let root = PathBuf::from(
-        std::env::args_os()
-            .nth(1)
-            .ok_or_else(|| anyhow::anyhow!("stim_net DIRECTORY"))?,
-    );
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let root = PathBuf::from(words.first().context("stimulus net DIRECTORY")?);
     let pid = std::process::id();
     let mut stimulus = Stimulus {
         root,
