@@ -22,7 +22,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::lab::child::ended_within;
+use crate::lab::host::{self, Stay};
 use crate::lab::recorder::{PROFILE_VARIABLE, binary, stored};
+use crate::lab::wait::wait_for;
 use crate::oracle::compare::{self, lost_by_skipping};
 use crate::oracle::tally;
 
@@ -38,6 +40,7 @@ pub struct Daemon {
     process: Child,
     state: TempDir,
     notify: UnixDatagram,
+    stay: Option<Stay>,
 }
 
 impl Daemon {
@@ -122,6 +125,7 @@ impl Daemon {
         configuration: &str,
         variables: &[(&str, &OsStr)],
     ) -> anyhow::Result<Self> {
+        let stay = Some(host::together());
         std::fs::write(state.path().join("config.toml"), configuration)?;
         let socket = state.path().join("notify");
         // Of a daemon that was here before.
@@ -144,6 +148,7 @@ impl Daemon {
             process,
             state,
             notify,
+            stay,
         };
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline && !ended_within(&daemon.process, Duration::ZERO)? {
@@ -204,7 +209,8 @@ impl Daemon {
     }
 
     /// Leaves it running: whoever finds its state directory ends it.
-    pub(crate) fn leave(self) -> PathBuf {
+    pub(crate) fn leave(mut self) -> PathBuf {
+        drop(self.stay.take());
         let mut left = std::mem::ManuallyDrop::new(self);
         // Of what is not dropped only the directory's name is needed.
         left.state.disable_cleanup(true);
@@ -248,18 +254,37 @@ impl Daemon {
     ///
     /// It does not end, or `replay` fails.
     pub fn ended_session(&self, session: &str) -> anyhow::Result<Vec<Value>> {
-        let deadline = Instant::now() + END_LIMIT;
-        loop {
+        let records = wait_for("the session's end", || {
             let mut replay = self.command("replay")?;
             let output = replay.args(["--format", "json", session]).output()?;
             let records = compare::said(&output.stdout)?;
-            if records.iter().any(|it| it.get("sessionEnd").is_some()) {
-                tally::session(&records)?;
-                return Ok(records);
-            }
-            let said = String::from_utf8_lossy(&output.stderr);
-            ensure!(Instant::now() < deadline, "it never ended: {said}");
-        }
+            let is_over = records.iter().any(|it| it.get("sessionEnd").is_some());
+            Ok(is_over.then_some(records))
+        })?;
+        tally::session(&records)?;
+        Ok(records)
+    }
+
+    /// A program that waits for an answer at the gate, by the name that commands take.
+    ///
+    /// # Errors
+    ///
+    /// `sessions` says something that is not JSON.
+    pub fn holding(&self) -> anyhow::Result<Option<String>> {
+        let mut sessions = self.command("sessions")?;
+        let listed = sessions.args(["--format", "json"]).output()?;
+        let lines = compare::said(&listed.stdout)?;
+        let mut holds = lines.iter().filter_map(|line| line["hold"].as_str());
+        Ok(holds.next().map(str::to_owned))
+    }
+
+    /// As [`Daemon::holding`], once one waits.
+    ///
+    /// # Errors
+    ///
+    /// As there, or none comes.
+    pub fn held(&self) -> anyhow::Result<String> {
+        wait_for("a program to be held", || self.holding())
     }
 
     /// Those that began so far, in this order.

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::lab::host::{self, Stay};
 use crate::lab::shared;
 use crate::oracle::compare::said;
 use crate::oracle::tally;
@@ -119,6 +120,7 @@ keep = ["/tmp", "/var/tmp", "/dev/shm", "/var/cache", ".tmp", "target", ".cache"
 pub struct Recorder {
     state: State,
     arguments: Vec<String>,
+    _stay: Stay,
 }
 
 #[derive(Debug)]
@@ -157,6 +159,7 @@ impl Recorder {
         Ok(Self {
             state: State::of("")?,
             arguments: Vec::new(),
+            _stay: host::together(),
         })
     }
 
@@ -182,6 +185,7 @@ impl Recorder {
         Ok(Self {
             state,
             arguments: vec!["--config".to_owned(), file.display().to_string()],
+            _stay: host::together(),
         })
     }
 
@@ -198,6 +202,7 @@ impl Recorder {
         Ok(Self {
             state: State::Own(directory),
             arguments: vec!["--config".to_owned(), file.display().to_string()],
+            _stay: host::together(),
         })
     }
 
@@ -273,6 +278,17 @@ impl Recorder {
         let details = self.told_of_itself("hook_absent")?;
         let name = |detail: &String| detail.split(':').next().map(str::to_owned);
         Ok(details.iter().filter_map(name).collect())
+    }
+
+    /// A tracepoint of io_uring that this kernel lacks, once something was
+    /// recorded: without it nobody is shown requests.
+    ///
+    /// # Errors
+    ///
+    /// The spool cannot be read.
+    pub fn unseen_requests(&self) -> anyhow::Result<Option<String>> {
+        let mut absent = self.absent_hooks()?.into_iter();
+        Ok(absent.find(|hook| hook.starts_with("io_uring_")))
     }
 
     /// The details of all records of one event of the recorder's own.

@@ -6,7 +6,9 @@ use anyhow::ensure;
 
 /// A daemon tries again after at most 30 s, and a dead peer is found within 30.
 pub const LIMIT: Duration = Duration::from_secs(120);
-const PACE: Duration = Duration::from_millis(50);
+/// The pause after the first look; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Looks again and again until there is something.
 ///
@@ -18,12 +20,14 @@ pub fn wait_for<T>(
     mut look: impl FnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let deadline = Instant::now() + LIMIT;
+    let mut pause = FIRST_PAUSE;
     loop {
         if let Some(found) = look()? {
             return Ok(found);
         }
         ensure!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(PACE);
+        std::thread::sleep(pause);
+        pause = (2 * pause).min(LONGEST_PAUSE);
     }
 }
 

@@ -61,6 +61,23 @@ pub fn of_kinds(records: &[Value], kinds: &[&str]) -> Vec<Value> {
         .collect()
 }
 
+/// What the guard did, each time.
+pub fn enforcements(records: &[Value]) -> Vec<&Value> {
+    let told = records.iter().filter_map(|it| it.get("enforcement"));
+    told.collect()
+}
+
+/// What the guard did, where it did something once.
+///
+/// # Errors
+///
+/// It did nothing, or more.
+pub fn enforcement(records: &[Value]) -> anyhow::Result<&Value> {
+    let told = enforcements(records);
+    anyhow::ensure!(told.len() == 1, "not one enforcement: {told:#?}");
+    Ok(told[0])
+}
+
 /// The kind of a line, and the fields that it claims.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {

@@ -6,28 +6,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use agent_recorder_tests::lab::daemon::{Daemon, Enforcement};
 use agent_recorder_tests::lab::recorder::Recorder;
+use agent_recorder_tests::lab::wait::until;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// Nothing here takes as long.
-const MOST: Duration = Duration::from_secs(60);
-
-/// Waits until something is there.
-fn until<T>(what: &str, find: impl Fn() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
-    let deadline = Instant::now() + MOST;
-    loop {
-        if let Some(found) = find()? {
-            return Ok(found);
-        }
-        ensure!(Instant::now() < deadline, "it never came true: {what}");
-        std::thread::yield_now();
-    }
-}
 
 /// A host with programs of the names of those that destroy elsewhere.
 struct Host {
@@ -102,22 +87,6 @@ impl Host {
     }
 }
 
-/// What waits for an answer, by name.
-fn held(daemon: &Daemon) -> anyhow::Result<Option<String>> {
-    let output = daemon
-        .command("sessions")?
-        .args(["--format", "json"])
-        .output()?;
-    let text = String::from_utf8(output.stdout)?;
-    for line in text.lines() {
-        let line: Value = serde_json::from_str(line)?;
-        if let Some(hold) = line.get("hold").and_then(Value::as_str) {
-            return Ok(Some(hold.to_owned()));
-        }
-    }
-    Ok(None)
-}
-
 fn answer(daemon: &Daemon, command: &str, hold: &str) -> anyhow::Result<()> {
     let output = daemon.command(command)?.arg(hold).output()?;
     ensure!(output.status.success(), "{output:?}");
@@ -152,7 +121,7 @@ fn a_held_program_does_nothing_until_it_is_approved() -> anyhow::Result<()> {
     let host = Host::new()?;
     let daemon = host.daemon(HOLD)?;
     let session = host.begin(&daemon, "terraform destroy -auto-approve")?;
-    let hold = until("it is held", || held(&daemon))?;
+    let hold = daemon.held()?;
     ensure!(host.done().is_empty(), "it ran before it was approved");
     answer(&daemon, "approve", &hold)?;
     ensure!(ended(session)? == 0);
@@ -186,7 +155,7 @@ fn a_denied_program_has_done_nothing_and_its_session_goes_on() -> anyhow::Result
         &daemon,
         "terraform destroy; test $? = 137 && echo on >> $GATED_LOG",
     )?;
-    let hold = until("it is held", || held(&daemon))?;
+    let hold = daemon.held()?;
     answer(&daemon, "deny", &hold)?;
     ensure!(
         ended(session)? == 0 && host.done() == ["on"],
@@ -346,7 +315,7 @@ fn a_wrapper_that_starts_it_again_is_asked_for_once() -> anyhow::Result<()> {
     let daemon = host.daemon(HOLD)?;
     // Started by its name, and again by env(1) as a script of sh.
     let session = host.begin(&daemon, "pulumi destroy")?;
-    let hold = until("it is held", || held(&daemon))?;
+    let hold = daemon.held()?;
     answer(&daemon, "approve", &hold)?;
     ensure!(
         ended(session)? == 0 && host.done() == ["destroy"],
@@ -373,7 +342,7 @@ fn a_session_can_neither_wake_what_is_held_nor_answer_for_it() -> anyhow::Result
         &daemon,
         &format!("terraform destroy & {stopped}; touch ready; wait"),
     )?;
-    let hold = until("it is held", || held(&daemon))?;
+    let hold = daemon.held()?;
     let approve = daemon.command("approve")?;
     let words = std::iter::once(approve.get_program()).chain(approve.get_args());
     let words: Vec<_> = words.map(|word| format!("'{}'", word.display())).collect();
@@ -385,12 +354,12 @@ fn a_session_can_neither_wake_what_is_held_nor_answer_for_it() -> anyhow::Result
     );
 
     // Nor does the session's own resume.
-    until("it has stopped", || {
-        Ok(host.directory.path().join("ready").exists().then_some(()))
+    until("it to have stopped", || {
+        host.directory.path().join("ready").exists()
     })?;
     let output = daemon.command("resume")?.arg("last").output()?;
     ensure!(output.status.success(), "{output:?}");
-    ensure!(held(&daemon)? == Some(hold.clone()) && host.done().is_empty());
+    ensure!(daemon.holding()? == Some(hold.clone()) && host.done().is_empty());
     answer(&daemon, "deny", &hold)?;
     ended(session)?;
     ensure!(host.done().is_empty(), "it ran");
@@ -403,7 +372,7 @@ fn what_is_held_when_the_daemon_stops_is_answered() -> anyhow::Result<()> {
     let host = Host::new()?;
     let daemon = host.daemon(HOLD)?;
     let session = host.begin(&daemon, "terraform destroy; true")?;
-    until("it is held", || held(&daemon))?;
+    daemon.held()?;
     let _state = daemon.stop()?;
     // The session's `run` has lost its daemon; what was held has ended.
     let mut session = session;

@@ -396,19 +396,6 @@ fn a_session_that_began_while_no_daemon_ran_is_recorded_from_its_first_exec() ->
     })
 }
 
-/// What is held at the gate, once something is.
-fn held(daemon: &Daemon) -> anyhow::Result<String> {
-    wait_for("the program to be held", || {
-        let listed = daemon
-            .command("sessions")?
-            .args(["--format", "json"])
-            .output()?;
-        let lines = said(&listed.stdout)?;
-        let mut holds = lines.iter().filter_map(|line| line["hold"].as_str());
-        Ok(holds.next().map(str::to_owned))
-    })
-}
-
 /// A session whose program is held, of a daemon that is killed then.
 fn held_by_one_that_is_killed(place: &Place, rule: &str) -> anyhow::Result<(Child, TempDir)> {
     let program = place.work.path().join("destroyer");
@@ -416,7 +403,7 @@ fn held_by_one_that_is_killed(place: &Place, rule: &str) -> anyhow::Result<(Chil
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     let daemon = place.start(rule)?;
     let mut session = daemon.command("run")?.arg("--").arg(&program).spawn()?;
-    held(&daemon)?;
+    daemon.held()?;
     let state = daemon.kill()?;
     ensure!(session.try_wait()?.is_none(), "it ran unjudged");
     Ok((session, state))
@@ -439,7 +426,7 @@ fn who_is_held_when_the_daemon_dies_waits_for_the_next_one() -> anyhow::Result<(
         let place = Place::new()?;
         let (mut session, state) = held_by_one_that_is_killed(&place, HOLDING)?;
         let daemon = place.start_again(state, HOLDING)?;
-        let hold = held(&daemon)?;
+        let hold = daemon.held()?;
         let approved = daemon.command("approve")?.arg(&hold).output()?;
         assert!(approved.status.success(), "{approved:?}");
         assert!(session.wait()?.success());

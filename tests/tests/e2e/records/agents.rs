@@ -6,13 +6,11 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use agent_recorder_tests::lab::daemon::{Daemon, Record};
+use agent_recorder_tests::lab::host;
+use agent_recorder_tests::lab::wait::wait_for;
 use tempfile::TempDir;
-
-/// A daemon records every agent of the host: one test at a time.
-static HOST: Mutex<()> = Mutex::new(());
 
 /// A shell of another name, in a directory of its own: `name` may have folders.
 fn shell_named(directory: &Path, name: &str) -> anyhow::Result<PathBuf> {
@@ -54,7 +52,7 @@ fn recorded(configuration: &str, commands: &mut [Command]) -> anyhow::Result<Vec
 
 #[test]
 fn an_agent_is_known_by_its_program_its_script_or_its_environment() -> anyhow::Result<()> {
-    let _host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let _host = host::alone();
     let directory = TempDir::new()?;
     let by_program = directory.path().join("by_program");
     let by_script = directory.path().join("by_script");
@@ -94,7 +92,7 @@ fn an_agent_is_known_by_its_program_its_script_or_its_environment() -> anyhow::R
 
 #[test]
 fn rules_are_added_and_taken_away_by_configuration() -> anyhow::Result<()> {
-    let _host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let _host = host::alone();
     let directory = TempDir::new()?;
     let script = ": > /dev/null";
     let mut ours = Command::new(shell_named(directory.path(), "our-agent")?);
@@ -147,7 +145,7 @@ impl Agent {
 
 #[test]
 fn an_agent_that_ran_before_the_daemon_is_adopted_with_its_descendants() -> anyhow::Result<()> {
-    let _host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let _host = host::alone();
     let directory = TempDir::new()?;
     let program = shell_named(directory.path(), "claude")?;
     let mut agent = Agent::start(&program)?;
@@ -189,7 +187,7 @@ fn an_agent_that_ran_before_the_daemon_is_adopted_with_its_descendants() -> anyh
 /// Its children fork and end at once: who writes has lost its parent.
 #[test]
 fn an_agent_that_forks_all_the_while_is_adopted_without_a_gap() -> anyhow::Result<()> {
-    let _host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let _host = host::alone();
     let directory = TempDir::new()?;
     let program = shell_named(directory.path(), "claude")?;
     let go = directory.path().join("go");
@@ -201,9 +199,9 @@ fn an_agent_that_forks_all_the_while_is_adopted_without_a_gap() -> anyhow::Resul
         .spawn()?;
     let daemon = Daemon::start()?;
     let ready = highest(directory.path())?;
-    while highest(directory.path())? < ready + 20 {
-        std::thread::yield_now();
-    }
+    wait_for("twenty more links of the chain", || {
+        Ok((highest(directory.path())? >= ready + 20).then_some(()))
+    })?;
     std::fs::remove_file(&go)?;
     agent.wait()?;
     let records = daemon.finish()?;

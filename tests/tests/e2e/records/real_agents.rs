@@ -3,14 +3,10 @@
 //! Claude Code only: `cargo xtask agents` tries all the others. Needs root,
 //! npm, strace and make. Each step of [`trial`] is bounded in time.
 
-use std::sync::{Mutex, PoisonError};
-
 use agent_recorder_tests::lab::agents::catalog;
 use agent_recorder_tests::lab::agents::install::{Installed, install};
 use agent_recorder_tests::lab::agents::trial::{self, Outcome};
-
-/// A recorder records every agent of the host: one trial at a time.
-static HOST: Mutex<()> = Mutex::new(());
+use agent_recorder_tests::lab::host;
 
 fn claude_code() -> anyhow::Result<Installed> {
     install(&catalog::AGENTS[0], false)
@@ -27,14 +23,14 @@ fn assert_ok(outcome: &Outcome) {
 
 #[test]
 fn a_real_agent_does_all_that_the_scripted_model_orders() -> anyhow::Result<()> {
-    let _host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let _host = host::alone();
     assert_ok(&trial::alone(&claude_code()?)?);
     Ok(())
 }
 
 #[test]
 fn a_real_agent_is_recognised_recorded_and_stopped_at_the_limit() -> anyhow::Result<()> {
-    let _host = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let _host = host::alone();
     let outcome = trial::guarded(&claude_code()?)?;
     assert_ok(&outcome);
     assert_eq!(outcome.findings.seen, outcome.calls);
