@@ -138,6 +138,11 @@ fn overlay(layers: &Path) -> anyhow::Result<Mounted> {
     })
 }
 
+/// A file system's name, and why it is not here.
+type Absent = (&'static str, String);
+
+const NONE: &str = "this kernel has no such file system";
+
 /// All that this kernel has of tmpfs, overlay, ext4 and btrfs, in folders of
 /// `scratch`; and why not each of the others.
 ///
@@ -145,18 +150,18 @@ fn overlay(layers: &Path) -> anyhow::Result<Mounted> {
 ///
 /// Nothing can be mounted; or an image is there for a file system that the
 /// kernel has, and cannot be mounted.
-pub fn all(scratch: &Path) -> anyhow::Result<(Vec<Mounted>, Vec<String>)> {
+pub fn all(scratch: &Path) -> anyhow::Result<(Vec<Mounted>, Vec<Absent>)> {
     let mut absent = Vec::new();
     let mut mounted = vec![tmpfs(&scratch.join("tmpfs"))?];
     if known("overlay")? {
         mounted.push(overlay(&scratch.join("layers"))?);
     } else {
-        absent.push("overlay: this kernel has none".to_owned());
+        absent.push(("overlay", NONE.to_owned()));
     }
     for (kind, bytes, maker) in IMAGES {
         match from_image(scratch, kind, bytes, maker)? {
             Ok(found) => mounted.push(found),
-            Err(why) => absent.push(format!("{kind}: {why}")),
+            Err(why) => absent.push((kind, why)),
         }
     }
     Ok((mounted, absent))
@@ -186,7 +191,7 @@ fn from_image(
     maker: &[&str],
 ) -> anyhow::Result<Result<Mounted, String>> {
     if !known(kind)? {
-        return Ok(Err("this kernel has none".to_owned()));
+        return Ok(Err(NONE.to_owned()));
     }
     let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
     let image = match &folder {

@@ -1,6 +1,9 @@
-//! The sums behind the tests' verdicts, for who runs many of them and wants a
-//! table: a line per comparison in a file. No test depends on it.
+//! The sums behind the tests' verdicts, and what they skipped, for who runs many
+//! of them: a line for each in a file. No test depends on it.
+//!
+//! Not here: which skips are expected (`tests/expected_skips.tsv`).
 
+use std::fmt::Arguments;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
@@ -27,6 +30,56 @@ pub fn compared(done: usize, recorded: usize, spurious: usize) -> anyhow::Result
 /// As for [`compared`].
 pub fn session(records: &[Value]) -> anyhow::Result<()> {
     append(&json!({ "lost": lost(records) }))
+}
+
+/// Ends the test that says it: what it needs is not here. Its name goes into the
+/// tally with the reason, a format string and its arguments, and the run's
+/// `xtask` holds it against `tests/expected_skips.tsv`. In the test itself, not in
+/// a helper: the name is that of the function.
+#[macro_export]
+macro_rules! skip {
+    ($($why:tt)+) => {
+        return $crate::oracle::tally::skipped($crate::here!(), None, format_args!($($why)+))
+    };
+}
+
+/// As [`skip!`] for one of the things that a test tries, by its name: the test goes on.
+#[macro_export]
+macro_rules! skip_part {
+    ($part:expr, $($why:tt)+) => {
+        $crate::oracle::tally::skipped($crate::here!(), Some($part), format_args!($($why)+))?
+    };
+}
+
+/// The path of the function that it stands in.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! here {
+    () => {{
+        fn here() {}
+        std::any::type_name_of_val(&here)
+    }};
+}
+
+/// What [`skip!`] and [`skip_part!`] do. A part is `TEST#PART`.
+///
+/// # Errors
+///
+/// As for [`compared`], or standard error is closed.
+pub fn skipped(here: &str, part: Option<&str>, why: Arguments<'_>) -> anyhow::Result<()> {
+    let name = test_of(here);
+    let name = part.map_or(name.clone(), |part| format!("{name}#{part}"));
+    // Past what captures the output of tests: a run shows it.
+    writeln!(std::io::stderr(), "skipped: {name}: {why}")?;
+    append(&json!({ "skipped": name, "why": why.to_string() }))
+}
+
+/// A test's name from the path of something in it: `CRATE::NAME`, then closures, then `here`.
+fn test_of(here: &str) -> String {
+    let path = here.trim_end_matches("::here");
+    let path = path.replace("::{{closure}}", "");
+    path.split_once("::")
+        .map_or(path.clone(), |(_, name)| name.to_owned())
 }
 
 fn of_comparison(done: usize, recorded: usize, spurious: usize) -> Value {
@@ -65,6 +118,14 @@ mod tests {
         let line = of_comparison(10, 9, 2);
         assert_eq!(line["missing"], 3);
         assert_eq!(of_comparison(3, 3, 0)["missing"], 0);
+    }
+
+    #[test]
+    fn a_skip_has_the_name_of_its_test_wherever_in_it_it_stands() {
+        let name = "oracle::tally::tests::a_skip_has_the_name_of_its_test_wherever_in_it_it_stands";
+        assert_eq!(test_of(crate::here!()), name);
+        let within = || || test_of(crate::here!());
+        assert_eq!(within()(), name);
     }
 
     #[test]

@@ -8,8 +8,11 @@ use std::process::{Child, Command, Stdio};
 use agent_recorder_tests::lab::cgroup::Cgroup;
 use agent_recorder_tests::lab::daemon::Daemon;
 use agent_recorder_tests::lab::file_systems::{btrfs, in_own_namespace};
+use agent_recorder_tests::lab::files::fill;
 use agent_recorder_tests::lab::recorder::{GUARDING_TEMPORARY, Recorder};
 use agent_recorder_tests::lab::wait::until;
+use agent_recorder_tests::oracle::compare::enforcement;
+use agent_recorder_tests::skip;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -37,9 +40,7 @@ impl Drop for Neighbour {
 /// Files that somebody else made.
 fn tree() -> anyhow::Result<TempDir> {
     let tree = tempfile::tempdir()?;
-    for number in 0..FILES {
-        fs::write(tree.path().join(number.to_string()), "x")?;
-    }
+    fill(tree.path(), FILES)?;
     Ok(tree)
 }
 
@@ -54,12 +55,7 @@ fn ended(script: &str, cgroup: &Path) -> anyhow::Result<Value> {
     let paths = [cgroup.as_os_str(), tree.path().as_os_str()];
     recorder.run(words.into_iter().chain(paths))?;
     let records = recorder.replay()?;
-    let told: Vec<_> = records
-        .iter()
-        .filter_map(|it| it.get("enforcement"))
-        .collect();
-    ensure!(told.len() == 1, "not told once: {told:#?}");
-    Ok(told[0].clone())
+    Ok(enforcement(&records)?.clone())
 }
 
 fn is_killed(told: &Value, pid: &Value) -> bool {
@@ -71,8 +67,7 @@ fn is_killed(told: &Value, pid: &Value) -> bool {
 #[test]
 fn a_cgroup_that_is_the_sessions_own_is_ended_as_a_whole() -> anyhow::Result<()> {
     let Some(cgroup) = Cgroup::unified()? else {
-        println!("not covered: no cgroup.kill here");
-        return Ok(());
+        skip!("no cgroups of version 2 that can be ended as a whole");
     };
     let script = r#"echo $$ > "$1/cgroup.procs"; mkdir "$1/below"; sleep 1000 &
         sh -c 'echo $$ > "$1/below/cgroup.procs"; exec sleep 1000' sh "$1" &
@@ -90,8 +85,7 @@ fn a_cgroup_that_is_the_sessions_own_is_ended_as_a_whole() -> anyhow::Result<()>
 #[test]
 fn a_cgroup_that_somebody_else_is_in_is_not_ended() -> anyhow::Result<()> {
     let Some(cgroup) = Cgroup::unified()? else {
-        println!("not covered: no cgroup.kill here");
-        return Ok(());
+        skip!("no cgroups of version 2 that can be ended as a whole");
     };
     let mut neighbour = Neighbour::sleeping()?;
     fs::write(
@@ -118,8 +112,7 @@ fn nobody_survives_who_forks_all_along_or_is_stopped() -> anyhow::Result<()> {
 #[test]
 fn who_survives_is_told_with_the_reason() -> anyhow::Result<()> {
     let Some(cgroup) = Cgroup::freezer()? else {
-        println!("not covered: no freezer of version 1 here");
-        return Ok(());
+        skip!("no cgroup freezer of version 1");
     };
     let script = r#"sleep 1000 > /dev/null 2>&1 & echo $! > "$1/cgroup.procs"
         echo FROZEN > "$1/freezer.state"
@@ -159,10 +152,7 @@ fn who_waits_for_a_disk_and_hears_no_signal_is_told_as_uninterruptible() -> anyh
         let scratch = tempfile::tempdir()?;
         let mounted = match btrfs(scratch.path())? {
             Ok(mounted) => mounted,
-            Err(why) => {
-                println!("not covered: {why}");
-                return Ok(());
-            }
+            Err(why) => skip!("btrfs: {why}"),
         };
         let writer = scratch.path().join("writer");
         let script = format!(
@@ -188,8 +178,7 @@ fn who_waits_for_a_disk_and_hears_no_signal_is_told_as_uninterruptible() -> anyh
 #[test]
 fn the_first_process_of_a_namespace_that_waits_for_a_frozen_one_is_dying() -> anyhow::Result<()> {
     let Some(cgroup) = Cgroup::freezer()? else {
-        println!("not covered: no freezer of version 1 here");
-        return Ok(());
+        skip!("no cgroup freezer of version 1");
     };
     let script = r#"unshare -pf sh -c 'sleep 1000 > /dev/null 2>&1 & echo $! > "$1/cgroup.procs"; wait' sh "$1" &
         until grep -q . "$1/cgroup.procs"; do :; done; echo FROZEN > "$1/freezer.state"
@@ -249,10 +238,7 @@ fn who_is_kept_at_its_exit_by_a_tracer_is_told_as_traced() -> anyhow::Result<()>
     run.wait()?;
     told?;
     let records = recorder.replay()?;
-    let told = records
-        .iter()
-        .find_map(|record| record.get("enforcement"))
-        .context("no limit was met")?;
+    let told = enforcement(&records)?;
     assert_eq!(told["survivor"][0]["reason"], "TRACED", "{told}");
     assert_eq!(told["survivor"][0]["pid"], pid, "{told}");
     Ok(())
@@ -320,8 +306,7 @@ fn who_is_stopped_at_the_limit_goes_on_when_told_so() -> anyhow::Result<()> {
 #[test]
 fn a_cgroup_that_is_the_sessions_own_is_stopped_and_goes_on_as_a_whole() -> anyhow::Result<()> {
     let Some(cgroup) = Cgroup::unified()? else {
-        println!("not covered: no cgroup of version 2 here");
-        return Ok(());
+        skip!("no cgroups of version 2 that can be stopped as a whole");
     };
     let script = r#"echo $$ > "$1/cgroup.procs"; sleep 1000 & rm "$2"/*; kill $!"#;
     let mut stopped = Stopped::by(script, cgroup.path())?;

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_recorder_tests::lab::file_systems::{Mounted, in_own_namespace, tmpfs};
+use agent_recorder_tests::lab::programs::missing;
 use agent_recorder_tests::lab::recorder::{Recorder, doctor};
+use agent_recorder_tests::oracle::compare;
+use agent_recorder_tests::{skip, skip_part};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -59,10 +62,10 @@ fn count_intact(directory: &Path) -> anyhow::Result<usize> {
 }
 
 fn enforcements(recorder: &Recorder) -> anyhow::Result<Vec<Value>> {
-    Ok(recorder
-        .replay()?
-        .iter()
-        .filter_map(|record| record.get("enforcement").cloned())
+    let records = recorder.replay()?;
+    Ok(compare::enforcements(&records)
+        .into_iter()
+        .cloned()
         .collect())
 }
 
@@ -82,6 +85,9 @@ fn session(recorder: &Recorder, tree: &Tree, script: &str) -> anyhow::Result<std
 fn sees_victims() -> anyhow::Result<bool> {
     Ok(doctor()?["seesVictims"] == true)
 }
+
+/// Why nothing is tried that takes a look at what goes.
+const ONLY_NAMES: &str = "this profile sees only names on this kernel";
 
 /// The one of the ways below that takes no name away and opens no file of others.
 const UNSEEN_BY_NAMES: &str = "move over";
@@ -155,7 +161,7 @@ fn every_way_of_destroying_ends_at_the_limit() -> anyhow::Result<()> {
         // In an emulated guest a shell takes longer than the default one for so many programs.
         let recorder = Recorder::with_guard("window = \"2m\"\n")?;
         if name == UNSEEN_BY_NAMES && !sees_victims()? {
-            println!("not here: {name}: names are all that is seen");
+            skip_part!(name, "{ONLY_NAMES}");
             continue;
         }
         let tree = Tree::new()?;
@@ -163,10 +169,8 @@ fn every_way_of_destroying_ends_at_the_limit() -> anyhow::Result<()> {
         let destroyed = FILES - tree.intact()?;
         let told = enforcements(&recorder)?;
         if destroyed == 0 && told.is_empty() && output.status.code() == Some(1) {
-            println!(
-                "not here: {name}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            let why = String::from_utf8_lossy(&output.stderr);
+            skip_part!(name, "its program fails: {}", why.trim_end());
             continue;
         }
         assert_eq!(told.len(), 1, "{name}: {destroyed} files are destroyed");
@@ -181,6 +185,9 @@ fn every_way_of_destroying_ends_at_the_limit() -> anyhow::Result<()> {
 
 #[test]
 fn ordinary_work_on_other_peoples_files_is_not_stopped() -> anyhow::Result<()> {
+    if !sees_victims()? {
+        skip!("{ONLY_NAMES}");
+    }
     for (name, script) in [
         (
             "remove what it made itself",
@@ -218,9 +225,6 @@ fn ordinary_work_on_other_peoples_files_is_not_stopped() -> anyhow::Result<()> {
         ),
     ] {
         let recorder = Recorder::with_guard("")?;
-        if !sees_victims()? {
-            return Ok(());
-        }
         let tree = Tree::new()?;
         let output = session(&recorder, &tree, script)?;
         assert!(output.status.success(), "{name}: {output:?}");
@@ -231,11 +235,11 @@ fn ordinary_work_on_other_peoples_files_is_not_stopped() -> anyhow::Result<()> {
 
 #[test]
 fn what_is_made_to_be_thrown_away_may_go() -> anyhow::Result<()> {
+    if !sees_victims()? {
+        skip!("{ONLY_NAMES}");
+    }
     for name in ["node_modules", "build", "__pycache__", ".venv"] {
         let recorder = Recorder::with_guard("")?;
-        if !sees_victims()? {
-            return Ok(());
-        }
         let tree = Tree::new()?;
         let named = tree.scratch.path().join(name);
         fs::rename(tree.path(), &named)?;
@@ -251,14 +255,14 @@ fn what_is_made_to_be_thrown_away_may_go() -> anyhow::Result<()> {
 
 #[test]
 fn the_first_delete_in_a_protected_path_is_refused_or_the_last() -> anyhow::Result<()> {
+    if !sees_victims()? {
+        skip!("{ONLY_NAMES}");
+    }
     let tree = Tree::new()?;
     let path = tree.path();
     let policy = format!("[[guard.protect]]\npath = {path:?}\n");
     for script in [r#"rm -r "$1""#, r#"mv "$1" "$1.gone"; rm -r "$1.gone""#] {
         let recorder = Recorder::with_guard(&policy)?;
-        if !sees_victims()? {
-            return Ok(());
-        }
         let before = tree.intact()?;
         let output = session(&recorder, &tree, script)?;
         assert!(!output.status.success(), "{script}");
@@ -287,6 +291,9 @@ fn a_slow_deleter_meets_the_long_budget() -> anyhow::Result<()> {
 
 #[test]
 fn what_an_overlay_hides_counts_and_what_was_made_in_it_does_not() -> anyhow::Result<()> {
+    if !sees_victims()? {
+        skip!("{ONLY_NAMES}");
+    }
     let tree = Tree::new()?;
     let layers = tempfile::tempdir()?;
     let mounted = Command::new("sh")
@@ -296,15 +303,11 @@ fn what_an_overlay_hides_counts_and_what_was_made_in_it_does_not() -> anyhow::Re
     let merged = layers.path().join("m");
     let result = (|| -> anyhow::Result<()> {
         if !mounted.success() {
-            println!("not here: an overlay");
-            return Ok(());
+            skip!("no overlay can be mounted");
         }
         let own = r#"for i in $(seq 100); do echo x > "$1/own$i"; done; rm "$1"/own*"#;
         for (script, stopped) in [(own, false), (r#"rm "$1"/doc*"#, true)] {
             let recorder = Recorder::with_guard("")?;
-            if !sees_victims()? {
-                return Ok(());
-            }
             recorder.run([
                 "sh".as_ref(),
                 "-c".as_ref(),
@@ -383,10 +386,13 @@ fn an_alert_is_told_once_and_stops_nothing() -> anyhow::Result<()> {
 
 #[test]
 fn git_may_remove_what_it_keeps_and_nothing_else() -> anyhow::Result<()> {
-    let recorder = Recorder::with_guard("")?;
-    if !sees_victims()? || Command::new("git").arg("--version").output().is_err() {
-        return Ok(());
+    if !sees_victims()? {
+        skip!("{ONLY_NAMES}");
     }
+    if let Some(why) = missing("git") {
+        skip!("{why}");
+    }
+    let recorder = Recorder::with_guard("")?;
     let tree = Tree::new()?;
     let git = |arguments: &[&str]| -> anyhow::Result<()> {
         let status = Command::new("git")

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use agent_recorder_tests::lab::file_systems::{btrfs, in_own_namespace};
 use agent_recorder_tests::lab::recorder::{Recorder, refuses};
+use agent_recorder_tests::oracle::compare::enforcement;
+use agent_recorder_tests::skip;
 use anyhow::{bail, ensure};
 use rustix::io::Errno;
 use tempfile::TempDir;
@@ -20,12 +22,8 @@ const TRIES: usize = 8;
 /// The one enforcement, which is of this policy.
 fn told(recorder: &Recorder) -> anyhow::Result<()> {
     let records = recorder.replay()?;
-    let told: Vec<_> = records
-        .iter()
-        .filter_map(|record| record.get("enforcement"))
-        .collect();
-    ensure!(told.len() == 1, "{told:?}");
-    ensure!(told[0]["policy"] == "whole-destruction", "{told:?}");
+    let told = enforcement(&records)?;
+    ensure!(told["policy"] == "whole-destruction", "{told:?}");
     Ok(())
 }
 
@@ -37,19 +35,16 @@ struct Device {
 }
 
 impl Device {
-    /// `None` where there are no loop devices.
-    fn new() -> anyhow::Result<Option<Self>> {
+    /// Or why there is none.
+    fn new() -> anyhow::Result<Result<Self, String>> {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("device");
         fs::write(&file, vec![b'x'; BYTES])?;
         for _ in 0..TRIES {
             let free = Command::new("losetup").arg("-f").output()?;
             if !free.status.success() {
-                println!(
-                    "not here: a loop device: {}",
-                    String::from_utf8_lossy(&free.stderr)
-                );
-                return Ok(None);
+                let why = String::from_utf8_lossy(&free.stderr);
+                return Ok(Err(format!("no loop device: {}", why.trim_end())));
             }
             let path = PathBuf::from(String::from_utf8(free.stdout)?.trim());
             // Another test can have taken it meanwhile.
@@ -59,7 +54,7 @@ impl Device {
                 .status()?
                 .success()
             {
-                return Ok(Some(Self {
+                return Ok(Ok(Self {
                     path,
                     file,
                     _directory: directory,
@@ -86,10 +81,7 @@ fn a_subvolume_that_others_made_is_there_where_hooks_refuse() -> anyhow::Result<
     in_own_namespace(|| {
         let volume = match btrfs(scratch.path())? {
             Ok(volume) => volume,
-            Err(why) => {
-                println!("not here: btrfs: {why}");
-                return Ok(());
-            }
+            Err(why) => skip!("btrfs: {why}"),
         };
         let recorder = Recorder::with_guard("")?;
         let made = Command::new(STIMULUS)
@@ -119,8 +111,9 @@ fn a_subvolume_that_others_made_is_there_where_hooks_refuse() -> anyhow::Result<
 
 #[test]
 fn a_device_that_is_opened_for_writing_has_all_it_had() -> anyhow::Result<()> {
-    let Some(device) = Device::new()? else {
-        return Ok(());
+    let device = match Device::new()? {
+        Ok(device) => device,
+        Err(why) => skip!("{why}"),
     };
     for action in ["kill", "deny"] {
         let recorder = Recorder::with_guard(&format!("action = \"{action}\"\n"))?;
@@ -144,8 +137,9 @@ fn a_device_that_is_opened_for_writing_has_all_it_had() -> anyhow::Result<()> {
 
 #[test]
 fn a_device_that_was_open_before_is_discarded_where_nothing_refuses() -> anyhow::Result<()> {
-    let Some(device) = Device::new()? else {
-        return Ok(());
+    let device = match Device::new()? {
+        Ok(device) => device,
+        Err(why) => skip!("{why}"),
     };
     let recorder = Recorder::with_guard("")?;
     let open: File = OpenOptions::new()

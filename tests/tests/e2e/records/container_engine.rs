@@ -9,6 +9,7 @@ use agent_recorder_tests::lab::daemon::{Daemon, Heir, Record};
 use agent_recorder_tests::lab::engine::{Engine, IMAGE};
 use agent_recorder_tests::lab::recorder::GUARDING_TEMPORARY;
 use agent_recorder_tests::lab::wait::wait_for;
+use agent_recorder_tests::skip;
 use anyhow::ensure;
 use tempfile::TempDir;
 
@@ -23,19 +24,16 @@ struct Place {
 }
 
 impl Place {
-    /// `None` where there is no engine.
-    fn new(configuration: &str) -> anyhow::Result<Option<Self>> {
-        match Engine::start()? {
-            Ok(engine) => Ok(Some(Self {
+    /// Or why there is no engine.
+    fn new(configuration: &str) -> anyhow::Result<Result<Self, String>> {
+        Ok(match Engine::start()? {
+            Ok(engine) => Ok(Self {
                 engine,
                 daemon: Daemon::start_with(configuration)?,
                 directory: tempfile::tempdir()?,
-            })),
-            Err(why) => {
-                println!("not here: a container engine: {why}");
-                Ok(None)
-            }
-        }
+            }),
+            Err(why) => Err(format!("no container engine: {why}")),
+        })
     }
 
     fn path(&self) -> &Path {
@@ -84,8 +82,9 @@ fn once_seen(place: &Place, script: &str) -> anyhow::Result<(Vec<Heir>, Output)>
 
 #[test]
 fn what_a_container_does_for_a_session_is_a_hand_off_and_an_heirs() -> anyhow::Result<()> {
-    let Some(place) = Place::new("")? else {
-        return Ok(());
+    let place = match Place::new("")? {
+        Ok(place) => place,
+        Err(why) => skip!("{why}"),
     };
     let (heirs, output) = once_seen(&place, "touch /w/done")?;
     assert!(output.status.success(), "{output:?}");
@@ -107,11 +106,11 @@ fn what_a_container_does_for_a_session_is_a_hand_off_and_an_heirs() -> anyhow::R
 
 #[test]
 fn a_container_that_joined_ends_at_the_limit_of_the_session_that_began_it() -> anyhow::Result<()> {
-    let Some(place) = Place::new(&format!(
+    let place = match Place::new(&format!(
         "[handoff]\nheirs = \"join\"\n{GUARDING_TEMPORARY}"
-    ))?
-    else {
-        return Ok(());
+    ))? {
+        Ok(place) => place,
+        Err(why) => skip!("{why}"),
     };
     let victims = place.path().join("theirs");
     fs::create_dir(&victims)?;
