@@ -5,6 +5,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
+use agent_recorder_tests::lab::files::fill;
 use agent_recorder_tests::lab::recorder::{Recorder, refuses};
 use agent_recorder_tests::skip;
 use anyhow::{Context as _, ensure};
@@ -65,8 +66,7 @@ fn a_condemned_session_does_nothing_more() -> anyhow::Result<()> {
         let scratch = tempfile::tempdir()?;
         let (directory, tree) = (scratch.path().join("others"), scratch.path().join("tree"));
         std::fs::create_dir(&directory)?;
-        std::fs::create_dir(&tree)?;
-        (0..FILES).try_for_each(|number| std::fs::write(tree.join(number.to_string()), b"x"))?;
+        fill(&tree, FILES)?;
         recorder.run([
             crate::STIMULUS.as_ref(),
             "condemned".as_ref(),

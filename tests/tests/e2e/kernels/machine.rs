@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use agent_recorder::record::proto::Record;
 use agent_recorder::spool::{Options, Spool};
+use agent_recorder_tests::lab::files::fill;
 use agent_recorder_tests::lab::recorder::{Recorder, stored};
 use agent_recorder_tests::lab::wait::{LIMIT as LONGEST, until};
 use agent_recorder_tests::oracle::compare::{files_under, is_forgiven};
@@ -68,10 +69,7 @@ fn a_wall_clock_that_is_set_is_told_of_and_moves_neither_order_nor_window() -> a
     let recorder = Recorder::with_guard("window = \"2m\"\n")?;
     let scratch = tempfile::tempdir()?;
     let directory = scratch.path().join("files");
-    fs::create_dir(&directory)?;
-    for number in 0..FILES {
-        fs::write(directory.join(number.to_string()), b"x")?;
-    }
+    fill(&directory, FILES)?;
     let script = format!(
         "cd \"$0\" && rm $(seq 0 {}) && : > ../removed
         until [ -e ../set ]; do sleep 0.1; done; rm $(seq {BEFORE} {})",
@@ -176,10 +174,7 @@ fn all_is_recorded_while_a_cpu_goes_and_comes_back() -> anyhow::Result<()> {
     let recorder = Recorder::new()?;
     let scratch = tempfile::tempdir()?;
     let directory = fs::canonicalize(scratch.path())?.join("files");
-    fs::create_dir(&directory)?;
-    for number in 0..3 * AT_ONCE {
-        fs::write(directory.join(number.to_string()), b"x")?;
-    }
+    fill(&directory, 3 * AT_ONCE)?;
     // From two processes, so that both CPUs have to do.
     let script = "cd \"$0\"; from=0
         for part in 0 1 2; do

@@ -6,14 +6,15 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use agent_recorder::record::proto::record::Body;
 use agent_recorder::record::proto::{FileOp, KindCount, Record};
 use agent_recorder::spool::{Item, Store};
 use agent_recorder_tests::lab::daemon::Daemon;
 use agent_recorder_tests::lab::file_systems::{in_own_namespace, small_tmpfs};
+use agent_recorder_tests::lab::files::{count, fill};
 use agent_recorder_tests::lab::recorder::GUARDING_TEMPORARY;
+use agent_recorder_tests::lab::wait::wait_for;
 use anyhow::{Context as _, bail, ensure};
 
 /// More than a daemon's files and what is held need, less than the storm makes.
@@ -21,14 +22,11 @@ const DISK_BYTES: u64 = 24 << 20;
 /// How many files the test makes, of which a session destroys at most the guard's limit.
 const FILES: usize = 500;
 const LIMIT: usize = 64;
-/// The spool tries again at least every 500 ms.
-const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
-const PACE: Duration = Duration::from_millis(100);
 
 type Counts = BTreeMap<String, u64>;
 
 /// Writes until there is no room, not for a byte.
-fn fill(path: &Path) -> anyhow::Result<()> {
+fn fill_up(path: &Path) -> anyhow::Result<()> {
     let mut file = File::create(path)?;
     for size in [1 << 20, 4096, 1] {
         let bytes = vec![1; size];
@@ -110,7 +108,7 @@ fn on_a_full_disk_recorder_and_guard_go_on_and_what_had_no_room_is_told_exactly(
         let limit = format!("{GUARDING_TEMPORARY}limit = {LIMIT}\n");
         let daemon = Daemon::start_in(state, &limit)?;
         let filler = disk.directory.join("filler");
-        fill(&filler)?;
+        fill_up(&filler)?;
 
         let storm = scratch.path().join("storm");
         fs::create_dir(&storm)?;
@@ -121,22 +119,17 @@ fn on_a_full_disk_recorder_and_guard_go_on_and_what_had_no_room_is_told_exactly(
         ensure!(output.status.success(), "{output:?}");
 
         let victims = scratch.path().join("victims");
-        fs::create_dir(&victims)?;
-        for number in 0..FILES {
-            fs::write(victims.join(number.to_string()), "x")?;
-        }
+        fill(&victims, FILES)?;
         let output = session(&daemon, &["rm", "-rf", &victims.display().to_string()])?;
         ensure!(!output.status.success(), "it was not stopped: {output:?}");
-        let left = fs::read_dir(&victims)?.count();
+        let left = count(&victims)?;
         ensure!(left >= FILES - LIMIT, "{left} of {FILES} are left");
 
         fs::remove_file(&filler)?;
         let spool = daemon.state().join("spool");
-        let deadline = Instant::now() + RECOVERED_WITHIN;
-        while dropped(&records(&spool)?).is_empty() {
-            ensure!(Instant::now() < deadline, "it does not recover by itself");
-            std::thread::sleep(PACE);
-        }
+        wait_for("it to recover by itself", || {
+            Ok((!dropped(&records(&spool)?).is_empty()).then_some(()))
+        })?;
         let output = session(&daemon, &["true"])?;
         ensure!(output.status.success(), "{output:?}");
         let state = daemon.stop()?;
@@ -165,10 +158,10 @@ fn on_a_full_disk_recorder_and_guard_go_on_and_what_had_no_room_is_told_exactly(
         }
         assert_eq!(told.keys().collect::<Vec<_>>(), ["open"], "{told:?}");
         for kind in ["exec", "fork", "exit", "delete", "open", "file"] {
-            let count = |counts: &Counts| counts.get(kind).copied().unwrap_or(0);
+            let of = |counts: &Counts| counts.get(kind).copied().unwrap_or(0);
             assert_eq!(
-                count(&delivered),
-                count(&kept) + count(&told),
+                of(&delivered),
+                of(&kept) + of(&told),
                 "{kind}: {delivered:?} {kept:?} {told:?}"
             );
         }

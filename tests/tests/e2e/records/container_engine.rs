@@ -7,6 +7,7 @@ use std::process::Output;
 
 use agent_recorder_tests::lab::daemon::{Daemon, Heir, Record};
 use agent_recorder_tests::lab::engine::{Engine, IMAGE};
+use agent_recorder_tests::lab::files::fill;
 use agent_recorder_tests::lab::recorder::GUARDING_TEMPORARY;
 use agent_recorder_tests::lab::wait::wait_for;
 use agent_recorder_tests::skip;
@@ -113,8 +114,7 @@ fn a_container_that_joined_ends_at_the_limit_of_the_session_that_began_it() -> a
         Err(why) => skip!("{why}"),
     };
     let victims = place.path().join("theirs");
-    fs::create_dir(&victims)?;
-    (0..FILES).try_for_each(|number| fs::write(victims.join(number.to_string()), "theirs"))?;
+    fill(&victims, FILES)?;
     let (heirs, output) = once_seen(&place, "rm -f /w/theirs/*; touch /w/done")?;
     assert!(heirs[0].joined.is_some(), "{heirs:?}");
     assert_eq!(output.status.code(), Some(128 + 9), "{output:?}");

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use agent_recorder::record::chain::Chain;
 use agent_recorder::record::proto::to_daemon;
@@ -18,6 +19,8 @@ use anyhow::{Context as _, ensure};
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
+/// Between two tries to be let in.
+const PACE: Duration = Duration::from_millis(10);
 /// More than a collector grows by for one stream, less than what it is attacked with.
 const GROWTH: u64 = 64 << 20;
 
@@ -252,7 +255,7 @@ fn too_many_connections_and_streams_are_turned_away() -> anyhow::Result<()> {
                 .await
                 .is_err()
             {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(PACE).await;
             }
         };
         tokio::time::timeout(LIMIT, seat).await?;

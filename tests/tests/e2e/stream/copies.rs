@@ -10,6 +10,7 @@ use agent_recorder::record::{Seq, proto};
 use agent_recorder::spool::{Item, Store};
 use agent_recorder_tests::lab::collecting::Collector;
 use agent_recorder_tests::lab::daemon::Daemon;
+use agent_recorder_tests::lab::files::fill;
 use agent_recorder_tests::lab::recorder::{GUARDING_TEMPORARY, binary};
 use agent_recorder_tests::lab::wait::wait_for;
 use anyhow::{Context as _, bail, ensure};
@@ -200,9 +201,7 @@ fn a_daemon_that_stops_while_its_collector_is_down_keeps_what_is_to_be_sent() ->
 #[test]
 fn the_guard_strikes_while_the_collector_is_down() -> anyhow::Result<()> {
     let tree = tempfile::tempdir()?;
-    for number in 0..FILES {
-        std::fs::write(tree.path().join(number.to_string()), "x")?;
-    }
+    fill(tree.path(), FILES)?;
     let stream = format!(
         "[stream]\ncollector = \"http://{}\"\ndrain = \"100ms\"\n",
         nobody()?
