@@ -16,6 +16,7 @@
 
 mod cli;
 mod guard;
+mod house;
 mod kernels;
 mod life;
 mod records;

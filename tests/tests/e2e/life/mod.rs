@@ -1,6 +1,5 @@
 //! The recorder goes on: through restarts, full disks, lost power and who acts against it.
 
-mod faults;
 mod full_disk;
 mod power_loss;
 mod restart;
