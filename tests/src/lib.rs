@@ -1,29 +1,14 @@
-//! What the end-to-end tests share: running the real binary on the real
-//! kernel, and comparing what it recorded with what was done.
+//! What the end-to-end tests are made of: programs that do something
+//! ([`stimuli`]), what their records are compared with ([`oracle`]), and all that
+//! it takes to have the real binary record them on the real kernel ([`lab`]).
+//!
+//! Not here: the tests (`tests/e2e`), and the programs behind `cargo xtask`
+//! (`src/reports`).
 
-pub mod agents;
 #[cfg(test)]
 mod architecture;
-pub mod beside;
-pub mod cable;
-pub mod cgroup;
-pub mod child;
-pub mod collecting;
-pub mod compare;
-pub mod daemon;
 #[cfg(test)]
 mod documents;
-pub mod engine;
-pub mod file_systems;
-pub mod line;
-pub mod model;
-pub mod normal;
-pub mod packets;
-pub mod programs;
-pub mod raw;
-pub mod recorder;
-mod shared;
-pub mod stimulus;
-pub mod tally;
-pub mod wait;
-pub mod worker;
+pub mod lab;
+pub mod oracle;
+pub mod stimuli;

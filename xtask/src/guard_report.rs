@@ -44,7 +44,7 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     build::recorder(&mut steps, Profile::Debug)?;
     steps.run("what the cases run", setup::for_guard_report)?;
     let report = steps.run("the cases", || {
-        build::binary(TESTS, "stim_uring", Profile::Debug)?;
+        build::binary(TESTS, "stimulus", Profile::Debug)?;
         build::binary(TESTS, "guard_report", Profile::Debug)
     })?;
     let path = std::env::var("PATH").context("read PATH")?;

@@ -35,7 +35,7 @@ pub(super) const TESTS: &str = "/tests";
 /// What makes the report on the guard, and the program that destroys for it.
 pub(super) const GUARD_REPORT: &str = "guard_report";
 pub(super) const DESTROY: &str = "/bin/destroy";
-const DESTROY_SOURCE: &str = "tests/src/bin/guard_report/destroy.c";
+const DESTROY_SOURCE: &str = "tests/src/reports/guard_report/destroy.c";
 
 /// The archives that all guests share.
 pub(crate) struct Image {
@@ -64,7 +64,7 @@ impl Image {
     ///
     /// As [`Image::build`], or there is no C compiler.
     pub(super) fn for_guard_report() -> Result<Self> {
-        let targets = [("--bin", GUARD_REPORT), ("--bin", "stim_uring")];
+        let targets = [("--bin", GUARD_REPORT), ("--bin", "stimulus")];
         let mut archive = binaries(&compiled(&targets)?)?;
         archive.program(Path::new(DESTROY), &destroy()?);
         Ok(Self {
@@ -233,7 +233,7 @@ fn binaries(compiled: &[Compiled]) -> Result<Archive> {
                 archive.program(Path::new("/bin/agent-recorder"), &content()?);
             }
             // The tests know them by the path that they were built at; a person by their name.
-            "bin" if name.starts_with("stim_") || name == GUARD_REPORT => {
+            "bin" if name.starts_with("stim") || name == GUARD_REPORT => {
                 archive.program(path, &content()?);
                 archive.link(&Path::new("/bin").join(name), path);
             }

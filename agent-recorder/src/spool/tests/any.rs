@@ -93,8 +93,6 @@ fn numbers_index(seq: u64) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
     /// S4: every kind of change, anywhere, also in the marks.
     #[test]
     fn however_a_stream_is_changed_reading_ends_and_numbers_go_on(

@@ -282,8 +282,6 @@ fn a_segment_begun_again_stands_behind_the_one_begun_before() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
     /// S1, S3, S6, D1.
     #[test]
     fn what_was_durable_stays_and_the_rest_is_kept_counted_or_told_of(

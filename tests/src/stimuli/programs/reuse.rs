@@ -1,0 +1,90 @@
+//! Gives a process the number that another had.
+//!
+//! `stimulus reuse DIRECTORY` says a number, and has so many children one after the
+//! other under it, each of which makes a file. `stimulus reuse as PID` has one of
+//! that number, and says whether it lives, once for each line that it reads.
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use agent_recorder_tests::stimuli::outcome;
+use anyhow::{Context as _, ensure};
+
+const CHILDREN: usize = 50;
+
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let mut words = words.iter();
+    let first = words.next().context("stimulus reuse DIRECTORY")?;
+    if first == "as" {
+        let pid = words.next().context("stimulus reuse as PID")?;
+        let pid = pid.to_str().context("a number")?.parse()?;
+        return stay(pid);
+    }
+    let directory = PathBuf::from(first);
+    let number = fork_as(0, || 0)?;
+    ended(number)?;
+    for child in 0..CHILDREN {
+        let path = file(&directory, child)?;
+        let make = || {
+            // SAFETY: a string that ends, and the call is async-signal-safe.
+            unsafe { libc::open(path.as_ptr(), libc::O_CREAT | libc::O_WRONLY, 0o600) };
+            0
+        };
+        ensure!(fork_as(number, make)? == number);
+        ended(number)?;
+    }
+    println!("{number}");
+    Ok(())
+}
+
+fn file(directory: &Path, number: usize) -> anyhow::Result<CString> {
+    let path = directory.join(number.to_string());
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+fn stay(pid: i32) -> anyhow::Result<()> {
+    fork_as(pid, || {
+        // SAFETY: ends with a signal.
+        unsafe { libc::pause() };
+        0
+    })?;
+    println!("there");
+    for line in std::io::stdin().lines() {
+        line?;
+        // SAFETY: no status is asked for.
+        let waited = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+        println!("{}", if waited == 0 { "lives" } else { "ended" });
+    }
+    // SAFETY: its child has ended, or is its own still.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    ended(pid)
+}
+
+/// clone3(2) with `set_tid`: the child has this number, or any for 0.
+fn fork_as(pid: i32, work: impl FnOnce() -> i32) -> anyhow::Result<i32> {
+    // SAFETY: numbers, for which all zeroes is a value.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    if pid != 0 {
+        arguments.set_tid = &raw const pid as u64;
+        arguments.set_tid_size = 1;
+    }
+    let size = size_of::<libc::clone_args>();
+    // SAFETY: as fork(2) by this program, which has one thread; the work is async-signal-safe.
+    let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) };
+    if child == 0 {
+        let code = work();
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(code) };
+    }
+    let child = outcome(child).map_err(|errno| anyhow::anyhow!("clone3 for {pid}: {errno}"))?;
+    Ok(i32::try_from(child)?)
+}
+
+fn ended(pid: i32) -> anyhow::Result<()> {
+    // SAFETY: no status is asked for.
+    let waited = unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    outcome(i64::from(waited)).map_err(|errno| anyhow::anyhow!("waitpid: {errno}"))?;
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! Removes files by ways whose path does not say where the file is: through
+//! mounts, other roots, procfs. What it says of each is the inode that it had
+//! open before, and the one path that is true.
+//!
+//! That path is the one from the root of the mount namespace that the removal
+//! was made in, through the mounts that it went through: of what a chroot or
+//! procfs gave, where it leads; of a bind mount or an overlay, the name under
+//! it and not the one that the same file has elsewhere.
+//!
+//! The device is that of the file system, as proc_pid_mountinfo(5) has it: on
+//! btrfs, each subvolume shows one of its own in stat(2).
+//!
+//! `stimulus ways DIRECTORY` leaves its mounts to the end of its own mount
+//! namespace; `stimulus ways DIRECTORY plain` goes no other way than the path's.
+
+use std::ffi::{CString, OsString};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use agent_recorder_tests::stimuli::{Script, Who, outcome};
+use anyhow::{Context as _, ensure};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags};
+use serde_json::json;
+
+/// Files that go each way.
+const FILES: usize = 8;
+
+struct Ways {
+    root: PathBuf,
+    script: Script,
+}
+
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    let root = words.first().context("stimulus ways DIRECTORY")?;
+    let mut ways = Ways {
+        root: root.into(),
+        script: Script::default(),
+    };
+    if words.len() > 1 {
+        let directory = ways.directory("plain")?;
+        ways.remove(&directory, &directory)?;
+        return Ok(ways.script.tell()?);
+    }
+    ways.by_procfs()?;
+    ways.in_a_chroot()?;
+    ways.own_namespace()?;
+    ways.mounted_there_only()?;
+    ways.bound()?;
+    ways.overlaid()?;
+    ways.attached_nowhere()?;
+    ways.under_a_pivoted_root()?;
+    Ok(ways.script.tell()?)
+}
+
+/// The file system's device, and `st_ino`.
+type Identity = (u64, u64);
+
+fn identity(path: &Path) -> anyhow::Result<Identity> {
+    let held = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
+    let about = rustix::fs::fstat(&held)?;
+    Ok((device_of(&held)?, about.st_ino))
+}
+
+/// Of the file system that is mounted where the file is.
+fn device_of(held: &impl AsFd) -> anyhow::Result<u64> {
+    let number = held.as_fd().as_raw_fd();
+    let about = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
+    let mut lines = about.lines();
+    let mount = lines.find_map(|line| line.strip_prefix("mnt_id:"));
+    let mount = mount.context("a descriptor without a mount")?.trim();
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    // The mount's number, its parent's, and MAJOR:MINOR.
+    let device = mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        (words.next() == Some(mount)).then(|| words.nth(1))?
+    });
+    let device = device.context("a mount that is not listed")?;
+    let (major, minor) = device.split_once(':').context("a device without a colon")?;
+    Ok(libc::makedev(major.parse()?, minor.parse()?))
+}
+
+impl Ways {
+    /// A new directory.
+    fn directory(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let directory = self.root.join(name);
+        fs::create_dir_all(&directory)?;
+        Ok(directory)
+    }
+
+    /// Makes files in `at`, removes them there by the path from `by`, and says that `at` is where they were.
+    fn remove(&mut self, at: &Path, by: &Path) -> anyhow::Result<()> {
+        for number in 0..FILES {
+            let name = format!("file{number}");
+            fs::write(at.join(&name), "")?;
+            self.remove_one(&at.join(&name), &by.join(&name))?;
+        }
+        Ok(())
+    }
+
+    fn remove_one(&mut self, at: &Path, by: &Path) -> anyhow::Result<()> {
+        let victim = identity(by)?;
+        fs::remove_file(by)?;
+        self.removed(Who::running(), at, victim)
+    }
+
+    fn removed(&mut self, who: Who, at: &Path, (dev, ino): Identity) -> anyhow::Result<()> {
+        ensure!(fs::symlink_metadata(at).is_err(), "{at:?} is there still");
+        let truth = json!({
+            "op": "DELETE",
+            "path": at.display().to_string(),
+            "dev": dev,
+            "ino": ino,
+            "pathSource": "KERNEL",
+        });
+        self.script.did_as(who, "file", truth, Ok(0));
+        Ok(())
+    }
+
+    /// Links of procfs that lead to a directory, and no path that is written anywhere.
+    fn by_procfs(&mut self) -> anyhow::Result<()> {
+        let directory = self.directory("procfs")?;
+        let by_root = Path::new("/proc/self/root").join(directory.strip_prefix("/")?);
+        self.remove(&directory, &by_root)?;
+        let held = fs::File::open(&directory)?;
+        let by_fd = format!("/proc/self/fd/{}", held.as_raw_fd());
+        self.remove(&directory, Path::new(&by_fd))?;
+        std::env::set_current_dir(&directory)?;
+        self.remove(&directory, Path::new("/proc/thread-self/cwd"))?;
+        Ok(std::env::set_current_dir("/")?)
+    }
+
+    /// A child under another root, where the file is `/file`.
+    fn in_a_chroot(&mut self) -> anyhow::Result<()> {
+        let jail = self.directory("jail")?;
+        let (jail_path, name) = (CString::new(jail.as_os_str().as_bytes())?, c"/file");
+        for _ in 0..FILES {
+            let file = jail.join("file");
+            fs::write(&file, "")?;
+            let victim = identity(&file)?;
+            // SAFETY: the process has one thread; the child calls the kernel and ends.
+            let child = unsafe {
+                let child = libc::fork();
+                if child == 0 {
+                    let failed =
+                        libc::chroot(jail_path.as_ptr()) != 0 || libc::unlink(name.as_ptr()) != 0;
+                    libc::_exit(failed.into());
+                }
+                child
+            };
+            // SAFETY: the child is this process's, and the status is not asked for.
+            let waited = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+            outcome(waited.into()).map_err(anyhow::Error::msg)?;
+            self.removed(Who::child(child.unsigned_abs()), &file, victim)?;
+        }
+        Ok(())
+    }
+
+    fn own_namespace(&self) -> anyhow::Result<()> {
+        // SAFETY: numbers only; the process has one thread.
+        outcome(i64::from(unsafe { libc::unshare(libc::CLONE_NEWNS) }))
+            .map_err(anyhow::Error::msg)?;
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        Ok(rustix::mount::mount_change("/", private)?)
+    }
+
+    /// On a file system that the recorder's namespace does not have.
+    fn mounted_there_only(&mut self) -> anyhow::Result<()> {
+        let private = self.directory("private")?;
+        mount_tmpfs(&private)?;
+        self.remove(&private, &private)
+    }
+
+    /// A directory that is mounted a second time: the files have two paths, one of which was gone.
+    fn bound(&mut self) -> anyhow::Result<()> {
+        let (real, bound) = (self.directory("real/deep")?, self.directory("bound")?);
+        rustix::mount::mount_bind(self.root.join("real"), &bound)?;
+        self.remove(&bound.join("deep"), &bound.join("deep"))?;
+        self.remove(&real, &real)?;
+        // A mount of its own over the bound one.
+        rustix::mount::mount_bind(&real, &real)?;
+        self.remove(&real, &real)
+    }
+
+    /// One file of the upper layer, one of the lower, and one that was copied up.
+    fn overlaid(&mut self) -> anyhow::Result<()> {
+        let layers = self.directory("layers")?;
+        mount_tmpfs(&layers)?;
+        for layer in ["lower", "upper", "work", "merged"] {
+            self.directory(&format!("layers/{layer}"))?;
+        }
+        // Layers of two file systems have numbers of inodes in common.
+        mount_tmpfs(&layers.join("lower"))?;
+        for name in ["lower0", "lower1"] {
+            fs::write(layers.join("lower").join(name), "x")?;
+        }
+        let shown = layers.display();
+        let options = format!("lowerdir={shown}/lower,upperdir={shown}/upper,workdir={shown}/work");
+        let options = CString::new(options)?;
+        let merged = layers.join("merged");
+        let mounted = rustix::mount::mount(
+            "overlay",
+            &merged,
+            "overlay",
+            MountFlags::empty(),
+            options.as_c_str(),
+        );
+        if mounted == Err(Errno::NODEV) {
+            eprintln!("not covered: overlay, which this kernel has not");
+            return Ok(());
+        }
+        mounted.context("mount an overlay")?;
+        self.remove(&merged, &merged)?;
+        self.remove_one(&merged.join("lower0"), &merged.join("lower0"))?;
+        fs::write(merged.join("lower1"), "y")?;
+        self.remove_one(&merged.join("lower1"), &merged.join("lower1"))
+    }
+
+    /// Through a mount that was never attached, and one that is not any more:
+    /// the file has no path from any root, and is shown as getcwd(2) shows such.
+    fn attached_nowhere(&mut self) -> anyhow::Result<()> {
+        let shown = Path::new("(unreachable)/file");
+        let (cloned, taken) = (self.directory("cloned")?, self.directory("taken")?);
+        mount_tmpfs(&taken)?;
+        let file = cloned.join("file");
+        fs::write(&file, "")?;
+        let victim = identity(&file)?;
+        let tree = rustix::mount::open_tree(
+            rustix::fs::CWD,
+            &cloned,
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )?;
+        rustix::fs::unlinkat(&tree, "file", AtFlags::empty())?;
+        ensure!(!file.exists(), "{file:?} is there still");
+        self.removed(Who::running(), shown, victim)?;
+
+        fs::write(taken.join("file"), "")?;
+        let victim = identity(&taken.join("file"))?;
+        let held = fs::File::open(&taken)?;
+        rustix::mount::unmount(&taken, UnmountFlags::DETACH)?;
+        rustix::fs::unlinkat(&held, "file", AtFlags::empty())?;
+        self.removed(Who::running(), shown, victim)
+    }
+
+    /// As in a container: the file's path is that in its namespace.
+    fn under_a_pivoted_root(&mut self) -> anyhow::Result<()> {
+        let root = self.directory("container")?;
+        mount_tmpfs(&root)?;
+        let procfs = self.directory("container/proc")?;
+        rustix::mount::mount_bind("/proc", &procfs)?;
+        std::env::set_current_dir(&root)?;
+        match rustix::process::pivot_root(".", ".") {
+            // Nothing pivots from the root that an initramfs is unpacked to (pivot_root(2)).
+            Err(Errno::INVAL) => {
+                rustix::mount::mount_move(".", "/")?;
+                rustix::process::chroot(".")?;
+            }
+            pivoted => {
+                pivoted?;
+                rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+            }
+        }
+        fs::create_dir("/inner")?;
+        self.remove(Path::new("/inner"), Path::new("/inner"))?;
+        self.remove_one_at("/inner")
+    }
+
+    /// The same by unlinkat(2) from a directory that is open.
+    fn remove_one_at(&mut self, directory: &str) -> anyhow::Result<()> {
+        let file = Path::new(directory).join("file");
+        fs::write(&file, "")?;
+        let victim = identity(&file)?;
+        let held = fs::File::open(directory)?;
+        rustix::fs::unlinkat(&held, "file", AtFlags::empty())?;
+        self.removed(Who::running(), &file, victim)
+    }
+}
+
+fn mount_tmpfs(at: &Path) -> anyhow::Result<()> {
+    let mounted = rustix::mount::mount("tmpfs", at, "tmpfs", MountFlags::empty(), c"");
+    mounted.with_context(|| format!("mount a tmpfs on {}", at.display()))
+}

@@ -1,0 +1,5 @@
+//! What folders, tables and documents say of the tests is so.
+
+mod faults;
+mod modules;
+mod skips;

@@ -1,0 +1,31 @@
+//! The end-to-end tests: the real binary on the real kernel. One module for each
+//! claim, in it one for each matter, so that a test is `claim::matter::what_must_hold`.
+//!
+//! One test, as root, after `cargo xtask build`:
+//!
+//! ```text
+//! cargo test -p agent-recorder-tests --test e2e -- records::loss::a_replay_of
+//! ```
+//!
+//! One matter is `records::loss::`, one claim `records::`, and `-- --list` prints
+//! all. `cargo xtask test` runs one matter after the other, each in a process of
+//! its own.
+//!
+//! Not here: the programs that are recorded (`src/stimuli`), what their records
+//! are compared with (`src/oracle`), and what a test takes (`src/lab`).
+
+mod cli;
+mod guard;
+mod house;
+mod kernels;
+mod life;
+mod records;
+mod stream;
+
+/// The program that all stimuli are but two (`src/stimuli`): `STIMULUS NAME WORD…`.
+const STIMULUS: &str = env!("CARGO_BIN_EXE_stimulus");
+
+/// What starts one of them.
+const fn stimulus(name: &'static str) -> [&'static str; 2] {
+    [STIMULUS, name]
+}
