@@ -3,10 +3,10 @@
 use std::env::consts::ARCH;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
+use crate::artifacts;
 use crate::stack;
 use crate::step::{self, Steps, say};
 use crate::toolchain::{self, Toolchain};
@@ -141,48 +141,15 @@ pub(crate) fn write_if_changed(to: &Path, bytes: &[u8]) -> Result<bool> {
 /// It does not compile, or cargo names no executable.
 pub(crate) fn binary(package: &str, name: &str, profile: Profile) -> Result<PathBuf> {
     let mut cargo = workspace::cargo();
-    // On stdout cargo says what it built; to people it speaks on stderr.
-    cargo.args([
-        "build",
-        "--message-format=json-render-diagnostics",
-        "-p",
-        package,
-        "--bin",
-        name,
-    ]);
+    cargo.args(["build", "-p", package, "--bin", name]);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    let messages = printed(&mut cargo)?;
-    executable(&messages, name)
+    let programs = artifacts::built(&mut cargo)?;
+    let found = programs.into_iter().find(|program| program.is_bin(name));
+    found
+        .map(|program| program.path)
         .with_context(|| format!("`{}` names no executable {name}", step::shown(&cargo)))
-}
-
-/// What a command prints on stdout, while its stderr goes where ours goes.
-pub(crate) fn printed(command: &mut Command) -> Result<String> {
-    let child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("start `{}`", step::shown(command)))?;
-    let output = child
-        .wait_with_output()
-        .with_context(|| format!("wait for `{}`", step::shown(command)))?;
-    if !output.status.success() {
-        bail!("`{}` ended with {}", step::shown(command), output.status);
-    }
-    String::from_utf8(output.stdout).context("read cargo's messages")
-}
-
-/// The executable of the binary target `name` among cargo's messages
-/// (doc.rust-lang.org/cargo/reference/external-tools.html).
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    messages.lines().find_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        if message["target"]["name"] != name {
-            return None;
-        }
-        message["executable"].as_str().map(PathBuf::from)
-    })
 }
 
 #[cfg(test)]
@@ -212,23 +179,5 @@ mod tests {
         assert!(write_if_changed(&to, b"two")?);
         assert_eq!(fs::read(&to)?, b"two");
         Ok(())
-    }
-
-    #[test]
-    fn the_executable_is_the_one_of_the_named_target() {
-        let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other"}"#,
-            "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"wanted"},"executable":null}"#,
-            "\n",
-            "not json\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"wanted"},"executable":"/t/wanted"}"#,
-            "\n",
-        );
-        assert_eq!(
-            executable(messages, "wanted"),
-            Some(PathBuf::from("/t/wanted"))
-        );
-        assert_eq!(executable(messages, "absent"), None);
     }
 }

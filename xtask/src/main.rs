@@ -3,14 +3,17 @@
 
 mod agents;
 mod apt;
+mod artifacts;
 mod backlog;
 mod bench;
 mod build;
 mod crash_loop;
 mod guard_report;
 mod leftovers;
+mod libtest;
 mod run;
 mod setup;
+mod skips;
 mod stack;
 mod step;
 mod test;
@@ -53,10 +56,7 @@ enum Command {
         command: Vec<OsString>,
     },
     /// Run every check and every test, and see that nothing is left behind
-    Test {
-        /// Only tests whose name contains this; leaves out formatting and lints
-        filter: Option<String>,
-    },
+    Test(test::Args),
     /// Try the recorder on real agents, each installed from npm
     Agents(agents::Args),
     /// Try on real programs what the guard stops and what not, and write the table
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::everything().map(|()| ExitCode::SUCCESS),
         Command::Build { release } => build::command(release).map(|()| ExitCode::SUCCESS),
         Command::Run { command } => run::command(&command),
-        Command::Test { filter } => test::command(filter.as_deref()),
+        Command::Test(args) => test::command(&args),
         Command::Agents(args) => agents::command(&args),
         Command::GuardReport(args) => guard_report::command(&args),
         Command::CrashLoop(args) => crash_loop::command(&args),
