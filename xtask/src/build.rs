@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::artifacts;
+use crate::artifacts::{self, Artifact};
 use crate::stack;
 use crate::step::{self, Steps, say};
 use crate::toolchain::{self, Toolchain};
@@ -132,6 +132,17 @@ pub(crate) fn write_if_changed(to: &Path, bytes: &[u8]) -> Result<bool> {
     }
     fs::write(to, bytes).with_context(|| format!("write {}", to.display()))?;
     Ok(true)
+}
+
+/// Builds all programs of the workspace, with their tests. All at once: who
+/// tests selects what to run, never what to build, so nothing is built twice
+/// with other features.
+///
+/// # Errors
+///
+/// Something does not compile.
+pub(crate) fn everything() -> Result<Vec<Artifact>> {
+    artifacts::built(workspace::cargo().args(["build", "--workspace", "--all-targets"]))
 }
 
 /// Builds one binary of the workspace and says where cargo put it.

@@ -20,7 +20,7 @@ use self::outcome::Counts;
 use self::passed::Candidate;
 use self::program::{Group, User};
 use self::summary::Summary;
-use crate::artifacts::{self, Artifact};
+use crate::artifacts::Artifact;
 use crate::leftovers::Snapshot;
 use crate::setup;
 use crate::skips::{Expected, HOST};
@@ -95,7 +95,7 @@ fn phases(steps: &mut Steps, summary: &mut Summary, args: &Args) -> Result<()> {
         if extent.is_some() {
             steps.check("lints", lints);
         }
-        let programs = steps.run("binaries and tests, built", programs)?;
+        let programs = steps.run("binaries and tests, built", build::everything)?;
         on_host(steps, summary, args, &programs)?;
         let Some((extent, kernels)) = extent.zip(kernels) else {
             return Ok(());
@@ -120,12 +120,6 @@ fn lints() -> Result<()> {
         "-D",
         "warnings",
     ]))
-}
-
-/// All at once: the later phases select what to run, never what to build, so
-/// nothing is built twice with other features.
-fn programs() -> Result<Vec<Artifact>> {
-    artifacts::built(workspace::cargo().args(["build", "--workspace", "--all-targets"]))
 }
 
 fn on_host(

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// Run the test suite on every kernel, in every profile that it allows
     #[arg(long, conflicts_with_all = ["command", "cmdline"])]
     matrix: bool,
-    /// Of the suite, only what `cargo xtask test` runs in guests
+    /// Of the suite, only what `cargo xtask test` runs in guests, built as there
     #[arg(long, requires = "matrix")]
     quick: bool,
     /// With the suite, the tests of gate, hand-offs, tamper, canaries and restarts
@@ -150,7 +150,10 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     steps.run("what guests need", ready)?;
     let toolchain = steps.run("BPF toolchain", Toolchain::ready)?;
     steps.run("BPF object", || build::object(&toolchain))?;
-    let guests = steps.run("the guest's binaries", || Guests::optimised(&args.tests()))?;
+    let guests = steps.run("the guest's binaries", || match args.quick {
+        true => Guests::of(&build::everything()?, QUICK),
+        false => Guests::optimised(&args.tests()),
+    })?;
     steps.run("guest", || {
         let rows = args.rows()?;
         match args.kernel {
