@@ -62,13 +62,13 @@ fn enter(outcome: &mut Outcome, start: &Start<'_>) -> Result<()> {
     for test in failed {
         let words = libtest::last_words(&ended.output, test).unwrap_or("it did not end");
         let words = words.to_owned();
-        outcome.words.insert(shown(group, test), words);
+        outcome.words.insert(group.shown(test), words);
     }
     outcome.times.push((group.name.clone(), ended.took));
     let verdicts = verdicts.into_iter();
     outcome
         .verdicts
-        .extend(verdicts.map(|(test, verdict)| (shown(group, &test), verdict)));
+        .extend(verdicts.map(|(test, verdict)| (group.shown(&test), verdict)));
     Ok(())
 }
 
@@ -80,7 +80,7 @@ fn once_more(outcome: &mut Outcome, groups: &[Group], tally: &Path, logs: &Path)
     }
     retry::settle(outcome, |test| {
         let found = groups.iter().find_map(|group| {
-            let name = group.tests.iter().find(|name| shown(group, name) == test)?;
+            let name = group.tests.iter().find(|name| group.shown(name) == test)?;
             Some((group, name))
         });
         let (group, name) = found.with_context(|| format!("no group has {test}"))?;
@@ -110,14 +110,6 @@ fn names(verdicts: &BTreeMap<String, Verdict>, is_so: impl Fn(Verdict) -> bool) 
         .filter(|(_, verdict)| is_so(**verdict))
         .map(|(test, _)| test.as_str())
         .collect()
-}
-
-/// A test's name among those of all programs: without a module it is the program's.
-fn shown(group: &Group, test: &str) -> String {
-    if test.contains("::") {
-        return test.to_owned();
-    }
-    format!("{}::{test}", group.name)
 }
 
 #[cfg(test)]
@@ -152,6 +144,7 @@ exit 101
             program,
             folder: folder.path().to_owned(),
             tests: ["a", "b", "c", "d"].map(str::to_owned).to_vec(),
+            scope: "g::".into(),
         };
         let tally = folder.path().join("tally");
         let mut outcome = Outcome::of("host");

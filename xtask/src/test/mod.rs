@@ -12,7 +12,7 @@ mod summary;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
@@ -60,7 +60,7 @@ const UNIT: &str = "unit";
 pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     let candidate = Candidate::begin()?;
     let extent = args.extent();
-    let mut steps = Steps::new(if extent.is_some() { 12 } else { 8 });
+    let mut steps = Steps::new(if extent.is_some() { 11 } else { 7 });
     let mut summary = Summary::default();
     let run = phases(&mut steps, &mut summary, args);
     say("phases");
@@ -85,30 +85,33 @@ fn phases(steps: &mut Steps, summary: &mut Summary, args: &Args) -> Result<()> {
     thread::scope(|scope| {
         // The network's work, beside the compilers'.
         let kernels = extent.map(|extent| scope.spawn(move || vm::prepare(extent)));
-        let toolchain = steps.run("BPF toolchain", Toolchain::ready)?;
+        // The kernel programs are one crate, and its compiler has one thread: the
+        // lints, which need no object, have the other cores.
+        let object = scope.spawn(|| build::object(&Toolchain::ready()?));
         if extent.is_some() {
             steps.check("formatting", || {
                 step::run(workspace::cargo().args(["fmt", "--all", "--check"]))
             });
-        }
-        steps.run("BPF object", || build::object(&toolchain))?;
-        if extent.is_some() {
             steps.check("lints", lints);
         }
+        steps.run("BPF toolchain and object, waited for", || joined(object))?;
         let programs = steps.run("binaries and tests, built", build::everything)?;
         on_host(steps, summary, args, &programs)?;
         let Some((extent, kernels)) = extent.zip(kernels) else {
             return Ok(());
         };
-        steps.check("other kernels, fetched", || {
-            let fetched = kernels.join();
-            fetched.unwrap_or_else(|_| Err(anyhow!("the thread that fetches kernels panicked")))
-        });
+        steps.check("other kernels, fetched", || joined(kernels));
         steps.check("other kernels, in guests", || {
             in_guests(extent, &programs, summary)
         });
         Ok(())
     })
+}
+
+/// What a thread beside the steps came to.
+fn joined(work: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    work.join()
+        .unwrap_or_else(|_| Err(anyhow!("a thread beside the steps panicked")))
 }
 
 fn lints() -> Result<()> {
@@ -135,33 +138,29 @@ fn on_host(
         .filter(|program| program.is_test)
         .partition(|program| program.kind == "test");
     steps.check("unit tests", || {
-        let groups = groups(&units, filter)?;
+        let units = units.iter().map(|unit| program::whole(unit));
+        let groups = filtered(units.collect::<Result<_>>()?, filter);
         run(&groups, UNIT, User::Ours, &logs.join(UNIT), summary)
     });
     steps.check("documentation tests", || documentation(filter, summary));
     let before = Snapshot::take().context("look at the machine before the end-to-end tests")?;
     steps.check("end-to-end tests, as root", || {
-        let groups = groups(&end_to_end, filter)?;
-        run(&groups, HOST, User::Root, &logs, summary)
+        let groups = end_to_end.iter().map(|program| program::groups(program));
+        let groups = groups.collect::<Result<Vec<_>>>()?.concat();
+        run(&filtered(groups, filter), HOST, User::Root, &logs, summary)
     });
     steps.check("nothing left behind", || before.expect_nothing_new());
     Ok(())
 }
 
-/// The groups of all programs, with the tests whose names contain the filter.
-fn groups(programs: &[&Artifact], filter: Option<&str>) -> Result<Vec<Group>> {
-    let mut all = Vec::new();
-    for program in programs {
-        all.extend(program::groups(program)?);
+/// The groups with the tests whose names contain the filter.
+fn filtered(mut groups: Vec<Group>, filter: Option<&str>) -> Vec<Group> {
+    for group in &mut groups {
+        let is_wanted = |test: &String| filter.is_none_or(|filter| test.contains(filter));
+        group.tests.retain(is_wanted);
     }
-    if let Some(filter) = filter {
-        for group in &mut all {
-            group.tests.retain(|test| test.contains(filter));
-        }
-        all.retain(|group| !group.tests.is_empty());
-    }
-    all.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(all)
+    groups.retain(|group| !group.tests.is_empty());
+    groups
 }
 
 fn run(

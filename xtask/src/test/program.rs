@@ -18,6 +18,8 @@ use crate::workspace;
 
 /// One group takes a minute or two; one that hangs ends here.
 const LIMIT: Duration = Duration::from_secs(600);
+/// The same of one test.
+const LIMIT_ALONE: Duration = Duration::from_secs(300);
 /// How long what was told to end may take.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -32,6 +34,15 @@ pub(crate) struct Group {
     pub folder: PathBuf,
     /// The tests' names.
     pub tests: Vec<String>,
+    /// What makes these names ones of all programs: nothing, where modules do.
+    pub scope: String,
+}
+
+impl Group {
+    /// A test's name among those of all programs.
+    pub(crate) fn shown(&self, test: &str) -> String {
+        format!("{}{test}", self.scope)
+    }
 }
 
 /// The groups of a program's tests, in the order of their names.
@@ -40,23 +51,39 @@ pub(crate) struct Group {
 ///
 /// It does not say which tests it has.
 pub(crate) fn groups(program: &Artifact) -> Result<Vec<Group>> {
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    let whole = whole(program)?;
+    for test in &whole.tests {
+        let file = group_of(test);
+        let name = file.unwrap_or(&whole.name).to_owned();
+        let group = groups.entry(name.clone()).or_insert_with(|| Group {
+            name,
+            tests: Vec::new(),
+            scope: file.map_or(whole.scope.clone(), |_| String::new()),
+            ..whole.clone()
+        });
+        group.tests.push(test.clone());
+    }
+    Ok(groups.into_values().collect())
+}
+
+/// All tests of a program in one group: such as may run beside each other.
+///
+/// # Errors
+///
+/// As for [`groups`].
+pub(crate) fn whole(program: &Artifact) -> Result<Group> {
     let mut command = Command::new(&program.path);
     command
         .args(["--list", "--format", "terse"])
         .current_dir(&program.package);
-    let tests = libtest::listed(&step::output(&mut command)?);
-    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for test in tests {
-        let name = group_of(&test).unwrap_or(&program.name).to_owned();
-        groups.entry(name).or_default().push(test);
-    }
-    let group = |(name, tests)| Group {
-        name,
+    Ok(Group {
+        name: program.name.clone(),
         program: program.path.clone(),
         folder: program.package.clone(),
-        tests,
-    };
-    Ok(groups.into_iter().map(group).collect())
+        tests: libtest::listed(&step::output(&mut command)?),
+        scope: format!("{}::", program.name),
+    })
 }
 
 /// Of `claim::file::test` the first two, and of deeper modules, too.
@@ -131,20 +158,27 @@ impl Start<'_> {
     fn command(&self) -> Result<Command> {
         let mut command = match self.user {
             User::Ours => Command::new("env"),
-            User::Root => step::as_root("env")?,
+            User::Root => root_env()?,
         };
+        workspace::forget_libraries(&mut command);
         if let Some(path) = std::env::var_os("PATH") {
             // sudo sets its own.
             let mut search = std::ffi::OsString::from("PATH=");
             search.push(path);
             command.arg(search);
         }
+        let limit = if self.is_alone { LIMIT_ALONE } else { LIMIT };
         command
             .arg(format!("AGENT_RECORDER_TALLY={}", self.tally.display()))
+            // As cargo runs tests; what we have of it is ours.
+            .arg(format!(
+                "CARGO_MANIFEST_DIR={}",
+                self.group.folder.display()
+            ))
             // timeout(1) runs it in a process group of its own, and ends that.
             .arg("timeout")
             .arg(format!("--kill-after={}", GRACE.as_secs()))
-            .arg(LIMIT.as_secs().to_string())
+            .arg(limit.as_secs().to_string())
             .arg(&self.group.program)
             .args(["--color", "never", "--exact"])
             .args(self.tests);
@@ -153,6 +187,16 @@ impl Start<'_> {
         }
         Ok(command)
     }
+}
+
+/// env(1) as root, with our environment.
+fn root_env() -> Result<Command> {
+    let mut command = step::as_root("env")?;
+    if !step::is_root() {
+        command = Command::new("sudo");
+        command.args(["-E", "env"]);
+    }
+    Ok(command)
 }
 
 /// A folder for logs, with nothing in it.
@@ -188,16 +232,49 @@ mod tests {
         assert_eq!(group_of("a"), None);
     }
 
-    fn start(script: &str, folder: &Path) -> Result<Ended> {
+    #[test]
+    fn tests_without_a_module_have_their_programs_name_and_those_of_files_their_own() -> Result<()>
+    {
+        let folder = tempfile::tempdir()?;
+        let path = script(
+            "printf 'a::b::x: test\\ny: test\\na::b::z: test\\n'",
+            folder.path(),
+        )?;
+        let program = Artifact {
+            kind: "test".into(),
+            name: "e2e".into(),
+            is_test: true,
+            package: folder.path().to_owned(),
+            path,
+        };
+        let groups = groups(&program)?;
+        let names: Vec<_> = groups.iter().map(|group| group.name.as_str()).collect();
+        assert_eq!(names, ["a::b", "e2e"]);
+        assert_eq!(groups[0].tests, ["a::b::x", "a::b::z"]);
+        assert_eq!(groups[0].shown("a::b::x"), "a::b::x");
+        assert_eq!(groups[1].shown("y"), "e2e::y");
+        let whole = whole(&program)?;
+        assert_eq!(whole.tests.len(), 3);
+        assert_eq!(whole.shown("a::b::x"), "e2e::a::b::x");
+        Ok(())
+    }
+
+    fn script(script: &str, folder: &Path) -> Result<PathBuf> {
         let program = folder.join("program");
         fs::write(&program, format!("#!/bin/sh\n{script}\n"))?;
         let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(&program, executable)?;
+        Ok(program)
+    }
+
+    fn start(text: &str, folder: &Path) -> Result<Ended> {
+        let program = script(text, folder)?;
         let group = Group {
             name: "a".into(),
             program,
             folder: folder.to_owned(),
             tests: vec!["x".into()],
+            scope: String::new(),
         };
         let start = Start {
             group: &group,

@@ -48,7 +48,8 @@ impl Summary {
                 );
             }
         }
-        text.trim_end().to_owned()
+        text.push_str("what tests said: target/test-logs, in guests target/vm/logs");
+        text
     }
 
     /// All tests together, in the form that readers of many such runs know.

@@ -177,6 +177,7 @@ mod tests {
             program: "/t/e2e".into(),
             folder: "/w".into(),
             tests: vec![format!("{name}::a"), format!("{name}::b")],
+            scope: String::new(),
         })
     }
 

@@ -31,18 +31,22 @@ const GROUP_SECONDS: u32 = 900;
 /// its programs takes as long as a test.
 pub(super) const SHARED: &str = "/scratch/shared";
 
-/// Functions of the script. `start`: a program with some of its tests; its
-/// output is told as it comes, so that a guest that is ended took nothing with
-/// it. `group`: the same, and what failed once more, alone, while few have.
+/// Functions of the script. `start`: a program with some of its tests, whose
+/// output goes into a file and not through a pipe, for what a test left running
+/// would keep that open. `group`: the same, and what failed once more, alone,
+/// while few have.
 const FUNCTIONS: &str = r#"
 start() {
     program=$1; shift
     : >$AGENT_RECORDER_TALLY
     begun=$(cut -d. -f1 /proc/uptime)
-    { timeout -s KILL $limit $program --color never --test-threads 1 --include-ignored --exact "$@"
-      echo $? >$work/status; } 2>&1 | tee $work/said
+    timeout -s KILL $limit $program --color never --test-threads 1 --include-ignored \
+        --exact "$@" >$work/said 2>&1
+    status=$?
+    cat $work/said
+    echo
     sed "s/^/$tally/" $AGENT_RECORDER_TALLY
-    echo "$ended$(cat $work/status) $(($(cut -d. -f1 /proc/uptime) - begun))"
+    echo "$ended$status $(($(cut -d. -f1 /proc/uptime) - begun))"
 }
 group() {
     echo "$group$1"; shift
@@ -147,6 +151,7 @@ exit 101
             program: folder.join("e2e"),
             folder: folder.to_owned(),
             tests: tests.iter().map(|test| format!("{name}::{test}")).collect(),
+            scope: String::new(),
         }
     }
 

@@ -159,6 +159,7 @@ mod tests {
             program: "/t/e2e".into(),
             folder: "/w/tests".into(),
             tests: tests.iter().map(|test| format!("{name}::{test}")).collect(),
+            scope: String::new(),
         }
     }
 
