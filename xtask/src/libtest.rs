@@ -33,6 +33,8 @@ const RESULT: &str = "test result: ";
 const FAILURES: &str = "failures:";
 /// Lines that are not a failure's last words: they follow every one, or head a list.
 const EMPTY_WORDS: [&str; 3] = ["note: ", "missing:", "spurious:"];
+/// Where a backtrace begins, of an error and of a panic.
+const BACKTRACES: [&str; 2] = ["\nStack backtrace:", "\nstack backtrace:"];
 
 /// The tests of a program, from what it prints with `--list --format terse`.
 pub(crate) fn listed(output: &str) -> Vec<String> {
@@ -103,6 +105,10 @@ pub(crate) fn last_words<'a>(output: &'a str, name: &str) -> Option<&'a str> {
     let (_, said) = output.split_once(&format!("---- {name} stdout ----\n"))?;
     let said = said.split("\n---- ").next().unwrap_or(said);
     let said = said.split("\nfailures:\n").next().unwrap_or(said);
+    let before = |said: &'a str, what: &str| said.split(what).next().unwrap_or(said);
+    let said = BACKTRACES
+        .iter()
+        .fold(said, |said, what| before(said, what));
     said.lines()
         .map(str::trim)
         .rfind(|line| !line.is_empty() && !EMPTY_WORDS.iter().any(|empty| line.starts_with(empty)))
@@ -237,5 +243,8 @@ mod tests {
             note: run with `RUST_BACKTRACE=1`\n\n\nfailures:\n    b\n";
         assert_eq!(last_words(panicked, "b"), Some("no"));
         assert_eq!(last_words(panicked, "a"), None);
+        let traced =
+            "---- b stdout ----\nError: no\n\nStack backtrace:\n   0: main\n\n\nfailures:\n    b\n";
+        assert_eq!(last_words(traced, "b"), Some("Error: no"));
     }
 }

@@ -21,6 +21,7 @@ use crate::step::say;
 ///
 /// A program cannot be started, or a file not be kept.
 pub(super) fn run(groups: &[Group], place: &str, user: User, logs: &Path) -> Result<Outcome> {
+    fs::create_dir_all(logs).with_context(|| format!("create {}", logs.display()))?;
     let tally = logs.join(format!("{place}-tally.jsonl"));
     fs::write(&tally, "").with_context(|| format!("write {}", tally.display()))?;
     let mut outcome = Outcome::of(place);
@@ -115,6 +116,15 @@ fn names(verdicts: &BTreeMap<String, Verdict>, is_so: impl Fn(Verdict) -> bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logs_have_a_folder_also_where_nothing_runs() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let logs = folder.path().join("unit");
+        let outcome = run(&[], "unit", User::Ours, &logs)?;
+        assert!(outcome.verdicts.is_empty() && logs.join("unit-tally.jsonl").exists());
+        Ok(())
+    }
 
     /// A program of which `b` fails unless it is alone, and `c` always; `d` skips.
     const PROGRAM: &str = r#"#!/bin/sh
