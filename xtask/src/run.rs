@@ -20,10 +20,6 @@ use crate::workspace;
 /// the guard's limit.
 const DEMONSTRATION: &str = include_str!("demonstration.sh");
 
-/// cargo adds its folders to it, and every program would look in each of them
-/// for every library: a hundred records before a command's first act.
-const LIBRARIES: &str = "LD_LIBRARY_PATH";
-
 /// Installs the BPF toolchain, builds, records, replays. The status is the
 /// command's, 128 and the signal's number when a signal ended it.
 ///
@@ -74,10 +70,7 @@ fn record(recorder: &Path, state: &Path, words: &[OsString]) -> Result<ExitStatu
         .arg(state)
         .arg("--")
         .args(words);
-    match std::env::var_os(LIBRARIES).and_then(|paths| workspace::without_cargos(&paths)) {
-        Some(paths) => command.env(LIBRARIES, paths),
-        None => command.env_remove(LIBRARIES),
-    };
+    workspace::forget_libraries(&mut command);
     let status = command
         .status()
         .with_context(|| format!("start {}", recorder.display()));

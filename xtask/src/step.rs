@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -109,6 +110,16 @@ pub(crate) fn say(text: &str) {
     } else {
         eprintln!("xtask: {text}");
     }
+}
+
+/// Has a program that we start told to end when we end first, however that comes.
+pub(crate) fn dies_with_us(command: &mut Command) {
+    let die = || {
+        let signal = Some(rustix::process::Signal::TERM);
+        Ok(rustix::process::set_parent_process_death_signal(signal)?)
+    };
+    // SAFETY: between fork and exec it makes one system call and allocates nothing.
+    unsafe { command.pre_exec(die) };
 }
 
 /// Runs a command whose output goes where ours goes.

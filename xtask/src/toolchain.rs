@@ -6,6 +6,7 @@
 //! must hold the compiler's LLVM or a newer one. Two ways lead there: Debian's
 //! rustc-web, and a rustup nightly with rust-src.
 
+use std::env::consts::ARCH;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -67,6 +68,8 @@ impl Toolchain {
     ///
     /// Something is missing and cannot be installed: the line says what and how to get it.
     pub(crate) fn ready() -> Result<Self> {
+        // Before anything is installed in vain.
+        architecture(ARCH)?;
         let compiler = find_compiler().map_or_else(install_compiler, Ok)?;
         let linker =
             find_linker(compiler.about.llvm).map_or_else(|| install_linker(&compiler), Ok)?;
@@ -146,6 +149,23 @@ fn steers_compilation(name: &str) -> bool {
     ];
     !kept.contains(&name)
         && (names.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix)))
+}
+
+/// The machine that the kernel programs are compiled for, by aya-ebpf's name
+/// for it. The table of system calls and the registers that hold their
+/// arguments are those of x86-64: elsewhere the programs would load, and read
+/// other calls and other arguments than were made.
+///
+/// # Errors
+///
+/// The machine is another one.
+pub(crate) fn architecture(host: &str) -> Result<&str> {
+    if host != "x86_64" {
+        bail!(
+            "agent-recorder builds on x86_64 only: its kernel programs know neither the system calls nor the registers of {host}"
+        );
+    }
+    Ok(host)
 }
 
 fn nightly(program: &str) -> Command {
@@ -324,6 +344,7 @@ impl Version {
 }
 
 #[cfg(test)]
+#[expect(clippy::expect_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -332,6 +353,17 @@ mod tests {
 
     fn version(major: u32, minor: u32) -> Version {
         Version { major, minor }
+    }
+
+    #[test]
+    fn a_machine_whose_calls_and_registers_are_unknown_is_refused_in_one_line() {
+        assert_eq!(architecture("x86_64").ok(), Some("x86_64"));
+        for host in ["aarch64", "mips"] {
+            let refusal = architecture(host).map(drop).map_err(|e| format!("{e:#}"));
+            let refusal = refusal.expect_err("refused");
+            assert!(refusal.contains(host), "{refusal}");
+            assert_eq!(refusal.lines().count(), 1);
+        }
     }
 
     #[test]

@@ -28,9 +28,21 @@ pub(crate) fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
+/// cargo adds its folders to it, and every program would look in each of them
+/// for every library: a hundred records before a command's first act.
+const LIBRARIES: &str = "LD_LIBRARY_PATH";
+
+/// Starts a program without cargo's folders of libraries.
+pub(crate) fn forget_libraries(command: &mut Command) {
+    match std::env::var_os(LIBRARIES).and_then(|paths| without_cargos(&paths)) {
+        Some(paths) => command.env(LIBRARIES, paths),
+        None => command.env_remove(LIBRARIES),
+    };
+}
+
 /// A search path without what cargo put in for us: folders of the build, and
 /// of its toolchain. `None` where nothing else is in it.
-pub(crate) fn without_cargos(paths: &OsStr) -> Option<OsString> {
+fn without_cargos(paths: &OsStr) -> Option<OsString> {
     let above = |file: PathBuf| file.parent()?.parent().map(Path::to_path_buf);
     let build = std::env::current_exe().ok().and_then(above);
     let toolchain = above(cargo_program().into());

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::image::{self, DESTROY, GUARD_REPORT, Image};
 use super::kernels::Kernel;
-use super::{matrix, suite};
+use super::{matrix, rows, script};
 
 /// Emulated, a case takes up to half a minute, and there are a hundred.
 const LIMIT: Duration = Duration::from_secs(5400);
@@ -51,9 +51,9 @@ pub(crate) fn report(kernels: &[Kernel], pattern: &str) -> Result<(String, usize
     super::ready()?;
     let image = Image::for_guard_report()?;
     let rows: Vec<_> = if kernels.is_empty() {
-        matrix::rows(None)
+        rows::of(None)
     } else {
-        let rows = kernels.iter().map(|kernel| matrix::rows(Some(*kernel)));
+        let rows = kernels.iter().map(|kernel| rows::of(Some(*kernel)));
         rows.flatten().collect()
     };
     let said = matrix::said(&rows, &image, LIMIT, |row| {
@@ -74,7 +74,7 @@ pub(crate) fn report(kernels: &[Kernel], pattern: &str) -> Result<(String, usize
         let variables = format!(
             "export AGENT_RECORDER_PROFILE={} AGENT_RECORDER_SHARED={}\n",
             row.profile(),
-            suite::SHARED
+            script::SHARED
         );
         [variables.into_bytes(), command].concat()
     });

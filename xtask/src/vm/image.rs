@@ -1,6 +1,7 @@
 //! What a guest's memory holds when it starts: busybox and an init, the
 //! binaries under test, and what to run. Who unpacks it is the kernel.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
@@ -13,8 +14,8 @@ use tempfile::NamedTempFile;
 
 use super::archive::Archive;
 use super::kernels::Fetched;
-use crate::workspace;
-use crate::{build, step};
+use crate::artifacts::{self, Artifact};
+use crate::{build, step, workspace};
 
 /// File systems that are made here, for a guest cannot, and what makes each of
 /// an empty file. Small, and compressed they are next to nothing.
@@ -25,10 +26,10 @@ const FILE_SYSTEMS: [(&str, u64, &[&str]); 2] = [
 ];
 
 const INIT: &str = include_str!("init.sh");
-/// Statically linked, a program needs nothing else of the image.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-const STATIC: &str = "-Ctarget-feature=+crt-static";
 const PROFILE: &str = "guest";
+const RECORDER: &str = "agent-recorder";
+/// What the names of the tests' stimuli begin with.
+const STIMULI: &str = "stim";
 /// Where the image has the integration tests.
 pub(super) const TESTS: &str = "/tests";
 
@@ -44,17 +45,15 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// Builds what it holds of this workspace, with these of the integration tests.
+    /// With the recorder, the stimuli and the end-to-end tests among these programs.
     ///
     /// # Errors
     ///
-    /// The workspace does not compile, or a file cannot be read or written.
-    pub(super) fn build(tests: &[&str]) -> Result<Self> {
-        // Cargo builds the package's own programs with a test: the stimuli are among them.
-        let targets: Vec<_> = tests.iter().map(|test| ("--test", *test)).collect();
+    /// One is missing, or a file cannot be read or written.
+    pub(super) fn of(programs: &[Artifact]) -> Result<Self> {
         Ok(Self {
             base: keep("base.cpio", &base()?)?,
-            binaries: keep("binaries.cpio", &binaries(&compiled(&targets)?)?.finish())?,
+            binaries: keep("binaries.cpio", &binaries(programs)?.finish())?,
         })
     }
 
@@ -62,10 +61,10 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// As [`Image::build`], or there is no C compiler.
+    /// As [`Image::of`], or there is no C compiler.
     pub(super) fn for_guard_report() -> Result<Self> {
         let targets = [("--bin", GUARD_REPORT), ("--bin", "stimulus")];
-        let mut archive = binaries(&compiled(&targets)?)?;
+        let mut archive = binaries(&optimised(&targets)?)?;
         archive.program(Path::new(DESTROY), &destroy()?);
         Ok(Self {
             base: keep("base.cpio", &base()?)?,
@@ -161,53 +160,22 @@ fn file_system(name: &str, bytes: u64, maker: &[&str]) -> Result<Vec<u8>> {
     fs::read(&kept).with_context(|| format!("read {}", kept.display()))
 }
 
-/// A program that cargo built, with the name of its target.
-struct Compiled {
-    kind: String,
-    name: String,
-    path: PathBuf,
-}
-
-fn compiled(targets: &[(&str, &str)]) -> Result<Vec<Compiled>> {
+/// Builds the recorder and these targets of the tests for the speed of a guest:
+/// optimised, and in a build of their own.
+///
+/// # Errors
+///
+/// Something does not compile.
+pub(super) fn optimised(targets: &[(&str, &str)]) -> Result<Vec<Artifact>> {
     let mut cargo = workspace::cargo();
-    cargo.args([
-        "build",
-        "--message-format=json-render-diagnostics",
-        "--profile",
-        PROFILE,
-        "--target",
-        TARGET,
-        "-p",
-        "agent-recorder",
-        "-p",
-        "agent-recorder-tests",
-        "--bin",
-        "agent-recorder",
-    ]);
+    cargo
+        .args(["build", "--profile", PROFILE])
+        .args(["-p", "agent-recorder", "-p", "agent-recorder-tests"])
+        .args(["--bin", RECORDER]);
     for (kind, name) in targets {
         cargo.args([kind, name]);
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", STATIC);
-    let messages = build::printed(&mut cargo)?;
-    let compiled: Vec<_> = messages.lines().filter_map(executable).collect();
-    ensure!(
-        compiled
-            .iter()
-            .any(|program| program.name == "agent-recorder"),
-        "`{}` names no agent-recorder",
-        step::shown(&cargo)
-    );
-    Ok(compiled)
-}
-
-/// What one of cargo's messages says of a program.
-fn executable(message: &str) -> Option<Compiled> {
-    let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    Some(Compiled {
-        kind: message["target"]["kind"][0].as_str()?.to_owned(),
-        name: message["target"]["name"].as_str()?.to_owned(),
-        path: message["executable"].as_str()?.into(),
-    })
+    artifacts::built(&mut cargo)
 }
 
 /// The report's C program, which needs nothing else of the image.
@@ -223,24 +191,71 @@ fn destroy() -> Result<Vec<u8>> {
     fs::read(&program).with_context(|| format!("read {}", program.display()))
 }
 
-fn binaries(compiled: &[Compiled]) -> Result<Archive> {
+fn binaries(programs: &[Artifact]) -> Result<Archive> {
     let mut archive = Archive::default();
-    for Compiled { kind, name, path } in compiled {
-        let content = || fs::read(path).with_context(|| format!("read {}", path.display()));
-        match kind.as_str() {
-            "test" => archive.program(&Path::new(TESTS).join(name), &content()?),
-            "bin" if name == "agent-recorder" => {
-                archive.program(Path::new("/bin/agent-recorder"), &content()?);
-            }
-            // The tests know them by the path that they were built at; a person by their name.
-            "bin" if name.starts_with("stim") || name == GUARD_REPORT => {
-                archive.program(path, &content()?);
-                archive.link(&Path::new("/bin").join(name), path);
-            }
-            _ => {}
-        }
+    let mut libraries = BTreeSet::new();
+    let mut place = |program: &Artifact, path: &Path| {
+        archive.program(path, &stripped(&program.path)?);
+        libraries.extend(loaded(&program.path)?);
+        anyhow::Ok(())
+    };
+    let named = |name: &str| programs.iter().find(|program| program.is_bin(name));
+    let recorder = named(RECORDER).with_context(|| format!("{RECORDER} was not built"))?;
+    place(recorder, &Path::new("/bin").join(RECORDER))?;
+    for program in programs.iter().filter(|program| program.kind == "test") {
+        let name = program.path.file_name().unwrap_or_default();
+        place(program, &Path::new(TESTS).join(name))?;
+    }
+    // The tests know them by the path that they were built at; a person by their name.
+    let others: Vec<_> = programs
+        .iter()
+        .filter(|program| program.is_bin(&program.name))
+        .filter(|program| program.name.starts_with(STIMULI) || program.name == GUARD_REPORT)
+        .collect();
+    for program in &others {
+        place(program, &program.path)?;
+    }
+    for program in others {
+        archive.link(&Path::new("/bin").join(&program.name), &program.path);
+    }
+    for library in libraries {
+        let bytes = fs::read(&library).with_context(|| format!("read {}", library.display()))?;
+        archive.program(&library, &bytes);
     }
     Ok(archive)
+}
+
+/// A program without what only debuggers read, which would be most of a guest's memory.
+fn stripped(program: &Path) -> Result<Vec<u8>> {
+    let file = NamedTempFile::new_in(workspace::target("vm"))?;
+    let mut strip = Command::new("strip");
+    step::output(strip.arg("-o").arg(file.path()).arg(program))?;
+    fs::read(file.path()).with_context(|| format!("read what strip made of {}", program.display()))
+}
+
+/// The libraries that a program loads here, and its loader, by the paths that
+/// it finds them at; none of one that is statically linked.
+fn loaded(program: &Path) -> Result<Vec<PathBuf>> {
+    let said = Command::new("ldd").arg(program).output();
+    let said = said.with_context(|| format!("start `ldd {}`", program.display()))?;
+    let text = String::from_utf8_lossy(&said.stdout);
+    ensure!(
+        !text.contains("not found"),
+        "ldd {}: {text}",
+        program.display()
+    );
+    Ok(libraries(&text))
+}
+
+/// Lines of ldd(1): `NAME => PATH (ADDRESS)`, or `PATH (ADDRESS)` of the
+/// loader; what the kernel maps by itself has no path.
+fn libraries(said: &str) -> Vec<PathBuf> {
+    let path = |line: &str| {
+        let found = line.split_once(" => ").map_or(line, |(_, found)| found);
+        let (path, _) = found.trim().rsplit_once(" (")?;
+        path.starts_with('/').then(|| PathBuf::from(path))
+    };
+    said.lines().filter_map(path).collect()
 }
 
 fn keep(name: &str, bytes: &[u8]) -> Result<PathBuf> {
@@ -260,11 +275,15 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_cargo_tells_a_test_from_a_program() {
-        let message = r#"{"target":{"kind":["test"],"name":"x"},"executable":"/t/x-1"}"#;
-        let found = executable(message).map(|found| (found.kind, found.name, found.path));
-        assert_eq!(found, Some(("test".into(), "x".into(), "/t/x-1".into())));
-        let library = r#"{"target":{"kind":["lib"],"name":"x"},"executable":null}"#;
-        assert!(executable(library).is_none());
+    fn libraries_are_those_with_a_path() {
+        let said = "\tlinux-vdso.so.1 (0x00007ffc)\n\
+            \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f12)\n\
+            \t/lib64/ld-linux-x86-64.so.2 (0x00007f45)\n";
+        let expected = [
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/ld-linux-x86-64.so.2",
+        ];
+        assert_eq!(libraries(said), expected.map(PathBuf::from));
+        assert!(libraries("\tstatically linked\n").is_empty());
     }
 }

@@ -4,12 +4,16 @@
 
 mod archive;
 pub(crate) mod guard;
+mod heard;
 mod image;
 pub(crate) mod kernels;
 mod matrix;
 mod modules;
 mod qemu;
+pub(crate) mod rows;
+mod script;
 mod suite;
+mod table;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -21,13 +25,21 @@ use anyhow::{Context as _, Result, ensure};
 use self::image::Image;
 use self::kernels::Kernel;
 use self::qemu::Machine;
+use self::rows::Row;
 use self::suite::{QUICK, TRUTH};
+use crate::artifacts::Artifact;
 use crate::step::{Steps, say};
+use crate::test::outcome::Outcome;
+use crate::test::program::{self, Group};
 use crate::toolchain::Toolchain;
 use crate::{build, setup};
 
 /// Emulated, one suite takes minutes; one that hangs must not take the night.
 const ROW_LIMIT: Duration = Duration::from_secs(1800);
+/// Of what there is always time for.
+const QUICK_LIMIT: Duration = Duration::from_secs(900);
+/// With the tests of a daemon's life.
+const WHOLE_LIMIT: Duration = Duration::from_secs(5400);
 const COMMAND_LIMIT: Duration = Duration::from_secs(600);
 
 /// Which kernel, and what to do on it.
@@ -39,7 +51,7 @@ pub(crate) struct Args {
     /// Run the test suite on every kernel, in every profile that it allows
     #[arg(long, conflicts_with_all = ["command", "cmdline"])]
     matrix: bool,
-    /// Of the suite, only what `cargo xtask test` runs in guests
+    /// Of the suite, only what `cargo xtask test` runs in guests, built as there
     #[arg(long, requires = "matrix")]
     quick: bool,
     /// With the suite, the tests of gate, hand-offs, tamper, canaries and restarts
@@ -72,10 +84,59 @@ impl Args {
         if self.quick {
             QUICK.to_vec()
         } else if self.whole {
-            suite::all()
+            suite::whole()
         } else {
             TRUTH.to_vec()
         }
+    }
+
+    fn limit(&self) -> Duration {
+        let usual = if self.whole { WHOLE_LIMIT } else { ROW_LIMIT };
+        self.limit.map_or(usual, Duration::from_secs)
+    }
+
+    /// The rows that are asked for.
+    fn rows(&self) -> Result<Vec<Row>> {
+        let mut rows = rows::of(self.kernel);
+        for only in &self.only {
+            ensure!(
+                rows.iter().any(|row| row.label() == *only),
+                "there is no row {only}"
+            );
+        }
+        rows.retain(|row| self.only.is_empty() || self.only.contains(&row.label()));
+        Ok(rows)
+    }
+}
+
+/// What guests start with, and which tests they run.
+pub(crate) struct Guests {
+    image: Image,
+    groups: Vec<Group>,
+}
+
+impl Guests {
+    /// Of the programs that cargo built; the tests are those of these groups.
+    ///
+    /// # Errors
+    ///
+    /// One is missing, or the image cannot be written.
+    fn of(programs: &[Artifact], tests: &[&str]) -> Result<Self> {
+        let is_suite = |program: &&Artifact| program.kind == "test";
+        let mut groups = Vec::new();
+        for program in programs.iter().filter(is_suite) {
+            groups.extend(program::groups(program)?);
+        }
+        Ok(Self {
+            image: Image::of(programs)?,
+            groups: suite::named(&groups, tests)?,
+        })
+    }
+
+    /// With programs that are optimised for them.
+    fn optimised(tests: &[&str]) -> Result<Self> {
+        // With a test cargo builds the package's own programs: the stimuli are among them.
+        Self::of(&image::optimised(&[("--test", "e2e")])?, tests)
     }
 }
 
@@ -89,46 +150,78 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     steps.run("what guests need", ready)?;
     let toolchain = steps.run("BPF toolchain", Toolchain::ready)?;
     steps.run("BPF object", || build::object(&toolchain))?;
-    let image = steps.run("the guest's binaries", || Image::build(&suite::all()))?;
-    let limit = args.limit.map_or(ROW_LIMIT, Duration::from_secs);
+    let guests = steps.run("the guest's binaries", || match args.quick {
+        true => Guests::of(&build::everything()?, QUICK),
+        false => Guests::optimised(&args.tests()),
+    })?;
     steps.run("guest", || {
-        let mut rows = matrix::rows(args.kernel);
-        for only in &args.only {
-            ensure!(
-                rows.iter().any(|row| row.label() == *only),
-                "there is no row {only}"
-            );
-        }
-        rows.retain(|row| args.only.is_empty() || args.only.contains(&row.label()));
+        let rows = args.rows()?;
         match args.kernel {
-            _ if args.matrix => matrix::run(&rows, &args.tests(), &image, limit)?,
-            None => matrix::report(&rows, &image, limit)?,
-            Some(_) if args.report => matrix::report(&rows, &image, limit)?,
-            Some(kernel) => return boot(kernel, args, &image),
+            _ if args.matrix => {
+                let lines = matrix::run(&rows, &guests, args.limit());
+                println!("{}", table::plain(&lines));
+                matrix::verdict(&lines)?;
+            }
+            None => matrix::report(&rows, &guests, args.limit())?,
+            Some(_) if args.report => matrix::report(&rows, &guests, args.limit())?,
+            Some(kernel) => return boot(kernel, args, &guests.image),
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// What the guests of [`test`] take; the kernel programs are built already.
-/// A kernel that cannot be had now fails its rows then.
-///
-/// # Errors
-///
-/// As [`command`].
-pub(crate) fn prepare() -> Result<Image> {
-    ready()?;
-    matrix::fetch(&matrix::rows(None));
-    Image::build(QUICK)
+/// How much of the tests `cargo xtask test` has guests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What there is always time for, on two rows.
+    Two,
+    /// All that guests can run, on all rows.
+    Full,
 }
 
-/// Boots every kernel with the part of the suite that there is always time for.
+impl Extent {
+    fn rows(self) -> Vec<Row> {
+        match self {
+            Self::Two => rows::two(),
+            Self::Full => rows::of(None),
+        }
+    }
+}
+
+/// Has here what [`test`] boots, but for the programs. A kernel that cannot be
+/// had now fails its rows then.
 ///
 /// # Errors
 ///
-/// A row of the matrix fails.
-pub(crate) fn test(image: Image) -> Result<()> {
-    matrix::run(&matrix::rows(None), QUICK, &image, ROW_LIMIT)
+/// A program that guests take cannot be installed.
+pub(crate) fn prepare(extent: Extent) -> Result<()> {
+    ready()?;
+    matrix::fetch(&extent.rows());
+    Ok(())
+}
+
+/// Runs tests of the programs that cargo built in the guests of an extent; of
+/// all rows, the table goes to docs/evidence.
+///
+/// # Errors
+///
+/// What guests take is missing, or the table cannot be written. A row that
+/// fails has its reason instead.
+pub(crate) fn test(extent: Extent, programs: &[Artifact]) -> Result<(Vec<Outcome>, Result<()>)> {
+    let (guests, limit) = match extent {
+        Extent::Two => (Guests::of(programs, QUICK)?, QUICK_LIMIT),
+        Extent::Full => (Guests::optimised(&suite::whole())?, WHOLE_LIMIT),
+    };
+    let lines = matrix::run(&extent.rows(), &guests, limit);
+    println!("{}", table::plain(&lines));
+    if extent == Extent::Full {
+        table::keep(&lines, "cargo xtask test --full")?;
+    }
+    let verdict = matrix::verdict(&lines);
+    Ok((
+        lines.into_iter().map(|line| line.outcome).collect(),
+        verdict,
+    ))
 }
 
 fn ready() -> Result<()> {

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -12,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::NamedTempFile;
+
+use crate::step;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 /// The guest's last words before it ends; see `init.sh`.
@@ -119,12 +120,7 @@ struct Guest(Child);
 
 impl Guest {
     fn start(command: &mut Command) -> Result<Self> {
-        let die_with_us = || {
-            let signal = Some(rustix::process::Signal::KILL);
-            Ok(rustix::process::set_parent_process_death_signal(signal)?)
-        };
-        // SAFETY: between fork and exec it makes one system call and allocates nothing.
-        let command = unsafe { command.pre_exec(die_with_us) };
+        step::dies_with_us(command);
         let child = command
             .spawn()
             .with_context(|| format!("start {PROGRAM}: `cargo xtask setup` installs it"))?;

@@ -1,0 +1,92 @@
+//! What cargo says that it built: its messages for programs
+//! (doc.rust-lang.org/cargo/reference/external-tools.html).
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::step;
+
+/// Has cargo say what it built on stdout, and speak to people on stderr.
+const MESSAGES: &str = "--message-format=json-render-diagnostics";
+
+/// A program that cargo built, or found built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Artifact {
+    /// Of its target: `bin`, `lib`, `test`.
+    pub kind: String,
+    /// Its target's.
+    pub name: String,
+    /// Whether it is the target's tests, and not the target itself.
+    pub is_test: bool,
+    /// The folder of its package, in which cargo runs tests.
+    pub package: PathBuf,
+    /// The program.
+    pub path: PathBuf,
+}
+
+impl Artifact {
+    /// Whether it is the program of this name, and not its tests.
+    pub(crate) fn is_bin(&self, name: &str) -> bool {
+        self.kind == "bin" && !self.is_test && self.name == name
+    }
+}
+
+/// Runs a building cargo command; the programs that it built.
+///
+/// # Errors
+///
+/// Something does not compile.
+pub(crate) fn built(cargo: &mut Command) -> Result<Vec<Artifact>> {
+    let child = cargo
+        .arg(MESSAGES)
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start `{}`", step::shown(cargo)))?;
+    let output = child
+        .wait_with_output()
+        .with_context(|| format!("wait for `{}`", step::shown(cargo)))?;
+    if !output.status.success() {
+        bail!("`{}` ended with {}", step::shown(cargo), output.status);
+    }
+    let messages = String::from_utf8(output.stdout).context("read cargo's messages")?;
+    Ok(messages.lines().filter_map(read).collect())
+}
+
+/// A message that names a program.
+fn read(message: &str) -> Option<Artifact> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    let manifest = PathBuf::from(message["manifest_path"].as_str()?);
+    Some(Artifact {
+        kind: message["target"]["kind"][0].as_str()?.to_owned(),
+        name: message["target"]["name"].as_str()?.to_owned(),
+        is_test: message["profile"]["test"].as_bool()?,
+        package: manifest.parent()?.to_owned(),
+        path: message["executable"].as_str()?.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_tells_a_program_from_its_tests_and_from_a_library() {
+        let message = |executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/w/x/Cargo.toml","target":{{"kind":["bin"],"name":"x"}},"profile":{{"test":true}},"executable":{executable}}}"#
+            )
+        };
+        let expected = Artifact {
+            kind: "bin".into(),
+            name: "x".into(),
+            is_test: true,
+            package: "/w/x".into(),
+            path: "/t/x-1".into(),
+        };
+        assert_eq!(read(&message(r#""/t/x-1""#)), Some(expected));
+        assert_eq!(read(&message("null")), None);
+        assert_eq!(read("not json"), None);
+    }
+}
