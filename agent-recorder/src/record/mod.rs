@@ -10,8 +10,10 @@ use uuid::Uuid;
 
 pub mod chain;
 mod errno;
+pub(crate) mod kinds;
 
 pub use errno::errno_name;
+pub use kinds::{DropClass, Facts, RecordKind};
 
 /// The protocol as `proto/` defines it.
 #[allow(

@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::escape::escaped;
-use super::json::{name, rfc3339};
+use super::json::rfc3339;
 use super::text::{authority_line, line};
 use super::tree::Tree;
-use crate::record::{SessionId, proto};
+use crate::record::{RecordKind, SessionId, proto};
 use proto::record::Body;
 
 /// Records of one page: a browser bears some tens of thousands of rows.
@@ -69,7 +69,7 @@ impl Page {
             process: process.map_or_else(String::new, |process| {
                 format!("{} {}", process.pid, escaped(&process.comm))
             }),
-            kind: name(body),
+            kind: RecordKind::of(body).name(),
             failed: line.contains("  ! "),
             line,
         });

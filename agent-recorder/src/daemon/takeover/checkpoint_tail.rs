@@ -9,7 +9,7 @@ use agent_recorder_abi::event::Kind;
 use agent_recorder_abi::state::SessionNumber;
 
 use crate::record::proto::record::Body;
-use crate::record::{Seq, proto};
+use crate::record::{Facts, Seq, proto};
 use crate::spool::{self, Item, Spool, Store};
 
 /// Events by which the next recorder knows whose records follow.
@@ -123,8 +123,9 @@ impl Unnumbered {
 
 /// Adds a record to what is known; the session that it ends.
 fn take_in(record: &proto::Record, left: &mut proto::Checkpoint) -> Option<SessionNumber> {
-    let kind = record.body.as_ref().and_then(event_of);
-    if let Some(count) = kind.and_then(|kind| left.delivered.get_mut(kind as usize)) {
+    // An event whose record does not name it is told as lost, though it is not.
+    let event = record.body.as_ref().and_then(|body| Facts::of(body).event);
+    if let Some(count) = event.and_then(|kind| left.delivered.get_mut(kind as usize)) {
         *count += 1;
     }
     if let Some(Body::Loss(loss)) = &record.body {
@@ -164,27 +165,6 @@ fn take_in_loss(loss: &proto::Loss, left: &mut proto::Checkpoint) {
             *count += counted.count;
         }
     }
-}
-
-/// The kind of the event that a record was made of, where that was one event,
-/// which made no other record of this kind. Others are told as lost, though
-/// they are not.
-fn event_of(body: &Body) -> Option<Kind> {
-    Some(match body {
-        Body::Exec(_) => Kind::Exec,
-        Body::Exit(_) => Kind::Exit,
-        Body::Fork(_) => Kind::Fork,
-        Body::Network(_) => Kind::Network,
-        // Announced, and given up at its session's end.
-        Body::File(file) if file.error == libc::EINPROGRESS.cast_unsigned() => return None,
-        Body::File(file) if file.via() == proto::Via::IoUring => return None,
-        Body::File(file) => match file.op() {
-            proto::FileOp::Delete | proto::FileOp::Rmdir => Kind::Delete,
-            proto::FileOp::Open => Kind::Open,
-            _ => Kind::File,
-        },
-        _ => return None,
-    })
 }
 
 /// Of a kernel with other kinds, those that both know.

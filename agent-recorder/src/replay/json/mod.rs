@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::record::{SessionId, StreamId, errno_name, proto};
+use crate::record::{RecordKind, SessionId, StreamId, errno_name, proto};
 use enforcement::{enforcement_json, tamper_json};
 use handoff::{hand_off_json, heir_json};
 pub(super) use network::address_name;
@@ -45,7 +45,8 @@ pub fn to_json(stream: StreamId, record: &proto::Record) -> Value {
         object.insert("process".into(), process_json(process).into());
     }
     let of_body = body.as_ref().map(body_json).unwrap_or_default();
-    object.insert(name(body.as_ref()).into(), of_body.into());
+    let name = RecordKind::of(body.as_ref()).name();
+    object.insert(name.into(), of_body.into());
     object.into()
 }
 
@@ -90,54 +91,6 @@ fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
     if std::str::from_utf8(bytes).is_err() {
         object.insert(format!("{name}B64"), STANDARD.encode(bytes).into());
     }
-}
-
-/// Of a record without a body: of a kind that a newer version knows.
-const UNKNOWN: &str = "unknown";
-
-/// The names that [`name`] gives.
-pub(super) const NAMES: [&str; 16] = [
-    "sessionStart",
-    "sessionEnd",
-    "exec",
-    "fork",
-    "exit",
-    "file",
-    "network",
-    "dns",
-    "enforcement",
-    "loss",
-    "streamEvent",
-    "control",
-    "handOff",
-    "heir",
-    "tamper",
-    UNKNOWN,
-];
-
-/// The name of what a record is about.
-pub(super) fn name(body: Option<&Body>) -> &'static str {
-    let Some(body) = body else {
-        return UNKNOWN;
-    };
-    let index = match body {
-        Body::SessionStart(_) => 0,
-        Body::SessionEnd(_) => 1,
-        Body::Exec(_) => 2,
-        Body::Fork(_) => 3,
-        Body::Exit(_) => 4,
-        Body::File(_) => 5,
-        Body::Network(_) => 6,
-        Body::Dns(_) => 7,
-        Body::Enforcement(_) => 8,
-        Body::Loss(_) => 9,
-        Body::StreamEvent(_) => 10,
-        Body::Control(_) => 11,
-        Body::HandOff(_) => 12,
-        Body::Heir(_) => 13,
-        Body::Tamper(_) => 14,
-    };
-    NAMES[index]
 }
 
 fn body_json(body: &Body) -> Object {
