@@ -146,7 +146,7 @@ impl<'a> Facts<'a> {
             Body::Enforcement(_) => derived("enforcement", Last, NO_PATHS),
             Body::Loss(_) => derived("loss", Last, NO_PATHS),
             Body::StreamEvent(_) => derived("stream_event", Last, NO_PATHS),
-            Body::Control(_) => derived("control", Middle, NO_PATHS),
+            Body::Control(_) => made_of(event::Kind::Control, Middle),
             Body::HandOff(handed) => derived("hand_off", Middle, [&handed.to, &[]]),
             Body::Heir(heir) => derived("heir", Middle, [&heir.file, &[]]),
             Body::Tamper(tamper) => derived("tamper", Last, [&tamper.path, &[]]),

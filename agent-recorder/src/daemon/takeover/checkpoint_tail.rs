@@ -277,6 +277,7 @@ mod tests {
             fork(1, 10, 11),
             record(1, 11, Body::File(delete)),
             record(1, 11, Body::File(by_ring)),
+            record(1, 11, Body::Control(proto::ControlAct::default())),
             record(1, 11, Body::Exit(proto::Exit::default())),
         ];
         taken_in(&records, &mut left);
@@ -284,13 +285,14 @@ mod tests {
         assert_eq!(session.start, None);
         assert_eq!(
             (session.records, session.processes, session.files_destroyed),
-            (5, 1, 2)
+            (6, 1, 2)
         );
         let came = |kind| left.delivered[kind as usize];
         assert_eq!(
             (came(Kind::Fork), came(Kind::Delete), came(Kind::Exit)),
             (1, 1, 1)
         );
-        assert_eq!(left.delivered.iter().sum::<u64>(), 3);
+        assert_eq!(came(Kind::Control), 1);
+        assert_eq!(left.delivered.iter().sum::<u64>(), 4);
     }
 }
