@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use super::setup::StoreArgs;
 use super::{Common, Error, LOSS};
-use crate::record::StreamId;
-use crate::record::proto;
+use crate::record::{RecordKind, StreamId, proto};
 use crate::replay::{Filter, Page, Reader, SessionChoice, TextWriter, Tree, Wanted, to_json};
 
 /// Arguments of `replay`.
@@ -18,8 +17,12 @@ pub struct Args {
     /// How to show it.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Only these kinds: session, exec, fork, exit, file, network, dns, enforcement, loss
-    #[arg(long, value_delimiter = ',', value_name = "K,…")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "K,…",
+        help = format!("Only these kinds: {}", RecordKind::words())
+    )]
     kind: Vec<String>,
     /// Only what is about a path; `*` ends at a slash, `**` does not
     #[arg(long, value_name = "GLOB")]
@@ -160,6 +163,26 @@ impl<'a, W: io::Write> View<'a, W> {
                 page.write(out)?;
                 out.flush()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use crate::cli::Cli;
+    use crate::record::RecordKind;
+
+    #[test]
+    fn help_names_every_kind_that_can_be_asked_for() {
+        let mut cli = Cli::command();
+        let replay = cli.find_subcommand_mut("replay").unwrap();
+        let kind = replay.get_arguments().find(|it| it.get_id() == "kind");
+        let help = kind.unwrap().get_help().unwrap().to_string();
+        for kind in RecordKind::ALL {
+            assert!(help.contains(kind.name()), "{} in {help}", kind.name());
         }
     }
 }

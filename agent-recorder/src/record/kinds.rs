@@ -211,8 +211,18 @@ fn exec_path(exec: &proto::Exec) -> &[u8] {
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    macro_rules! define_one_of_each {
+        ($($kind:ident $name:literal,)*) => {
+            /// A body of each kind, each with nothing in it, and none.
+            pub(crate) fn one_of_each() -> Vec<Option<Body>> {
+                vec![$(Some(Body::$kind(Default::default())),)* None]
+            }
+        };
+    }
+    record_kinds!(define_one_of_each);
 
     /// The text of `record.proto`.
     fn protocol() -> String {

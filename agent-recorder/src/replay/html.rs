@@ -3,6 +3,7 @@
 //! All that was recorded is text to the template, which escapes it; the page
 //! forbids itself everything but its own style (CSP level 3).
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -20,16 +21,11 @@ const MAX_ROWS: usize = 50_000;
 const STYLE: &str = include_str!("page.css");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// The kinds that have a box to hide them by, as the style sheet names them.
-const KINDS: [&str; 8] = [
-    "exec", "fork", "exit", "file", "network", "dns", "control", "loss",
-];
-
 #[derive(Debug)]
 struct Row {
     since_ns: u64,
     process: String,
-    kind: &'static str,
+    kind: RecordKind,
     line: String,
     failed: bool,
 }
@@ -69,7 +65,7 @@ impl Page {
             process: process.map_or_else(String::new, |process| {
                 format!("{} {}", process.pid, escaped(&process.comm))
             }),
-            kind: RecordKind::of(body).name(),
+            kind: RecordKind::of(body),
             failed: line.contains("  ! "),
             line,
         });
@@ -87,7 +83,13 @@ impl Page {
         out.write_all(page.into_string().as_bytes())
     }
 
+    /// The kinds of the rows, in the order of the list.
+    fn kinds(&self) -> BTreeSet<RecordKind> {
+        self.rows.iter().map(|row| row.kind).collect()
+    }
+
     fn markup(&self, tree: &str) -> Markup {
+        let hiding: String = self.kinds().into_iter().map(hiding_rule).collect();
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -96,7 +98,7 @@ impl Page {
                     meta http-equiv="Content-Security-Policy" content=(POLICY);
                     meta name="viewport" content="width=device-width";
                     title { "Session " (self.title()) }
-                    style { (PreEscaped(STYLE)) }
+                    style { (PreEscaped(STYLE)) (PreEscaped(hiding)) }
                 }
                 body {
                     h1 { "Session " (self.title()) }
@@ -141,15 +143,15 @@ impl Page {
     fn table(&self) -> Markup {
         html! {
             div.records {
-                @for kind in KINDS {
-                    input type="checkbox" id=(kind) checked;
-                    label for=(kind) { (kind) }
+                @for kind in self.kinds() {
+                    input type="checkbox" id=(kind.name()) checked;
+                    label for=(kind.name()) { (kind.name()) }
                 }
                 table {
                     thead { tr { th { "Seconds" } th { "Process" } th { "Act" } } }
                     tbody {
                         @for row in &self.rows {
-                            tr class=(row.kind) {
+                            tr class=(row.kind.name()) {
                                 td { (format!("{}.{:06}", row.since_ns / 1_000_000_000, row.since_ns % 1_000_000_000 / 1000)) }
                                 td { (row.process) }
                                 @if row.failed { td.failed { (row.line) } } @else { td { (row.line) } }
@@ -165,10 +167,17 @@ impl Page {
     }
 }
 
+/// A kind's box, unchecked, hides the kind's rows.
+fn hiding_rule(kind: RecordKind) -> String {
+    let name = kind.name();
+    format!("#{name}:not(:checked) ~ table .{name} {{ display: none; }}\n")
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod tests {
     use super::*;
+    use crate::record::kinds::tests::one_of_each;
 
     #[test]
     fn what_a_session_named_cannot_become_markup() {
@@ -195,11 +204,31 @@ mod tests {
         assert!(text.contains("&lt;script&gt;alert(1)"));
     }
 
+    /// A page with one record of each kind.
+    fn of_every_kind() -> String {
+        let mut page = Page::default();
+        for body in one_of_each() {
+            page.add(&proto::Record {
+                body,
+                ..Default::default()
+            });
+        }
+        let mut out = Vec::new();
+        page.write(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
-    fn each_box_hides_the_kind_that_it_names() {
-        for kind in KINDS {
-            let rule = format!("#{kind}:not(:checked) ~ table .{kind}");
-            assert!(STYLE.contains(&rule), "{rule}");
+    fn every_kind_that_is_shown_can_be_hidden() {
+        let page = of_every_kind();
+        for kind in RecordKind::ALL {
+            let name = kind.name();
+            let row = format!("<tr class=\"{name}\">");
+            let its_box = format!("<input type=\"checkbox\" id=\"{name}\" checked>");
+            let rule = format!("#{name}:not(:checked) ~ table .{name}");
+            for part in [row, its_box, rule] {
+                assert!(page.contains(&part), "{part} in {page}");
+            }
         }
     }
 }
