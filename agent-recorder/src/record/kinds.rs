@@ -225,7 +225,7 @@ pub(crate) mod tests {
     record_kinds!(define_one_of_each);
 
     /// The text of `record.proto`.
-    fn protocol() -> String {
+    pub(crate) fn protocol() -> String {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../proto/agent_recorder/v1/record.proto"

@@ -11,9 +11,11 @@ use uuid::Uuid;
 pub mod chain;
 mod errno;
 pub(crate) mod kinds;
+mod vocabulary;
 
 pub use errno::errno_name;
 pub use kinds::{DropClass, Facts, RecordKind};
+pub use vocabulary::{LossStage, RecorderEvent};
 
 /// The protocol as `proto/` defines it.
 #[allow(

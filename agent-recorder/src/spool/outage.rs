@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{DropClass, Facts, proto};
+use crate::record::{DropClass, Facts, LossStage, proto};
 
 /// Frames held for want of a disk, bytes: a record of a class is refused when more is held.
 const LOW_BYTES: usize = 1 << 20;
@@ -50,7 +50,7 @@ impl Drops {
     pub(super) fn take(&mut self) -> Option<proto::Loss> {
         let untold = std::mem::take(&mut self.untold);
         (!untold.is_empty()).then(|| proto::Loss {
-            stage: super::STAGE.to_owned(),
+            stage: LossStage::Spool.name().to_owned(),
             count: untold.values().sum(),
             kinds: untold
                 .into_iter()
