@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::escape::escaped;
 use super::json::rfc3339;
-use super::text::{authority_line, line};
+use super::render::{authority_line, line};
 use super::tree::Tree;
 use crate::record::{RecordKind, SessionId, proto};
 use proto::record::Body;

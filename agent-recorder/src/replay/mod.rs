@@ -7,6 +7,7 @@ mod escape;
 mod filter;
 mod html;
 mod json;
+mod render;
 mod select;
 mod text;
 mod tree;

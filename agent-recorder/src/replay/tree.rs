@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::text::{command, line};
+use super::render::{command, line};
 use crate::record::{ProcessKey, proto};
 use proto::record::Body;
 
