@@ -1,12 +1,14 @@
 //! `replay`: what a session did.
 
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter};
 use std::process::ExitCode;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::setup::StoreArgs;
 use super::{Common, Error, LOSS};
-use crate::record::{RecordKind, StreamId, proto};
-use crate::replay::{Filter, Page, Reader, SessionChoice, TextWriter, Tree, Wanted, to_json};
+use crate::record::RecordKind;
+use crate::replay::{FORMATS, Filter, Format, Reader, SessionChoice, Wanted};
 
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
@@ -15,8 +17,8 @@ pub struct Args {
     #[arg(default_value = "last", value_name = "ID")]
     session: String,
     /// How to show it.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, default_value = FORMATS[0].name, value_parser = format_parser())]
+    format: &'static Format,
     #[arg(
         long,
         value_delimiter = ',',
@@ -43,17 +45,13 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// How to show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// One line a record.
-    Text,
-    /// The tree of processes.
-    Tree,
-    /// One JSON object a line.
-    Json,
-    /// One page that needs nothing else.
-    Html,
+/// Takes the names of formats, each with what it is.
+fn format_parser() -> impl TypedValueParser<Value = &'static Format> {
+    let names = FORMATS
+        .iter()
+        .map(|format| PossibleValue::new(format.name).help(format.about));
+    PossibleValuesParser::new(names)
+        .try_map(|name| Format::named(&name).ok_or_else(|| format!("no format {name}")))
 }
 
 /// 0; 3 when what was shown has gaps.
@@ -77,7 +75,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
         None
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut view = View::new(args.format, &mut out);
+    let mut view = args.format.view(&mut out);
     let system = |what: &str| {
         let what = what.to_owned();
         move |source| Error::System { what, source }
@@ -112,59 +110,6 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
         return Ok(ExitCode::from(LOSS));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Records on their way to a form.
-enum View<'a, W: io::Write> {
-    Text(TextWriter<&'a mut W>),
-    Json(&'a mut W),
-    Tree(Tree, &'a mut W),
-    Html(Box<Page>, &'a mut W),
-}
-
-impl<'a, W: io::Write> View<'a, W> {
-    fn new(format: Format, out: &'a mut W) -> Self {
-        match format {
-            Format::Text => Self::Text(TextWriter::new(out)),
-            Format::Json => Self::Json(out),
-            Format::Tree => Self::Tree(Tree::default(), out),
-            Format::Html => Self::Html(Box::default(), out),
-        }
-    }
-
-    fn show(&mut self, stream: StreamId, record: &proto::Record) -> io::Result<()> {
-        match self {
-            Self::Text(text) => text.write(record)?,
-            Self::Json(out) => writeln!(out, "{}", to_json(stream, record))?,
-            Self::Tree(tree, _) => tree.add(record),
-            Self::Html(page, _) => page.add(record),
-        }
-        Ok(())
-    }
-
-    /// Shows what is there, as far as the form can before its end.
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Text(text) => text.flush(),
-            Self::Json(out) => out.flush(),
-            Self::Tree(..) | Self::Html(..) => Ok(()),
-        }
-    }
-
-    fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Text(mut text) => text.flush(),
-            Self::Json(out) => out.flush(),
-            Self::Tree(tree, out) => {
-                tree.write(out)?;
-                out.flush()
-            }
-            Self::Html(page, out) => {
-                page.write(out)?;
-                out.flush()
-            }
-        }
-    }
 }
 
 #[cfg(test)]

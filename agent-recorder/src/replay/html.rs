@@ -12,7 +12,8 @@ use super::escape::escaped;
 use super::json::rfc3339;
 use super::render::{authority_line, line};
 use super::tree::Tree;
-use crate::record::{RecordKind, SessionId, proto};
+use super::view::{Output, View};
+use crate::record::{RecordKind, SessionId, StreamId, proto};
 use proto::record::Body;
 
 /// Records of one page: a browser bears some tens of thousands of rows.
@@ -30,9 +31,38 @@ struct Row {
     failed: bool,
 }
 
+/// Writes the page once it is complete.
+struct HtmlView<'a> {
+    page: Page,
+    out: Output<'a>,
+}
+
+pub(super) fn view(out: Output<'_>) -> Box<dyn View + '_> {
+    Box::new(HtmlView {
+        page: Page::default(),
+        out,
+    })
+}
+
+impl View for HtmlView<'_> {
+    fn show(&mut self, _: StreamId, record: &proto::Record) -> io::Result<()> {
+        self.page.add(record);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        self.page.write(self.out)?;
+        self.out.flush()
+    }
+}
+
 /// The page while it is put together.
 #[derive(Debug, Default)]
-pub struct Page {
+struct Page {
     start: Option<(proto::Record, proto::SessionStart)>,
     end: Option<String>,
     enforcements: Vec<String>,
@@ -44,7 +74,7 @@ pub struct Page {
 
 impl Page {
     /// Adds a record.
-    pub fn add(&mut self, record: &proto::Record) {
+    fn add(&mut self, record: &proto::Record) {
         let body = record.body.as_ref();
         match body {
             Some(Body::SessionStart(start)) => self.start = Some((record.clone(), start.clone())),
@@ -71,12 +101,7 @@ impl Page {
         });
     }
 
-    /// Writes it.
-    ///
-    /// # Errors
-    ///
-    /// Those of `out`.
-    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut tree = Vec::new();
         self.tree.write(&mut tree)?;
         let page = self.markup(&String::from_utf8_lossy(&tree));

@@ -1,9 +1,35 @@
 //! Records as JSON objects, one a line.
 
+use std::io;
+
 use serde_json::{Value, json};
 
 use super::render::{Object, bytes, rendered};
+use super::view::{Output, View};
 use crate::record::{RecordKind, SessionId, StreamId, proto};
+
+/// Writes each record at once.
+struct JsonView<'a> {
+    out: Output<'a>,
+}
+
+pub(super) fn view(out: Output<'_>) -> Box<dyn View + '_> {
+    Box::new(JsonView { out })
+}
+
+impl View for JsonView<'_> {
+    fn show(&mut self, stream: StreamId, record: &proto::Record) -> io::Result<()> {
+        writeln!(self.out, "{}", to_json(stream, record))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn finish(mut self: Box<Self>) -> io::Result<()> {
+        self.flush()
+    }
+}
 
 /// One record as an object.
 pub fn to_json(stream: StreamId, record: &proto::Record) -> Value {

@@ -1,45 +1,30 @@
 //! Records for people: a heading, one line a record, a closing line.
 
-use std::io::{self, Write};
+use std::io;
 
 use super::acts::Act;
 use super::escape::escaped;
 use super::json::rfc3339;
 use super::render::{authority_line, line};
-use crate::record::{SessionId, proto};
+use super::view::{Output, View};
+use crate::record::{SessionId, StreamId, proto};
 use proto::record::Body;
 
 /// Writes records as lines, with times since the first.
-#[derive(Debug)]
-pub struct TextWriter<W> {
-    out: W,
+struct TextView<'a> {
+    out: Output<'a>,
     first_ns: Option<u64>,
 }
 
-impl<W: Write> TextWriter<W> {
-    /// Writes to `out`.
-    pub fn new(out: W) -> Self {
-        Self {
-            out,
-            first_ns: None,
-        }
-    }
+pub(super) fn view(out: Output<'_>) -> Box<dyn View + '_> {
+    Box::new(TextView {
+        out,
+        first_ns: None,
+    })
+}
 
-    /// Hands on what `out` holds back.
-    ///
-    /// # Errors
-    ///
-    /// Those of `out`.
-    pub fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-
-    /// One record.
-    ///
-    /// # Errors
-    ///
-    /// Those of `out`.
-    pub fn write(&mut self, record: &proto::Record) -> io::Result<()> {
+impl View for TextView<'_> {
+    fn show(&mut self, _: StreamId, record: &proto::Record) -> io::Result<()> {
         if let Some(Body::SessionStart(start)) = &record.body {
             self.heading(record, start)?;
         }
@@ -57,6 +42,16 @@ impl<W: Write> TextWriter<W> {
         )
     }
 
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn finish(mut self: Box<Self>) -> io::Result<()> {
+        self.flush()
+    }
+}
+
+impl TextView<'_> {
     fn heading(&mut self, record: &proto::Record, start: &proto::SessionStart) -> io::Result<()> {
         let out = &mut self.out;
         let session = SessionId::from_bytes(&record.session_id);
