@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::render::{command, line};
 use super::view::{Output, View};
-use crate::record::{ProcessKey, StreamId, proto};
+use crate::record::{OpenFlags, ProcessKey, StreamId, proto};
 use proto::record::Body;
 
 /// Acts that are listed below one process; more are counted.
@@ -79,7 +79,9 @@ impl Tree {
         match body {
             Some(Body::Exec(exec)) if exec.error == 0 => node.commands.push(command(exec)),
             Some(Body::Exit(_)) => node.end = Some(line(body)),
-            Some(Body::File(file)) if file.op() == proto::FileOp::Open && file.flags & 0o3 == 0 => {
+            Some(Body::File(file))
+                if file.op() == proto::FileOp::Open && !OpenFlags(file.flags).writes() =>
+            {
                 node.reads += 1
             }
             Some(Body::Fork(fork)) => {

@@ -12,15 +12,13 @@ use std::path::Path;
 use globset::{GlobSet, GlobSetBuilder};
 
 use crate::config::{HandOff as Config, WAYS, Way, path_glob};
-use crate::record::proto;
+use crate::record::{OpenFlags, proto};
 use proto::record::Body;
 
 /// Where sshd(8) listens.
 const SSH: u16 = 22;
 /// What `git init` puts beside hooks, and never runs.
 const SAMPLE: &[u8] = b".sample";
-/// open(2) for writing: O_ACCMODE or O_TRUNC.
-const WRITES: u64 = (libc::O_ACCMODE | libc::O_TRUNC) as u64;
 
 /// The ways that are known.
 #[derive(Debug, Default)]
@@ -140,9 +138,10 @@ pub fn written(file: &proto::File) -> Option<&[u8]> {
     if file.error != 0 {
         return None;
     }
+    let flags = OpenFlags(file.flags);
     match file.op() {
         proto::FileOp::Create | proto::FileOp::Symlink => Some(&file.path),
-        proto::FileOp::Open if file.flags & WRITES != 0 => Some(&file.path),
+        proto::FileOp::Open if flags.writes() || flags.truncates() => Some(&file.path),
         proto::FileOp::Rename | proto::FileOp::Link => Some(&file.new_path),
         _ => None,
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Render;
 use super::fields::{Object, bytes, error, object};
-use crate::record::proto;
+use crate::record::{OpenFlags, proto};
 use crate::replay::escaped;
 
 impl Render for proto::File {
@@ -102,8 +102,12 @@ impl Render for proto::File {
             proto::FileOp::Attributes => line.push_str(&format!(" {:#x}", self.attributes)),
             proto::FileOp::Truncate => line.push_str(&format!(" to {} bytes", self.length)),
             proto::FileOp::Xattr => line.push_str(&format!(" {}", escaped(&self.xattr))),
-            proto::FileOp::Open if self.flags & 0o1000 != 0 => line.push_str(" (truncated)"),
-            proto::FileOp::Open if self.flags & 0o3 != 0 => line.push_str(" (for writing)"),
+            proto::FileOp::Open if OpenFlags(self.flags).truncates() => {
+                line.push_str(" (truncated)")
+            }
+            proto::FileOp::Open if OpenFlags(self.flags).writes() => {
+                line.push_str(" (for writing)")
+            }
             _ => {}
         }
         line
