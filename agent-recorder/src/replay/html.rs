@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::escape::escaped;
 use super::json::rfc3339;
-use super::render::{authority_line, line};
+use super::render::{authority_line, line, rendered};
 use super::tree::Tree;
 use super::view::{Output, View};
 use crate::record::{RecordKind, SessionId, StreamId, proto};
@@ -89,15 +89,14 @@ impl Page {
         }
         let first = *self.first_ns.get_or_insert(record.time_boot_ns);
         let process = record.process.as_ref();
-        let line = line(body);
         self.rows.push(Row {
             since_ns: record.time_boot_ns.saturating_sub(first),
             process: process.map_or_else(String::new, |process| {
                 format!("{} {}", process.pid, escaped(&process.comm))
             }),
             kind: RecordKind::of(body),
-            failed: line.contains("  ! "),
-            line,
+            failed: body.is_some_and(|body| rendered(body).errno() != 0),
+            line: line(body),
         });
     }
 
@@ -227,6 +226,23 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("&lt;script&gt;alert(1)"));
+    }
+
+    #[test]
+    fn a_name_that_looks_like_an_error_is_not_marked_as_one() {
+        let mut page = Page::default();
+        for (path, error) in [("/a  ! ENOENT", 0), ("/b", libc::ENOENT.cast_unsigned())] {
+            page.add(&proto::Record {
+                body: Some(Body::File(proto::File {
+                    path: path.into(),
+                    error,
+                    ..Default::default()
+                })),
+                ..Default::default()
+            });
+        }
+        let failed: Vec<_> = page.rows.iter().map(|row| row.failed).collect();
+        assert_eq!(failed, [false, true]);
     }
 
     /// A page with one record of each kind.
