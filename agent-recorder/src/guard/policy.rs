@@ -15,7 +15,7 @@ use agent_recorder_abi::policy::{
 use crate::config::{Guard, GuardAction, built_in, is_suffix};
 
 /// Where git may be, beside `PATH`: what its own subprograms are links to.
-const GIT_FILES: &[&str] = &[
+pub(crate) const GIT_FILES: &[&str] = &[
     "/usr/bin/git",
     "/usr/lib/git-core/git",
     "/usr/libexec/git-core/git",

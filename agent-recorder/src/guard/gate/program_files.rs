@@ -12,7 +12,7 @@ use super::rules::Rules;
 use crate::guard::places::Mounts;
 
 /// Where programs are beside the daemon's `PATH`.
-const DIRECTORIES: &[&str] = &[
+pub(crate) const DIRECTORIES: &[&str] = &[
     "/usr/local/sbin",
     "/usr/local/bin",
     "/usr/sbin",

@@ -14,13 +14,13 @@ use crate::guard::policy::key;
 use crate::session::agents;
 
 /// Programs that run scripts, without their versions.
-const INTERPRETERS: &[&str] = &[
+pub(crate) const INTERPRETERS: &[&str] = &[
     "ash", "bash", "bun", "busybox", "dash", "deno", "env", "fish", "ksh", "mksh", "node",
     "nodejs", "perl", "php", "pypy", "python", "ruby", "sh", "tclsh", "tsx", "zsh",
 ];
 
 /// Of those, files that are many programs at once.
-const MANY: &[&str] = &["busybox"];
+pub(crate) const MANY: &[&str] = &["busybox"];
 
 /// Whether a file of this name runs scripts.
 pub(super) fn interprets(name: &str) -> bool {
