@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use crate::config::{Config, Gate, Guard, WAYS, built_in};
-use crate::guard::golden::{DIRECTORIES, GIT_FILES, INTERPRETERS, MANY, Policy};
+use crate::config::{Config, Gate, Guard, HandOffWay, built_in};
+use crate::guard::Policy;
 use crate::session::agents::RuleSet;
 
 const GOLDEN: &str = include_str!("built_in_golden.txt");
@@ -22,7 +22,12 @@ fn resolved() -> String {
         let text = String::from_utf8_lossy(&key.pattern[..key.len as usize]).into_owned();
         line(format!("agent key {} {text} {number}", key.kind));
     }
-    for (way, sockets, files) in WAYS {
+    for HandOffWay {
+        way,
+        sockets,
+        files,
+    } in &built_in().hand_off.ways
+    {
         line(format!("way {way:?} {sockets:?} {files:?}"));
     }
     for rule in Gate::default().in_force() {
@@ -35,12 +40,28 @@ fn resolved() -> String {
         line(format!("name {} {name} {meaning}", key.kind));
     }
     line(format!("temporary {:?}", policy.temporary));
-    for (what, names) in built_in::BUILT_IN {
+    let throwaway = &built_in().throwaway;
+    for (what, names) in [
+        (
+            "directories of what may be thrown away",
+            &throwaway.directories,
+        ),
+        (
+            "endings of files that may be thrown away",
+            &throwaway.suffixes,
+        ),
+        ("temporary directories", &throwaway.temporary),
+        ("what git can undo", &throwaway.git_verbs),
+    ] {
         line(format!("{what}: {names:?}"));
     }
-    line(format!("git files {GIT_FILES:?}"));
-    line(format!("directories {DIRECTORIES:?}"));
-    line(format!("interpreters {INTERPRETERS:?} {MANY:?}"));
+    let gate = &built_in().exec_gate.programs;
+    line(format!("git files {:?}", throwaway.git_files));
+    line(format!("directories {:?}", gate.directories));
+    line(format!(
+        "interpreters {:?} {:?}",
+        gate.interpreters, gate.multicall
+    ));
     out
 }
 

@@ -178,7 +178,7 @@ impl Guard {
                 let why = format!("has {name:?}, which `throwaway` has, too");
                 return Err(wrong(why));
             }
-            if !built_in::is_known(name) {
+            if !built_in().throwaway.is_known(name) {
                 let why =
                     format!("has {name:?}, which is not built in: `config show` prints what is");
                 return Err(wrong(why));

@@ -2,7 +2,7 @@
 //!
 //! Not here: what the values mean to the rooms that use them.
 
-pub mod built_in;
+mod built_in;
 mod duration;
 mod error;
 mod gate;
@@ -17,11 +17,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use built_in::{
+    Agents as AgentRules, BuiltIn, ExecGate, GatePrograms, HandOff as HandOffWays, HandOffWay,
+    Throwaway, built_in,
+};
 pub use error::Error;
 use error::Wrong;
 pub use gate::{Answer, Gate, GateAction, GateRule, alternatives, glob};
 pub use guard::{Guard, GuardAction, Protect, is_suffix};
-pub use handoff::{HandOff, Heirs, WAYS, Way, glob as path_glob};
+pub use handoff::{HandOff, Heirs, Way, glob as path_glob};
 
 /// Where it is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/agent-recorder/config.toml";
@@ -230,6 +234,14 @@ impl Default for Agents {
     }
 }
 
+impl Agents {
+    /// The built-in rules that are used.
+    pub fn built_in(&self) -> impl Iterator<Item = &AgentRule> {
+        let rules = built_in().agents.rules.iter();
+        rules.filter(|rule| self.builtin && !self.disable.contains(&rule.name))
+    }
+}
+
 /// `[[agent]]`: any one pattern makes it that agent.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -237,13 +249,13 @@ pub struct AgentRule {
     /// The agent's name.
     pub name: String,
     /// Last components of program files.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub executables: Vec<String>,
     /// Last one or two components of a script among the first arguments.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scripts: Vec<String>,
     /// `NAME=value` or `NAME`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment: Vec<String>,
 }
 

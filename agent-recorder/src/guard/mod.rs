@@ -20,9 +20,3 @@ pub use action::{Frozen, Killed, freeze, kill, thaw};
 pub use cgroup::switches;
 pub use members::{is_member, tagged};
 pub use policy::Policy;
-
-#[cfg(test)]
-pub(crate) mod golden {
-    pub(crate) use super::gate::{DIRECTORIES, INTERPRETERS, MANY};
-    pub(crate) use super::policy::{GIT_FILES, Policy};
-}

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use globset::{GlobSet, GlobSetBuilder};
 
-use crate::config::{HandOff as Config, WAYS, Way, path_glob};
+use crate::config::{HandOff as Config, HandOffWay, Way, path_glob};
 use crate::record::{OpenFlags, proto};
 use proto::record::Body;
 
@@ -60,12 +60,8 @@ impl Patterns {
 impl HandOffs {
     /// Of a configuration that was checked. What it names goes before what is built in.
     pub fn of(config: &Config) -> Self {
-        let built_in = if config.builtin { WAYS } else { &[] };
-        let of_way = |way: Way, globs: &'static [&'static str]| {
-            globs.iter().map(move |glob| (recorded(way), *glob))
-        };
-        let sockets = built_in.iter().flat_map(|row| of_way(row.0, row.1));
-        let files = built_in.iter().flat_map(|row| of_way(row.0, row.2));
+        let sockets = built_in(config, |row| &row.sockets);
+        let files = built_in(config, |row| &row.files);
         Self {
             sockets: Patterns::new(configured(&config.sockets).chain(sockets)),
             files: Patterns::new(configured(&config.files).chain(files)),
@@ -126,6 +122,17 @@ impl HandOffs {
             to: path.to_vec(),
         })
     }
+}
+
+/// The built-in globs of one sort.
+fn built_in(
+    config: &Config,
+    globs: fn(&HandOffWay) -> &[String],
+) -> impl Iterator<Item = (proto::HandOffWay, &str)> {
+    config.built_in().iter().flat_map(move |row| {
+        let way = recorded(row.way);
+        globs(row).iter().map(move |glob| (way, glob.as_str()))
+    })
 }
 
 fn configured(globs: &[String]) -> impl Iterator<Item = (proto::HandOffWay, &str)> {

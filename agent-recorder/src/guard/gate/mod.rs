@@ -19,12 +19,8 @@ pub use stopped::Stopped;
 
 use crate::bpf::Tags;
 use crate::config::{Answer, Gate as Config, GateAction};
-#[cfg(test)]
-pub(crate) use program_files::DIRECTORIES;
 use program_files::ProgramFiles;
 use rules::Rules;
-#[cfg(test)]
-pub(crate) use rules::{INTERPRETERS, MANY};
 
 /// The rules, and the files that they are about.
 #[derive(Debug)]
