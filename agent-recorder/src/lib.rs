@@ -20,8 +20,6 @@
 //! | 1 | [`config`], [`record`], [`identity`], [`fault`] |
 
 pub mod bpf;
-#[cfg(test)]
-mod built_in_golden;
 pub mod cli;
 pub mod collector;
 pub mod config;
