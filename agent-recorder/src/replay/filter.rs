@@ -9,7 +9,7 @@ use std::path::Path;
 use globset::{GlobBuilder, GlobMatcher};
 use serde_json::Value;
 
-use super::json::to_json;
+use super::formats::to_json;
 use crate::record::{Facts, RecordKind, StreamId, proto};
 
 /// What is wanted, as it was said; what is absent leaves everything in.

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::Render;
 use super::fields::{Object, bytes, error, object};
+use super::message::Render;
 use crate::record::{OpenFlags, proto};
 use crate::replay::escaped;
 

@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::Render;
 use super::fields::{Object, arguments, bytes, object};
+use super::message::Render;
 use crate::record::proto;
 use crate::replay::escaped;
 

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::Render;
 use super::fields::{Object, bytes, object};
+use super::message::Render;
 use crate::record::{SessionId, proto};
 use crate::replay::escaped;
 

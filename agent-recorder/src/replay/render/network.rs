@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use super::Render;
 use super::fields::{Object, bytes, error, object};
+use super::message::Render;
 use crate::record::proto;
 use crate::replay::escaped;
 

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::Render;
 use super::fields::{Object, arguments, bytes, error, object};
+use super::message::Render;
 use crate::record::proto;
 use crate::replay::escaped;
 

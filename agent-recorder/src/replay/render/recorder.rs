@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::Render;
 use super::fields::{Object, kind_counts, object};
+use super::message::Render;
 use crate::record::proto;
 use crate::replay::escaped;
 

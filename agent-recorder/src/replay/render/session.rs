@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Render;
 use super::fields::{Object, bytes, kind_counts, object};
+use super::message::Render;
 use crate::record::proto;
 use crate::replay::escaped;
 

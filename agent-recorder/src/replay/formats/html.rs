@@ -8,12 +8,12 @@ use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::escape::escaped;
 use super::json::rfc3339;
-use super::render::{authority_line, line, rendered};
 use super::tree::Tree;
 use super::view::{Output, View};
 use crate::record::{RecordKind, SessionId, StreamId, proto};
+use crate::replay::escaped;
+use crate::replay::render::{authority_line, line, rendered};
 use proto::record::Body;
 
 /// Records of one page: a browser bears some tens of thousands of rows.

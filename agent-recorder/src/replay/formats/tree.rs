@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::render::{command, line};
 use super::view::{Output, View};
 use crate::record::{OpenFlags, ProcessKey, StreamId, proto};
+use crate::replay::escaped;
+use crate::replay::render::{command, line};
 use proto::record::Body;
 
 /// Acts that are listed below one process; more are counted.
@@ -144,7 +145,7 @@ impl Tree {
             .commands
             .first()
             .cloned()
-            .unwrap_or_else(|| super::escaped(&node.comm));
+            .unwrap_or_else(|| escaped(&node.comm));
         let end = node.end.as_deref().unwrap_or("still running");
         writeln!(
             out,

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use super::acts::Act;
-use super::escape::escaped;
 use super::json::rfc3339;
-use super::render::{authority_line, line};
 use super::view::{Output, View};
 use crate::record::{SessionId, StreamId, proto};
+use crate::replay::acts::Act;
+use crate::replay::escaped;
+use crate::replay::render::{authority_line, line};
 use proto::record::Body;
 
 /// Writes records as lines, with times since the first.

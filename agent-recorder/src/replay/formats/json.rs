@@ -4,9 +4,9 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use super::render::{Object, bytes, rendered};
 use super::view::{Output, View};
 use crate::record::{RecordKind, SessionId, StreamId, proto};
+use crate::replay::render::{Object, bytes, rendered};
 
 /// Writes each record at once.
 struct JsonView<'a> {
