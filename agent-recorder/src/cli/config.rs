@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::setup::Setting;
 use super::{Common, Error};
-use crate::config::{AgentRules, Config, built_in};
+use crate::config::{AgentRules, Config, ExecGate, HandOffWays, Throwaway};
 
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]
@@ -40,12 +40,11 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
 
 /// What is built in and used, as comments, for the output is a configuration.
 fn built_in_policy(config: &Config) -> String {
-    let policy = built_in();
     let mut out = String::new();
     if config.guard.builtin {
         out += &comment(
             "Built into [guard]; `keep` takes names out, `throwaway` and `temporary` add some.",
-            &toml(&policy.throwaway),
+            &toml(Throwaway::built_in()),
         );
     }
     out += &comment(
@@ -54,7 +53,7 @@ fn built_in_policy(config: &Config) -> String {
     );
     out += &comment(
         "What those rules find programs and scripts by.",
-        &toml(&policy.exec_gate.programs),
+        &toml(&ExecGate::built_in().programs),
     );
     let rules: Vec<_> = config.agents.built_in().cloned().collect();
     if !rules.is_empty() {
@@ -66,7 +65,7 @@ fn built_in_policy(config: &Config) -> String {
     if config.handoff.builtin {
         out += &comment(
             "Built into [handoff], after its own `sockets` and `files`.",
-            &toml(&policy.hand_off),
+            &toml(HandOffWays::built_in()),
         );
     }
     out
@@ -96,11 +95,13 @@ mod tests {
         let shown = built_in_policy(&Config::default());
         let is_comment = |line: &str| line.is_empty() || line.starts_with('#');
         assert!(shown.lines().all(is_comment), "{shown}");
-        let policy = built_in();
-        let agents = policy.agents.rules.iter().map(|rule| &rule.name);
-        let gate = policy.exec_gate.rules.iter().map(|rule| &rule.name);
-        let files = policy.hand_off.ways.iter().flat_map(|way| &way.files);
-        let throwaway = &policy.throwaway.directories;
+        let agents = AgentRules::built_in().rules.iter().map(|rule| &rule.name);
+        let gate = ExecGate::built_in().rules.iter().map(|rule| &rule.name);
+        let files = HandOffWays::built_in()
+            .ways
+            .iter()
+            .flat_map(|way| &way.files);
+        let throwaway = &Throwaway::built_in().directories;
         for name in agents.chain(gate).chain(files).chain(throwaway) {
             assert!(shown.contains(&format!("\"{name}\"")), "{name} in {shown}");
         }

@@ -3,13 +3,16 @@
 //!
 //! Not here: how arguments are compared with a rule (`guard::gate`).
 
+use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use agent_recorder_abi::limits::{MAX_GATED, PATTERN_BYTES};
 use globset::GlobBuilder;
 use serde::{Deserialize, Serialize};
 
-use super::{Wrong, built_in, duration};
+use super::built_in::EXEC_GATE;
+use super::{Wrong, duration};
 
 /// `[gate]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -97,6 +100,37 @@ pub struct GateRule {
     pub action: GateAction,
 }
 
+/// `exec_gate.toml`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecGate {
+    /// By what the rules find programs and scripts.
+    pub programs: GatePrograms,
+    /// The first that a program meets counts.
+    #[serde(rename = "rule")]
+    pub rules: Vec<GateRule>,
+}
+
+/// `[programs]` of `exec_gate.toml`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatePrograms {
+    /// Where programs are, beside the daemon's `PATH`.
+    pub directories: Vec<PathBuf>,
+    /// Programs that run scripts, without their versions.
+    pub interpreters: Vec<String>,
+    /// Of those, files that are many programs at once.
+    pub multicall: Vec<String>,
+}
+
+impl ExecGate {
+    /// As the file has it.
+    pub fn built_in() -> &'static Self {
+        static READ: LazyLock<ExecGate> = LazyLock::new(|| EXEC_GATE.read());
+        &READ
+    }
+}
+
 /// Waiting for a person: shorter is no time to read, longer is forgotten.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -133,7 +167,7 @@ impl Gate {
             return Vec::new();
         }
         let disabled = |rule: &GateRule| self.disable.contains(&rule.name);
-        let mut rules = built_in().exec_gate.rules.clone();
+        let mut rules = ExecGate::built_in().rules.clone();
         rules.retain(|rule| !disabled(rule));
         rules
     }
@@ -143,7 +177,7 @@ impl Gate {
         if !TIMEOUTS.contains(&self.timeout) {
             return Err(Wrong::new("gate.timeout", "must be from 1s to 24h"));
         }
-        let known = &built_in().exec_gate.rules;
+        let known = &ExecGate::built_in().rules;
         for (position, name) in self.disable.iter().enumerate() {
             let wrong = |why: String| Wrong::new(format!("gate.disable.{position}"), why);
             if !known.iter().any(|rule| rule.name == *name) {
@@ -258,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_built_in_rules_are_rules() {
-        for rule in &built_in().exec_gate.rules {
+        for rule in &ExecGate::built_in().rules {
             rule.check().unwrap();
         }
         Gate::default().check().unwrap();

@@ -3,10 +3,13 @@
 //!
 //! Not here: which records are compared with these (`session::handoff`).
 
+use std::sync::LazyLock;
+
 use globset::{Glob, GlobBuilder};
 use serde::{Deserialize, Serialize};
 
-use super::{HandOffWay, Wrong, built_in};
+use super::Wrong;
+use super::built_in::HAND_OFF;
 
 /// `[handoff]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -66,11 +69,43 @@ pub enum Way {
     StartupFile,
 }
 
+/// `hand_off.toml`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandOffWays {
+    /// The first that a socket or a file matches counts.
+    #[serde(rename = "way")]
+    pub ways: Vec<HandOffWay>,
+}
+
+/// `[[way]]`: globs as `[handoff]` has them.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandOffWay {
+    /// How work is handed on.
+    #[serde(rename = "name")]
+    pub way: Way,
+    /// Unix sockets behind which others work for whoever connects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<String>,
+    /// Files that others run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+}
+
+impl HandOffWays {
+    /// As the file has it.
+    pub fn built_in() -> &'static Self {
+        static READ: LazyLock<HandOffWays> = LazyLock::new(|| HAND_OFF.read());
+        &READ
+    }
+}
+
 impl HandOff {
     /// The built-in ways that are used.
     pub fn built_in(&self) -> &'static [HandOffWay] {
         if self.builtin {
-            &built_in().hand_off.ways
+            &HandOffWays::built_in().ways
         } else {
             &[]
         }

@@ -8,24 +8,23 @@ mod error;
 mod gate;
 mod guard;
 mod handoff;
+mod throwaway;
 
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use built_in::{
-    Agents as AgentRules, BuiltIn, ExecGate, GatePrograms, HandOff as HandOffWays, HandOffWay,
-    Throwaway, built_in,
-};
 pub use error::Error;
 use error::Wrong;
-pub use gate::{Answer, Gate, GateAction, GateRule, alternatives, glob};
+pub use gate::{Answer, ExecGate, Gate, GateAction, GatePrograms, GateRule, alternatives, glob};
 pub use guard::{Guard, GuardAction, Protect, is_suffix};
-pub use handoff::{HandOff, Heirs, Way, glob as path_glob};
+pub use handoff::{HandOff, HandOffWay, HandOffWays, Heirs, Way, glob as path_glob};
+pub use throwaway::Throwaway;
 
 /// Where it is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/agent-recorder/config.toml";
@@ -237,8 +236,25 @@ impl Default for Agents {
 impl Agents {
     /// The built-in rules that are used.
     pub fn built_in(&self) -> impl Iterator<Item = &AgentRule> {
-        let rules = built_in().agents.rules.iter();
+        let rules = AgentRules::built_in().rules.iter();
         rules.filter(|rule| self.builtin && !self.disable.contains(&rule.name))
+    }
+}
+
+/// `agents.toml`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentRules {
+    /// The first that a program matches counts.
+    #[serde(rename = "agent")]
+    pub rules: Vec<AgentRule>,
+}
+
+impl AgentRules {
+    /// As the file has it.
+    pub fn built_in() -> &'static Self {
+        static READ: LazyLock<AgentRules> = LazyLock::new(|| built_in::AGENTS.read());
+        &READ
     }
 }
 

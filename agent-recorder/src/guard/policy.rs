@@ -12,7 +12,7 @@ use agent_recorder_abi::policy::{
     NAME_DIRECTORY, NAME_PARENT, NAME_SUFFIX, NAME_VERB, NameKey,
 };
 
-use crate::config::{Guard, GuardAction, Throwaway, built_in, is_suffix};
+use crate::config::{Guard, GuardAction, Throwaway, is_suffix};
 
 /// A policy, resolved as far as it does not change while a recorder runs.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Policy {
             temporary,
             git_verbs,
             git_files,
-        } = &built_in().throwaway;
+        } = Throwaway::built_in();
         let in_force = |all: &'static [String]| {
             all.iter()
                 .filter(|name| guard.builtin && !guard.keep.contains(name))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use agent_recorder_abi::policy::PlaceKey;
 
 use super::rules::Rules;
-use crate::config::built_in;
+use crate::config::ExecGate;
 use crate::guard::places::Mounts;
 
 /// Files by size, at most: the kernel's table has as many.
@@ -27,7 +27,7 @@ impl ProgramFiles {
         let on_path = std::env::var_os("PATH").unwrap_or_default();
         let directories = std::env::split_paths(&on_path);
         Self::find_in(
-            directories.chain(built_in().exec_gate.programs.directories.iter().cloned()),
+            directories.chain(ExecGate::built_in().programs.directories.iter().cloned()),
             rules,
         )
     }

@@ -9,14 +9,14 @@ use agent_recorder_abi::policy::{NAME_GATE_WORD, NAME_INTERPRETER, NAME_MANY, Na
 use agent_recorder_abi::rule::{EXECUTABLE, RuleKey, SCRIPT};
 
 use super::words::{Argument, Word, begin_with, states};
-use crate::config::{Gate as Config, GateAction, GateRule, alternatives, built_in};
+use crate::config::{ExecGate, Gate as Config, GateAction, GateRule, alternatives};
 use crate::guard::policy::key;
 use crate::session::agents;
 
 /// Whether a file of this name runs scripts.
 pub(super) fn interprets(name: &str) -> bool {
     let stem = name.split(|it: char| !it.is_ascii_lowercase()).next();
-    let known = &built_in().exec_gate.programs.interpreters;
+    let known = &ExecGate::built_in().programs.interpreters;
     stem.is_some_and(|stem| known.iter().any(|it| it == stem))
 }
 
@@ -145,7 +145,7 @@ impl Rules {
 
     /// Words that have a program stopped, and names of interpreters.
     pub(super) fn names(&self) -> Vec<(NameKey, u32)> {
-        let known = &built_in().exec_gate.programs;
+        let known = &ExecGate::built_in().programs;
         let interpreters = known.interpreters.iter().map(|name| {
             let key = key(NAME_INTERPRETER, name);
             let is_many = known.multicall.contains(name);
