@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use super::setup::Setting;
 use super::{Common, Error};
-use crate::config::built_in::BUILT_IN;
+use crate::config::{AgentRules, Config, ExecGate, HandOffWays, Throwaway};
 
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]
@@ -27,33 +29,99 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let setting = Setting::load(common)?;
     match args.command {
         ConfigCommand::Check => println!("ok"),
-        ConfigCommand::Show => {
-            print!("{}", setting.config.to_toml());
-            if setting.config.guard.builtin {
-                show_built_in();
-            }
-            show_rules(&setting.config.gate.built_in_toml());
-        }
+        ConfigCommand::Show => print!(
+            "{}{}",
+            setting.config.to_toml(),
+            built_in_policy(&setting.config)
+        ),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// As comments, for the output is a configuration.
-fn show_built_in() {
-    println!(
-        "\n# Built into [guard]; `keep` takes names out, `throwaway` and `temporary` add some."
-    );
-    for (what, names) in BUILT_IN {
-        println!("# {what}:\n#   {}", names.join(" "));
+/// What is built in and used, as comments, for the output is a configuration.
+fn built_in_policy(config: &Config) -> String {
+    let mut out = String::new();
+    if config.guard.builtin {
+        out += &comment(
+            "Built into [guard]; `keep` takes names out, `throwaway` and `temporary` add some.",
+            &toml(Throwaway::built_in()),
+        );
     }
+    out += &comment(
+        "Built into [gate], after its own; `disable` takes some out by name.",
+        &config.gate.built_in_toml(),
+    );
+    out += &comment(
+        "What those rules find programs and scripts by.",
+        &toml(&ExecGate::built_in().programs),
+    );
+    let rules: Vec<_> = config.agents.built_in().cloned().collect();
+    if !rules.is_empty() {
+        out += &comment(
+            "Built into [agents], after each [[agent]]; `disable` takes some out by name.",
+            &toml(&AgentRules { rules }),
+        );
+    }
+    if config.handoff.builtin {
+        out += &comment(
+            "Built into [handoff], after its own `sockets` and `files`.",
+            &toml(HandOffWays::built_in()),
+        );
+    }
+    out
 }
 
-/// The rules that are built into `[gate]`, as comments.
-fn show_rules(rules: &str) {
-    if !rules.is_empty() {
-        println!("\n# Built into [gate], after its own; `disable` takes some out by name.");
+fn toml(part: &impl Serialize) -> String {
+    // Strings and tables only: what was read can be written.
+    toml::to_string(part).unwrap_or_default()
+}
+
+/// A heading and a text, each line a comment; nothing where there is no text.
+fn comment(heading: &str, text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
     }
-    for line in rules.lines() {
-        println!("{}", format!("# {line}").trim_end());
+    let lines = std::iter::once(heading).chain(text.lines());
+    let commented = lines.map(|line| format!("# {line}").trim_end().to_owned() + "\n");
+    std::iter::once("\n".to_owned()).chain(commented).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_row_is_shown_and_is_a_comment() {
+        let shown = built_in_policy(&Config::default());
+        let is_comment = |line: &str| line.is_empty() || line.starts_with('#');
+        assert!(shown.lines().all(is_comment), "{shown}");
+        let agents = AgentRules::built_in().rules.iter().map(|rule| &rule.name);
+        let gate = ExecGate::built_in().rules.iter().map(|rule| &rule.name);
+        let files = HandOffWays::built_in()
+            .ways
+            .iter()
+            .flat_map(|way| &way.files);
+        let throwaway = &Throwaway::built_in().directories;
+        for name in agents.chain(gate).chain(files).chain(throwaway) {
+            assert!(shown.contains(&format!("\"{name}\"")), "{name} in {shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_out_is_not_shown() {
+        let mut config = Config::default();
+        config.agents.disable.push("aider".to_owned());
+        config.gate.builtin = false;
+        config.guard.builtin = false;
+        config.handoff.builtin = false;
+        let shown = built_in_policy(&config);
+        assert!(
+            shown.contains("\"codex\"") && !shown.contains("aider"),
+            "{shown}"
+        );
+        assert!(
+            !shown.contains("[gate]") && !shown.contains("[guard]"),
+            "{shown}"
+        );
     }
 }

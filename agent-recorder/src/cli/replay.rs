@@ -1,13 +1,14 @@
 //! `replay`: what a session did.
 
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter};
 use std::process::ExitCode;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::setup::StoreArgs;
 use super::{Common, Error, LOSS};
-use crate::record::StreamId;
-use crate::record::proto;
-use crate::replay::{Filter, Page, Reader, SessionChoice, TextWriter, Tree, Wanted, to_json};
+use crate::record::RecordKind;
+use crate::replay::{FORMATS, Filter, Format, Reader, SessionChoice, Wanted};
 
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
@@ -16,10 +17,14 @@ pub struct Args {
     #[arg(default_value = "last", value_name = "ID")]
     session: String,
     /// How to show it.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// Only these kinds: session, exec, fork, exit, file, network, dns, enforcement, loss
-    #[arg(long, value_delimiter = ',', value_name = "K,…")]
+    #[arg(long, default_value = FORMATS[0].name, value_parser = format_parser())]
+    format: &'static Format,
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "K,…",
+        help = format!("Only these kinds: {}", RecordKind::words())
+    )]
     kind: Vec<String>,
     /// Only what is about a path; `*` ends at a slash, `**` does not
     #[arg(long, value_name = "GLOB")]
@@ -40,17 +45,13 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// How to show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// One line a record.
-    Text,
-    /// The tree of processes.
-    Tree,
-    /// One JSON object a line.
-    Json,
-    /// One page that needs nothing else.
-    Html,
+/// Takes the names of formats, each with what it is.
+fn format_parser() -> impl TypedValueParser<Value = &'static Format> {
+    let names = FORMATS
+        .iter()
+        .map(|format| PossibleValue::new(format.name).help(format.about));
+    PossibleValuesParser::new(names)
+        .try_map(|name| Format::named(&name).ok_or_else(|| format!("no format {name}")))
 }
 
 /// 0; 3 when what was shown has gaps.
@@ -74,7 +75,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
         None
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut view = View::new(args.format, &mut out);
+    let mut view = args.format.view(&mut out);
     let system = |what: &str| {
         let what = what.to_owned();
         move |source| Error::System { what, source }
@@ -111,55 +112,22 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Records on their way to a form.
-enum View<'a, W: io::Write> {
-    Text(TextWriter<&'a mut W>),
-    Json(&'a mut W),
-    Tree(Tree, &'a mut W),
-    Html(Box<Page>, &'a mut W),
-}
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod tests {
+    use clap::CommandFactory as _;
 
-impl<'a, W: io::Write> View<'a, W> {
-    fn new(format: Format, out: &'a mut W) -> Self {
-        match format {
-            Format::Text => Self::Text(TextWriter::new(out)),
-            Format::Json => Self::Json(out),
-            Format::Tree => Self::Tree(Tree::default(), out),
-            Format::Html => Self::Html(Box::default(), out),
-        }
-    }
+    use crate::cli::Cli;
+    use crate::record::RecordKind;
 
-    fn show(&mut self, stream: StreamId, record: &proto::Record) -> io::Result<()> {
-        match self {
-            Self::Text(text) => text.write(record)?,
-            Self::Json(out) => writeln!(out, "{}", to_json(stream, record))?,
-            Self::Tree(tree, _) => tree.add(record),
-            Self::Html(page, _) => page.add(record),
-        }
-        Ok(())
-    }
-
-    /// Shows what is there, as far as the form can before its end.
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Text(text) => text.flush(),
-            Self::Json(out) => out.flush(),
-            Self::Tree(..) | Self::Html(..) => Ok(()),
-        }
-    }
-
-    fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Text(mut text) => text.flush(),
-            Self::Json(out) => out.flush(),
-            Self::Tree(tree, out) => {
-                tree.write(out)?;
-                out.flush()
-            }
-            Self::Html(page, out) => {
-                page.write(out)?;
-                out.flush()
-            }
+    #[test]
+    fn help_names_every_kind_that_can_be_asked_for() {
+        let mut cli = Cli::command();
+        let replay = cli.find_subcommand_mut("replay").unwrap();
+        let kind = replay.get_arguments().find(|it| it.get_id() == "kind");
+        let help = kind.unwrap().get_help().unwrap().to_string();
+        for kind in RecordKind::ALL {
+            assert!(help.contains(kind.name()), "{} in {help}", kind.name());
         }
     }
 }

@@ -1,147 +1,121 @@
-//! Names of what may be thrown away, and of what brings it back, as they are
-//! without any configuration.
+//! The files of the built-in policy, embedded, and their one loader.
 //!
-//! Not here: what the guard makes of them (`guard::policy`).
+//! Not here: what a file's rows mean, and what the configuration adds to them
+//! and takes out (`gate`, `handoff`, `throwaway`, and the agents' rules).
 
-/// Directories whose contents some tool makes again: dependencies, build
-/// outputs, caches. `parent/name` is one only there.
-pub const DIRECTORIES: &[&str] = &[
-    "node_modules",
-    "bower_components",
-    "jspm_packages",
-    "target",
-    "build",
-    "dist",
-    "out",
-    "__pycache__",
-    ".venv",
-    "venv",
-    "site-packages",
-    ".tox",
-    ".nox",
-    ".eggs",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".hypothesis",
-    ".ipynb_checkpoints",
-    ".cache",
-    ".ccache",
-    ".sccache",
-    ".npm",
-    "_cacache",
-    ".pnpm-store",
-    ".yarn",
-    ".gradle",
-    ".next",
-    ".nuxt",
-    ".output",
-    ".turbo",
-    ".parcel-cache",
-    ".vite",
-    ".svelte-kit",
-    ".angular",
-    ".webpack",
-    "coverage",
-    ".nyc_output",
-    "htmlcov",
-    "CMakeFiles",
-    "cmake-build-debug",
-    "cmake-build-release",
-    "autom4te.cache",
-    ".deps",
-    ".libs",
-    ".terraform",
-    ".serverless",
-    "zig-cache",
-    ".zig-cache",
-    "zig-out",
-    ".dart_tool",
-    "DerivedData",
-    "_build",
-    ".stack-work",
-    "dist-newstyle",
-    ".tmp",
-    ".git/objects",
-    ".git/lfs",
-    ".git/rebase-merge",
-    ".git/rebase-apply",
-];
+use serde::de::DeserializeOwned;
 
-/// Endings of files that a compiler, an interpreter or an editor makes beside their sources.
-pub const SUFFIXES: &[&str] = &[
-    ".o",
-    ".obj",
-    ".lo",
-    ".la",
-    ".d",
-    ".pyc",
-    ".pyo",
-    ".class",
-    ".gcda",
-    ".gcno",
-    ".rlib",
-    ".rmeta",
-    ".pdb",
-    ".gch",
-    ".pch",
-    ".aux",
-    ".toc",
-    ".lof",
-    ".lot",
-    ".fls",
-    ".tmp",
-    ".swp",
-    ".dpkg-tmp",
-    ".dpkg-new",
-];
+/// A file under `policy/`.
+pub(super) struct PolicyFile {
+    name: &'static str,
+    text: &'static str,
+}
 
-/// What git(1) does to a working tree that its object store can undo. Not
-/// `clean`, and not `rm`, which can take what was never committed.
-pub const GIT_VERBS: &[&str] = &[
-    "checkout",
-    "checkout--worker",
-    "switch",
-    "restore",
-    "merge",
-    "rebase",
-    "stash",
-    "reset",
-    "worktree",
-    "pull",
-    "cherry-pick",
-    "revert",
-    "am",
-    "bisect",
-    "submodule",
-    "subtree",
-    "sparse-checkout",
-    "read-tree",
-    "gc",
-    "repack",
-    "prune",
-    "prune-packed",
-    "maintenance",
-    "pack-refs",
-    "pack-objects",
-    "fetch",
-    "clone",
-    "commit",
-    "filter-branch",
-];
+macro_rules! policy_file {
+    ($name:literal) => {
+        PolicyFile {
+            name: $name,
+            text: include_str!(concat!("../../policy/", $name)),
+        }
+    };
+}
 
-/// Directories for what is not kept.
-pub const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm", "/var/cache"];
+/// Who is an agent.
+pub(super) const AGENTS: PolicyFile = policy_file!("agents.toml");
+/// What may be thrown away.
+pub(super) const THROWAWAY: PolicyFile = policy_file!("throwaway.toml");
+/// What destroys elsewhere than in this host's files.
+pub(super) const EXEC_GATE: PolicyFile = policy_file!("exec_gate.toml");
+/// By what work leaves a session.
+pub(super) const HAND_OFF: PolicyFile = policy_file!("hand_off.toml");
 
-/// What is built in, by what it is.
-pub const BUILT_IN: [(&str, &[&str]); 4] = [
-    ("directories of what may be thrown away", DIRECTORIES),
-    ("endings of files that may be thrown away", SUFFIXES),
-    ("temporary directories", TEMPORARY),
-    ("what git can undo", GIT_VERBS),
-];
+impl PolicyFile {
+    /// The rows of the file.
+    ///
+    /// # Panics
+    ///
+    /// They are no `T`. A unit test reads each file: none is shipped so.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> T {
+        toml::from_str(self.text).unwrap_or_else(|why| panic!("policy/{}: {why}", self.name))
+    }
+}
 
-/// Whether `keep` can name it.
-pub fn is_known(name: &str) -> bool {
-    BUILT_IN.iter().any(|(_, names)| names.contains(&name))
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::{
+        AgentRules, Config, ExecGate, HandOffWays, Throwaway, is_suffix, path_glob,
+    };
+    use crate::session::agents::RuleSet;
+
+    fn has_doubles<T: Ord>(names: impl IntoIterator<Item = T>) -> bool {
+        let mut seen = BTreeSet::new();
+        names.into_iter().any(|name| !seen.insert(name))
+    }
+
+    #[test]
+    fn every_file_that_is_there_is_embedded() {
+        let embedded = [AGENTS, THROWAWAY, EXEC_GATE, HAND_OFF].map(|file| file.name.to_owned());
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/policy");
+        let there = std::fs::read_dir(folder).unwrap();
+        let there = there.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(there.collect::<BTreeSet<_>>(), BTreeSet::from(embedded));
+    }
+
+    #[test]
+    fn every_file_is_read_and_names_nothing_twice() {
+        let Throwaway {
+            directories,
+            suffixes,
+            git_verbs,
+            ..
+        } = Throwaway::built_in();
+        for names in [directories, suffixes, git_verbs] {
+            assert!(!has_doubles(names));
+        }
+        let agents = &AgentRules::built_in().rules;
+        assert!(!has_doubles(agents.iter().map(|rule| &rule.name)));
+        let gate = &ExecGate::built_in().rules;
+        assert!(!has_doubles(gate.iter().map(|rule| &rule.name)));
+        let ways = &HandOffWays::built_in().ways;
+        assert!(!has_doubles(ways.iter().map(|row| row.way as u8)));
+    }
+
+    #[test]
+    fn every_agent_has_a_pattern_and_the_kernel_can_hold_all() {
+        for rule in &AgentRules::built_in().rules {
+            let patterns = rule.executables.len() + rule.scripts.len() + rule.environment.len();
+            assert!(patterns > 0, "{}", rule.name);
+        }
+        RuleSet::from_config(&Config::default()).unwrap();
+    }
+
+    #[test]
+    fn the_ways_of_a_hand_off_are_globs() {
+        for row in &HandOffWays::built_in().ways {
+            for pattern in row.sockets.iter().chain(&row.files) {
+                assert!(path_glob(pattern).is_ok(), "{:?}: {pattern}", row.way);
+            }
+        }
+    }
+
+    #[test]
+    fn places_are_absolute_and_suffixes_begin_with_a_dot() {
+        let throwaway = Throwaway::built_in();
+        let gate = &ExecGate::built_in().programs;
+        let mut places = throwaway.git_files.iter().chain(&gate.directories);
+        assert!(places.all(|path| path.is_absolute()));
+        assert!(throwaway.temporary.iter().all(|path| path.starts_with('/')));
+        assert!(throwaway.suffixes.iter().all(|suffix| is_suffix(suffix)));
+    }
+
+    #[test]
+    fn a_program_that_is_many_is_an_interpreter() {
+        let gate = &ExecGate::built_in().programs;
+        let is_known = |name| gate.interpreters.contains(name);
+        assert!(gate.multicall.iter().all(is_known));
+    }
 }

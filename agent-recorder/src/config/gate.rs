@@ -3,16 +3,16 @@
 //!
 //! Not here: how arguments are compared with a rule (`guard::gate`).
 
+use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use agent_recorder_abi::limits::{MAX_GATED, PATTERN_BYTES};
 use globset::GlobBuilder;
 use serde::{Deserialize, Serialize};
 
+use super::built_in::EXEC_GATE;
 use super::{Wrong, duration};
-
-/// The built-in rules, in the form of the configuration's.
-const BUILT_IN: &str = include_str!("gate.toml");
 
 /// `[gate]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -100,11 +100,35 @@ pub struct GateRule {
     pub action: GateAction,
 }
 
-/// The built-in rules alone.
-#[derive(Debug, Deserialize)]
+/// `exec_gate.toml`
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct BuiltIn {
-    rule: Vec<GateRule>,
+pub struct ExecGate {
+    /// By what the rules find programs and scripts.
+    pub programs: GatePrograms,
+    /// The first that a program meets counts.
+    #[serde(rename = "rule")]
+    pub rules: Vec<GateRule>,
+}
+
+/// `[programs]` of `exec_gate.toml`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatePrograms {
+    /// Where programs are, beside the daemon's `PATH`.
+    pub directories: Vec<PathBuf>,
+    /// Programs that run scripts, without their versions.
+    pub interpreters: Vec<String>,
+    /// Of those, files that are many programs at once.
+    pub multicall: Vec<String>,
+}
+
+impl ExecGate {
+    /// As the file has it.
+    pub fn built_in() -> &'static Self {
+        static READ: LazyLock<ExecGate> = LazyLock::new(|| EXEC_GATE.read());
+        &READ
+    }
 }
 
 /// Waiting for a person: shorter is no time to read, longer is forgotten.
@@ -119,7 +143,7 @@ impl Gate {
         rules
     }
 
-    /// The built-in ones of them, as a configuration has rules.
+    /// The built-in ones of them, as a configuration has rules; empty where there are none.
     pub fn built_in_toml(&self) -> String {
         #[derive(Serialize)]
         struct Table<T> {
@@ -129,9 +153,11 @@ impl Gate {
         struct Rules {
             rule: Vec<GateRule>,
         }
-        let gate = Rules {
-            rule: self.built_in(),
-        };
+        let rule = self.built_in();
+        if rule.is_empty() {
+            return String::new();
+        }
+        let gate = Rules { rule };
         // Strings and tables only: what was read can be written.
         toml::to_string(&Table { gate }).unwrap_or_default()
     }
@@ -141,7 +167,7 @@ impl Gate {
             return Vec::new();
         }
         let disabled = |rule: &GateRule| self.disable.contains(&rule.name);
-        let mut rules = built_in();
+        let mut rules = ExecGate::built_in().rules.clone();
         rules.retain(|rule| !disabled(rule));
         rules
     }
@@ -151,7 +177,7 @@ impl Gate {
         if !TIMEOUTS.contains(&self.timeout) {
             return Err(Wrong::new("gate.timeout", "must be from 1s to 24h"));
         }
-        let known = built_in();
+        let known = &ExecGate::built_in().rules;
         for (position, name) in self.disable.iter().enumerate() {
             let wrong = |why: String| Wrong::new(format!("gate.disable.{position}"), why);
             if !known.iter().any(|rule| rule.name == *name) {
@@ -190,11 +216,6 @@ impl Gate {
         }
         Ok(())
     }
-}
-
-fn built_in() -> Vec<GateRule> {
-    // A test reads it.
-    toml::from_str::<BuiltIn>(BUILT_IN).map_or_else(|_| Vec::new(), |built_in| built_in.rule)
 }
 
 impl GateRule {
@@ -271,12 +292,7 @@ mod tests {
 
     #[test]
     fn the_built_in_rules_are_rules() {
-        let rules = toml::from_str::<BuiltIn>(BUILT_IN).unwrap().rule;
-        let mut names: Vec<_> = rules.iter().map(|rule| &rule.name).collect();
-        names.sort();
-        names.dedup();
-        assert_eq!(names.len(), rules.len(), "a name is there twice");
-        for rule in &rules {
+        for rule in &ExecGate::built_in().rules {
             rule.check().unwrap();
         }
         Gate::default().check().unwrap();

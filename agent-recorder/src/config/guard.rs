@@ -11,7 +11,7 @@ use agent_recorder_abi::limits::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Wrong, built_in, duration};
+use super::{Throwaway, Wrong, duration};
 
 /// `[guard]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -178,7 +178,7 @@ impl Guard {
                 let why = format!("has {name:?}, which `throwaway` has, too");
                 return Err(wrong(why));
             }
-            if !built_in::is_known(name) {
+            if !Throwaway::built_in().is_known(name) {
                 let why =
                     format!("has {name:?}, which is not built in: `config show` prints what is");
                 return Err(wrong(why));

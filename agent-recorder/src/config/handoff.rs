@@ -3,10 +3,13 @@
 //!
 //! Not here: which records are compared with these (`session::handoff`).
 
+use std::sync::LazyLock;
+
 use globset::{Glob, GlobBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::Wrong;
+use super::built_in::HAND_OFF;
 
 /// `[handoff]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -47,7 +50,8 @@ pub enum Heirs {
 }
 
 /// How work is handed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Way {
     /// Docker, containerd and their like.
     ContainerEngine,
@@ -65,89 +69,48 @@ pub enum Way {
     StartupFile,
 }
 
-/// What is built in: the way, its sockets, its files. In globs `*` stays within
-/// a name, `**` is any number of them.
-pub const WAYS: &[(Way, &[&str], &[&str])] = &[
-    (
-        Way::ContainerEngine,
-        &[
-            "/{run,var/run}/docker.sock",
-            "**/{docker,podman,crio,containerd,buildkitd}.sock",
-            "/{run,var/run}/{docker,containerd,podman,crio,buildkit}/**",
-            "/{run,var/run}/{lxd,incus,libvirt}/**",
-            "**/{lxd,incus}/unix.socket",
-        ],
-        &[],
-    ),
-    (
-        Way::ServiceManager,
-        &["/run/systemd/private", "/run/user/*/systemd/private"],
-        &[
-            "/{etc,run,usr/lib,usr/local/lib,lib}/systemd/{system,user,network,system-generators}/**",
-            "/run/systemd/transient/**",
-            "**/.config/systemd/user/**",
-            "/etc/init.d/*",
-            "/etc/rc.local",
-            "/etc/rc[0-6S].d/*",
-            "/etc/inittab",
-            "/etc/udev/rules.d/*",
-            "/etc/supervisor/**",
-        ],
-    ),
-    (
-        Way::MessageBus,
-        &[
-            "/{run,var/run}/dbus/system_bus_socket",
-            "/run/user/*/bus",
-            "@/tmp/dbus-*",
-            "/tmp/dbus-*",
-        ],
-        &[],
-    ),
-    (
-        Way::Scheduler,
-        &[],
-        &[
-            "/etc/{crontab,anacrontab}",
-            "/etc/cron.*/*",
-            "/var/spool/{cron,at,anacron}/**",
-        ],
-    ),
-    (
-        Way::TerminalMultiplexer,
-        &[
-            "**/tmux-*/*",
-            "/{run,var/run,tmp}/screen{,s}/**",
-            "**/.screen/*",
-            "**/zellij/**",
-            "**/emacs*/server",
-        ],
-        &[],
-    ),
-    (
-        Way::HookFile,
-        &[],
-        &["**/.git/hooks/*", "**/*.git/hooks/*", "**/.husky/**"],
-    ),
-    (
-        Way::StartupFile,
-        &[],
-        &[
-            "/{root,home/*}/.{bashrc,bash_profile,bash_login,bash_logout,profile,zshrc,zshenv,zprofile,zlogin,pam_environment,xprofile,xsessionrc}",
-            "/{root,home/*}/.config/{fish,autostart}/**",
-            "/{root,home/*}/.ssh/{authorized_keys,authorized_keys2,rc,environment}",
-            "/etc/{profile,bash.bashrc,environment,zshenv,zshrc}",
-            "/etc/profile.d/*",
-            "/etc/zsh/*",
-            "/etc/ld.so.{preload,conf}",
-            "/etc/ld.so.conf.d/*",
-            "/etc/{sudoers,passwd,shadow}",
-            "/etc/{sudoers.d,pam.d}/*",
-        ],
-    ),
-];
+/// `hand_off.toml`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandOffWays {
+    /// The first that a socket or a file matches counts.
+    #[serde(rename = "way")]
+    pub ways: Vec<HandOffWay>,
+}
+
+/// `[[way]]`: globs as `[handoff]` has them.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandOffWay {
+    /// How work is handed on.
+    #[serde(rename = "name")]
+    pub way: Way,
+    /// Unix sockets behind which others work for whoever connects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<String>,
+    /// Files that others run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+}
+
+impl HandOffWays {
+    /// As the file has it.
+    pub fn built_in() -> &'static Self {
+        static READ: LazyLock<HandOffWays> = LazyLock::new(|| HAND_OFF.read());
+        &READ
+    }
+}
 
 impl HandOff {
+    /// The built-in ways that are used.
+    pub fn built_in(&self) -> &'static [HandOffWay] {
+        if self.builtin {
+            &HandOffWays::built_in().ways
+        } else {
+            &[]
+        }
+    }
+
     /// What makes no sense, and why.
     pub(super) fn check(&self) -> Result<(), Wrong> {
         for (key, globs) in [("sockets", &self.sockets), ("files", &self.files)] {
@@ -174,18 +137,4 @@ pub fn glob(pattern: &str) -> Result<Glob, globset::Error> {
         .literal_separator(true)
         .empty_alternates(true)
         .build()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_built_in_patterns_are_globs() {
-        for (way, sockets, files) in WAYS {
-            for pattern in sockets.iter().chain(*files) {
-                assert!(glob(pattern).is_ok(), "{way:?}: {pattern}");
-            }
-        }
-    }
 }

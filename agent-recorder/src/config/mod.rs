@@ -2,26 +2,29 @@
 //!
 //! Not here: what the values mean to the rooms that use them.
 
-pub mod built_in;
+mod built_in;
 mod duration;
 mod error;
 mod gate;
 mod guard;
 mod handoff;
+mod throwaway;
 
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::Error;
 use error::Wrong;
-pub use gate::{Answer, Gate, GateAction, GateRule, alternatives, glob};
+pub use gate::{Answer, ExecGate, Gate, GateAction, GatePrograms, GateRule, alternatives, glob};
 pub use guard::{Guard, GuardAction, Protect, is_suffix};
-pub use handoff::{HandOff, Heirs, WAYS, Way, glob as path_glob};
+pub use handoff::{HandOff, HandOffWay, HandOffWays, Heirs, Way, glob as path_glob};
+pub use throwaway::Throwaway;
 
 /// Where it is looked for when none is named.
 pub const DEFAULT_FILE: &str = "/etc/agent-recorder/config.toml";
@@ -230,6 +233,31 @@ impl Default for Agents {
     }
 }
 
+impl Agents {
+    /// The built-in rules that are used.
+    pub fn built_in(&self) -> impl Iterator<Item = &AgentRule> {
+        let rules = AgentRules::built_in().rules.iter();
+        rules.filter(|rule| self.builtin && !self.disable.contains(&rule.name))
+    }
+}
+
+/// `agents.toml`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentRules {
+    /// The first that a program matches counts.
+    #[serde(rename = "agent")]
+    pub rules: Vec<AgentRule>,
+}
+
+impl AgentRules {
+    /// As the file has it.
+    pub fn built_in() -> &'static Self {
+        static READ: LazyLock<AgentRules> = LazyLock::new(|| built_in::AGENTS.read());
+        &READ
+    }
+}
+
 /// `[[agent]]`: any one pattern makes it that agent.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -237,13 +265,13 @@ pub struct AgentRule {
     /// The agent's name.
     pub name: String,
     /// Last components of program files.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub executables: Vec<String>,
     /// Last one or two components of a script among the first arguments.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scripts: Vec<String>,
     /// `NAME=value` or `NAME`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment: Vec<String>,
 }
 

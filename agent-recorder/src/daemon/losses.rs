@@ -4,7 +4,7 @@ use agent_recorder_abi::event::{KINDS, Kind, Trouble};
 
 use super::takeover::checkpoint_tail::counts;
 use crate::bpf::Counters;
-use crate::record::proto;
+use crate::record::{LossStage, proto};
 use crate::session::Totalled;
 
 /// What was told of so far, and what this side lost.
@@ -48,7 +48,10 @@ impl LossLedger {
     /// A loss record's content for each stage that lost something since the last call.
     pub(super) fn news(&mut self, now: &Counters) -> Vec<proto::Loss> {
         let mut losses = Vec::new();
-        for (stage, priority) in [("ring_priority", true), ("ring_bulk", false)] {
+        for (stage, priority) in [
+            (LossStage::RingPriority, true),
+            (LossStage::RingBulk, false),
+        ] {
             let kinds = Kind::ALL
                 .iter()
                 .filter(|kind| kind.is_priority() == priority)
@@ -65,7 +68,7 @@ impl LossLedger {
             let news = self.crashed[number] - self.told_crashed[number];
             (kind.name(), news)
         });
-        losses.extend(loss("crash", kinds));
+        losses.extend(loss(LossStage::Crash, kinds));
         let troubles = Trouble::ALL
             .iter()
             // A cut path is marked on its record: nothing is missing.
@@ -77,18 +80,18 @@ impl LossLedger {
                         .saturating_sub(self.told.trouble(trouble)),
                 )
             });
-        losses.extend(loss("map_full", troubles));
+        losses.extend(loss(LossStage::MapFull, troubles));
         // An upper bound: whose act it was, the kernel does not say.
         losses.extend(loss(
-            "preempted",
+            LossStage::Preempted,
             [("hook", now.skipped.saturating_sub(self.told.skipped))],
         ));
         losses.extend(loss(
-            "decode",
+            LossStage::Decode,
             [("damaged", self.damaged - self.told_damaged)],
         ));
         losses.extend(loss(
-            "pending",
+            LossStage::Pending,
             [("uring", self.pending - self.told_pending)],
         ));
         self.told = *now;
@@ -99,7 +102,7 @@ impl LossLedger {
 }
 
 pub(super) fn loss<'a>(
-    stage: &str,
+    stage: LossStage,
     kinds: impl IntoIterator<Item = (&'a str, u64)>,
 ) -> Option<proto::Loss> {
     let kinds: Vec<_> = kinds
@@ -112,7 +115,7 @@ pub(super) fn loss<'a>(
         .collect();
     let count = kinds.iter().map(|kind| kind.count).sum();
     (count > 0).then(|| proto::Loss {
-        stage: stage.to_owned(),
+        stage: stage.name().to_owned(),
         count,
         kinds,
         ..Default::default()

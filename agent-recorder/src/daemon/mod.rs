@@ -22,7 +22,7 @@ use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
 use crate::bpf::{self, Batch, Kernel, Rings, decode};
 use crate::fault;
 use crate::guard;
-use crate::record::{SessionId, proto};
+use crate::record::{RecorderEvent, SessionId, proto};
 use crate::session::handoff::HandOffs;
 use crate::session::tamper::Own;
 use crate::session::{self, Begin, Derivation, Notice, RuleName, Tracker, authority};
@@ -30,7 +30,7 @@ use crate::spool::{self, Spool};
 use crate::stream;
 use losses::LossLedger;
 pub use self_check::{BY_URING, WITHOUT};
-use takeover::{Beginning, Continuity, Left, checkpoint_tail};
+use takeover::{Beginning, Continuity, Left};
 
 /// An error that ends the recorder.
 #[derive(Debug, thiserror::Error)]
@@ -178,7 +178,7 @@ impl Recorder {
             returning: None,
             is_unkept: false,
         };
-        recorder.tell(checkpoint_tail::STARTS, &profile);
+        recorder.tell(RecorderEvent::Start, &profile);
         for (event, detail) in told {
             recorder.tell(event, &detail);
         }
@@ -189,13 +189,13 @@ impl Recorder {
             .map(|(profile, why)| format!("{profile}: {why}"))
             .collect();
         for why in passed_over {
-            recorder.tell("profile_passed_over", &why);
+            recorder.tell(RecorderEvent::ProfilePassedOver, &why);
         }
         if let Some(why) = recorder.kernel.not_refusing().map(ToString::to_string) {
-            recorder.tell("guard_not_refusing", &why);
+            recorder.tell(RecorderEvent::GuardNotRefusing, &why);
         }
         for absent in recorder.kernel.absent().to_vec() {
-            recorder.tell("hook_absent", &absent.to_string());
+            recorder.tell(RecorderEvent::HookAbsent, &absent.to_string());
         }
         // What is missing in the spool is told of before anything else happens. Who
         // goes on where another was does not know yet what is.
@@ -348,7 +348,7 @@ impl Recorder {
         fault::point(fault::EVENTS_READ);
         self.is_unkept = true;
         if let Some(jump) = self.tracker.begin_batch() {
-            self.tell("clock_jump", &jump.to_string());
+            self.tell(RecorderEvent::ClockJump, &jump.to_string());
         }
         self.find_in_batch()?;
         let (mut records, mut notices) = (Vec::new(), Vec::new());
@@ -522,9 +522,9 @@ impl Recorder {
         self.tell(declaration.event, &declaration.detail);
     }
 
-    fn tell(&mut self, event: &str, detail: &str) {
+    fn tell(&mut self, event: RecorderEvent, detail: &str) {
         let body = proto::record::Body::StreamEvent(proto::StreamEvent {
-            event: event.to_owned(),
+            event: event.name().to_owned(),
             detail: detail.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         });

@@ -19,7 +19,7 @@ use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
 use super::exec_gate::CARRIED_NS;
 use super::{Error, Recorder};
 use crate::bpf::{Body, Event, FileEvent};
-use crate::record::{SessionId, proto};
+use crate::record::{RecorderEvent, SessionId, proto};
 use crate::session::boot_ns;
 
 /// The canary's session: numbers of others are handed out from the next one on.
@@ -226,7 +226,7 @@ impl Recorder {
                 self.watch.landed = Instant::now();
                 self.watch.due = Instant::now() + self.watch.every;
                 if !std::mem::replace(&mut self.watch.failed, true) {
-                    self.tell("canary_failed", &why.to_string());
+                    self.tell(RecorderEvent::CanaryFailed, &why.to_string());
                 }
                 Ok(())
             }
@@ -288,7 +288,7 @@ impl Recorder {
         }
         match news {
             Some(News::Silent) => self.tell_silence(),
-            Some(News::Back) => self.tell("hooks_back", ""),
+            Some(News::Back) => self.tell(RecorderEvent::HooksBack, ""),
             None => {}
         }
         if self.watch.expected.silent.is_empty() {
@@ -319,8 +319,8 @@ impl Recorder {
     /// next canary tries again: a recorder that ends would record nothing at all.
     fn mend(&mut self) -> Result<(), Error> {
         match self.kernel.mend() {
-            Ok(()) => self.tell("hooks_attached_anew", ""),
-            Err(why) => self.tell("hooks_not_attached", &why.to_string()),
+            Ok(()) => self.tell(RecorderEvent::HooksAttachedAnew, ""),
+            Err(why) => self.tell(RecorderEvent::HooksNotAttached, &why.to_string()),
         }
         self.refresh()
     }

@@ -12,16 +12,7 @@ use agent_recorder_abi::policy::{
     NAME_DIRECTORY, NAME_PARENT, NAME_SUFFIX, NAME_VERB, NameKey,
 };
 
-use crate::config::{Guard, GuardAction, built_in, is_suffix};
-
-/// Where git may be, beside `PATH`: what its own subprograms are links to.
-const GIT_FILES: &[&str] = &[
-    "/usr/bin/git",
-    "/usr/lib/git-core/git",
-    "/usr/libexec/git-core/git",
-    "/usr/local/bin/git",
-    "/usr/local/libexec/git-core/git",
-];
+use crate::config::{Guard, GuardAction, Throwaway, is_suffix};
 
 /// A policy, resolved as far as it does not change while a recorder runs.
 #[derive(Clone, Debug)]
@@ -41,19 +32,21 @@ pub struct Policy {
 impl Policy {
     /// From the configuration, which was checked.
     pub fn of(guard: &Guard) -> Self {
-        let is_kept = |name: &&&str| !guard.keep.iter().any(|kept| kept == **name);
-        let in_force = |all: &'static [&'static str]| {
+        let Throwaway {
+            directories,
+            suffixes,
+            temporary,
+            git_verbs,
+            git_files,
+        } = Throwaway::built_in();
+        let in_force = |all: &'static [String]| {
             all.iter()
-                .filter(is_kept)
-                .copied()
-                .filter(|_| guard.builtin)
+                .filter(|name| guard.builtin && !guard.keep.contains(name))
         };
         let mut names = Vec::new();
-        in_force(built_in::DIRECTORIES).for_each(|name| directory(name, &mut names));
-        in_force(built_in::SUFFIXES)
-            .for_each(|name| names.push((key(NAME_SUFFIX, name), NAME_SUFFIX)));
-        in_force(built_in::GIT_VERBS)
-            .for_each(|name| names.push((key(NAME_VERB, name), NAME_VERB)));
+        in_force(directories).for_each(|name| directory(name, &mut names));
+        in_force(suffixes).for_each(|name| names.push((key(NAME_SUFFIX, name), NAME_SUFFIX)));
+        in_force(git_verbs).for_each(|name| names.push((key(NAME_VERB, name), NAME_VERB)));
         for name in &guard.throwaway {
             match name.strip_suffix('/') {
                 Some(name) => directory(name, &mut names),
@@ -65,11 +58,11 @@ impl Policy {
             config: budgets(guard),
             names,
             programs: if guard.builtin {
-                git_files()
+                programs(git_files)
             } else {
                 Vec::new()
             },
-            temporary: in_force(built_in::TEMPORARY)
+            temporary: in_force(temporary)
                 .map(PathBuf::from)
                 .chain(guard.temporary.iter().cloned())
                 .collect(),
@@ -133,12 +126,13 @@ pub(super) fn key(kind: u32, name: &str) -> NameKey {
     NameKey { kind, name: bytes }
 }
 
-fn git_files() -> Vec<PathBuf> {
+/// git(1), where it may be and where `PATH` has it.
+fn programs(git_files: &[PathBuf]) -> Vec<PathBuf> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&on_path).map(|directory| directory.join("git"));
-    let mut files: Vec<_> = GIT_FILES
+    let mut files: Vec<_> = git_files
         .iter()
-        .map(PathBuf::from)
+        .cloned()
         .chain(found)
         .filter(|file| is_program(file))
         .collect();

@@ -10,8 +10,14 @@ use uuid::Uuid;
 
 pub mod chain;
 mod errno;
+pub(crate) mod kinds;
+mod open_flags;
+mod vocabulary;
 
 pub use errno::errno_name;
+pub use kinds::{DropClass, Facts, RecordKind};
+pub use open_flags::OpenFlags;
+pub use vocabulary::{LossStage, RecorderEvent};
 
 /// The protocol as `proto/` defines it.
 #[allow(

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::filter::paths;
-use crate::record::{SessionId, StreamId, proto};
+use crate::record::{Facts, SessionId, StreamId, proto};
 use crate::spool::{self, Item, Store};
 use proto::record::Body;
 
@@ -65,7 +64,7 @@ impl Acts {
                     agents.insert(session, start.agent.clone());
                 }
                 (Some(Body::Loss(_)), _) => self.loss = true,
-                (Some(body), _) if paths(body).any(|known| known == path) => {
+                (Some(body), _) if Facts::of(body).paths().any(|known| known == path) => {
                     let agent = session.and_then(|session| agents.get(&session)).cloned();
                     self.acts.push(Act {
                         stream,

@@ -9,9 +9,8 @@ use std::path::Path;
 use globset::{GlobBuilder, GlobMatcher};
 use serde_json::Value;
 
-use super::json::{NAMES, name, to_json};
-use crate::record::{StreamId, proto};
-use proto::record::Body;
+use super::formats::to_json;
+use crate::record::{Facts, RecordKind, StreamId, proto};
 
 /// What is wanted, as it was said; what is absent leaves everything in.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +31,7 @@ pub struct Wanted {
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
     /// No such kind.
-    #[error("there is no kind {0:?}: use session, {list}", list = NAMES.join(", "))]
+    #[error("there is no kind {0:?}: use {list}", list = RecordKind::words())]
     Kind(String),
     /// No glob.
     #[error("--path: {0}")]
@@ -55,7 +54,7 @@ pub enum FilterError {
 /// Decides on records.
 #[derive(Debug, Default)]
 pub struct Filter {
-    kinds: Vec<&'static str>,
+    kinds: Vec<RecordKind>,
     path: Option<GlobMatcher>,
     expression: Option<cel::Program>,
     since: Option<i64>,
@@ -71,12 +70,11 @@ impl Filter {
     pub fn new(wanted: &Wanted) -> Result<Self, FilterError> {
         let mut kinds = Vec::new();
         for kind in &wanted.kinds {
-            if kind == "session" {
-                kinds.extend(["sessionStart", "sessionEnd"]);
-                continue;
+            let before = kinds.len();
+            kinds.extend(RecordKind::selected_by(kind));
+            if kinds.len() == before {
+                return Err(FilterError::Kind(kind.clone()));
             }
-            let known = NAMES.iter().find(|name| name.eq_ignore_ascii_case(kind));
-            kinds.push(*known.ok_or_else(|| FilterError::Kind(kind.clone()))?);
         }
         let path = wanted.path.as_deref().map(|glob| {
             GlobBuilder::new(glob)
@@ -115,11 +113,11 @@ impl Filter {
     /// Whether a record is wanted. Where an expression names what a record has
     /// not, or compares what cannot be compared, that record is not.
     pub fn wants(&self, stream: StreamId, record: &proto::Record) -> bool {
-        (self.kinds.is_empty() || self.kinds.contains(&name(record.body.as_ref())))
+        (self.kinds.is_empty() || self.kinds.contains(&RecordKind::of(record.body.as_ref())))
             && self.since.is_none_or(|since| record.time_unix_ns >= since)
             && self.until.is_none_or(|until| record.time_unix_ns < until)
             && self.path.as_ref().is_none_or(|glob| {
-                let mut paths = record.body.iter().flat_map(paths);
+                let mut paths = record.body.iter().flat_map(|body| Facts::of(body).paths());
                 paths.any(|path| glob.is_match(Path::new(OsStr::from_bytes(path))))
             })
             && self
@@ -127,24 +125,6 @@ impl Filter {
                 .as_ref()
                 .is_none_or(|program| holds(program, &to_json(stream, record)))
     }
-}
-
-/// The paths that a record is about: of a file both names, of a program its file.
-pub(super) fn paths(body: &Body) -> impl Iterator<Item = &[u8]> {
-    let paths: [&[u8]; 2] = match body {
-        // The second name of a symbolic link is its text, and of a mount its source: no object of that act.
-        Body::File(file) => match file.op() {
-            proto::FileOp::Symlink | proto::FileOp::Mount => [&file.path, &[]],
-            _ => [&file.path, &file.new_path],
-        },
-        Body::Exec(exec) if exec.error == 0 => [&exec.exe, &[]],
-        Body::Exec(exec) => [&exec.filename, &[]],
-        Body::HandOff(handed) => [&handed.to, &[]],
-        Body::Heir(heir) => [&heir.file, &[]],
-        Body::Tamper(tamper) => [&tamper.path, &[]],
-        _ => [&[], &[]],
-    };
-    paths.into_iter().filter(|path| !path.is_empty())
 }
 
 fn holds(program: &cel::Program, record: &Value) -> bool {
@@ -202,6 +182,7 @@ fn point_in_time(text: &str) -> Option<i64> {
 #[expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod tests {
     use super::*;
+    use proto::record::Body;
 
     fn file(op: proto::FileOp, path: &str, new_path: &str) -> proto::Record {
         proto::Record {

@@ -5,17 +5,12 @@
 mod acts;
 mod escape;
 mod filter;
-mod html;
-mod json;
+mod formats;
+mod render;
 mod select;
-mod text;
-mod tree;
 
 pub use acts::{Act, Acts};
 pub use escape::escaped;
 pub use filter::{Filter, FilterError, Wanted};
-pub use html::Page;
-pub use json::to_json;
+pub use formats::{FORMATS, Format, View, act_line, to_json};
 pub use select::{Reader, SelectError, SessionChoice};
-pub use text::{TextWriter, act_line};
-pub use tree::Tree;

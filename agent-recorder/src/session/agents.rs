@@ -1,5 +1,5 @@
-//! Who is an agent: the built-in rules, those of the configuration, and their
-//! form for the kernel.
+//! Who is an agent: the rules of the configuration and the built-in ones, and
+//! their form for the kernel.
 //!
 //! The kernel compares a program's file name, its first arguments and its
 //! environment with these; here the same is done for programs that ran before
@@ -10,75 +10,6 @@ use agent_recorder_abi::limits::{MAX_RULES, PATTERN_BYTES, SCRIPT_ARGS};
 
 use super::RuleName;
 use crate::config::{AgentRule, Config};
-
-/// A built-in agent: its programs, its scripts, its marks in the environment.
-type Builtin = (
-    &'static str,
-    &'static [&'static str],
-    &'static [&'static str],
-    &'static [&'static str],
-);
-
-/// Names of programs that are also words of other trades (`q`, `pi`, `amp`,
-/// `goose`, `droid`) are left out: those agents are known by their marks, or as
-/// scripts of an interpreter. Editors are no agents: their terminals are a
-/// person's.
-const BUILTIN: &[Builtin] = &[
-    (
-        "claude-code",
-        &["claude", "claude.exe"],
-        &["claude-code/cli.js", "claude-code/cli-wrapper.cjs"],
-        &["CLAUDECODE=1"],
-    ),
-    (
-        "codex",
-        &["codex"],
-        &["bin/codex.js"],
-        &["CODEX_THREAD_ID", "CODEX_SANDBOX"],
-    ),
-    (
-        "gemini-cli",
-        &["gemini"],
-        &["bundle/gemini.js"],
-        &["GEMINI_CLI=1"],
-    ),
-    (
-        "qwen-code",
-        &["qwen"],
-        &["qwen-code/cli.js", "qwen-code/cli-entry.js"],
-        &["QWEN_CODE=1"],
-    ),
-    ("kiro", &["kiro-cli"], &[], &[]),
-    ("cursor", &["cursor-agent"], &[], &["CURSOR_AGENT"]),
-    (
-        "copilot-cli",
-        &["copilot"],
-        &["copilot/index.js"],
-        &[
-            "COPILOT_CLI",
-            "COPILOT_AGENT",
-            "AI_AGENT=github-copilot-cli",
-        ],
-    ),
-    (
-        "opencode",
-        &["opencode"],
-        &["bin/opencode"],
-        &["OPENCODE=1"],
-    ),
-    ("amp", &[], &[], &["AGENT=amp", "AMP_CURRENT_THREAD_ID"]),
-    ("crush", &[], &[], &["CRUSH=1", "AGENT=crush"]),
-    ("auggie", &["auggie"], &[], &["AUGMENT_AGENT=1"]),
-    ("aider", &["aider"], &["bin/aider"], &[]),
-    ("goose", &[], &[], &["GOOSE_TERMINAL"]),
-    ("junie", &[], &[], &["JUNIE_DATA"]),
-    ("pi", &[], &["bin/pi", ".bin/pi"], &["PI_CODING_AGENT=true"]),
-    ("cline", &["cline"], &["bin/cline", ".bin/cline"], &[]),
-    ("openhands", &["openhands"], &[], &[]),
-    ("antigravity", &[], &[], &["ANTIGRAVITY_AGENT"]),
-    // The proposed standard: AI_AGENT=name or name@version.
-    ("agent", &[], &[], &["AI_AGENT"]),
-];
 
 /// One pattern of one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,56 +41,33 @@ impl RuleSet {
     /// A pattern is too long or too short, or there are too many.
     pub fn from_config(config: &Config) -> Result<Self, Error> {
         let mut set = Self::default();
-        for AgentRule {
-            name,
-            executables,
-            scripts,
-            environment,
-        } in &config.rules
-        {
-            set.add(name, executables, scripts, environment)?;
-        }
-        if config.agents.builtin {
-            for (name, executables, scripts, environment) in BUILTIN {
-                if !config
-                    .agents
-                    .disable
-                    .iter()
-                    .any(|disabled| disabled == name)
-                {
-                    set.add(name, executables, scripts, environment)?;
-                }
-            }
+        for rule in config.rules.iter().chain(config.agents.built_in()) {
+            set.add(rule)?;
         }
         Ok(set)
     }
 
-    fn add<S: AsRef<str>>(
-        &mut self,
-        agent: &str,
-        executables: &[S],
-        scripts: &[S],
-        environment: &[S],
-    ) -> Result<(), Error> {
-        let executables = executables
-            .iter()
-            .map(|pattern| (EXECUTABLE, pattern.as_ref()));
-        let scripts = scripts.iter().map(|pattern| (SCRIPT, pattern.as_ref()));
+    fn add(&mut self, rule: &AgentRule) -> Result<(), Error> {
+        let AgentRule {
+            name: agent,
+            executables,
+            scripts,
+            environment,
+        } = rule;
+        let executables = executables.iter().map(|it| (EXECUTABLE, it));
+        let scripts = scripts.iter().map(|it| (SCRIPT, it));
         let environment = environment.iter().map(|pattern| {
-            let pattern = pattern.as_ref();
-            (
-                if pattern.contains('=') {
-                    ENVIRONMENT
-                } else {
-                    ENVIRONMENT_NAME
-                },
-                pattern,
-            )
+            let kind = if pattern.contains('=') {
+                ENVIRONMENT
+            } else {
+                ENVIRONMENT_NAME
+            };
+            (kind, pattern)
         });
         for (kind, pattern) in executables.chain(scripts).chain(environment) {
             let refuse = |why| Error {
-                agent: agent.to_owned(),
-                pattern: pattern.to_owned(),
+                agent: agent.clone(),
+                pattern: pattern.clone(),
                 why,
             };
             let key = key(kind, pattern.as_bytes())
@@ -176,7 +84,7 @@ impl RuleSet {
                 return Err(refuse("is one more than the 256 that fit"));
             }
             self.rules.push(Rule {
-                agent: agent.to_owned(),
+                agent: agent.clone(),
                 key,
             });
         }

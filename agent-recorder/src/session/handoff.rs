@@ -11,16 +11,14 @@ use std::path::Path;
 
 use globset::{GlobSet, GlobSetBuilder};
 
-use crate::config::{HandOff as Config, WAYS, Way, path_glob};
-use crate::record::proto;
+use crate::config::{HandOff as Config, HandOffWay, Way, path_glob};
+use crate::record::{OpenFlags, proto};
 use proto::record::Body;
 
 /// Where sshd(8) listens.
 const SSH: u16 = 22;
 /// What `git init` puts beside hooks, and never runs.
 const SAMPLE: &[u8] = b".sample";
-/// open(2) for writing: O_ACCMODE or O_TRUNC.
-const WRITES: u64 = (libc::O_ACCMODE | libc::O_TRUNC) as u64;
 
 /// The ways that are known.
 #[derive(Debug, Default)]
@@ -62,12 +60,8 @@ impl Patterns {
 impl HandOffs {
     /// Of a configuration that was checked. What it names goes before what is built in.
     pub fn of(config: &Config) -> Self {
-        let built_in = if config.builtin { WAYS } else { &[] };
-        let of_way = |way: Way, globs: &'static [&'static str]| {
-            globs.iter().map(move |glob| (recorded(way), *glob))
-        };
-        let sockets = built_in.iter().flat_map(|row| of_way(row.0, row.1));
-        let files = built_in.iter().flat_map(|row| of_way(row.0, row.2));
+        let sockets = built_in(config, |row| &row.sockets);
+        let files = built_in(config, |row| &row.files);
         Self {
             sockets: Patterns::new(configured(&config.sockets).chain(sockets)),
             files: Patterns::new(configured(&config.files).chain(files)),
@@ -130,6 +124,17 @@ impl HandOffs {
     }
 }
 
+/// The built-in globs of one sort.
+fn built_in(
+    config: &Config,
+    globs: fn(&HandOffWay) -> &[String],
+) -> impl Iterator<Item = (proto::HandOffWay, &str)> {
+    config.built_in().iter().flat_map(move |row| {
+        let way = recorded(row.way);
+        globs(row).iter().map(move |glob| (way, glob.as_str()))
+    })
+}
+
 fn configured(globs: &[String]) -> impl Iterator<Item = (proto::HandOffWay, &str)> {
     let way = proto::HandOffWay::Configured;
     globs.iter().map(move |glob| (way, glob.as_str()))
@@ -140,9 +145,10 @@ pub fn written(file: &proto::File) -> Option<&[u8]> {
     if file.error != 0 {
         return None;
     }
+    let flags = OpenFlags(file.flags);
     match file.op() {
         proto::FileOp::Create | proto::FileOp::Symlink => Some(&file.path),
-        proto::FileOp::Open if file.flags & WRITES != 0 => Some(&file.path),
+        proto::FileOp::Open if flags.writes() || flags.truncates() => Some(&file.path),
         proto::FileOp::Rename | proto::FileOp::Link => Some(&file.new_path),
         _ => None,
     }

@@ -9,15 +9,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::bpf::BPFFS;
-use crate::record::proto;
+use crate::record::{OpenFlags, proto};
 use proto::record::Body;
 
 /// bpf(2) commands that lead to objects which others made, or change them
 /// (include/uapi/linux/bpf.h): OBJ_GET, PROG_DETACH, PROG_, MAP_ and
 /// LINK_GET_FD_BY_ID, LINK_UPDATE, LINK_DETACH.
 const REACHING: [u32; 7] = [7, 9, 13, 14, 30, 29, 34];
-/// open(2) for writing: O_ACCMODE, O_TRUNC or O_CREAT.
-const CHANGES: u64 = (libc::O_ACCMODE | libc::O_TRUNC | libc::O_CREAT) as u64;
 
 /// What belongs to the recorder.
 #[derive(Clone, Debug, Default)]
@@ -109,8 +107,9 @@ impl Own {
                 || self.is_inside(&source(file, cwd));
             return meets.then_some((proto::TamperAct::MountChanged, file.path.as_slice()));
         }
+        let flags = OpenFlags(file.flags);
         let changes = match file.op() {
-            proto::FileOp::Open => file.flags & CHANGES != 0,
+            proto::FileOp::Open => flags.writes() || flags.truncates() || flags.creates(),
             proto::FileOp::Chdir => false,
             _ => true,
         };

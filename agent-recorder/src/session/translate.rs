@@ -12,7 +12,7 @@ use super::hook_observations::HookObservation;
 use super::mounts;
 use super::path::{self, Resolver, Whose};
 use crate::bpf::{FileEvent, NetworkEvent};
-use crate::record::proto;
+use crate::record::{OpenFlags, proto};
 
 const AF_UNIX: u16 = libc::AF_UNIX as u16;
 
@@ -167,7 +167,7 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
         },
         subvolume: of_op(op == proto::FileOp::SubvolumeDelete),
         attributes: of_op(op == proto::FileOp::Attributes),
-        read_only: body.op == Op::Open as u8 && body.flags & 0o3 == 0,
+        read_only: body.op == Op::Open as u8 && !OpenFlags(body.flags).writes(),
     }
 }
 

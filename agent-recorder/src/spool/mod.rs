@@ -54,8 +54,6 @@ pub use spool::{Choice, Spool};
 
 /// Frames that are not synced are held up to this, bytes; then they are synced before more come.
 const HELD_BYTES: usize = 4 << 20;
-/// The stage that loss records of the spool name.
-const STAGE: &str = "spool";
 
 /// How to keep a stream.
 #[derive(Clone, Copy, Debug)]

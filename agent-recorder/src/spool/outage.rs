@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::proto;
-use proto::record::Body;
+use crate::record::{DropClass, Facts, LossStage, proto};
 
 /// Frames held for want of a disk, bytes: a record of a class is refused when more is held.
 const LOW_BYTES: usize = 1 << 20;
@@ -15,45 +14,18 @@ const HIGH_BYTES: usize = 8 << 20;
 
 /// How much may be held for a record like this to be held, too.
 pub(super) fn room(record: &proto::Record) -> usize {
-    match &record.body {
-        // A flood of opens must not push out what was done.
-        Some(Body::File(file)) if file.op() == proto::FileOp::Open => LOW_BYTES,
-        Some(Body::Dns(_)) => LOW_BYTES,
-        Some(
-            Body::SessionStart(_)
-            | Body::SessionEnd(_)
-            | Body::Enforcement(_)
-            | Body::Loss(_)
-            | Body::StreamEvent(_)
-            | Body::Tamper(_),
-        ) => HIGH_BYTES,
-        _ => NORMAL_BYTES,
+    let class = record.body.as_ref().map(|body| Facts::of(body).drop_class);
+    match class {
+        Some(DropClass::First) => LOW_BYTES,
+        Some(DropClass::Middle) | None => NORMAL_BYTES,
+        Some(DropClass::Last) => HIGH_BYTES,
     }
 }
 
 /// What a record is counted as.
 pub(super) fn kind(record: &proto::Record) -> &'static str {
-    match &record.body {
-        None => "none",
-        Some(Body::SessionStart(_) | Body::SessionEnd(_)) => "session",
-        Some(Body::Exec(_)) => "exec",
-        Some(Body::Fork(_)) => "fork",
-        Some(Body::Exit(_)) => "exit",
-        Some(Body::File(file)) => match file.op() {
-            proto::FileOp::Delete | proto::FileOp::Rmdir => "delete",
-            proto::FileOp::Open => "open",
-            _ => "file",
-        },
-        Some(Body::Network(_)) => "network",
-        Some(Body::Dns(_)) => "dns",
-        Some(Body::Enforcement(_)) => "enforcement",
-        Some(Body::Loss(_)) => "loss",
-        Some(Body::StreamEvent(_)) => "stream_event",
-        Some(Body::Control(_)) => "control",
-        Some(Body::HandOff(_)) => "hand_off",
-        Some(Body::Heir(_)) => "heir",
-        Some(Body::Tamper(_)) => "tamper",
-    }
+    let body = record.body.as_ref();
+    body.map_or("none", |body| Facts::of(body).counted_as)
 }
 
 /// Records that were not kept, per kind.
@@ -78,7 +50,7 @@ impl Drops {
     pub(super) fn take(&mut self) -> Option<proto::Loss> {
         let untold = std::mem::take(&mut self.untold);
         (!untold.is_empty()).then(|| proto::Loss {
-            stage: super::STAGE.to_owned(),
+            stage: LossStage::Spool.name().to_owned(),
             count: untold.values().sum(),
             kinds: untold
                 .into_iter()

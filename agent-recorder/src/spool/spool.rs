@@ -15,9 +15,9 @@ use super::log::{Log, Start};
 use super::outage::{self, Drops};
 use super::resume::{Missing, Role, resume};
 use super::retain::Freed;
-use super::{Error, HELD_BYTES, Options, STAGE, directory, earlier_streams, read};
+use super::{Error, HELD_BYTES, Options, directory, earlier_streams, read};
 use crate::record::chain::Chain;
-use crate::record::{Seq, StreamId, proto};
+use crate::record::{LossStage, RecorderEvent, Seq, StreamId, proto};
 use proto::record::Body;
 
 /// So often streams of earlier recorders are looked at, whose ends are read for it.
@@ -225,7 +225,7 @@ impl Spool {
         }
         if let Some(what) = self.log.altered.take() {
             tracing::error!("somebody altered the spool: {what}");
-            self.tell("spool_altered", what);
+            self.tell(RecorderEvent::SpoolAltered, what);
         }
         match synced {
             Ok(seq) => {
@@ -268,13 +268,13 @@ impl Spool {
                 first, last, why, ..
             } = freed;
             self.tell(
-                "spool_freed",
+                RecorderEvent::SpoolFreed,
                 format!("of stream {stream}, {first} to {last}: {why}"),
             );
             if let Some((first, last)) = freed.unacknowledged() {
                 // Without numbers: those of this stream would be meant.
                 self.news.push(Body::Loss(proto::Loss {
-                    stage: STAGE.to_owned(),
+                    stage: LossStage::Spool.name().to_owned(),
                     count: last.0 - first.0 + 1,
                     freed: true,
                     ..Default::default()
@@ -288,7 +288,10 @@ impl Spool {
         let Freed {
             first, last, why, ..
         } = *freed;
-        self.tell("spool_freed", format!("{first} to {last}: {why}"));
+        self.tell(
+            RecorderEvent::SpoolFreed,
+            format!("{first} to {last}: {why}"),
+        );
         let Some((first, last)) = freed.unacknowledged() else {
             return;
         };
@@ -302,9 +305,9 @@ impl Spool {
         self.news.push(Body::Loss(loss));
     }
 
-    fn tell(&mut self, event: &str, detail: String) {
+    fn tell(&mut self, event: RecorderEvent, detail: String) {
         self.news.push(Body::StreamEvent(proto::StreamEvent {
-            event: event.to_owned(),
+            event: event.name().to_owned(),
             detail,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }));
@@ -332,13 +335,13 @@ impl Spool {
             outage.since.elapsed().as_secs_f64(),
         );
         tracing::info!("the spool is written again: {detail}");
-        self.tell("spool_outage", detail);
+        self.tell(RecorderEvent::SpoolOutage, detail);
     }
 }
 
 fn told(missing: &Missing) -> proto::Loss {
     proto::Loss {
-        stage: STAGE.to_owned(),
+        stage: LossStage::Spool.name().to_owned(),
         count: missing.last.0 - missing.first.0 + 1,
         first_seq: missing.first.0,
         last_seq: missing.last.0,

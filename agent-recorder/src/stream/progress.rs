@@ -1,6 +1,6 @@
 //! What the recorder and its stream tell each other.
 
-use crate::record::Seq;
+use crate::record::{RecorderEvent, Seq};
 
 /// How far a recorder has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declaration {
     /// `collector_fault`, `collector_behind` or `records_refused`.
-    pub event: &'static str,
+    pub event: RecorderEvent,
     /// What happened.
     pub detail: String,
 }

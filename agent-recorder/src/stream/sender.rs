@@ -18,7 +18,7 @@ use super::{Declaration, Flow, Options, Progress, acknowledged_path};
 use crate::fault;
 use crate::identity::HostPair;
 use crate::record::chain;
-use crate::record::{Seq, proto};
+use crate::record::{RecorderEvent, Seq, proto};
 use crate::spool::{self, Item, Store};
 use proto::ingest_client::IngestClient;
 use proto::{to_collector, to_daemon};
@@ -176,7 +176,7 @@ impl Sending {
     fn tell(&mut self, broken: &Broken) {
         let fault = matches!(broken, Broken::Fault(_));
         if fault && !std::mem::replace(&mut self.faulted, true) {
-            self.declare("collector_fault", broken.to_string());
+            self.declare(RecorderEvent::CollectorFault, broken.to_string());
         }
         if !std::mem::replace(&mut self.told, true) || fault {
             tracing::warn!(
@@ -187,7 +187,7 @@ impl Sending {
         }
     }
 
-    fn declare(&self, event: &'static str, mut detail: String) {
+    fn declare(&self, event: RecorderEvent, mut detail: String) {
         if self.ends {
             detail = format!("stream {}: {detail}", self.options.stream);
         }
@@ -201,7 +201,7 @@ impl Sending {
                 "collector {} refuses records: {refused}",
                 self.options.collector
             );
-            self.declare("records_refused", refused);
+            self.declare(RecorderEvent::RecordsRefused, refused);
         }
     }
 
@@ -312,7 +312,7 @@ impl Sending {
         self.show(true, (0, 0));
         if through < before {
             self.declare(
-                "collector_behind",
+                RecorderEvent::CollectorBehind,
                 format!("it holds records up to {through}, and had acknowledged {before}"),
             );
         }

@@ -9,13 +9,8 @@ use agent_recorder_abi::event::Kind;
 use agent_recorder_abi::state::SessionNumber;
 
 use crate::record::proto::record::Body;
-use crate::record::{Seq, proto};
+use crate::record::{Facts, LossStage, RecorderEvent, Seq, proto};
 use crate::spool::{self, Item, Spool, Store};
-
-/// Events by which the next recorder knows whose records follow.
-pub(in crate::daemon) const STARTS: &str = "recorder_start";
-pub(in crate::daemon) const GOES_ON: &str = "recorder_goes_on";
-pub(in crate::daemon) const REBUILDS: &str = "recorder_rebuilds";
 
 /// Takes them in. The sessions that ended in them. `members`: who is tagged, with what.
 pub(in crate::daemon) fn catch_up(
@@ -58,9 +53,9 @@ impl Whose {
     /// Of the records behind a checkpoint, one after the other.
     fn is_of_these_programs(&mut self, record: &proto::Record) -> bool {
         if let Some(Body::StreamEvent(told)) = &record.body {
-            match told.event.as_str() {
-                STARTS => self.has_its_own = true,
-                GOES_ON | REBUILDS => self.has_its_own = false,
+            match RecorderEvent::from_name(&told.event) {
+                Some(RecorderEvent::Start) => self.has_its_own = true,
+                Some(RecorderEvent::GoesOn | RecorderEvent::Rebuilds) => self.has_its_own = false,
                 _ => {}
             }
         }
@@ -123,8 +118,9 @@ impl Unnumbered {
 
 /// Adds a record to what is known; the session that it ends.
 fn take_in(record: &proto::Record, left: &mut proto::Checkpoint) -> Option<SessionNumber> {
-    let kind = record.body.as_ref().and_then(event_of);
-    if let Some(count) = kind.and_then(|kind| left.delivered.get_mut(kind as usize)) {
+    // An event whose record does not name it is told as lost, though it is not.
+    let event = record.body.as_ref().and_then(|body| Facts::of(body).event);
+    if let Some(count) = event.and_then(|kind| left.delivered.get_mut(kind as usize)) {
         *count += 1;
     }
     if let Some(Body::Loss(loss)) = &record.body {
@@ -148,13 +144,13 @@ fn take_in(record: &proto::Record, left: &mut proto::Checkpoint) -> Option<Sessi
 
 /// What was told behind the checkpoint is not told again. Troubles are, which are few.
 fn take_in_loss(loss: &proto::Loss, left: &mut proto::Checkpoint) {
-    if loss.stage == "preempted" {
-        left.told_skipped += loss.count;
-        return;
-    }
-    let told = match loss.stage.as_str() {
-        "ring_priority" | "ring_bulk" => &mut left.told_lost,
-        "crash" => &mut left.crashed,
+    let told = match LossStage::from_name(&loss.stage) {
+        Some(LossStage::Preempted) => {
+            left.told_skipped += loss.count;
+            return;
+        }
+        Some(LossStage::RingPriority | LossStage::RingBulk) => &mut left.told_lost,
+        Some(LossStage::Crash) => &mut left.crashed,
         _ => return,
     };
     for counted in &loss.kinds {
@@ -164,27 +160,6 @@ fn take_in_loss(loss: &proto::Loss, left: &mut proto::Checkpoint) {
             *count += counted.count;
         }
     }
-}
-
-/// The kind of the event that a record was made of, where that was one event,
-/// which made no other record of this kind. Others are told as lost, though
-/// they are not.
-fn event_of(body: &Body) -> Option<Kind> {
-    Some(match body {
-        Body::Exec(_) => Kind::Exec,
-        Body::Exit(_) => Kind::Exit,
-        Body::Fork(_) => Kind::Fork,
-        Body::Network(_) => Kind::Network,
-        // Announced, and given up at its session's end.
-        Body::File(file) if file.error == libc::EINPROGRESS.cast_unsigned() => return None,
-        Body::File(file) if file.via() == proto::Via::IoUring => return None,
-        Body::File(file) => match file.op() {
-            proto::FileOp::Delete | proto::FileOp::Rmdir => Kind::Delete,
-            proto::FileOp::Open => Kind::Open,
-            _ => Kind::File,
-        },
-        _ => return None,
-    })
 }
 
 /// Of a kernel with other kinds, those that both know.
@@ -251,9 +226,9 @@ mod tests {
 
     #[test]
     fn records_of_a_recorder_with_programs_of_its_own_are_left_out() {
-        let told = |event: &str| {
+        let told = |event: RecorderEvent| {
             let event = proto::StreamEvent {
-                event: event.to_owned(),
+                event: event.name().to_owned(),
                 ..proto::StreamEvent::default()
             };
             record(0, 1, Body::StreamEvent(event))
@@ -262,12 +237,12 @@ mod tests {
         let mut is_of_these = |record: &proto::Record| whose.is_of_these_programs(record);
         assert!(is_of_these(&fork(1, 10, 11)));
         // With programs of its own, to its end.
-        assert!(!is_of_these(&told(STARTS)));
+        assert!(!is_of_these(&told(RecorderEvent::Start)));
         assert!(!is_of_these(&start(2, 20)));
         // Killed before it went on; then one that did.
-        assert!(!is_of_these(&told(STARTS)));
-        assert!(!is_of_these(&told(STARTS)));
-        assert!(is_of_these(&told(GOES_ON)));
+        assert!(!is_of_these(&told(RecorderEvent::Start)));
+        assert!(!is_of_these(&told(RecorderEvent::Start)));
+        assert!(is_of_these(&told(RecorderEvent::GoesOn)));
         assert!(is_of_these(&fork(1, 10, 12)));
     }
 
@@ -297,6 +272,7 @@ mod tests {
             fork(1, 10, 11),
             record(1, 11, Body::File(delete)),
             record(1, 11, Body::File(by_ring)),
+            record(1, 11, Body::Control(proto::ControlAct::default())),
             record(1, 11, Body::Exit(proto::Exit::default())),
         ];
         taken_in(&records, &mut left);
@@ -304,13 +280,14 @@ mod tests {
         assert_eq!(session.start, None);
         assert_eq!(
             (session.records, session.processes, session.files_destroyed),
-            (5, 1, 2)
+            (6, 1, 2)
         );
         let came = |kind| left.delivered[kind as usize];
         assert_eq!(
             (came(Kind::Fork), came(Kind::Delete), came(Kind::Exit)),
             (1, 1, 1)
         );
-        assert_eq!(left.delivered.iter().sum::<u64>(), 3);
+        assert_eq!(came(Kind::Control), 1);
+        assert_eq!(left.delivered.iter().sum::<u64>(), 4);
     }
 }

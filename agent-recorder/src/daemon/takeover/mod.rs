@@ -20,7 +20,7 @@ use self::checkpoint::Keeper;
 use crate::bpf::{self, Kernel, Pins, Previous, Rings};
 use crate::daemon::{Error, Recorder, Setup};
 use crate::fault;
-use crate::record::{StreamId, proto};
+use crate::record::{RecorderEvent, StreamId, proto};
 use crate::session::agents::RuleSet;
 use crate::spool::Choice;
 
@@ -59,7 +59,7 @@ pub(in crate::daemon) struct Beginning {
     /// What the recorder before left.
     pub(in crate::daemon) left: Left,
     /// What is to be told of all that.
-    pub(in crate::daemon) told: Vec<(&'static str, String)>,
+    pub(in crate::daemon) told: Vec<(RecorderEvent, String)>,
 }
 
 /// The kernel's side: what was left of it, or anew. `state`: the state directory.
@@ -83,9 +83,11 @@ pub(in crate::daemon) fn begin(setup: &Setup, state: &Path) -> Result<Beginning,
     });
     match pinned {
         // A recorder that cannot be taken over from is better than none.
-        Err(why @ (bpf::Error::Pin { .. } | bpf::Error::NoBpffs { .. })) => {
-            unpinned(setup, state, vec![("not_pinned", why.to_string())])
-        }
+        Err(why @ (bpf::Error::Pin { .. } | bpf::Error::NoBpffs { .. })) => unpinned(
+            setup,
+            state,
+            vec![(RecorderEvent::NotPinned, why.to_string())],
+        ),
         pinned => Ok(pinned?),
     }
 }
@@ -94,7 +96,7 @@ pub(in crate::daemon) fn begin(setup: &Setup, state: &Path) -> Result<Beginning,
 fn unpinned(
     setup: &Setup,
     state: &Path,
-    mut told: Vec<(&'static str, String)>,
+    mut told: Vec<(RecorderEvent, String)>,
 ) -> Result<Beginning, Error> {
     let (kernel, rings) = Kernel::load(&setup.kernel, None)?;
     let checkpoint = checkpoint::newest(state).filter(is_of_this_boot);
@@ -102,7 +104,7 @@ fn unpinned(
         Some(checkpoint) => match elsewhere(&checkpoint, None) {
             Ok(previous) => left(checkpoint, previous),
             Err(why) => {
-                told.push(("pins_unusable", why.to_string()));
+                told.push((RecorderEvent::PinsUnusable, why.to_string()));
                 Left::Nothing
             }
         },
@@ -146,7 +148,7 @@ fn taken_up(
     options: &bpf::Options,
     continuity: &Continuity,
     checkpoint: Option<&proto::Checkpoint>,
-    told: &mut Vec<(&'static str, String)>,
+    told: &mut Vec<(RecorderEvent, String)>,
 ) -> Result<Option<(Kernel, Rings)>, bpf::Error> {
     let Some(checkpoint) = checkpoint else {
         return Ok(None);
@@ -157,9 +159,12 @@ fn taken_up(
             kernel.remove_others(&continuity.pins)?;
             return Ok(Some((kernel, rings)));
         }
-        Ok(Some(_)) => told.push(("pins_unusable", "of another checkpoint".to_owned())),
+        Ok(Some(_)) => told.push((
+            RecorderEvent::PinsUnusable,
+            "of another checkpoint".to_owned(),
+        )),
         Ok(None) => {}
-        Err(why) => told.push(("pins_unusable", why.to_string())),
+        Err(why) => told.push((RecorderEvent::PinsUnusable, why.to_string())),
     }
     Ok(None)
 }
@@ -169,7 +174,7 @@ fn anew(
     options: &bpf::Options,
     continuity: Continuity,
     checkpoint: Option<proto::Checkpoint>,
-    told: Vec<(&'static str, String)>,
+    told: Vec<(RecorderEvent, String)>,
 ) -> Result<Beginning, bpf::Error> {
     let mut previous = Previous::find(&continuity.pins)?;
     if let Some(checkpoint) = &checkpoint {
@@ -290,13 +295,13 @@ impl Recorder {
         self.tell_heirs(u64::MAX);
         self.tell_losses()?;
         if leaves {
-            self.tell("recorder_stop", "its sessions go on");
+            self.tell(RecorderEvent::Stop, "its sessions go on");
             self.spool.sync()?;
             self.keep();
             return Ok(());
         }
         self.end_all()?;
-        self.tell("recorder_stop", "");
+        self.tell(RecorderEvent::Stop, "");
         self.spool.sync()?;
         self.keep();
         Ok(())
@@ -331,7 +336,7 @@ impl Recorder {
         if let Err(why) = kept
             && !continuity.failed
         {
-            self.tell("checkpoint_failed", &why.to_string());
+            self.tell(RecorderEvent::CheckpointFailed, &why.to_string());
         }
         if let Some(continuity) = &mut self.continuity {
             continuity.failed = failed;

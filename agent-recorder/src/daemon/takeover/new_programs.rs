@@ -14,10 +14,10 @@ use agent_recorder_abi::event::{KINDS, Kind};
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
 use super::adopt::with_descendants;
-use super::checkpoint_tail::{REBUILDS, catch_up, counts};
+use super::checkpoint_tail::{catch_up, counts};
 use crate::bpf::Previous;
 use crate::daemon::{Error, Recorder, losses, tagged};
-use crate::record::proto;
+use crate::record::{LossStage, RecorderEvent, proto};
 use crate::session::{self, authority};
 
 /// Passes over /proc: one that finds nobody new ends it.
@@ -64,7 +64,7 @@ impl Recorder {
         let members = tags.map_or(Ok(Vec::new()), tagged)?;
         catch_up(&self.spool, &mut left, &members)?;
         let sessions = left.sessions.len();
-        self.tell(REBUILDS, &format!("{sessions} sessions"));
+        self.tell(RecorderEvent::Rebuilds, &format!("{sessions} sessions"));
         let moved = self.move_sessions(&mut left, previous.as_ref())?;
         for _ in 0..MAX_PASSES {
             if self.tag_anew(previous.as_ref(), &moved)? == 0 {
@@ -152,7 +152,7 @@ impl Recorder {
                 (kind.name(), count)
             })
             .collect();
-        if let Some(loss) = losses::loss("crash", kinds) {
+        if let Some(loss) = losses::loss(LossStage::Crash, kinds) {
             let record = self.tracker.stream_record(proto::record::Body::Loss(loss));
             self.store([record]);
         }

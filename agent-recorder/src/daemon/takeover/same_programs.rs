@@ -17,13 +17,13 @@ use agent_recorder_abi::exec_gate::Held;
 use agent_recorder_abi::state::SessionNumber;
 
 use super::adopt::match_process;
-use super::checkpoint_tail::{GOES_ON, catch_up, counts};
+use super::checkpoint_tail::{catch_up, counts};
 use crate::bpf::{self, Condemned, decode};
 use crate::daemon::self_check::CANARY;
 use crate::daemon::{Error, Recorder, SETTLE, tagged};
 use crate::fault;
 use crate::guard::gate::Stopped;
-use crate::record::proto;
+use crate::record::{RecorderEvent, proto};
 use crate::session::agents::RuleSet;
 use crate::session::{Begin, authority};
 
@@ -55,7 +55,7 @@ impl Recorder {
             self.tracker.restore(session);
         }
         let sessions = self.tracker.registry.live().len();
-        self.tell(GOES_ON, &format!("{sessions} sessions"));
+        self.tell(RecorderEvent::GoesOn, &format!("{sessions} sessions"));
         let waiting: Vec<_> = members
             .iter()
             .filter(|(pid, _)| Stopped::held(self.kernel.tags(), *pid).is_some())

@@ -9,21 +9,9 @@ use std::path::{Path, PathBuf};
 use agent_recorder_abi::policy::PlaceKey;
 
 use super::rules::Rules;
+use crate::config::ExecGate;
 use crate::guard::places::Mounts;
 
-/// Where programs are beside the daemon's `PATH`.
-const DIRECTORIES: &[&str] = &[
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-    "/snap/bin",
-    "/opt/bin",
-    "/root/.local/bin",
-    "/home/linuxbrew/.linuxbrew/bin",
-];
 /// Files by size, at most: the kernel's table has as many.
 const MOST: usize = 512;
 
@@ -39,7 +27,7 @@ impl ProgramFiles {
         let on_path = std::env::var_os("PATH").unwrap_or_default();
         let directories = std::env::split_paths(&on_path);
         Self::find_in(
-            directories.chain(DIRECTORIES.iter().map(PathBuf::from)),
+            directories.chain(ExecGate::built_in().programs.directories.iter().cloned()),
             rules,
         )
     }

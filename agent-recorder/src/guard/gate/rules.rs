@@ -9,23 +9,15 @@ use agent_recorder_abi::limits::NAME_KEY_BYTES;
 use agent_recorder_abi::policy::{NAME_GATE_WORD, NAME_INTERPRETER, NAME_MANY, NameKey};
 
 use super::words::{Argument, Word, begin_with, states};
-use crate::config::{Gate as Config, GateAction, GateRule, alternatives};
+use crate::config::{ExecGate, Gate as Config, GateAction, GateRule, alternatives};
 use crate::guard::policy::key;
 use crate::session::agents;
-
-/// Programs that run scripts, without their versions.
-const INTERPRETERS: &[&str] = &[
-    "ash", "bash", "bun", "busybox", "dash", "deno", "env", "fish", "ksh", "mksh", "node",
-    "nodejs", "perl", "php", "pypy", "python", "ruby", "sh", "tclsh", "tsx", "zsh",
-];
-
-/// Of those, files that are many programs at once.
-const MANY: &[&str] = &["busybox"];
 
 /// Whether a file of this name runs scripts.
 pub(super) fn interprets(name: &str) -> bool {
     let stem = name.split(|it: char| !it.is_ascii_lowercase()).next();
-    stem.is_some_and(|stem| INTERPRETERS.contains(&stem))
+    let known = &ExecGate::built_in().programs.interpreters;
+    stem.is_some_and(|stem| known.iter().any(|it| it == stem))
 }
 
 /// What a rule has to say of a program.
@@ -153,9 +145,10 @@ impl Rules {
 
     /// Words that have a program stopped, and names of interpreters.
     pub(super) fn names(&self) -> Vec<(NameKey, u32)> {
-        let interpreters = INTERPRETERS.iter().map(|name| {
+        let known = &ExecGate::built_in().programs;
+        let interpreters = known.interpreters.iter().map(|name| {
             let key = key(NAME_INTERPRETER, name);
-            let is_many = MANY.contains(name);
+            let is_many = known.multicall.contains(name);
             (key, if is_many { NAME_MANY } else { key.kind })
         });
         let words = self.words.iter().map(|key| (*key, key.kind));

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use agent_recorder::replay::{FORMATS, Format};
 use agent_recorder_tests::lab::recorder::{Recorder, binary, complaint};
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
@@ -35,7 +36,7 @@ fn what_is_shown_has_no_escapes_whatever_the_terminal() -> anyhow::Result<()> {
         ("LANG", "C"),
         ("NO_COLOR", "1"),
     ] {
-        for format in ["text", "tree", "json"] {
+        for Format { name: format, .. } in FORMATS {
             let mut command = recorder.command("replay")?;
             let output = command
                 .args(["--format", format])
@@ -49,7 +50,7 @@ fn what_is_shown_has_no_escapes_whatever_the_terminal() -> anyhow::Result<()> {
             shown.push((format, output.stdout));
         }
     }
-    assert!(shown.iter().all(|it| shown[..3].contains(it)));
+    assert!(shown.iter().all(|it| shown[..FORMATS.len()].contains(it)));
     Ok(())
 }
 
@@ -57,7 +58,7 @@ fn what_is_shown_has_no_escapes_whatever_the_terminal() -> anyhow::Result<()> {
 #[test]
 fn a_pipe_that_closes_is_no_failure() -> anyhow::Result<()> {
     let recorder = recorded()?;
-    for format in ["text", "tree", "json", "html"] {
+    for Format { name: format, .. } in FORMATS {
         let mut replay = recorder.command("replay")?;
         replay.args(["--format", format]);
         let mut shell = Command::new("bash");

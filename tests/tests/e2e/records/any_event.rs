@@ -4,11 +4,12 @@
 use agent_recorder::bpf::decode;
 use agent_recorder::config::HandOff;
 use agent_recorder::record::{StreamId, proto};
-use agent_recorder::replay::{Page, TextWriter, Tree, to_json};
+use agent_recorder::replay::FORMATS;
 use agent_recorder::session::handoff::HandOffs;
 use agent_recorder::session::tamper::Own;
 use agent_recorder::session::{Derivation, RuleName, Tracker};
 use agent_recorder_abi::event::{Header, KINDS};
+use anyhow::Context as _;
 use proptest::prelude::*;
 
 /// Events of few sessions and processes, so that they meet what others left.
@@ -66,24 +67,25 @@ fn tracker() -> Tracker {
     Tracker::new(vec![rule], derivation, "tracepoint")
 }
 
-/// As `replay` shows them.
-fn show(records: &[proto::Record]) -> anyhow::Result<String> {
+/// As `replay` shows them in every format, which it names where it fails.
+fn show(records: &[proto::Record]) -> anyhow::Result<Vec<(&'static str, String)>> {
     let stream = StreamId::generate();
-    let mut page = Page::default();
-    let mut tree = Tree::default();
-    let mut text = Vec::new();
-    let mut writer = TextWriter::new(&mut text);
-    for record in records {
-        let line = to_json(stream, record).to_string();
-        serde_json::from_str::<serde_json::Value>(&line)?;
-        writer.write(record)?;
-        tree.add(record);
-        page.add(record);
-    }
-    writer.flush()?;
-    tree.write(&mut text)?;
-    page.write(&mut Vec::new())?;
-    Ok(String::from_utf8(text)?)
+    let shown = FORMATS.iter().map(|format| {
+        let mut out = Vec::new();
+        let mut view = format.view(&mut out);
+        for record in records {
+            view.show(stream, record)?;
+        }
+        view.finish()?;
+        let text = String::from_utf8(out).context(format.name)?;
+        if format.name == "json" {
+            for line in text.lines() {
+                serde_json::from_str::<serde_json::Value>(line)?;
+            }
+        }
+        Ok((format.name, text))
+    });
+    shown.collect()
 }
 
 proptest! {
@@ -101,8 +103,10 @@ proptest! {
                 tracker.absorb(&event, &mut records, &mut notices);
             }
         }
-        let text = show(&records).map_err(|error| TestCaseError::fail(error.to_string()))?;
-        let unprintable = text.chars().find(|it| it.is_control() && *it != '\n');
-        prop_assert_eq!(unprintable, None, "{}", text);
+        let shown = show(&records).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        for (format, text) in shown {
+            let unprintable = text.chars().find(|it| it.is_control() && *it != '\n');
+            prop_assert_eq!(unprintable, None, "{}: {}", format, text);
+        }
     }
 }

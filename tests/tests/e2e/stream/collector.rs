@@ -331,7 +331,7 @@ fn a_collector_restored_from_an_old_copy_is_sent_the_rest_again() -> anyhow::Res
     fs::rename(&old, &store)?;
     let _collector = Collector::start(&address, &store, &[])?;
     let declared = wait_for("the declaration", || Ok(stream.declaration()))?;
-    assert_eq!(declared.event, "collector_behind");
+    assert_eq!(declared.event.name(), "collector_behind");
     println!("{}", declared.detail);
     host.wait_until_sent(&stream)?;
     ensure!(
@@ -361,7 +361,7 @@ fn declared_of_forged(count: usize) -> anyhow::Result<String> {
     })?;
     let mut stream = host.send(&format!("http://{}", collector.address), None);
     let declared = wait_for("the declaration", || Ok(stream.declaration()))?;
-    assert_eq!(declared.event, "collector_fault");
+    assert_eq!(declared.event.name(), "collector_fault");
     assert_eq!(stream.acknowledged(), Seq(0));
     Ok(declared.detail)
 }

@@ -108,7 +108,7 @@ fn declared(stream: &mut Stream, event: &str) -> anyhow::Result<String> {
     wait_for(event, || {
         Ok(stream
             .declaration()
-            .filter(|declaration| declaration.event == event)
+            .filter(|declaration| declaration.event.name() == event)
             .map(|declaration| declaration.detail))
     })
 }

@@ -3,15 +3,17 @@
 //! All that was recorded is text to the template, which escapes it; the page
 //! forbids itself everything but its own style (CSP level 3).
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::escape::escaped;
-use super::json::{name, rfc3339};
-use super::text::{authority_line, line};
+use super::json::rfc3339;
 use super::tree::Tree;
-use crate::record::{SessionId, proto};
+use super::view::{Output, View};
+use crate::record::{RecordKind, SessionId, StreamId, proto};
+use crate::replay::escaped;
+use crate::replay::render::{authority_line, line, rendered};
 use proto::record::Body;
 
 /// Records of one page: a browser bears some tens of thousands of rows.
@@ -20,23 +22,47 @@ const MAX_ROWS: usize = 50_000;
 const STYLE: &str = include_str!("page.css");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// The kinds that have a box to hide them by, as the style sheet names them.
-const KINDS: [&str; 8] = [
-    "exec", "fork", "exit", "file", "network", "dns", "control", "loss",
-];
-
 #[derive(Debug)]
 struct Row {
     since_ns: u64,
     process: String,
-    kind: &'static str,
+    kind: RecordKind,
     line: String,
     failed: bool,
 }
 
+/// Writes the page once it is complete.
+struct HtmlView<'a> {
+    page: Page,
+    out: Output<'a>,
+}
+
+pub(super) fn view(out: Output<'_>) -> Box<dyn View + '_> {
+    Box::new(HtmlView {
+        page: Page::default(),
+        out,
+    })
+}
+
+impl View for HtmlView<'_> {
+    fn show(&mut self, _: StreamId, record: &proto::Record) -> io::Result<()> {
+        self.page.add(record);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        self.page.write(self.out)?;
+        self.out.flush()
+    }
+}
+
 /// The page while it is put together.
 #[derive(Debug, Default)]
-pub struct Page {
+struct Page {
     start: Option<(proto::Record, proto::SessionStart)>,
     end: Option<String>,
     enforcements: Vec<String>,
@@ -48,7 +74,7 @@ pub struct Page {
 
 impl Page {
     /// Adds a record.
-    pub fn add(&mut self, record: &proto::Record) {
+    fn add(&mut self, record: &proto::Record) {
         let body = record.body.as_ref();
         match body {
             Some(Body::SessionStart(start)) => self.start = Some((record.clone(), start.clone())),
@@ -63,31 +89,31 @@ impl Page {
         }
         let first = *self.first_ns.get_or_insert(record.time_boot_ns);
         let process = record.process.as_ref();
-        let line = line(body);
         self.rows.push(Row {
             since_ns: record.time_boot_ns.saturating_sub(first),
             process: process.map_or_else(String::new, |process| {
                 format!("{} {}", process.pid, escaped(&process.comm))
             }),
-            kind: name(body),
-            failed: line.contains("  ! "),
-            line,
+            kind: RecordKind::of(body),
+            failed: body.is_some_and(|body| rendered(body).errno() != 0),
+            line: line(body),
         });
     }
 
-    /// Writes it.
-    ///
-    /// # Errors
-    ///
-    /// Those of `out`.
-    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut tree = Vec::new();
         self.tree.write(&mut tree)?;
         let page = self.markup(&String::from_utf8_lossy(&tree));
         out.write_all(page.into_string().as_bytes())
     }
 
+    /// The kinds of the rows, in the order of the list.
+    fn kinds(&self) -> BTreeSet<RecordKind> {
+        self.rows.iter().map(|row| row.kind).collect()
+    }
+
     fn markup(&self, tree: &str) -> Markup {
+        let hiding: String = self.kinds().into_iter().map(hiding_rule).collect();
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -96,7 +122,7 @@ impl Page {
                     meta http-equiv="Content-Security-Policy" content=(POLICY);
                     meta name="viewport" content="width=device-width";
                     title { "Session " (self.title()) }
-                    style { (PreEscaped(STYLE)) }
+                    style { (PreEscaped(STYLE)) (PreEscaped(hiding)) }
                 }
                 body {
                     h1 { "Session " (self.title()) }
@@ -141,15 +167,15 @@ impl Page {
     fn table(&self) -> Markup {
         html! {
             div.records {
-                @for kind in KINDS {
-                    input type="checkbox" id=(kind) checked;
-                    label for=(kind) { (kind) }
+                @for kind in self.kinds() {
+                    input type="checkbox" id=(kind.name()) checked;
+                    label for=(kind.name()) { (kind.name()) }
                 }
                 table {
                     thead { tr { th { "Seconds" } th { "Process" } th { "Act" } } }
                     tbody {
                         @for row in &self.rows {
-                            tr class=(row.kind) {
+                            tr class=(row.kind.name()) {
                                 td { (format!("{}.{:06}", row.since_ns / 1_000_000_000, row.since_ns % 1_000_000_000 / 1000)) }
                                 td { (row.process) }
                                 @if row.failed { td.failed { (row.line) } } @else { td { (row.line) } }
@@ -165,10 +191,17 @@ impl Page {
     }
 }
 
+/// A kind's box, unchecked, hides the kind's rows.
+fn hiding_rule(kind: RecordKind) -> String {
+    let name = kind.name();
+    format!("#{name}:not(:checked) ~ table .{name} {{ display: none; }}\n")
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod tests {
     use super::*;
+    use crate::record::kinds::tests::one_of_each;
 
     #[test]
     fn what_a_session_named_cannot_become_markup() {
@@ -196,10 +229,47 @@ mod tests {
     }
 
     #[test]
-    fn each_box_hides_the_kind_that_it_names() {
-        for kind in KINDS {
-            let rule = format!("#{kind}:not(:checked) ~ table .{kind}");
-            assert!(STYLE.contains(&rule), "{rule}");
+    fn a_name_that_looks_like_an_error_is_not_marked_as_one() {
+        let mut page = Page::default();
+        for (path, error) in [("/a  ! ENOENT", 0), ("/b", libc::ENOENT.cast_unsigned())] {
+            page.add(&proto::Record {
+                body: Some(Body::File(proto::File {
+                    path: path.into(),
+                    error,
+                    ..Default::default()
+                })),
+                ..Default::default()
+            });
+        }
+        let failed: Vec<_> = page.rows.iter().map(|row| row.failed).collect();
+        assert_eq!(failed, [false, true]);
+    }
+
+    /// A page with one record of each kind.
+    fn of_every_kind() -> String {
+        let mut page = Page::default();
+        for body in one_of_each() {
+            page.add(&proto::Record {
+                body,
+                ..Default::default()
+            });
+        }
+        let mut out = Vec::new();
+        page.write(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_kind_that_is_shown_can_be_hidden() {
+        let page = of_every_kind();
+        for kind in RecordKind::ALL {
+            let name = kind.name();
+            let row = format!("<tr class=\"{name}\">");
+            let its_box = format!("<input type=\"checkbox\" id=\"{name}\" checked>");
+            let rule = format!("#{name}:not(:checked) ~ table .{name}");
+            for part in [row, its_box, rule] {
+                assert!(page.contains(&part), "{part} in {page}");
+            }
         }
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::text::{command, line};
-use crate::record::{ProcessKey, proto};
+use super::view::{Output, View};
+use crate::record::{OpenFlags, ProcessKey, StreamId, proto};
+use crate::replay::escaped;
+use crate::replay::render::{command, line};
 use proto::record::Body;
 
 /// Acts that are listed below one process; more are counted.
@@ -24,9 +26,38 @@ struct Node {
     end: Option<String>,
 }
 
+/// Draws the tree once it is complete.
+struct TreeView<'a> {
+    tree: Tree,
+    out: Output<'a>,
+}
+
+pub(super) fn view(out: Output<'_>) -> Box<dyn View + '_> {
+    Box::new(TreeView {
+        tree: Tree::default(),
+        out,
+    })
+}
+
+impl View for TreeView<'_> {
+    fn show(&mut self, _: StreamId, record: &proto::Record) -> io::Result<()> {
+        self.tree.add(record);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        self.tree.write(self.out)?;
+        self.out.flush()
+    }
+}
+
 /// The tree while it is put together.
 #[derive(Debug, Default)]
-pub struct Tree {
+pub(super) struct Tree {
     nodes: BTreeMap<(u32, u64), Node>,
     order: Vec<ProcessKey>,
     remarks: Vec<String>,
@@ -34,7 +65,7 @@ pub struct Tree {
 
 impl Tree {
     /// Adds a record.
-    pub fn add(&mut self, record: &proto::Record) {
+    pub(super) fn add(&mut self, record: &proto::Record) {
         let body = record.body.as_ref();
         let Some(process) = &record.process else {
             self.remarks.push(line(body));
@@ -49,7 +80,9 @@ impl Tree {
         match body {
             Some(Body::Exec(exec)) if exec.error == 0 => node.commands.push(command(exec)),
             Some(Body::Exit(_)) => node.end = Some(line(body)),
-            Some(Body::File(file)) if file.op() == proto::FileOp::Open && file.flags & 0o3 == 0 => {
+            Some(Body::File(file))
+                if file.op() == proto::FileOp::Open && !OpenFlags(file.flags).writes() =>
+            {
                 node.reads += 1
             }
             Some(Body::Fork(fork)) => {
@@ -81,7 +114,7 @@ impl Tree {
     /// # Errors
     ///
     /// Those of `out`.
-    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let is_root = |key: &ProcessKey| {
             let node = self.nodes.get(&(key.pid, key.start_time));
             node.is_some_and(|node| node.parent.is_none())
@@ -103,12 +136,7 @@ impl Tree {
     }
 
     /// One process; its children are left to draw.
-    fn draw(
-        &self,
-        branch: &Branch,
-        left: &mut Vec<Branch>,
-        out: &mut impl Write,
-    ) -> io::Result<()> {
+    fn draw(&self, branch: &Branch, left: &mut Vec<Branch>, out: &mut dyn Write) -> io::Result<()> {
         let Some(node) = self.nodes.get(&(branch.key.pid, branch.key.start_time)) else {
             return Ok(());
         };
@@ -117,7 +145,7 @@ impl Tree {
             .commands
             .first()
             .cloned()
-            .unwrap_or_else(|| super::escaped(&node.comm));
+            .unwrap_or_else(|| escaped(&node.comm));
         let end = node.end.as_deref().unwrap_or("still running");
         writeln!(
             out,

@@ -1,0 +1,67 @@
+//! What JSON forms are put together from.
+//!
+//! Names are lowerCamelCase, enums their names, an errno its name. Bytes that
+//! are not UTF-8 are shown with replacement characters and given exactly in a
+//! sibling `…B64` (RFC 4648 section 4).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::record::{errno_name, proto};
+
+pub(in crate::replay) type Object = Map<String, Value>;
+
+pub(in crate::replay) fn object<const N: usize>(pairs: [(&str, Value); N]) -> Object {
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// Text, and the exact bytes beside it where it is not UTF-8.
+pub(in crate::replay) fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
+    object.insert(name.into(), String::from_utf8_lossy(bytes).into());
+    if std::str::from_utf8(bytes).is_err() {
+        object.insert(format!("{name}B64"), STANDARD.encode(bytes).into());
+    }
+}
+
+/// A program's arguments.
+pub(in crate::replay) fn arguments(out: &mut Object, argv: &[Vec<u8>]) {
+    let text: Vec<Value> = argv
+        .iter()
+        .map(|argument| String::from_utf8_lossy(argument).into())
+        .collect();
+    out.insert("argv".into(), text.into());
+    if argv
+        .iter()
+        .any(|argument| std::str::from_utf8(argument).is_err())
+    {
+        // As long as argv: each argument exactly.
+        let exact: Vec<Value> = argv
+            .iter()
+            .map(|argument| STANDARD.encode(argument).into())
+            .collect();
+        out.insert("argvB64".into(), exact.into());
+    }
+}
+
+/// Absent on success.
+pub(in crate::replay) fn error(object: &mut Object, errno: u32) {
+    if errno != 0 {
+        object.insert("error".into(), error_name(errno).into());
+    }
+}
+
+/// The errno's name.
+pub(in crate::replay) fn error_name(errno: u32) -> String {
+    errno_name(errno).map_or_else(|| format!("ERRNO_{errno}"), str::to_owned)
+}
+
+pub(in crate::replay) fn kind_counts(counts: &[proto::KindCount]) -> Value {
+    counts
+        .iter()
+        .map(|proto::KindCount { kind, count }| json!({"kind": kind, "count": count}))
+        .collect()
+}

@@ -1,0 +1,53 @@
+//! Work that left a session, and its heirs.
+
+use serde_json::json;
+
+use super::fields::{Object, bytes, object};
+use super::message::Render;
+use crate::record::{SessionId, proto};
+use crate::replay::escaped;
+
+impl Render for proto::HandOff {
+    fn json(&self) -> Object {
+        let proto::HandOff { way: _, to } = self;
+        let mut out = object([("way", json!(self.way().as_str_name()))]);
+        bytes(&mut out, "to", to);
+        out
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "HANDOFF  {} {}",
+            self.way().as_str_name(),
+            escaped(&self.to)
+        )
+    }
+}
+
+impl Render for proto::Heir {
+    fn json(&self) -> Object {
+        let proto::Heir {
+            file,
+            script,
+            joined,
+            written_boot_ns,
+        } = self;
+        let mut out = object([
+            ("script", json!(script)),
+            ("writtenBootNs", json!(written_boot_ns)),
+        ]);
+        bytes(&mut out, "file", file);
+        if let Some(session) = SessionId::from_bytes(joined) {
+            out.insert("joined".into(), json!(session.to_string()));
+        }
+        out
+    }
+
+    fn line(&self) -> String {
+        let joins = match SessionId::from_bytes(&self.joined) {
+            Some(session) => format!(", and joins {session}"),
+            None => String::new(),
+        };
+        format!("HEIR     starts {}{joins}", escaped(&self.file))
+    }
+}
