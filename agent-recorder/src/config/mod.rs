@@ -392,6 +392,29 @@ mod tests {
             ("[kernel]\n\nbulk_ring_bytes = 100000\n", "c.toml:3:1: "),
             ("[guard\n", "c.toml:1:7: "),
             (
+    #[test]
+    fn durations_are_written_as_people_write_them() {
+        let text = Config::default().to_toml();
+        for line in [
+            "canary = \"30s\"",
+            "window = \"10s\"",
+            "long_window = \"1h\"",
+            "max_age = \"2160h\"",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_in_the_forms_that_the_reference_names() {
+        for text in ["500ms", "10s", "1h 30m", "1h 2m 3s 4ms 5us 6ns"] {
+            let text = format!("[stream]\ndrain = \"{text}\"\n");
+            assert!(Config::parse(Path::new("c.toml"), &text).is_ok(), "{text}");
+        }
+        let complaint = complaint("[spool]\nmax_age = \"90 fortnights\"\n");
+        assert!(complaint.starts_with("c.toml:2:11: "), "{complaint}");
+    }
+
                 "[stream]\ncollector = \"http://192.0.2.1:4319\"\n",
                 "c.toml:2:1: ",
             ),
