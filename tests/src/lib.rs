@@ -22,6 +22,7 @@ pub mod packets;
 pub mod programs;
 pub mod raw;
 pub mod recorder;
+pub mod reference;
 mod shared;
 pub mod stimulus;
 pub mod tally;

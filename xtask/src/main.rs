@@ -9,6 +9,7 @@ mod build;
 mod crash_loop;
 mod guard_report;
 mod leftovers;
+mod reference;
 mod run;
 mod setup;
 mod stack;
@@ -67,6 +68,8 @@ enum Command {
     Backlog(backlog::Args),
     /// Measure what recording costs a workload, and what the recorder costs its neighbours
     Bench(bench::Args),
+    /// Write docs/reference anew from the command line, the configuration and the protocol
+    Reference,
     /// Boot another kernel in a guest, or run the test suite on all of them
     Vm(vm::Args),
     /// Print what of BPF, mounts, namespaces and cgroups is there now, as JSON
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::CrashLoop(args) => crash_loop::command(&args),
         Command::Backlog(args) => backlog::command(&args),
         Command::Bench(args) => bench::command(&args).map(|()| ExitCode::SUCCESS),
+        Command::Reference => reference::command(),
         Command::Vm(args) => vm::command(&args),
         Command::Snapshot => leftovers::print().map(|()| ExitCode::SUCCESS),
     };
