@@ -14,7 +14,9 @@ const FOLDER_VARIABLE: &str = "AGENT_RECORDER_BPF_OBJECTS";
 
 fn main() -> anyhow::Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Asked when it runs: a target directory that was copied has the script of another place.
+    let package = env::var_os("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?;
+    let root = Path::new(&package).join("..");
     compile_protocol(&root.join("proto"))?;
     OBJECTS
         .iter()

@@ -11,4 +11,5 @@ mod architecture;
 mod documents;
 pub mod lab;
 pub mod oracle;
+pub mod reference;
 pub mod stimuli;

@@ -11,6 +11,7 @@ mod crash_loop;
 mod guard_report;
 mod leftovers;
 mod libtest;
+mod reference;
 mod run;
 mod setup;
 mod skips;
@@ -96,6 +97,8 @@ enum Command {
     /// Wants a machine that does nothing else, and time for each of --rounds;
     /// --quick is a twentieth of it, and measures nothing.
     Bench(bench::Args),
+    /// Write docs/reference anew from the command line, the configuration and the protocol
+    Reference,
     /// Boot another kernel in a guest, or run the end-to-end tests on all of them
     ///
     /// A kernel boots in half a minute, emulated. With --matrix, 5 to 26 minutes
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
         Command::CrashLoop(args) => crash_loop::command(&args),
         Command::Backlog(args) => backlog::command(&args),
         Command::Bench(args) => bench::command(&args).map(|()| ExitCode::SUCCESS),
+        Command::Reference => reference::command(),
         Command::Vm(args) => vm::command(&args),
         Command::Snapshot => leftovers::print().map(|()| ExitCode::SUCCESS),
     };

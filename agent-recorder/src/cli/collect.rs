@@ -10,18 +10,23 @@ use super::{Common, Error};
 use crate::collector::{Collector, Options};
 use crate::config::Config;
 
-/// Arguments of `collect`; each goes before what the configuration says in `[collector]`.
+/// Arguments of `collect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to listen (default 127.0.0.1:4319).
-    #[arg(long, value_name = "ADDR")]
+    /// Address and port to listen on.
+    #[arg(long, value_name = "ADDR", help = listen_help())]
     listen: Option<SocketAddr>,
-    /// Where to keep the streams.
+    /// Directory in which to store the streams; required here or in the configuration
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
-    /// ca.pem, collector.pem and collector.key, as `agent-recorder keys` makes them: only hosts of that CA are heard.
+    /// Directory of ca.pem, collector.pem and collector.key, as `keys collector` makes them: takes hosts of that CA only
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
+}
+
+fn listen_help() -> String {
+    let default = crate::config::Collector::default().listen;
+    format!("Address and port to listen on [default: {default}]")
 }
 
 impl Args {

@@ -2,33 +2,40 @@
 
 use std::path::PathBuf;
 
-use crate::config::Profile;
+use crate::config::{DEFAULT_FILE, DEFAULT_STATE_DIR, Profile};
 
 /// Options that every command takes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Common {
-    /// The configuration file; built-in defaults where it does not exist and was not named.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", help = config_help())]
     pub config: Option<PathBuf>,
-    /// Spool, keys and control socket (default /var/lib/agent-recorder).
-    #[arg(long, global = true, value_name = "DIR")]
+    /// The directory of the spool, the keys and the control socket.
+    #[arg(long, global = true, value_name = "DIR", help = state_dir_help())]
     pub state_dir: Option<PathBuf>,
-    /// Which kernel hooks to use: lsm, fentry, tracepoint, or the strongest that this kernel allows (default auto).
-    #[arg(
-        long,
-        global = true,
-        value_name = "PROFILE",
-        hide_possible_values = true
-    )]
+    /// Kernel hooks to use, instead of those that the configuration names
+    #[arg(long, global = true, value_name = "PROFILE")]
     pub profile: Option<Profile>,
+}
+
+fn config_help() -> String {
+    format!(
+        "Read this configuration file [default: {DEFAULT_FILE}, or the built-in defaults where that does not exist]"
+    )
+}
+
+fn state_dir_help() -> String {
+    format!(
+        "Directory of the spool, the keys and the control socket, instead of the one that the configuration names [default: {DEFAULT_STATE_DIR}]"
+    )
 }
 
 /// How a command shows what it found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// For a person to read.
+    /// Text for a person
     Text,
-    /// JSON, one object a line.
+    /// JSON, one object a line
     Json,
 }

@@ -15,12 +15,11 @@ pub struct Args {
     command: ConfigCommand,
 }
 
-/// What to do with it.
 #[derive(Debug, clap::Subcommand)]
 enum ConfigCommand {
-    /// Say whether the configuration is right.
+    /// Check the configuration, and name the line of what is wrong
     Check,
-    /// Print the configuration in force, as TOML, and what is built in, as comments.
+    /// Print the configuration in force as TOML, and what is built in as comments
     Show,
 }
 

@@ -18,7 +18,7 @@ use crate::bpf::{self, CAPABILITIES, Facts, Kernel, Profile};
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How to show it
+    /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

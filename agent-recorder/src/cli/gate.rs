@@ -14,7 +14,7 @@ use crate::replay::escaped;
 /// Arguments of both.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The hold, as `sessions` and the record of it name it.
+    /// Name of the hold, as `sessions`, the log and the hold's record have it
     #[arg(value_name = "HOLD")]
     hold: String,
 }

@@ -16,28 +16,30 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum KeysCommand {
-    /// Make a CA: keep its ca.key where no agent runs.
+    /// Make a CA
+    ///
+    /// Keep its ca.key on a machine where no agent runs.
     Ca {
-        /// Where to put ca.pem and ca.key.
+        /// Directory for ca.pem and ca.key
         #[arg(value_name = "DIR")]
         directory: PathBuf,
-        /// How long it holds, days.
+        /// Days for which the CA's certificate is valid, from 1 to 36500
         #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
         days: u32,
     },
-    /// Make a collector's certificate and key, for `collect --keys DIR`.
+    /// Make a collector's certificate and key, for `collect --keys DIR`
     Collector {
         #[command(flatten)]
         signing: Signing,
-        /// A DNS name or address that hosts reach it by; more than once for more.
+        /// DNS name or address by which hosts reach the collector; may be given more than once
         #[arg(long = "name", required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Make a host's certificate and key, for `[stream] keys = "DIR"`.
+    /// Make a host's certificate and key, for `[stream] keys = "DIR"`
     Host {
         #[command(flatten)]
         signing: Signing,
-        /// The host's name for ever (default: this machine's /etc/machine-id).
+        /// Id of the host, which never changes: 1 to 253 letters, digits, `.`, `-` and `_` [default: the content of /etc/machine-id]
         #[arg(long, value_name = "ID")]
         id: Option<String>,
     },
@@ -45,13 +47,13 @@ enum KeysCommand {
 
 #[derive(Debug, clap::Args)]
 struct Signing {
-    /// Where to put the certificate, the key and a copy of ca.pem.
+    /// Directory for the certificate, the key and a copy of ca.pem
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// The directory that `keys ca` made.
+    /// Directory that `keys ca` filled
     #[arg(long, value_name = "DIR")]
     ca: PathBuf,
-    /// How long it holds, days.
+    /// Days for which the certificate is valid, from 1 to 36500
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
 }

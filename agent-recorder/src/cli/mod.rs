@@ -11,6 +11,7 @@ mod connect;
 mod daemon;
 mod doctor;
 mod error;
+mod exit_status;
 mod gate;
 mod keys;
 mod replay;
@@ -24,7 +25,7 @@ mod who;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::Answer;
 use crate::control::Act;
@@ -32,15 +33,16 @@ pub use common::Common;
 use common::Format;
 pub use error::Error;
 use error::LOSS;
+pub use exit_status::{ENVIRONMENT, ExitStatus, Variable, exit_statuses};
 
-/// Records what AI agents do on this host, and stops those that destroy in bulk.
+/// Record what AI agents do on this host, and stop those that destroy in bulk.
 #[derive(Debug, Parser)]
 #[command(name = "agent-recorder", version, propagate_version = true)]
 pub struct Cli {
     /// Options that every command takes.
     #[command(flatten)]
     pub common: Common,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -48,50 +50,75 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a command as a session.
+    /// Run a command and record it as a session
+    ///
+    /// A running daemon records the session. Without a daemon, this process records it until its last process ends.
+    /// At the end, one line on standard error names the session's id.
     Run(run::Args),
-    /// Record every agent on this host, until it is told to stop.
+    /// Record every agent on this host, until SIGTERM or SIGINT
+    ///
+    /// The daemon stays in the foreground and tells systemd when it is ready. It recognises agents by rules, and
+    /// records each with all its descendants as a session. It ignores SIGHUP.
     Daemon(daemon::Args),
-    /// List the sessions that run.
+    /// List the sessions that run, and the programs that are held
+    ///
+    /// The daemon answers. The last lines name the programs that wait for `approve` or `deny`.
     Sessions(sessions::Args),
-    /// End every process of a session.
+    /// Kill every process of a session
     Kill(sessions::ActArgs),
-    /// Stop every process of a session, for now.
+    /// Stop every process of a session until `resume` or `kill`
     Freeze(sessions::ActArgs),
-    /// Let a stopped session go on.
+    /// Let a frozen session go on
     Resume(sessions::ActArgs),
-    /// Let a program run that is held before its first instruction.
+    /// Let a held program run
+    ///
+    /// A program is held before its first instruction when it meets a rule of the gate whose action is `hold`.
     Approve(gate::Args),
-    /// End it; it has done nothing.
+    /// End a held program, which has not run
     Deny(gate::Args),
-    /// Show what happened.
+    /// Show the records of a session
     Replay(replay::Args),
-    /// Show every recorded act on a path, newest last, and by whom.
+    /// Show every recorded act on a path, newest last, and who did it
     Who(who::Args),
-    /// Take the streams of many hosts and keep them.
+    /// Receive the streams of many hosts and store them, until SIGTERM or SIGINT
+    ///
+    /// Each option takes precedence over its key in the configuration's `[collector]`.
     Collect(collect::Args),
-    /// Make a private CA, a collector's and hosts' certificates.
+    /// Make the certificates with which hosts and a collector recognise each other
+    ///
+    /// Make a CA first, then one certificate for the collector and one for each host. Each command prints the files
+    /// that it made.
     Keys(keys::Args),
-    /// Say whether anything was altered, removed or cut off.
+    /// Check whether records were altered, removed or cut off
+    ///
+    /// One line for each stream says what was found. The exit status is that of the worst stream.
     Verify(verify::Args),
-    /// Say what this kernel allows, what is missing, and the remedy.
+    /// Say what this kernel allows, what is missing, and what helps
+    ///
+    /// The command loads and attaches the kernel programs, and removes them again.
     Doctor(doctor::Args),
-    /// Check or show the configuration.
+    /// Check or print the configuration
     Config(config::Args),
-    /// Print a shell's completions.
+    /// Print completions for a shell
     Completions {
-        /// The shell.
+        /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page.
+    /// Print the manual page, in roff
     Man,
     /// What the daemon starts to see whether its hooks still fire.
     #[command(hide = true)]
     Canary(canary::Args),
 }
 
+/// The definition of the command line, from which `--help`, the manual page, shell completions and
+/// docs/reference/command-line.md are made.
+pub fn command() -> clap::Command {
+    exit_status::document(Cli::command())
+}
+
 fn manual() -> Result<ExitCode, Error> {
-    clap_mangen::Man::new(Cli::command())
+    clap_mangen::Man::new(command())
         .render(&mut std::io::stdout())
         .map_err(|source| Error::System {
             what: "write to standard output".to_owned(),
@@ -118,7 +145,8 @@ fn start_log() {
 
 /// Runs the program; the exit status is as each command names it.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // Ends the process where the command line is wrong, and for `--help` and `--version`.
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     start_log();
     #[cfg(feature = "fault-points")]
     let _points = crate::fault::begin();
@@ -141,7 +169,7 @@ pub fn main() -> ExitCode {
         Command::Completions { shell } => {
             clap_complete::generate(
                 *shell,
-                &mut Cli::command(),
+                &mut command(),
                 "agent-recorder",
                 &mut std::io::stdout(),
             );

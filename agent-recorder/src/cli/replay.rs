@@ -13,32 +13,32 @@ use crate::replay::{FORMATS, Filter, Format, Reader, SessionChoice, Wanted};
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The session's id, or the beginning of it, or `last`.
+    /// The session's id or the beginning of it, or `last` for the newest session
     #[arg(default_value = "last", value_name = "ID")]
     session: String,
-    /// How to show it.
+    /// Form of the output
     #[arg(long, default_value = FORMATS[0].name, value_parser = format_parser())]
     format: &'static Format,
     #[arg(
         long,
         value_delimiter = ',',
         value_name = "K,…",
-        help = format!("Only these kinds: {}", RecordKind::words())
+        help = format!("Show only records of these kinds: {}", RecordKind::words())
     )]
     kind: Vec<String>,
-    /// Only what is about a path; `*` ends at a slash, `**` does not
+    /// Show only records about paths that match; `*` ends at a slash, `**` does not
     #[arg(long, value_name = "GLOB")]
     path: Option<String>,
-    /// Only what a CEL expression over the JSON form holds for: file.op == 'DELETE' && process.uid == 0
+    /// Show only records for whose JSON form this CEL expression is true, such as: file.op == 'DELETE' && process.uid == 0
     #[arg(long, value_name = "CEL")]
     filter: Option<String>,
-    /// Only from then on: 2026-11-23T10:00:00Z, "2026-11-23 10:00" or how long ago (10m)
+    /// Show only records from this time on: 2026-11-23T10:00:00Z, "2026-11-23 10:00" in local time, or how long ago (10m)
     #[arg(long, value_name = "T")]
     since: Option<String>,
-    /// Only until then
+    /// Show only records before this time, in the same forms
     #[arg(long, value_name = "T")]
     until: Option<String>,
-    /// Go on as records come, until the session ends
+    /// Wait for more records until the session ends
     #[arg(long)]
     follow: bool,
     #[command(flatten)]

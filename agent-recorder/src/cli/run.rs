@@ -20,13 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A name for the session.
+    /// Name of the session in records
     #[arg(long, default_value = "", hide_default_value = true)]
     name: String,
-    /// The agent's name.
+    /// Name of the agent in records [default: CMD's file name]
     #[arg(long, default_value = "", hide_default_value = true)]
     agent: String,
-    /// The command and its arguments.
+    /// The command and its arguments
     #[arg(
         required = true,
         trailing_var_arg = true,

@@ -13,7 +13,7 @@ use crate::replay::escaped;
 /// Arguments of `sessions`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How to show them.
+    /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -21,7 +21,7 @@ pub struct Args {
 /// Arguments of the commands on one session.
 #[derive(Debug, clap::Args)]
 pub struct ActArgs {
-    /// The session's id, or the beginning of it, or `last`.
+    /// The session's id or the beginning of it, or `last` for the newest that runs
     #[arg(value_name = "ID")]
     session: String,
 }

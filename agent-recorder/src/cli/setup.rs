@@ -38,7 +38,7 @@ impl Streams {
 /// Which store is read.
 #[derive(Debug, clap::Args)]
 pub(super) struct StoreArgs {
-    /// A collector's store instead of the state directory's spool
+    /// Read this store of a collector instead of the spool in the state directory
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
 }

@@ -13,9 +13,10 @@ use crate::replay::{Act, Acts, act_line, to_json};
 /// Arguments of `who`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The path; taken from the working directory where it is relative, and not resolved
+    /// The path; a relative one starts at the working directory, and links are not resolved
+    #[arg(value_name = "PATH")]
     path: OsString,
-    /// How to show it
+    /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _, ser};
 
 pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -19,5 +19,7 @@ pub(super) fn serialize<S: Serializer>(
     duration: &Duration,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&format!("{}ms", duration.as_millis()))
+    let duration = jiff::SignedDuration::try_from(*duration).map_err(ser::Error::custom)?;
+    // The friendly form: `1h`, not `PT1H`.
+    serializer.serialize_str(&format!("{duration:#}"))
 }

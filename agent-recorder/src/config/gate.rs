@@ -18,16 +18,20 @@ use super::{Wrong, duration};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gate {
-    /// Whether the built-in rules are used, after those of the configuration.
+    /// Whether the gate uses its built-in rules, after those of the configuration. `agent-recorder config show`
+    /// prints them.
     pub builtin: bool,
-    /// Built-in rules that are not.
+    /// Names of built-in rules that the gate does not use. When empty, it uses all of them.
     pub disable: Vec<String>,
-    /// How long a held program waits for an answer.
+    /// Time for which a held program waits for a person's answer, from `1s` to `24h`.
     #[serde(with = "duration")]
     pub timeout: Duration,
-    /// What it is answered when nobody did.
+    /// Answer that a held program gets when nobody has answered within `timeout`. Without a daemon, it gets this
+    /// answer at once.
     pub answer: Answer,
-    /// Rules; the first that a program meets counts.
+    /// A rule by which the gate judges a program. The gate applies the first rule that the program meets. A
+    /// program meets a rule when every condition that is set holds. Patterns may contain `*` for any text and `?` for one
+    /// character; a bar separates alternatives, as in `delete-*|terminate-*`.
     #[serde(rename = "rule", skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<GateRule>,
 }
@@ -48,9 +52,9 @@ impl Default for Gate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
-    /// It ends, having done nothing.
+    /// The program ends without having run.
     Deny,
-    /// It runs.
+    /// The program runs.
     Approve,
 }
 
@@ -58,45 +62,50 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GateAction {
-    /// It runs: an exception from later rules.
+    /// The program runs, whatever later rules say.
     Allow,
-    /// It runs, and that is recorded.
+    /// The program runs, and the recorder writes an enforcement record.
     Alert,
-    /// It waits until a person decides.
+    /// The program waits until a person answers with `approve` or `deny`.
     #[default]
     Hold,
-    /// It ends, having done nothing.
+    /// The program ends without having run.
     Kill,
 }
 
-/// `[[gate.rule]]`: every condition that is set must hold. Patterns are globs
-/// (`*`, `?`), with alternatives between bars: `delete-*|terminate-*`.
+/// `[[gate.rule]]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GateRule {
-    /// Its name in records and in `disable`.
+    /// Name of the rule in records. Not empty, and not the name of another rule.
     pub name: String,
-    /// Names of programs, without their directories.
+    /// Names of the programs that the rule is about, without their directories and without patterns. At least
+    /// one; a name has at most 47 bytes.
     pub programs: Vec<String>,
-    /// The first words after the program's name that are no options, in any case; `**` for any number of words.
+    /// Patterns for the first arguments that are no options, in order and in any case. `**` stands for any number
+    /// of arguments. When empty, any arguments will do.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<String>,
-    /// At least one argument is one of these; `-f` is also in `-uf`.
+    /// Patterns one of which an argument must match. `-f` is also found in `-uf`. When empty, no argument is
+    /// required.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub any: Vec<String>,
-    /// No argument is one of these.
+    /// Patterns that no argument may match.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unless: Vec<String>,
-    /// A statement in an argument, between semicolons, begins with one of these words.
+    /// Patterns for the first word of a statement, in any case. A statement is an argument's part between
+    /// semicolons, and one statement must match. When empty, no statement is required.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub statements: Vec<String>,
-    /// The environment has a variable of each of these names.
+    /// Patterns for names of environment variables. The program's environment must have a match for each. When
+    /// empty, the environment is not looked at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub environment: Vec<String>,
-    /// The file that runs (a script's interpreter) is called one of these.
+    /// Patterns for the name of the file that runs, which for a script is its interpreter. When empty, any file
+    /// will do.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub interpreters: Vec<String>,
-    /// What becomes of the program.
+    /// What happens to a program that meets the rule.
     pub action: GateAction,
 }
 

@@ -17,31 +17,38 @@ use super::{Throwaway, Wrong, duration};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Guard {
-    /// What happens at a limit.
+    /// What the guard does when a session reaches a limit.
     pub action: GuardAction,
-    /// Files that a session may destroy within the window.
+    /// Number of files that a session may destroy within `window`, from 1 to 1024.
     pub limit: u64,
-    /// The window.
+    /// Time over which the guard counts towards `limit` and `bytes`, from `100ms` to `1h`.
     #[serde(with = "duration")]
     pub window: Duration,
-    /// Files that a session may destroy within the long window; 0 for any number.
+    /// Number of files that a session may destroy within `long_window`, at least `limit`. `0` sets no limit.
     pub long_limit: u64,
-    /// The long window.
+    /// Time over which the guard counts towards `long_limit` and `long_bytes`, from `window` to `168h`.
     #[serde(with = "duration")]
     pub long_window: Duration,
-    /// Bytes of files that a session may destroy within the window; 0 for any number.
+    /// Size of the files that a session may destroy within `window`, in bytes, from 1048576 (1 MiB) to 1 EiB.
+    /// `0` sets no limit.
     pub bytes: u64,
-    /// The same within the long window.
+    /// Size of the files that a session may destroy within `long_window`, in bytes, at least `bytes`. `0` sets
+    /// no limit.
     pub long_bytes: u64,
-    /// Whether the built-in names and directories of what may be thrown away are used.
+    /// Whether the guard uses its built-in names and directories of files that may be thrown away.
+    /// `agent-recorder config show` prints them.
     pub builtin: bool,
-    /// Further names of directories whose contents may be thrown away (`name`, or `parent/name`), and suffixes (`.o`).
+    /// More names of files that may be thrown away, which the guard does not count: a directory's `name` or
+    /// `parent/name`, whose contents are meant, or a file's suffix such as `.o`. A directory whose name begins
+    /// with a dot is written with a slash at the end, as in `.cache/`. A name has fewer than 28 bytes, a suffix
+    /// at most 12.
     pub throwaway: Vec<String>,
-    /// Built-in names, suffixes and temporary directories that do not count as such.
+    /// Built-in names, suffixes and temporary directories that the guard does count.
     pub keep: Vec<String>,
-    /// Further temporary directories.
+    /// More temporary directories, by absolute paths. The guard does not count files below them.
     pub temporary: Vec<PathBuf>,
-    /// Paths with a limit of their own.
+    /// A path with a limit of its own. At most 32 of them. The limit has no window: it counts from the
+    /// session's start to its end.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub protect: Vec<Protect>,
 }
@@ -50,9 +57,9 @@ pub struct Guard {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Protect {
-    /// The directory, or file.
+    /// Absolute path of the directory or file.
     pub path: PathBuf,
-    /// Files below that a session may destroy in all.
+    /// Number of files at or below `path` that a session may destroy. With `0` the guard acts at the first.
     #[serde(default)]
     pub limit: u32,
 }
@@ -80,15 +87,16 @@ impl Default for Guard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GuardAction {
-    /// Nothing is counted.
+    /// The guard counts nothing.
     Off,
-    /// It is recorded.
+    /// The guard writes an enforcement record, and the session goes on.
     Alert,
-    /// The session stops until a person resumes or kills it.
+    /// The guard stops the session's processes until a person resumes or kills the session.
     Freeze,
-    /// What goes over the limit is refused, and the session goes on.
+    /// The guard refuses operations that go over the limit, and the session goes on. Where the profile cannot
+    /// refuse, the guard ends the session.
     Deny,
-    /// The session ends.
+    /// The guard ends the session.
     Kill,
 }
 

@@ -15,13 +15,16 @@ use super::built_in::HAND_OFF;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HandOff {
-    /// Whether the built-in sockets and files are known.
+    /// Whether the recorder uses its built-in patterns of sockets and files.
     pub builtin: bool,
-    /// Unix sockets behind which others work for a session: globs.
+    /// More patterns for unix sockets of services that work for others. A connect to such a socket is a
+    /// hand-off. `*` stays within a name, `**` stands for any number of names, and a leading `@` marks an
+    /// abstract socket.
     pub sockets: Vec<String>,
-    /// Files that others run: globs.
+    /// More patterns for files that programs outside the session run or read, as in `sockets`. A change of such
+    /// a file is a hand-off.
     pub files: Vec<String>,
-    /// Who starts a file that a session wrote.
+    /// What happens when a process outside the session starts a file that the session wrote.
     pub heirs: Heirs,
 }
 
@@ -40,12 +43,13 @@ impl Default for HandOff {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Heirs {
-    /// Nothing.
+    /// The recorder does nothing.
     Off,
-    /// It is recorded.
+    /// The recorder writes a record.
     #[default]
     Record,
-    /// It is recorded, and is in the session from then on, with its descendants.
+    /// The recorder writes a record, and the process belongs to the session from then on, with its descendants.
+    /// When the session has ended, the process starts a session of its own.
     Join,
 }
 

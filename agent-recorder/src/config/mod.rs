@@ -34,29 +34,32 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/agent-recorder";
 /// Where kernel programs are pinned by default.
 pub const DEFAULT_PINS: &str = "/sys/fs/bpf/agent-recorder";
 
-/// Everything that can be set.
+/// The whole configuration. The comments on the fields of this struct and of
+/// those in it are the text of docs/reference/configuration.md.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The recorder itself.
+    /// The recorder itself: `agent-recorder daemon`, and `agent-recorder run` where no daemon runs.
     pub recorder: Recorder,
-    /// The kernel side.
+    /// The buffers between the kernel programs and the recorder.
     pub kernel: Kernel,
-    /// The guard.
+    /// The guard counts what a session destroys and acts when a limit is reached.
     pub guard: Guard,
-    /// Programs that are judged before they run.
+    /// The gate stops a session's program before its first instruction when the program can destroy
+    /// something that is no file of this host, and judges it by rules.
     pub gate: Gate,
-    /// Work that leaves a session.
+    /// Ways by which a session hands work to processes outside it. The recorder writes a record for each.
     pub handoff: HandOff,
-    /// What is kept on the host.
+    /// How many records stay on the host, and for how long. The recorder removes the oldest records first.
     pub spool: Spool,
-    /// Where the records are sent.
+    /// The connection to a collector, to which the recorder sends its records.
     pub stream: Stream,
-    /// What `collect` takes.
+    /// The collector, `agent-recorder collect`. Its command-line options take precedence over these keys.
     pub collector: Collector,
-    /// The built-in rules.
+    /// The built-in rules by which the recorder recognises an agent.
     pub agents: Agents,
-    /// Rules beyond the built-in ones.
+    /// One more rule by which the recorder recognises an agent. A program that matches any one pattern of
+    /// the rule starts a session. A pattern has 1 to 47 bytes.
     #[serde(rename = "agent", skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<AgentRule>,
 }
@@ -65,17 +68,19 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recorder {
-    /// Spool, keys and control socket.
+    /// Directory of the spool and of the host's keys. The control socket is `control.sock` in it, except for
+    /// the default directory, whose socket is `/run/agent-recorder/control.sock`.
     pub state_dir: PathBuf,
-    /// Which hooks to use.
+    /// Kernel hooks that the recorder uses. `agent-recorder doctor` says which profiles a kernel allows.
     pub profile: Profile,
-    /// How often a daemon shows that its hooks still fire; 0s: never.
+    /// Interval at which the daemon checks that its hooks still fire. At least `1s`; `0s` turns the check off.
     #[serde(with = "duration")]
     pub canary: Duration,
-    /// Where a daemon pins its kernel programs, which go on there when it is
-    /// killed: a directory on a bpffs. Empty: nowhere, they end with it.
+    /// Directory on a bpffs where the daemon pins its kernel programs. They keep recording there after the
+    /// daemon was killed, and the next daemon takes them over. An absolute path; when empty, the programs end
+    /// with the daemon.
     pub pins: PathBuf,
-    /// What a daemon that is stopped (SIGTERM) does with its sessions.
+    /// What happens to the running sessions when the daemon receives SIGTERM or SIGINT.
     pub on_stop: OnStop,
 }
 
@@ -83,10 +88,10 @@ pub struct Recorder {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnStop {
-    /// They are told of as detached, and nothing of the kernel side is left.
+    /// Each session ends with the reason `DETACHED`, and the daemon removes its kernel programs.
     #[default]
     End,
-    /// They go on as if it were killed, for the next one: for restarts and upgrades.
+    /// The sessions go on, and the next daemon takes them over: for restarts and upgrades.
     Leave,
 }
 
@@ -106,14 +111,15 @@ impl Default for Recorder {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// The strongest that this kernel allows.
+    /// The strongest profile that this kernel allows, in the order of this list.
     #[default]
     Auto,
-    /// BPF LSM programs decide before the act.
+    /// BPF LSM programs see each operation before it happens, and can refuse it.
     Lsm,
-    /// Programs on the functions that call the security hooks decide (fmod_ret).
+    /// Programs on the kernel's security functions (`fmod_ret`) see each operation before it happens. They
+    /// can refuse it on kernels that take such programs.
     Fentry,
-    /// Tracepoints record, and kill at the exit of a call.
+    /// Tracepoints record each system call at its exit, where they can kill the caller. They refuse nothing.
     Tracepoint,
 }
 
@@ -121,9 +127,10 @@ pub enum Profile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Kernel {
-    /// Ring of exec, exit, fork, deletes and the guard, bytes.
+    /// Size of the ring buffer for exec, exit, fork and delete events and for those of the guard, in bytes.
+    /// A power of two from 65536 to 1073741824.
     pub priority_ring_bytes: u32,
-    /// Ring of all else, bytes.
+    /// Size of the ring buffer for all other events, in bytes. A power of two from 65536 to 1073741824.
     pub bulk_ring_bytes: u32,
 }
 
@@ -140,9 +147,10 @@ impl Default for Kernel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spool {
-    /// The oldest records are taken away when there are more bytes than this.
+    /// Size that the spool's segments may have together, in bytes, from 268435456 (256 MiB) to 1 EiB. Above
+    /// it, the recorder removes the oldest segment.
     pub max_bytes: u64,
-    /// And when they are older than this.
+    /// Age that a record may have. At least `1h`. The recorder removes older segments.
     #[serde(with = "duration")]
     pub max_age: Duration,
 }
@@ -162,13 +170,16 @@ impl Default for Spool {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stream {
-    /// `https://HOST:PORT`, or `http://127.0.0.1:PORT`; absent: everything stays on the host.
+    /// Address of the collector: `https://HOST:PORT`, or `http://127.0.0.1:PORT` on this host. When unset,
+    /// every record stays on the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collector: Option<String>,
-    /// The directory of `ca.pem`, `host.pem` and `host.key` for `https`; absent: `keys` in the state directory.
+    /// Directory of `ca.pem`, `host.pem` and `host.key`, as `agent-recorder keys host` makes them. Used with
+    /// `https` only. When unset, `keys` in the state directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<PathBuf>,
-    /// How long a recorder that ends waits for the collector's acknowledgement.
+    /// Longest time for which a recorder that ends waits until the collector has acknowledged its records.
+    /// With `0s` it does not wait. Records without an acknowledgement stay in the spool.
     #[serde(with = "duration")]
     pub drain: Duration,
 }
@@ -187,17 +198,19 @@ impl Default for Stream {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Collector {
-    /// Where it listens; anything but loopback needs `keys`.
+    /// Address and port on which the collector listens. Any address but a loopback address needs `keys`.
     pub listen: SocketAddr,
-    /// Where it keeps the streams; the command line may name it instead.
+    /// Directory in which the collector stores the streams. When unset, `--store` must name one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<PathBuf>,
-    /// The directory of `ca.pem`, `collector.pem` and `collector.key`; absent: no TLS, and loopback only.
+    /// Directory of `ca.pem`, `collector.pem` and `collector.key`, as `agent-recorder keys collector` makes
+    /// them. The collector then takes hosts of that CA only. When unset, the collector uses no TLS and listens
+    /// on loopback addresses only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<PathBuf>,
-    /// Connections at one time.
+    /// Largest number of simultaneous connections, from 1 to 1000000.
     pub connections: usize,
-    /// Streams that are written at one time.
+    /// Largest number of streams that the collector writes at one time, from 1 to 1000000.
     pub streams: usize,
 }
 
@@ -218,9 +231,9 @@ impl Default for Collector {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Agents {
-    /// Whether the built-in rules are used.
+    /// Whether the recorder uses its built-in agent rules.
     pub builtin: bool,
-    /// Agents whose built-in rules are not.
+    /// Names of agents whose built-in rules the recorder does not use. When empty, it uses all of them.
     pub disable: Vec<String>,
 }
 
@@ -258,19 +271,20 @@ impl AgentRules {
     }
 }
 
-/// `[[agent]]`: any one pattern makes it that agent.
+/// `[[agent]]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentRule {
-    /// The agent's name.
+    /// Name of the agent in records.
     pub name: String,
-    /// Last components of program files.
+    /// Names of the agent's program files, without their directories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub executables: Vec<String>,
-    /// Last one or two components of a script among the first arguments.
+    /// Last one or two components of a script's path, such as `codex.js` or `bin/codex.js`. The recorder looks
+    /// for the script in the program's first 4 arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scripts: Vec<String>,
-    /// `NAME=value` or `NAME`.
+    /// Environment variables that mark the agent: `NAME=value`, or `NAME` for any value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environment: Vec<String>,
 }
@@ -404,6 +418,29 @@ mod tests {
             Config::parse(Path::new("c.toml"), &config.to_toml()).unwrap(),
             config
         );
+    }
+
+    #[test]
+    fn durations_are_written_as_people_write_them() {
+        let text = Config::default().to_toml();
+        for line in [
+            "canary = \"30s\"",
+            "window = \"10s\"",
+            "long_window = \"1h\"",
+            "max_age = \"2160h\"",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_in_the_forms_that_the_reference_names() {
+        for text in ["500ms", "10s", "1h 30m", "1h 2m 3s 4ms 5us 6ns"] {
+            let text = format!("[stream]\ndrain = \"{text}\"\n");
+            assert!(Config::parse(Path::new("c.toml"), &text).is_ok(), "{text}");
+        }
+        let complaint = complaint("[spool]\nmax_age = \"90 fortnights\"\n");
+        assert!(complaint.starts_with("c.toml:2:11: "), "{complaint}");
     }
 
     #[test]
