@@ -402,11 +402,12 @@ impl Recorder {
             killed = self.sweep(header);
         }
         let latency = session::boot_ns().saturating_sub(header.time);
-        let sample = self
-            .tracker
-            .registry
-            .get_mut(number)
-            .map(|session| session.sample.iter().cloned().collect());
+        let session = self.tracker.registry.get(number);
+        let sample = session.map(|session| &session.sample);
+        let sample = || sample.into_iter().flatten();
+        let truncated = (0..).zip(sample()).filter(|(_, path)| path.truncated);
+        let sample_truncated = truncated.map(|(position, _)| position).collect();
+        let sample = sample().map(|path| path.bytes.to_vec()).collect();
         let action = if freezes {
             proto::Action::Freeze
         } else if body.denied != 0 {
@@ -423,7 +424,8 @@ impl Recorder {
             count: body.count,
             limit: body.limit,
             window_ns: body.window,
-            sample: sample.unwrap_or_default(),
+            sample,
+            sample_truncated,
             survivors: u32::try_from(killed.survivors.len()).unwrap_or(u32::MAX),
             survivor: killed.survivors,
             killed: killed.pids.into_iter().collect(),

@@ -28,7 +28,7 @@ use crate::guard;
 use crate::guard::places::Mounts;
 use crate::guard::script::after_script;
 use crate::record::{SessionId, proto};
-use crate::session::{self, Begin, authority};
+use crate::session::{self, Begin, KnownPath, authority};
 
 /// Passes over the descendants of an heir that joins: one that finds none new ends it.
 const MAX_PASSES: usize = 20;
@@ -54,7 +54,7 @@ struct Writer {
 /// A file that somebody started, and who wrote it.
 #[derive(Debug)]
 struct Inheritance {
-    file: Vec<u8>,
+    file: KnownPath,
     is_script: bool,
     written: Written,
 }
@@ -138,7 +138,8 @@ impl Recorder {
             None
         };
         let heir = proto::Heir {
-            file: found.file,
+            file: found.file.bytes.to_vec(),
+            file_truncated: found.file.truncated,
             script: found.is_script,
             joined: joined.map(SessionId::to_bytes).unwrap_or_default(),
             written_boot_ns: found.written.time,
@@ -183,7 +184,7 @@ impl Recorder {
             ..Written::default()
         });
         Ok(Some(Inheritance {
-            file: exec.exe.clone(),
+            file: KnownPath::new(&exec.exe, exec.exe_truncated),
             is_script: false,
             written,
         }))
@@ -207,11 +208,19 @@ impl Recorder {
             .map(|(_, argument)| argument);
         for given in std::iter::once(&exec.filename).chain(given) {
             let cwd = Path::new(OsStr::from_bytes(&exec.cwd));
+            let given = Path::new(OsStr::from_bytes(given));
             // Without `.`; where `..` leads, only the file system knows.
-            let shown: PathBuf = cwd.join(OsStr::from_bytes(given)).components().collect();
-            if let Some(written) = self.written_at(&mounts, header.pid, &shown)? {
+            let shown: PathBuf = cwd.join(given).components().collect();
+            let truncated = exec.cwd_truncated && given.is_relative();
+            let written = if truncated {
+                let cwd = PathBuf::from(format!("/proc/{}/cwd", header.pid));
+                self.written_file(&mounts, &cwd.join(given))?
+            } else {
+                self.written_at(&mounts, header.pid, &shown)?
+            };
+            if let Some(written) = written {
                 return Ok(Some(Inheritance {
-                    file: shown.into_os_string().into_encoded_bytes(),
+                    file: KnownPath::new(shown.as_os_str().as_bytes(), truncated),
                     is_script: true,
                     written,
                 }));

@@ -6,6 +6,7 @@
 //! as far as that can be told: that is why such a path is marked as the caller's.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use agent_recorder_abi::event::WALKED_DETACHED;
 
@@ -16,6 +17,25 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 /// What the kernel puts before the path in a mount that is attached nowhere
 /// (getcwd(2)): no path from a root begins so.
 const UNREACHABLE: &[u8] = b"(unreachable)";
+
+/// A path that later records repeat.
+#[derive(Clone, Debug, Default)]
+pub struct KnownPath {
+    /// Its bytes; of one that was cut, those that were kept.
+    pub bytes: Arc<[u8]>,
+    /// It was cut.
+    pub truncated: bool,
+}
+
+impl KnownPath {
+    /// Of these bytes, or what was kept of them.
+    pub fn new(bytes: &[u8], truncated: bool) -> Self {
+        Self {
+            bytes: bytes.into(),
+            truncated,
+        }
+    }
+}
 
 /// A walked segment (names, leaf first, each ended by a NUL) as a path.
 pub(super) fn from_walk(segment: &[u8]) -> Vec<u8> {

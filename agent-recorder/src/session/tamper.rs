@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::path::KnownPath;
 use crate::bpf::BPFFS;
 use crate::record::{OpenFlags, proto};
 use proto::record::Body;
@@ -57,7 +58,7 @@ impl Own {
     }
 
     /// What a record says of an act against the recorder, by a process that works in `cwd`.
-    pub fn in_record(&self, body: &Body, cwd: &[u8]) -> Option<proto::Tamper> {
+    pub fn in_record(&self, body: &Body, cwd: &KnownPath) -> Option<proto::Tamper> {
         let (act, path) = match body {
             Body::Control(control) => (self.by_control(control)?, &[][..]),
             Body::File(file) => self.by_file(file, cwd)?,
@@ -95,8 +96,12 @@ impl Own {
     fn by_file<'a>(
         &self,
         file: &'a proto::File,
-        cwd: &[u8],
+        cwd: &KnownPath,
     ) -> Option<(proto::TamperAct, &'a [u8])> {
+        // Its own paths are short: one that had to be cut is none of them, and a tail could look like one.
+        if file.path_truncated {
+            return None;
+        }
         let is_mount = matches!(file.op(), proto::FileOp::Mount | proto::FileOp::Umount);
         if is_mount {
             let at = Path::new(OsStr::from_bytes(&file.path));
@@ -163,7 +168,8 @@ impl Own {
 }
 
 /// What is mounted, as mount(2) was given it.
-fn source(file: &proto::File, cwd: &[u8]) -> PathBuf {
+fn source(file: &proto::File, cwd: &KnownPath) -> PathBuf {
+    let cwd = if cwd.truncated { &[] } else { &*cwd.bytes };
     Path::new(OsStr::from_bytes(cwd))
         .join(OsStr::from_bytes(&file.new_path))
         .components()
@@ -205,13 +211,14 @@ mod tests {
             ..proto::ControlAct::default()
         });
         own()
-            .in_record(&body, b"/var/lib")
+            .in_record(&body, &KnownPath::new(b"/var/lib", false))
             .map(|tamper| tamper.act())
     }
 
     /// By a process that works in /var/lib.
     fn told_of(file: proto::File) -> Option<proto::TamperAct> {
-        let told = own().in_record(&Body::File(file), b"/var/lib");
+        let cwd = KnownPath::new(b"/var/lib", false);
+        let told = own().in_record(&Body::File(file), &cwd);
         told.map(|tamper| tamper.act())
     }
 
@@ -255,7 +262,7 @@ mod tests {
             ..proto::ControlAct::default()
         });
         let of_this = Own::of_this([], []);
-        let told = of_this.in_record(&to_a_thread, b"/");
+        let told = of_this.in_record(&to_a_thread, &KnownPath::default());
         assert_eq!(told.map(|it| it.act()), Some(Act::RecorderSignalled));
         let of_others = Body::Control(proto::ControlAct {
             op: Op::Signal.into(),
@@ -264,7 +271,7 @@ mod tests {
             nested: true,
             ..proto::ControlAct::default()
         });
-        assert_eq!(own().in_record(&of_others, b"/"), None);
+        assert_eq!(own().in_record(&of_others, &KnownPath::default()), None);
         assert_eq!(control(Op::Bpf, 0, 14), Some(Act::BpfReachedFor));
         // BPF_PROG_LOAD.
         assert_eq!(control(Op::Bpf, 0, 5), None);

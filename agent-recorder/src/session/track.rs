@@ -13,7 +13,7 @@ use super::clock::{Clock, Jump, boot_ns};
 use super::derived::Derivation;
 use super::handoff;
 use super::hook_observations::HookObservations;
-use super::path::{Resolver, Whose};
+use super::path::{KnownPath, Resolver, Whose};
 use super::process::{self, Processes};
 use super::registry::{Registry, SAMPLE_PATHS, Session, Totalled, Totals};
 use super::translate::{self, View};
@@ -123,9 +123,7 @@ impl Tracker {
         heir: proto::Heir,
     ) -> proto::Record {
         let key = process::key_of(header);
-        let known = self.processes.get(key);
-        known.exe = exec.exe.as_slice().into();
-        known.cwd = exec.cwd.as_slice().into();
+        self.processes.get(key).became(exec);
         let process = self.processes.describe(header);
         if heir.joined.is_empty() {
             self.processes.ended(key);
@@ -413,9 +411,7 @@ impl Tracker {
             }
         } else {
             self.observations.forget(header);
-            let process = self.processes.get(process::key_of(header));
-            process.exe = exec.exe.as_slice().into();
-            process.cwd = exec.cwd.as_slice().into();
+            self.processes.get(process::key_of(header)).became(&exec);
             if let Some(session) = self.registry.get_mut(header.session) {
                 session.totals.execs += 1;
             }
@@ -487,14 +483,16 @@ impl Tracker {
             self.note_effect(header.session, key, &file);
         }
         if let Some(path) = handoff::written(&file) {
-            self.written.push((header.session, path.to_vec()));
+            self.written.push((header.session, path.bytes.to_vec()));
         }
         self.push(header, proto::record::Body::File(file), records);
     }
 
     fn note_effect(&mut self, session: SessionNumber, key: ProcessKey, file: &proto::File) {
         match file.op() {
-            proto::FileOp::Chdir => self.processes.get(key).cwd = file.path.as_slice().into(),
+            proto::FileOp::Chdir => {
+                self.processes.get(key).cwd = KnownPath::new(&file.path, file.path_truncated);
+            }
             proto::FileOp::Symlink => self.resolver.links.made(&file.path, &file.new_path),
             proto::FileOp::Link => self.resolver.links.named(&file.path, &file.new_path),
             proto::FileOp::Rename => {
@@ -505,19 +503,20 @@ impl Tracker {
             }
             proto::FileOp::Delete => {
                 self.resolver.links.removed(&file.path);
-                self.note_destroyed(session, &file.path);
+                let path = KnownPath::new(&file.path, file.path_truncated);
+                self.note_destroyed(session, path);
             }
             _ => {}
         }
     }
 
-    fn note_destroyed(&mut self, session: SessionNumber, path: &[u8]) {
+    fn note_destroyed(&mut self, session: SessionNumber, path: KnownPath) {
         if let Some(session) = self.registry.get_mut(session) {
             session.totals.files_destroyed += 1;
             if session.sample.len() == SAMPLE_PATHS {
                 session.sample.pop_front();
             }
-            session.sample.push_back(path.to_vec());
+            session.sample.push_back(path);
         }
     }
 
@@ -568,7 +567,7 @@ impl Tracker {
         records: &mut Vec<proto::Record>,
     ) {
         let process = self.processes.describe(header);
-        let also = self.derivation.records_of(&body, &process.cwd);
+        let also = self.derivation.records_of(&body, &process);
         let bodies = std::iter::once(body).chain(also);
         records.extend(
             bodies

@@ -4,8 +4,9 @@
 
 use agent_recorder_abi::address::Address;
 use agent_recorder_abi::event::{
-    CONTROL_NESTED, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody,
-    FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
+    CONTROL_NESTED, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_FILENAME_CUT,
+    ExecBody, FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT,
+    FILE_WALK_CUT, Op,
 };
 
 use super::hook_observations::HookObservation;
@@ -49,23 +50,38 @@ pub fn exec(body: &ExecBody, exe: &[u8], filename: &[u8], cwd: &[u8], argv: &[u8
         // Cut in the middle of an argument.
         None => argv.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect(),
     };
+    let filename_truncated = body.flags & EXEC_FILENAME_CUT != 0;
+    let is_asked = exe.is_empty();
     proto::Exec {
-        exe: if exe.is_empty() {
+        exe: if is_asked {
             filename.to_vec()
         } else {
             path::from_walk(exe)
         },
+        exe_truncated: body.exe_omitted != 0 || is_asked && filename_truncated,
+        exe_bytes: length_before_cut(exe, body.exe_omitted),
         argv,
         argv_truncated: body.flags & EXEC_ARGV_CUT != 0,
         cwd: path::from_walk(cwd),
+        cwd_truncated: body.cwd_omitted != 0,
+        cwd_bytes: length_before_cut(cwd, body.cwd_omitted),
         error: body.error,
         filename: filename.to_vec(),
+        filename_truncated,
         dev: device(body.dev),
         ino: body.ino,
         argv_bytes: body.argv_bytes,
         fileless: body.flags & EXEC_FILELESS != 0,
         agent: String::new(),
-        path_source: path_source(!exe.is_empty()),
+        path_source: path_source(!is_asked),
+    }
+}
+
+/// Bytes that a walked path had, of which this segment was kept; 0 where that is all of it.
+fn length_before_cut(segment: &[u8], omitted: u32) -> u64 {
+    match omitted {
+        0 => 0,
+        omitted => segment.len() as u64 + u64::from(omitted),
     }
 }
 
@@ -80,7 +96,10 @@ fn path_source(of_kernel: bool) -> i32 {
 
 /// The program that an exec was about to start when it failed.
 pub(super) fn set_program(exec: &mut proto::Exec, program: &HookObservation) {
+    let omitted = program.body().omitted;
     exec.exe = path::from_walk(program.walked());
+    exec.exe_truncated = omitted != 0;
+    exec.exe_bytes = length_before_cut(program.walked(), omitted);
     exec.dev = device(program.body().dev);
     exec.ino = program.body().ino;
     exec.path_source = path_source(true);

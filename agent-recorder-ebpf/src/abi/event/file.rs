@@ -116,7 +116,8 @@ pub struct FileBody {
     pub extra_len: u16,
     /// None yet.
     pub spare: u16,
-    /// Bytes that the first location's base lacks ([`FILE_WALK_CUT`]); 1 where that is not known.
+    /// Bytes that the first location's base lacks ([`FILE_WALK_CUT`]); of a path beyond
+    /// [`crate::limits::WALKED_LEVELS`], as many as are known, and at least 1.
     pub omitted: u32,
 }
 

@@ -22,7 +22,7 @@ pub use file::{
 };
 pub use guard::GuardBody;
 pub use process::{
-    EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_PATH_CUT, ExecBody, ExitBody, ForkBody, SessionBody,
+    EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_FILENAME_CUT, ExecBody, ExitBody, ForkBody, SessionBody,
 };
 pub use socket::{DnsBody, NetBody, NetOp, SOCKET_CONNECTED, SOCKET_FRESH, SOCKET_PENDING};
 

@@ -49,6 +49,12 @@ pub(crate) fn base_of(task: Task, dirfd: i32) -> KernelPath {
     }
 }
 
+/// Whether a caller's path of this many bytes was cut.
+#[inline(always)]
+pub(crate) fn is_cut_path(length: u16) -> bool {
+    length as usize == USER_PATH_BYTES - 1
+}
+
 /// Appends base and path; which base is known only when the path's first byte is.
 #[inline(always)]
 pub(crate) fn append_location(
@@ -67,7 +73,7 @@ pub(crate) fn append_location(
     match string(writer) {
         Some(length) => {
             location.path_len = length;
-            if length as usize == USER_PATH_BYTES - 1 {
+            if is_cut_path(length) {
                 location.marks |= FILE_PATH_CUT;
             }
         }

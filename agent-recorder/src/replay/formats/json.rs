@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::view::{Output, View};
 use crate::record::{RecordKind, SessionId, StreamId, proto};
-use crate::replay::render::{Object, bytes, rendered};
+use crate::replay::render::{Object, bytes, rendered, truncated};
 
 /// Writes each record at once.
 struct JsonView<'a> {
@@ -80,6 +80,8 @@ fn process_json(process: &proto::Process) -> Object {
         exe,
         cwd,
         cgroup,
+        exe_truncated,
+        cwd_truncated,
     } = process;
     let mut object = Object::new();
     object.insert("pid".into(), json!(pid));
@@ -94,5 +96,7 @@ fn process_json(process: &proto::Process) -> Object {
     bytes(&mut object, "exe", exe);
     bytes(&mut object, "cwd", cwd);
     bytes(&mut object, "cgroup", cgroup);
+    truncated(&mut object, "exe", *exe_truncated, 0);
+    truncated(&mut object, "cwd", *cwd_truncated, 0);
     object
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::fields::{Object, bytes, error, object};
+use super::fields::{Object, bytes, error, object, path, truncated};
 use super::message::Render;
 use crate::record::{OpenFlags, proto};
 use crate::replay::escaped;
@@ -11,7 +11,7 @@ impl Render for proto::File {
     fn json(&self) -> Object {
         let proto::File {
             op: _,
-            path,
+            path: first,
             new_path,
             flags,
             mode,
@@ -33,7 +33,7 @@ impl Render for proto::File {
         } = self;
         let op = self.op();
         let mut out = object([("op", json!(op.as_str_name()))]);
-        bytes(&mut out, "path", path);
+        bytes(&mut out, "path", first);
         if !new_path.is_empty() {
             bytes(&mut out, "newPath", new_path);
         }
@@ -76,19 +76,15 @@ impl Render for proto::File {
         error(&mut out, *errno);
         out.insert("via".into(), json!(self.via().as_str_name()));
         out.insert("pathSource".into(), json!(self.path_source().as_str_name()));
-        if *path_truncated {
-            out.insert("pathTruncated".into(), json!(true));
-            out.insert("pathBytes".into(), json!(path_bytes));
-        }
+        truncated(&mut out, "path", *path_truncated, *path_bytes);
         out
     }
 
     fn line(&self) -> String {
         let mut line = format!(
-            "{:<8} {}{}",
+            "{:<8} {}",
             self.op().as_str_name().to_lowercase(),
-            if self.path_truncated { "…" } else { "" },
-            escaped(&self.path)
+            path(&self.path, self.path_truncated, self.path_bytes)
         );
         if !self.new_path.is_empty() {
             line.push_str(&format!(" → {}", escaped(&self.new_path)));
