@@ -157,7 +157,9 @@ pub fn written(file: &proto::File) -> Option<KnownPath> {
     match file.op() {
         proto::FileOp::Create | proto::FileOp::Symlink => Some(first()),
         proto::FileOp::Open if flags.writes() || flags.truncates() => Some(first()),
-        proto::FileOp::Rename | proto::FileOp::Link => Some(KnownPath::new(&file.new_path, false)),
+        proto::FileOp::Rename | proto::FileOp::Link => {
+            Some(KnownPath::new(&file.new_path, file.new_path_truncated))
+        }
         _ => None,
     }
 }

@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 
 use agent_recorder_abi::event::{
-    FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_WALK_CUT, FileBody,
-    Header, Op,
+    FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_SECOND_PATH_CUT,
+    FILE_SECOND_WALK_CUT, FILE_WALK_CUT, FileBody, Header, Op,
 };
 use agent_recorder_abi::state::SessionNumber;
 
@@ -25,6 +25,8 @@ const MAX_OF_ONE: usize = 4;
 /// What a mark of the caller's path means nothing to.
 const OF_CALLERS_PATH: u16 =
     FILE_DESCRIPTOR | FILE_FOLLOWS | FILE_PATH_CUT | FILE_PATH_UNREADABLE | FILE_WALK_CUT;
+/// The same of the caller's second path.
+const OF_CALLERS_SECOND_PATH: u16 = FILE_SECOND_PATH_CUT | FILE_SECOND_WALK_CUT;
 
 /// Whose operation it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -150,6 +152,11 @@ impl HookObservation {
         body.ino = self.body.ino;
         body.omitted = self.body.omitted;
         let has_second = !self.base2.is_empty();
+        if has_second {
+            body.marks =
+                body.marks & !OF_CALLERS_SECOND_PATH | self.body.marks & OF_CALLERS_SECOND_PATH;
+            body.omitted2 = self.body.omitted2;
+        }
         FileEvent {
             body,
             base: &self.base,

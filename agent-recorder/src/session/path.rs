@@ -67,7 +67,7 @@ pub(super) fn from_walk_inside(segment: &[u8]) -> Vec<u8> {
 }
 
 /// A caller's path, from the directory it starts at, without resolving anything.
-fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
+pub(super) fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
     let mut joined = if base == b"/" {
         Vec::new()
     } else {

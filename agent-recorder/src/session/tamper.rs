@@ -98,13 +98,9 @@ impl Own {
         file: &'a proto::File,
         cwd: &KnownPath,
     ) -> Option<(proto::TamperAct, &'a [u8])> {
-        // Its own paths are short: one that had to be cut is none of them, and a tail could look like one.
-        if file.path_truncated {
-            return None;
-        }
         let is_mount = matches!(file.op(), proto::FileOp::Mount | proto::FileOp::Umount);
         if is_mount {
-            let at = Path::new(OsStr::from_bytes(&file.path));
+            let at = Path::new(OsStr::from_bytes(whole(&file.path, file.path_truncated)));
             // A mount hides what is below it, and gives its source another name.
             let meets = self.is_inside(at)
                 || self.is_above(at)
@@ -122,8 +118,9 @@ impl Own {
             return None;
         }
         // A symbolic link's second path is what it says, and nothing is done to that.
-        let second = (file.op() != proto::FileOp::Symlink).then_some(&file.new_path);
-        let mut paths = std::iter::once(&file.path).chain(second);
+        let second = (file.op() != proto::FileOp::Symlink)
+            .then(|| whole(&file.new_path, file.new_path_truncated));
+        let mut paths = std::iter::once(whole(&file.path, file.path_truncated)).chain(second);
         let moves = file.op() == proto::FileOp::Rename;
         let path = paths.find(|path| {
             let path = Path::new(OsStr::from_bytes(path));
@@ -167,11 +164,17 @@ impl Own {
     }
 }
 
+/// A path, where it is whole. Its own are short: one that had to be cut is none of
+/// them, and its tail could look like one.
+fn whole(path: &[u8], is_truncated: bool) -> &[u8] {
+    if is_truncated { &[] } else { path }
+}
+
 /// What is mounted, as mount(2) was given it.
 fn source(file: &proto::File, cwd: &KnownPath) -> PathBuf {
-    let cwd = if cwd.truncated { &[] } else { &*cwd.bytes };
-    Path::new(OsStr::from_bytes(cwd))
-        .join(OsStr::from_bytes(&file.new_path))
+    let given = whole(&file.new_path, file.new_path_truncated);
+    Path::new(OsStr::from_bytes(whole(&cwd.bytes, cwd.truncated)))
+        .join(OsStr::from_bytes(given))
         .components()
         .collect()
 }

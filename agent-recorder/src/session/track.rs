@@ -489,20 +489,28 @@ impl Tracker {
     }
 
     fn note_effect(&mut self, session: SessionNumber, key: ProcessKey, file: &proto::File) {
+        // Nothing is looked up by a tail.
+        let is_whole = !file.path_truncated && !file.new_path_truncated;
         match file.op() {
             proto::FileOp::Chdir => {
                 self.processes.get(key).cwd = KnownPath::new(&file.path, file.path_truncated);
             }
-            proto::FileOp::Symlink => self.resolver.links.made(&file.path, &file.new_path),
-            proto::FileOp::Link => self.resolver.links.named(&file.path, &file.new_path),
-            proto::FileOp::Rename => {
+            proto::FileOp::Symlink if is_whole => {
+                self.resolver.links.made(&file.path, &file.new_path)
+            }
+            proto::FileOp::Link if is_whole => {
+                self.resolver.links.named(&file.path, &file.new_path)
+            }
+            proto::FileOp::Rename if is_whole => {
                 let exchange = file.flags & u64::from(libc::RENAME_EXCHANGE) != 0;
                 self.resolver
                     .links
                     .renamed(&file.path, &file.new_path, exchange);
             }
             proto::FileOp::Delete => {
-                self.resolver.links.removed(&file.path);
+                if is_whole {
+                    self.resolver.links.removed(&file.path);
+                }
                 let path = KnownPath::new(&file.path, file.path_truncated);
                 self.note_destroyed(session, path);
             }

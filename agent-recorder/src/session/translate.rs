@@ -5,8 +5,8 @@
 use agent_recorder_abi::address::Address;
 use agent_recorder_abi::event::{
     CONTROL_NESTED, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_FILENAME_CUT,
-    ExecBody, FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT,
-    FILE_WALK_CUT, Op,
+    ExecBody, FILE_DESCRIPTOR, FILE_EXTRA_CUT, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER,
+    FILE_PATH_CUT, FILE_SECOND_PATH_CUT, FILE_SECOND_WALK_CUT, FILE_WALK_CUT, Op,
 };
 
 use super::hook_observations::HookObservation;
@@ -25,16 +25,66 @@ pub(super) struct View<'a> {
 
 impl View<'_> {
     /// A location: its base alone, or the caller's path from there.
-    fn location(&mut self, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
-        // Of a descriptor that is not open: there is no more of a path than was given.
-        if base.is_empty() && !path.starts_with(b"/") {
-            return path.to_vec();
-        }
-        let base = path::from_walk(base);
-        if path.is_empty() {
-            base
+    fn location(&mut self, place: &Place<'_>, follow: bool) -> Located {
+        let Place {
+            base,
+            omitted,
+            path,
+            path_is_cut,
+        } = *place;
+        // An absolute path does not begin at its base.
+        let omitted = if path.starts_with(b"/") { 0 } else { omitted };
+        let bytes = if base.is_empty() && !path.starts_with(b"/") {
+            // Of a descriptor that is not open: there is no more of a path than was given.
+            path.to_vec()
+        } else if path.is_empty() {
+            path::from_walk(base)
+        } else if omitted != 0 {
+            // Nothing can be looked up below a tail.
+            path::join(&path::from_walk(base), path)
         } else {
+            let base = path::from_walk(base);
             self.resolver.resolve(self.whose, &base, path, follow)
+        };
+        let truncated = omitted != 0 || path_is_cut;
+        Located {
+            length: if truncated && !path_is_cut {
+                bytes.len() as u64 + u64::from(omitted)
+            } else {
+                0
+            },
+            bytes,
+            truncated,
+        }
+    }
+}
+
+/// A location as an event has it.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    base: &'a [u8],
+    /// Bytes that the base lacks.
+    omitted: u32,
+    path: &'a [u8],
+    path_is_cut: bool,
+}
+
+/// A location as a record has it.
+#[derive(Default)]
+struct Located {
+    bytes: Vec<u8>,
+    truncated: bool,
+    /// Bytes before it was cut, 0 where that is not known or it is whole.
+    length: u64,
+}
+
+impl Located {
+    /// What a caller gave, which nothing was looked up of.
+    fn given(bytes: &[u8], truncated: bool) -> Self {
+        Self {
+            bytes: bytes.to_vec(),
+            truncated,
+            length: 0,
         }
     }
 }
@@ -116,8 +166,11 @@ pub(super) fn set_attributed(file: &mut proto::File, seen: &[HookObservation], p
     {
         return;
     }
+    // Of one that was cut there is a tail, and no way from a mount to that.
+    let is_whole = |sight: &&HookObservation| sight.body().marks & FILE_WALK_CUT == 0;
     let places: Vec<_> = seen
         .iter()
+        .filter(is_whole)
         .flat_map(|sight| {
             let inside = path::from_walk_inside(sight.walked());
             let paths = mounts::paths_of(pid, device(sight.body().dev), &inside);
@@ -126,15 +179,13 @@ pub(super) fn set_attributed(file: &mut proto::File, seen: &[HookObservation], p
         .collect();
     let agrees = places.iter().find(|(_, path)| *path == file.path);
     let Some((sight, path)) = agrees.or(places.first()) else {
+        if let Some(sight) = seen.iter().find(|sight| !is_whole(sight)) {
+            (file.dev, file.ino) = device_of(sight);
+        }
         return;
     };
     (file.dev, file.ino) = device_of(sight);
-    file.path_truncated = sight.body().marks & FILE_WALK_CUT != 0;
-    file.path_bytes = if file.path_truncated {
-        path.len() as u64 + u64::from(sight.body().omitted)
-    } else {
-        0
-    };
+    (file.path_truncated, file.path_bytes) = (false, 0);
     file.path.clone_from(path);
     file.path_source = path_source(true);
 }
@@ -147,26 +198,41 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
     let op = proto::FileOp::try_from(i32::from(body.op)).unwrap_or(proto::FileOp::Unspecified);
     // A name that leads nowhere is the name itself.
     let follow = marks & FILE_FOLLOWS != 0 && body.error != libc::ENOENT.cast_unsigned();
-    let path = match marks & FILE_DESCRIPTOR {
-        0 => view.location(event.base, event.path, follow),
-        // Under another root, /proc can be anything: the descriptor is not looked at there.
-        _ if view.whose.root.is_some() => view.location(b"", event.path, false),
-        _ => view.location(event.base, b"", false),
+    let asked = Place {
+        base: event.base,
+        omitted: if marks & FILE_WALK_CUT != 0 {
+            body.omitted
+        } else {
+            0
+        },
+        path: event.path,
+        path_is_cut: marks & FILE_PATH_CUT != 0,
     };
+    let first = match marks & FILE_DESCRIPTOR {
+        0 => view.location(&asked, follow),
+        // Under another root, /proc can be anything: the descriptor is not looked at there.
+        _ if view.whose.root.is_some() => {
+            let given = Place {
+                path: event.path,
+                ..Place::default()
+            };
+            view.location(&given, false)
+        }
+        _ => view.location(&Place { path: b"", ..asked }, false),
+    };
+    let second = second_path(event, view);
     let has_owner = marks & FILE_OWNER != 0;
     let owner = |id: u32| (has_owner && id != u32::MAX).then_some(id);
-    let cut = marks & (FILE_PATH_CUT | FILE_WALK_CUT) != 0;
     // One number of the kernel's, which each operation has another name for.
     let of_op = |has| if has { body.length } else { 0 };
     proto::File {
         op: op.into(),
-        path_bytes: if cut {
-            (event.base.len() + event.path.len()) as u64 + u64::from(body.omitted)
-        } else {
-            0
-        },
-        path,
-        new_path: second_path(event, view),
+        path: first.bytes,
+        path_truncated: first.truncated,
+        path_bytes: first.length,
+        new_path: second.bytes,
+        new_path_truncated: second.truncated,
+        new_path_bytes: second.length,
         flags: body.flags,
         mode: body.mode,
         dev: device(body.dev),
@@ -175,7 +241,6 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
         error: body.error,
         via: i32::from(body.via),
         path_source: path_source(kernel),
-        path_truncated: cut,
         uid: owner(body.uid),
         gid: owner(body.gid),
         length: of_op(op == proto::FileOp::Truncate || op == proto::FileOp::Device),
@@ -184,21 +249,32 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
         } else {
             Vec::new()
         },
+        xattr_truncated: body.op == Op::Xattr as u8 && marks & FILE_EXTRA_CUT != 0,
         subvolume: of_op(op == proto::FileOp::SubvolumeDelete),
         attributes: of_op(op == proto::FileOp::Attributes),
         read_only: body.op == Op::Open as u8 && !OpenFlags(body.flags).writes(),
     }
 }
 
-fn second_path(event: &FileEvent<'_>, view: &mut View<'_>) -> Vec<u8> {
-    let op = event.body.op;
+fn second_path(event: &FileEvent<'_>, view: &mut View<'_>) -> Located {
+    let (op, marks) = (event.body.op, event.body.marks);
     if op == Op::Symlink as u8 || op == Op::Mount as u8 && !event.extra.is_empty() {
-        return event.extra.to_vec();
+        return Located::given(event.extra, marks & FILE_EXTRA_CUT != 0);
     }
     if event.base2.is_empty() && event.path2.is_empty() {
-        return Vec::new();
+        return Located::default();
     }
-    view.location(event.base2, event.path2, false)
+    let asked = Place {
+        base: event.base2,
+        omitted: if marks & FILE_SECOND_WALK_CUT != 0 {
+            event.body.omitted2
+        } else {
+            0
+        },
+        path: event.path2,
+        path_is_cut: marks & FILE_SECOND_PATH_CUT != 0,
+    };
+    view.location(&asked, false)
 }
 
 /// Something done to another process, or to the kernel's programs.

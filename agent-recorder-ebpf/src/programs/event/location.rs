@@ -4,7 +4,8 @@
 //! Not here: which argument of a call is which (`operations::file_exit`).
 
 use agent_recorder_abi::event::{
-    FILE_DESCRIPTOR, FILE_KERNEL_PATH, FILE_PATH_CUT, FILE_PATH_UNREADABLE,
+    FILE_DESCRIPTOR, FILE_KERNEL_PATH, FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_SECOND_PATH_CUT,
+    FILE_SECOND_WALK_CUT, FILE_WALK_CUT,
 };
 use agent_recorder_abi::limits::USER_PATH_BYTES;
 
@@ -29,6 +30,19 @@ impl Location {
             marks: marks | walked.mark(),
             omitted: walked.omitted,
         }
+    }
+
+    /// Its marks, where it is an operation's second one.
+    #[inline(always)]
+    pub(crate) fn second_marks(self) -> u16 {
+        let mut marks = self.marks & FILE_PATH_UNREADABLE;
+        if self.marks & FILE_WALK_CUT != 0 {
+            marks |= FILE_SECOND_WALK_CUT;
+        }
+        if self.marks & FILE_PATH_CUT != 0 {
+            marks |= FILE_SECOND_PATH_CUT;
+        }
+        marks
     }
 }
 

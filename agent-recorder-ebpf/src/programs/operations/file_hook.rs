@@ -247,7 +247,7 @@ fn report(area: *mut Scratch, actor: &Actor, observation: &Observation) {
         *writer.body::<FileBody>() = FileBody {
             op: observation.op as u8,
             via: if token == 0 { VIA_SYSCALL } else { VIA_URING },
-            marks: FILE_KERNEL_PATH | first.mark() | inside,
+            marks: FILE_KERNEL_PATH | first.mark() | second.second_mark() | inside,
             extra_len,
             token,
             ino: read(inode, offset!(inode_ino)),
@@ -255,6 +255,7 @@ fn report(area: *mut Scratch, actor: &Actor, observation: &Observation) {
             base_len: first.len,
             omitted: first.omitted,
             base2_len: second.len,
+            omitted2: second.omitted,
             ..FileBody::default()
         };
     }

@@ -5,7 +5,6 @@ use serde_json::json;
 use super::fields::{Object, bytes, error, object, path, truncated};
 use super::message::Render;
 use crate::record::{OpenFlags, proto};
-use crate::replay::escaped;
 
 impl Render for proto::File {
     fn json(&self) -> Object {
@@ -30,6 +29,9 @@ impl Render for proto::File {
             read_only,
             subvolume,
             attributes,
+            new_path_truncated,
+            new_path_bytes,
+            xattr_truncated,
         } = self;
         let op = self.op();
         let mut out = object([("op", json!(op.as_str_name()))]);
@@ -63,6 +65,7 @@ impl Render for proto::File {
         }
         if !xattr.is_empty() {
             bytes(&mut out, "xattr", xattr);
+            truncated(&mut out, "xattr", *xattr_truncated, 0);
         }
         if *subvolume != 0 {
             out.insert("subvolume".into(), json!(subvolume));
@@ -77,6 +80,7 @@ impl Render for proto::File {
         out.insert("via".into(), json!(self.via().as_str_name()));
         out.insert("pathSource".into(), json!(self.path_source().as_str_name()));
         truncated(&mut out, "path", *path_truncated, *path_bytes);
+        truncated(&mut out, "newPath", *new_path_truncated, *new_path_bytes);
         out
     }
 
@@ -87,7 +91,8 @@ impl Render for proto::File {
             path(&self.path, self.path_truncated, self.path_bytes)
         );
         if !self.new_path.is_empty() {
-            line.push_str(&format!(" → {}", escaped(&self.new_path)));
+            let second = path(&self.new_path, self.new_path_truncated, self.new_path_bytes);
+            line.push_str(&format!(" → {second}"));
         }
         match self.op() {
             proto::FileOp::Chmod => line.push_str(&format!(" mode {:o}", self.mode & 0o7777)),
@@ -97,7 +102,10 @@ impl Render for proto::File {
             }
             proto::FileOp::Attributes => line.push_str(&format!(" {:#x}", self.attributes)),
             proto::FileOp::Truncate => line.push_str(&format!(" to {} bytes", self.length)),
-            proto::FileOp::Xattr => line.push_str(&format!(" {}", escaped(&self.xattr))),
+            proto::FileOp::Xattr => {
+                let name = path(&self.xattr, self.xattr_truncated, 0);
+                line.push_str(&format!(" {name}"));
+            }
             proto::FileOp::Open if OpenFlags(self.flags).truncates() => {
                 line.push_str(" (truncated)")
             }
