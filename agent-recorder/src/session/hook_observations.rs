@@ -151,6 +151,7 @@ impl HookObservation {
         body.dev = self.body.dev;
         body.ino = self.body.ino;
         body.omitted = self.body.omitted;
+        body.replaced = self.body.replaced;
         let has_second = !self.base2.is_empty();
         if has_second {
             body.marks =

@@ -6,7 +6,8 @@ use agent_recorder_abi::address::Address;
 use agent_recorder_abi::event::{
     CONTROL_NESTED, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_FILENAME_CUT,
     ExecBody, FILE_DESCRIPTOR, FILE_EXTRA_CUT, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER,
-    FILE_PATH_CUT, FILE_SECOND_PATH_CUT, FILE_SECOND_WALK_CUT, FILE_WALK_CUT, Op,
+    FILE_PATH_CUT, FILE_SECOND_PATH_CUT, FILE_SECOND_WALK_CUT, FILE_WALK_CUT, FileBody, Op,
+    REPLACED_NOTHING, REPLACED_SOMETHING,
 };
 
 use super::hook_observations::HookObservation;
@@ -237,7 +238,7 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
         mode: body.mode,
         dev: device(body.dev),
         ino: body.ino,
-        replaced: false,
+        replaced: replaced(body),
         error: body.error,
         via: i32::from(body.via),
         path_source: path_source(kernel),
@@ -253,6 +254,21 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
         subvolume: of_op(op == proto::FileOp::SubvolumeDelete),
         attributes: of_op(op == proto::FileOp::Attributes),
         read_only: body.op == Op::Open as u8 && !OpenFlags(body.flags).writes(),
+    }
+}
+
+/// Whether a rename that succeeded took its new name from something.
+fn replaced(body: &FileBody) -> Option<bool> {
+    if body.op != Op::Rename as u8 || body.error != 0 {
+        return None;
+    }
+    // rename(2): of two that are exchanged each has a name afterwards, and the other flag fails instead.
+    let keeps = u64::from(libc::RENAME_EXCHANGE | libc::RENAME_NOREPLACE);
+    match body.replaced {
+        _ if body.flags & keeps != 0 => Some(false),
+        REPLACED_NOTHING => Some(false),
+        REPLACED_SOMETHING => Some(true),
+        _ => None,
     }
 }
 

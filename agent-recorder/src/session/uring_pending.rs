@@ -94,6 +94,7 @@ impl Announced {
         let opened = !result.base.is_empty();
         let mut body = self.body;
         body.error = result.body.error;
+        body.replaced = result.body.replaced;
         if opened {
             body.op = result.body.op;
             body.marks = result.body.marks;

@@ -74,6 +74,13 @@ pub const FILE_SECOND_PATH_CUT: u16 = 2048;
 /// The extra bytes were cut.
 pub const FILE_EXTRA_CUT: u16 = 4096;
 
+/// [`FileBody::replaced`]: whether something stood at the new name is not known.
+pub const REPLACED_UNKNOWN: u16 = 0;
+/// Nothing did, or the object that is renamed itself.
+pub const REPLACED_NOTHING: u16 = 1;
+/// Something did, which has that name no more.
+pub const REPLACED_SOMETHING: u16 = 2;
+
 /// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files, [`Kind::Uring`];
 /// of [`Kind::Victim`] and [`Kind::Object`], which come before the one of these
 /// that has the operation's result: from the same thread, or with its token.
@@ -118,8 +125,8 @@ pub struct FileBody {
     pub path2_len: u16,
     /// Length of the segment.
     pub extra_len: u16,
-    /// None yet.
-    pub spare: u16,
+    /// A rename: `REPLACED_…`.
+    pub replaced: u16,
     /// Bytes that the first location's base lacks ([`FILE_WALK_CUT`]); of a path beyond
     /// [`crate::limits::WALKED_LEVELS`], as many as are known, and at least 1.
     pub omitted: u32,

@@ -16,7 +16,7 @@ use crate::event::location;
 use crate::event::writer::Writer;
 use crate::guard::{overwrite, post_op, unmount};
 use crate::kernel::inode;
-use crate::kernel::read::read_user;
+use crate::kernel::read::{hooks, read_user};
 use crate::session::actor;
 
 const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
@@ -153,6 +153,11 @@ global! {
                 (*body).path2_len = second.path_len;
                 (*body).omitted2 = second.omitted;
             }
+        }
+        if spec.op == Op::Rename as u8 && call.result >= 0 && hooks().touch != 0 {
+            let replaced = post_op::replaced_by_rename(actor::of_thread()) as u16;
+            // SAFETY: as above.
+            unsafe { (*body).replaced = replaced };
         }
         let (extra_len, extra_mark) = append_extra(&mut writer, call, spec);
         // SAFETY: as above.

@@ -51,8 +51,8 @@ impl Render for proto::File {
             out.insert("dev".into(), json!(dev));
             out.insert("ino".into(), json!(ino));
         }
-        if *replaced {
-            out.insert("replaced".into(), json!(true));
+        if let Some(replaced) = replaced {
+            out.insert("replaced".into(), json!(replaced));
         }
         if let Some(uid) = uid {
             out.insert("uid".into(), json!(uid));
@@ -106,6 +106,7 @@ impl Render for proto::File {
                 let name = path(&self.xattr, self.xattr_truncated, 0);
                 line.push_str(&format!(" {name}"));
             }
+            proto::FileOp::Rename if self.replaced == Some(true) => line.push_str(" (replaced)"),
             proto::FileOp::Open if OpenFlags(self.flags).truncates() => {
                 line.push_str(" (truncated)")
             }
