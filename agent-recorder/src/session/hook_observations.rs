@@ -207,6 +207,25 @@ mod tests {
     }
 
     #[test]
+    fn the_marks_of_the_callers_paths_go_with_them() {
+        let mut observations = HookObservations::default();
+        let mut seen = event(Op::Rename, b"old\0", b"");
+        seen.base2 = b"new\0";
+        seen.body.marks = FILE_SECOND_WALK_CUT;
+        seen.body.omitted2 = 100;
+        observations.seen(&thread(7), &seen);
+        let mut asked = event(Op::Rename, b"dir\0", b"old");
+        (asked.base2, asked.path2) = (b"dir\0", b"new");
+        asked.body.marks = FILE_WALK_CUT | FILE_SECOND_PATH_CUT;
+        asked.body.omitted = 50;
+        let observation = observations.take(&thread(7), &asked.body).unwrap();
+        let known = observation.applied_to(&asked);
+        assert_eq!((known.base2, known.path2), (&b"new\0"[..], &b""[..]));
+        assert_eq!(known.body.marks, FILE_SECOND_WALK_CUT);
+        assert_eq!((known.body.omitted, known.body.omitted2), (0, 100));
+    }
+
+    #[test]
     fn another_threads_object_and_another_operations_are_not_taken() {
         let mut observations = HookObservations::default();
         observations.seen(&thread(8), &event(Op::Delete, b"other\0", b""));

@@ -385,6 +385,8 @@ fn device(dev: u32) -> u64 {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use agent_recorder_abi::event::REPLACED_UNKNOWN;
+
     use super::*;
 
     fn argv_of(bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -412,6 +414,125 @@ mod tests {
             ("example.com", "AAAA")
         );
         assert!(questions(&Address::NONE, b"\0\x01").is_empty());
+    }
+
+    const WHOSE: Whose<'static> = Whose {
+        root: None,
+        pid: 1,
+        tid: 1,
+        used_unix_ns: i64::MAX,
+    };
+
+    fn renamed(body: FileBody, base: &[u8], base2: &[u8], path2: &[u8]) -> proto::File {
+        let event = FileEvent {
+            body: FileBody {
+                op: Op::Rename as u8,
+                ..body
+            },
+            base,
+            path: b"",
+            base2,
+            path2,
+            extra: b"",
+        };
+        let mut resolver = Resolver::default();
+        let mut view = View {
+            resolver: &mut resolver,
+            whose: WHOSE,
+        };
+        file(&event, &mut view)
+    }
+
+    #[test]
+    fn each_path_of_two_is_cut_on_its_own() {
+        let second = FileBody {
+            marks: FILE_KERNEL_PATH | FILE_SECOND_WALK_CUT,
+            omitted2: 100,
+            ..FileBody::default()
+        };
+        let file = renamed(second, b"old\0", b"new\0dir\0", b"");
+        assert_eq!((file.path_truncated, file.path_bytes), (false, 0));
+        assert_eq!((file.new_path_truncated, file.new_path_bytes), (true, 108));
+        let first = FileBody {
+            marks: FILE_KERNEL_PATH | FILE_WALK_CUT,
+            omitted: 100,
+            ..FileBody::default()
+        };
+        let file = renamed(first, b"old\0", b"new\0dir\0", b"");
+        assert_eq!((file.path_truncated, file.path_bytes), (true, 104));
+        assert_eq!((file.new_path_truncated, file.new_path_bytes), (false, 0));
+    }
+
+    #[test]
+    fn a_name_below_a_directory_that_was_cut_counts_with_its_slash() {
+        let body = FileBody {
+            marks: FILE_SECOND_WALK_CUT,
+            omitted2: 100,
+            ..FileBody::default()
+        };
+        let file = renamed(body, b"old\0", b"dir\0", b"./new");
+        assert_eq!(file.new_path, b"/dir/new");
+        assert_eq!(file.new_path_bytes, 108);
+        // A path from the root does not begin there.
+        let file = renamed(body, b"old\0", b"\0", b"/no/such/new");
+        assert_eq!(file.new_path, b"/no/such/new");
+        assert!(!file.new_path_truncated);
+    }
+
+    #[test]
+    fn of_a_path_that_no_call_takes_the_length_is_not_known() {
+        let body = FileBody {
+            marks: FILE_SECOND_PATH_CUT,
+            ..FileBody::default()
+        };
+        let file = renamed(body, b"old\0", b"\0", b"/no/such");
+        assert_eq!((file.new_path_truncated, file.new_path_bytes), (true, 0));
+    }
+
+    #[test]
+    fn a_rename_says_what_it_replaced_only_where_that_is_known() {
+        let said = |replaced, flags: u32, error| {
+            let body = FileBody {
+                replaced,
+                flags: flags.into(),
+                error,
+                ..FileBody::default()
+            };
+            renamed(body, b"old\0", b"new\0", b"").replaced
+        };
+        assert_eq!(said(REPLACED_SOMETHING, 0, 0), Some(true));
+        assert_eq!(said(REPLACED_NOTHING, 0, 0), Some(false));
+        assert_eq!(said(REPLACED_UNKNOWN, 0, 0), None);
+        assert_eq!(
+            said(REPLACED_UNKNOWN, libc::RENAME_NOREPLACE, 0),
+            Some(false)
+        );
+        assert_eq!(
+            said(REPLACED_SOMETHING, libc::RENAME_EXCHANGE, 0),
+            Some(false)
+        );
+        assert_eq!(said(REPLACED_SOMETHING, 0, 13), None);
+    }
+
+    #[test]
+    fn each_path_of_an_exec_is_cut_on_its_own() {
+        let exec_of = |exe_omitted, cwd_omitted, flags, exe: &[u8]| {
+            let body = ExecBody {
+                flags,
+                exe_omitted,
+                cwd_omitted,
+                ..ExecBody::default()
+            };
+            exec(&body, exe, b"name", b"work\0", b"name\0")
+        };
+        let exe = exec_of(10, 0, 0, b"sh\0bin\0");
+        assert_eq!((exe.exe_truncated, exe.exe_bytes), (true, 17));
+        assert!(!exe.cwd_truncated && !exe.filename_truncated);
+        let cwd = exec_of(0, 10, 0, b"sh\0bin\0");
+        assert_eq!((cwd.cwd_truncated, cwd.cwd_bytes), (true, 15));
+        assert!(!cwd.exe_truncated && !cwd.filename_truncated);
+        let asked = exec_of(0, 0, EXEC_FILENAME_CUT, b"");
+        assert!(asked.exe_truncated && asked.filename_truncated && !asked.cwd_truncated);
     }
 
     #[test]
