@@ -355,7 +355,13 @@ fn address(address: &Address) -> Option<proto::Address> {
 
 /// Questions of a DNS message (RFC 1035 section 4.1); empty for what is none.
 pub(super) fn questions(server: &Address, payload: &[u8]) -> Vec<proto::Dns> {
-    let Ok(packet) = simple_dns::Packet::parse(payload) else {
+    let mut asked = payload.to_vec();
+    // No answer, authority or additional record is read (section 4.1.1): long ones
+    // are cut, as padding is (RFC 7830), and the whole message would be no message.
+    if let Some(counts) = asked.get_mut(6..12) {
+        counts.fill(0);
+    }
+    let Ok(packet) = simple_dns::Packet::parse(&asked) else {
         return Vec::new();
     };
     packet
@@ -414,6 +420,18 @@ mod tests {
             ("example.com", "AAAA")
         );
         assert!(questions(&Address::NONE, b"\0\x01").is_empty());
+    }
+
+    #[test]
+    fn a_question_is_read_where_what_follows_it_is_cut() {
+        let mut payload =
+            b"\0\x01\x01\0\0\x01\0\0\0\0\0\x01\x07example\x03com\0\0\x1c\0\x01".to_vec();
+        // An OPT record (RFC 6891) with 600 bytes of padding, and 512 bytes that are kept.
+        payload.extend(b"\0\0\x29\x10\0\0\0\0\0\x02\x5c\0\x0c\x02\x58");
+        payload.resize(512, 0);
+        let found = questions(&Address::NONE, &payload);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].query, "example.com");
     }
 
     const WHOSE: Whose<'static> = Whose {
