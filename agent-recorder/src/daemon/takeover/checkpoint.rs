@@ -5,7 +5,7 @@
 //! so it is written and not synced. Two files in turn: one that was begun and
 //! not ended leaves the other.
 //!
-//! Not here: what is in it (`same_programs`).
+//! Not here: what is in it (`recorder`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
