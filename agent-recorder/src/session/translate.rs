@@ -8,8 +8,8 @@ use agent_recorder_abi::event::{
     FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
 };
 
-use super::hook_observations::HookObservation;
 use super::mounts;
+use super::observed::Observed;
 use super::path::{self, Resolver, Whose};
 use crate::bpf::{FileEvent, NetworkEvent};
 use crate::record::{OpenFlags, proto};
@@ -79,7 +79,7 @@ fn path_source(of_kernel: bool) -> i32 {
 }
 
 /// The program that an exec was about to start when it failed.
-pub(super) fn set_program(exec: &mut proto::Exec, program: &HookObservation) {
+pub(super) fn set_program(exec: &mut proto::Exec, program: &Observed) {
     exec.exe = path::from_walk(program.walked());
     exec.dev = device(program.body().dev);
     exec.ino = program.body().ino;
@@ -88,8 +88,8 @@ pub(super) fn set_program(exec: &mut proto::Exec, program: &HookObservation) {
 
 /// The object whose attribute was set or removed, of those that were seen: what
 /// is known of the file until now is by its descriptor, or the caller's path.
-pub(super) fn set_attributed(file: &mut proto::File, seen: &[HookObservation], pid: u32) {
-    let device_of = |seen: &HookObservation| (device(seen.body().dev), seen.body().ino);
+pub(super) fn set_attributed(file: &mut proto::File, seen: &[Observed], pid: u32) {
+    let device_of = |seen: &Observed| (device(seen.body().dev), seen.body().ino);
     if file.path_source() == proto::PathSource::Kernel
         && seen
             .iter()

@@ -2,7 +2,7 @@
 //!
 //! A trait, so that tests can have a disk that is full, fails, or forgets at a
 //! power loss what was not synced. Not here: locks and the safety of a
-//! directory, which only a real file system has (`place`).
+//! directory, which only a real file system has (`directory`).
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
