@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use super::setup::StoreArgs;
 use super::{Common, Error, Format, LOSS};
-use crate::replay::{Act, Acts, act_line, to_json};
+use crate::replay::{Act, Acts, act_line, write_json};
 
 /// Arguments of `who`.
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ fn show(acts: &[Act], format: Format) -> io::Result<()> {
     for act in acts {
         match format {
             Format::Text => writeln!(out, "{}", act_line(act))?,
-            Format::Json => writeln!(out, "{}", to_json(act.stream, &act.record))?,
+            Format::Json => write_json(&mut out, act.stream, &act.record)?,
         }
     }
     out.flush()

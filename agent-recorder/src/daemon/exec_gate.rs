@@ -1,7 +1,8 @@
 //! Programs at the gate: let go, ended, or held until a person has decided;
 //! and what is recorded of that.
 //!
-//! Not here: by which rules they are judged (`guard::gate`).
+//! Not here: by which rules they are judged (`guard::gate`), and who hands them
+//! in (`recorder`).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,13 +11,12 @@ use agent_recorder_abi::event::Header;
 use agent_recorder_abi::exec_gate::Held;
 use agent_recorder_abi::state::SessionNumber;
 
-use super::{Error, Recorder};
-use crate::bpf::{Started, Tags};
+use super::core::Core;
+use crate::bpf::Tags;
 use crate::config::{Answer, GateAction};
-use crate::guard;
 use crate::guard::gate::{Gate, Met, Stopped};
 use crate::record::{ProcessKey, SessionId, proto};
-use crate::session::{self, authority};
+use crate::session::{self, Registry, authority};
 
 /// An exec itself is carried this long after the gate told of it: what the
 /// rings hold back (`bpf::ring`), and a little.
@@ -27,7 +27,7 @@ const APPROVED: usize = 256;
 
 /// What waits at the gate.
 #[derive(Debug)]
-pub(super) struct Holds {
+pub(super) struct ExecGate {
     pub(super) gate: Gate,
     /// Whether there is somebody to ask.
     asks: bool,
@@ -35,7 +35,7 @@ pub(super) struct Holds {
     met: Vec<Waiting>,
     /// Ended before they were judged, not yet recorded.
     gone: Vec<Header>,
-    held: Vec<Hold>,
+    holds: Vec<Hold>,
     /// What was approved: the same command in another program of the same process is not asked for again.
     approved: VecDeque<(ProcessKey, Vec<String>)>,
 }
@@ -55,14 +55,14 @@ struct Hold {
     since: Instant,
 }
 
-impl Holds {
+impl ExecGate {
     pub(super) fn new(gate: Gate, asks: bool) -> Self {
         Self {
             gate,
             asks,
             met: Vec::new(),
             gone: Vec::new(),
-            held: Vec::new(),
+            holds: Vec::new(),
             approved: VecDeque::new(),
         }
     }
@@ -81,7 +81,7 @@ impl Holds {
     /// Those that wait, as the kernel told of them.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Held> {
         let met = self.met.iter().map(|waiting| &waiting.held);
-        met.chain(self.held.iter().map(|hold| &hold.waiting.held))
+        met.chain(self.holds.iter().map(|hold| &hold.waiting.held))
     }
 
     fn is_approved(&self, waiting: &Waiting) -> bool {
@@ -98,38 +98,22 @@ impl Holds {
         self.approved
             .push_back((process, waiting.met.command.clone()));
     }
-}
-
-impl Recorder {
-    /// Judges every program that was stopped, and lets go at once what meets no rule.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's maps cannot be read or written.
-    pub(super) fn pass_gate(&mut self) -> Result<(), Error> {
-        for started in self.rings.started() {
-            match started {
-                Started::Held(held) => self.judge(held),
-                Started::Heir(event) => self.meet_heir(&event)?,
-            }
-        }
-        Ok(())
-    }
 
     /// A program that waits, and of which nothing else is known, for its daemon
     /// was killed: it gets the answer that it would get in time. `elsewhere`:
     /// the tags that it is held by, where those are not the recorder's own.
     pub(super) fn answer_unknown(
-        &mut self,
+        &self,
+        core: &mut Core,
         pid: u32,
         session: SessionNumber,
         elsewhere: Option<&Tags>,
     ) {
-        let tags = elsewhere.unwrap_or(self.kernel.tags());
+        let tags = elsewhere.unwrap_or(core.kernel.tags());
         let Some(stopped) = Stopped::held(tags, pid) else {
             return;
         };
-        let action = match self.holds.gate.answer {
+        let action = match self.gate.answer {
             Answer::Approve => {
                 stopped.let_go(tags);
                 proto::Action::Hold
@@ -149,20 +133,20 @@ impl Recorder {
             answer: proto::HoldAnswer::Nobody.into(),
             ..proto::GateAct::default()
         };
-        self.record_gate(&header, action, gate);
+        record(core, &header, action, gate);
     }
 
-    /// Judges one.
-    pub(super) fn judge(&mut self, held: Held) {
-        self.is_unkept = true;
-        let tags = self.kernel.tags();
-        let Some((stopped, met)) = self.holds.gate.judge(tags, &held) else {
-            self.holds.gone.push(held.header);
+    /// Judges one that was stopped, and lets it go at once if it meets no rule.
+    pub(super) fn judge(&mut self, core: &mut Core, held: Held) {
+        core.is_unkept = true;
+        let tags = core.kernel.tags();
+        let Some((stopped, met)) = self.gate.judge(tags, &held) else {
+            self.gone.push(held.header);
             return;
         };
         match met {
             Some(met) if met.action != GateAction::Allow => {
-                self.holds.met.push(Waiting { held, stopped, met });
+                self.met.push(Waiting { held, stopped, met });
             }
             // False when it has ended: nobody waits.
             _ => {
@@ -173,110 +157,112 @@ impl Recorder {
 
     /// Acts on those that met a rule, once their exec is recorded, and on holds
     /// that nobody decided in time. `carried` is until when events were carried, ns.
-    pub(super) fn tend_gate(&mut self, carried: u64) {
-        self.settle_gate(|header| header.time + CARRIED_NS <= carried);
+    pub(super) fn on_tick(&mut self, core: &mut Core, carried: u64) {
+        self.settle(core, |header| header.time + CARRIED_NS <= carried);
     }
 
     /// The same for all that a session has left at the gate: its last process has ended.
-    pub(super) fn clear_gate(&mut self, session: SessionNumber) {
-        self.settle_gate(|header| header.session == session);
+    pub(super) fn on_session_end(&mut self, core: &mut Core, session: SessionNumber) {
+        self.settle(core, |header| header.session == session);
     }
 
-    fn settle_gate(&mut self, is_recorded: impl Fn(&Header) -> bool) {
+    fn settle(&mut self, core: &mut Core, is_recorded: impl Fn(&Header) -> bool) {
         let met = |it: &mut Waiting| is_recorded(&it.held.header);
-        let ready: Vec<_> = self.holds.met.extract_if(.., met).collect();
+        let ready: Vec<_> = self.met.extract_if(.., met).collect();
         for waiting in ready {
-            self.act_on(waiting);
+            self.act_on(core, waiting);
         }
-        let gone: Vec<_> = self
-            .holds
-            .gone
-            .extract_if(.., |it| is_recorded(it))
-            .collect();
-        for header in gone {
+        for header in self.gone.extract_if(.., |it| is_recorded(it)) {
             let gate = proto::GateAct {
                 answer: proto::HoldAnswer::Ended.into(),
                 ..proto::GateAct::default()
             };
-            self.record_gate(&header, proto::Action::Kill, gate);
+            record(core, &header, proto::Action::Kill, gate);
         }
+        self.settle_holds(core);
+    }
+
+    /// Ends holds whose process has ended, or that nobody decided in time.
+    fn settle_holds(&mut self, core: &mut Core) {
         let is_over =
             |hold: &mut Hold| hold.waiting.stopped.has_ended() || hold.deadline <= Instant::now();
-        let over: Vec<_> = self.holds.held.extract_if(.., is_over).collect();
+        let over: Vec<_> = self.holds.extract_if(.., is_over).collect();
         for hold in over {
             if hold.waiting.stopped.has_ended() {
-                self.tell_gate(
-                    &hold.waiting,
-                    proto::Action::Kill,
-                    told(&hold, proto::HoldAnswer::Ended),
-                );
+                let ended = Decision::on(&hold, proto::HoldAnswer::Ended);
+                record_decision(core, &hold.waiting, proto::Action::Kill, ended);
             } else {
-                let answer = self.holds.gate.answer;
-                self.answer(hold, answer, proto::HoldAnswer::TimedOut, None);
+                let answer = self.gate.answer;
+                self.answer(core, hold, answer, proto::HoldAnswer::TimedOut, None);
             }
         }
     }
 
     /// Nobody is asked any more: what is held gets the answer that it would get in time.
-    pub(super) fn close_gate(&mut self) -> Result<(), Error> {
-        self.pass_gate()?;
-        self.holds.asks = false;
-        self.tend_gate(u64::MAX);
-        for hold in std::mem::take(&mut self.holds.held) {
-            let answer = self.holds.gate.answer;
-            self.answer(hold, answer, proto::HoldAnswer::Nobody, None);
+    pub(super) fn close(&mut self, core: &mut Core) {
+        self.asks = false;
+        self.on_tick(core, u64::MAX);
+        for hold in std::mem::take(&mut self.holds) {
+            let answer = self.gate.answer;
+            self.answer(core, hold, answer, proto::HoldAnswer::Nobody, None);
         }
-        Ok(())
     }
 
-    fn act_on(&mut self, waiting: Waiting) {
+    fn act_on(&mut self, core: &mut Core, waiting: Waiting) {
         match waiting.met.action {
             GateAction::Allow | GateAction::Alert => {
-                waiting.stopped.let_go(self.kernel.tags());
-                self.tell_gate(&waiting, proto::Action::Alert, Told::default());
+                waiting.stopped.let_go(core.kernel.tags());
+                record_decision(core, &waiting, proto::Action::Alert, Decision::default());
             }
             GateAction::Kill => {
                 waiting.stopped.end();
-                self.tell_gate(&waiting, proto::Action::Kill, Told::default());
+                record_decision(core, &waiting, proto::Action::Kill, Decision::default());
             }
-            GateAction::Hold if self.holds.is_approved(&waiting) => {
-                waiting.stopped.let_go(self.kernel.tags());
+            GateAction::Hold if self.is_approved(&waiting) => {
+                waiting.stopped.let_go(core.kernel.tags());
             }
-            GateAction::Hold => self.hold(waiting),
+            GateAction::Hold => self.hold(core, waiting),
         }
     }
 
-    fn hold(&mut self, waiting: Waiting) {
+    fn hold(&mut self, core: &mut Core, waiting: Waiting) {
         let now = Instant::now();
         let hold = Hold {
             id: short_id(),
             waiting,
-            deadline: now + self.holds.gate.timeout,
+            deadline: now + self.gate.timeout,
             since: now,
         };
-        if !self.holds.asks {
-            let answer = self.holds.gate.answer;
-            return self.answer(hold, answer, proto::HoldAnswer::Nobody, None);
+        if !self.asks {
+            let answer = self.gate.answer;
+            return self.answer(core, hold, answer, proto::HoldAnswer::Nobody, None);
         }
-        let unanswered = told(&hold, proto::HoldAnswer::Unspecified);
-        self.tell_gate(&hold.waiting, proto::Action::Hold, unanswered);
+        let unanswered = Decision::on(&hold, proto::HoldAnswer::Unspecified);
+        record_decision(core, &hold.waiting, proto::Action::Hold, unanswered);
         tracing::warn!(
             "held: {} (rule {}); `agent-recorder approve {}` or `deny {}` within {:?}",
             shown(&hold.waiting.met.argv),
             hold.waiting.met.rule,
             hold.id,
             hold.id,
-            self.holds.gate.timeout,
+            self.gate.timeout,
         );
-        self.holds.held.push(hold);
+        self.holds.push(hold);
     }
 
-    fn answer(&mut self, hold: Hold, answer: Answer, by: proto::HoldAnswer, uid: Option<u32>) {
-        self.is_unkept = true;
+    fn answer(
+        &mut self,
+        core: &mut Core,
+        hold: Hold,
+        answer: Answer,
+        by: proto::HoldAnswer,
+        uid: Option<u32>,
+    ) {
+        core.is_unkept = true;
         let action = match answer {
             Answer::Approve => {
-                self.holds.approve(&hold.waiting);
-                hold.waiting.stopped.let_go(self.kernel.tags());
+                self.approve(&hold.waiting);
+                hold.waiting.stopped.let_go(core.kernel.tags());
                 proto::Action::Hold
             }
             Answer::Deny => {
@@ -284,64 +270,43 @@ impl Recorder {
                 proto::Action::Kill
             }
         };
-        let told = Told {
+        let decision = Decision {
             decided_by: uid,
-            ..told(&hold, by)
+            ..Decision::on(&hold, by)
         };
-        self.tell_gate(&hold.waiting, action, told);
+        record_decision(core, &hold.waiting, action, decision);
     }
 
     /// A person's answer. The arguments of the program that it was for.
     ///
     /// # Errors
     ///
-    /// Nothing of this name is held, or `caller` is a member of a session: who
-    /// is held does not decide.
+    /// Nothing of this name is held.
     pub(super) fn decide(
         &mut self,
+        core: &mut Core,
         name: &str,
         answer: Answer,
-        caller: Option<u32>,
         uid: u32,
     ) -> Result<Vec<Vec<u8>>, String> {
-        self.must_be_outside(caller)?;
-        let is_it = |hold: &Hold| hold.id == name;
-        let Some(position) = self.holds.held.iter().position(is_it) else {
+        let Some(position) = self.holds.iter().position(|hold| hold.id == name) else {
             return Err(format!("nothing is held by the name {name}"));
         };
-        let hold = self.holds.held.remove(position);
+        let hold = self.holds.remove(position);
         let by = match answer {
             Answer::Approve => proto::HoldAnswer::Approved,
             Answer::Deny => proto::HoldAnswer::Denied,
         };
         let argv = hold.waiting.met.argv.clone();
-        self.answer(hold, answer, by, Some(uid));
+        self.answer(core, hold, answer, by, Some(uid));
         Ok(argv)
     }
 
-    /// Operators' commands are not for members of a session.
-    ///
-    /// # Errors
-    ///
-    /// The process is one, or cannot be told from one.
-    pub(super) fn must_be_outside(&self, caller: Option<u32>) -> Result<(), String> {
-        let is_outside = caller
-            .and_then(|pid| guard::is_member(self.kernel.tags(), pid))
-            .is_some_and(|is_member| !is_member);
-        if is_outside {
-            Ok(())
-        } else {
-            Err("the caller is a member of a session, or has ended".to_owned())
-        }
-    }
-
     /// What is held, for those who ask.
-    pub(super) fn holds(&self) -> Vec<proto::HoldInfo> {
+    pub(super) fn holds(&self, sessions: &Registry) -> Vec<proto::HoldInfo> {
         let info = |hold: &Hold| proto::HoldInfo {
             id: hold.id.clone(),
-            session_id: self
-                .tracker
-                .registry
+            session_id: sessions
                 .get(hold.waiting.held.header.session)
                 .map(|session| session.id.to_bytes())
                 .unwrap_or_default(),
@@ -350,57 +315,57 @@ impl Recorder {
             argv: hold.waiting.met.argv.clone(),
             left_ns: nanoseconds(hold.deadline.saturating_duration_since(Instant::now())),
         };
-        self.holds.held.iter().map(info).collect()
-    }
-
-    fn tell_gate(&mut self, waiting: &Waiting, action: proto::Action, told: Told) {
-        let gate = proto::GateAct {
-            rule: waiting.met.rule.clone(),
-            argv: waiting.met.argv.clone(),
-            hold: told.hold,
-            answer: told.answer.into(),
-            decided_by_uid: told.decided_by,
-            held_ns: told.held_ns,
-        };
-        self.record_gate(&waiting.held.header, action, gate);
-    }
-
-    fn record_gate(&mut self, header: &Header, action: proto::Action, gate: proto::GateAct) {
-        let killed = if action == proto::Action::Kill {
-            vec![header.pid]
-        } else {
-            Vec::new()
-        };
-        let enforcement = proto::Enforcement {
-            policy: "gate".to_owned(),
-            action: action.into(),
-            killed,
-            latency_ns: session::boot_ns().saturating_sub(header.time),
-            gate: Some(gate),
-            ..proto::Enforcement::default()
-        };
-        let record = self.tracker.enforcement(header, enforcement);
-        self.store([record]);
-        self.sync();
+        self.holds.iter().map(info).collect()
     }
 }
 
 /// What a record says of a hold.
 #[derive(Debug, Default)]
-struct Told {
+struct Decision {
     hold: String,
     answer: proto::HoldAnswer,
     decided_by: Option<u32>,
     held_ns: u64,
 }
 
-fn told(hold: &Hold, answer: proto::HoldAnswer) -> Told {
-    Told {
-        hold: hold.id.clone(),
-        answer,
-        decided_by: None,
-        held_ns: nanoseconds(hold.since.elapsed()),
+impl Decision {
+    fn on(hold: &Hold, answer: proto::HoldAnswer) -> Self {
+        Self {
+            hold: hold.id.clone(),
+            answer,
+            decided_by: None,
+            held_ns: nanoseconds(hold.since.elapsed()),
+        }
     }
+}
+
+fn record_decision(core: &mut Core, waiting: &Waiting, action: proto::Action, decision: Decision) {
+    let gate = proto::GateAct {
+        rule: waiting.met.rule.clone(),
+        argv: waiting.met.argv.clone(),
+        hold: decision.hold,
+        answer: decision.answer.into(),
+        decided_by_uid: decision.decided_by,
+        held_ns: decision.held_ns,
+    };
+    record(core, &waiting.held.header, action, gate);
+}
+
+fn record(core: &mut Core, header: &Header, action: proto::Action, gate: proto::GateAct) {
+    let killed = if action == proto::Action::Kill {
+        vec![header.pid]
+    } else {
+        Vec::new()
+    };
+    let enforcement = proto::Enforcement {
+        policy: "gate".to_owned(),
+        action: action.into(),
+        killed,
+        latency_ns: session::boot_ns().saturating_sub(header.time),
+        gate: Some(gate),
+        ..proto::Enforcement::default()
+    };
+    core.record_enforcement(header, enforcement);
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -3,7 +3,8 @@
 //! that makes no records. What comes through the rings of that, and what the
 //! kernel answers it, must be what came of the first ones.
 //!
-//! Not here: the acts (`cli::canary`), and what is attached (`bpf`).
+//! Not here: the acts (`cli::canary`), what is attached (`bpf`), and attaching
+//! it anew (`recorder`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 use agent_recorder_abi::event::{FILE_KERNEL_PATH, KINDS, Kind, Op, VIA_URING};
 use agent_recorder_abi::state::{SessionNumber, Tag, USER_SESSION};
 
+use super::core::Core;
 use super::exec_gate::CARRIED_NS;
-use super::{Error, Recorder};
 use crate::bpf::{Body, Event, FileEvent};
 use crate::record::{RecorderEvent, SessionId, proto};
 use crate::session::boot_ns;
@@ -34,19 +35,21 @@ const LESSONS: u32 = 2;
 /// Without the end of a canary, of whatever kind, for so many intervals, nothing is proven.
 const PATIENCE: u32 = 3;
 
-/// So a canary says that it could not do something, by the words for its sights.
+/// So a canary says that it could not do something, by the words for its findings.
 pub const WITHOUT: &str = "without ";
 /// In the words for what came through io_uring.
 pub const BY_URING: &str = "by io_uring";
 
 /// What was seen of a canary, in words.
-type Sights = BTreeSet<String>;
+type Findings = BTreeSet<String>;
 
 /// Whether the hooks fire.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct SelfCheck {
     /// Zero: no canaries.
     every: Duration,
+    /// Where the recorder keeps its state; a canary tries to write there.
+    state: Option<PathBuf>,
     due: Instant,
     flight: Option<Flight>,
     /// Whether the next one comes at once, to confirm the last.
@@ -70,7 +73,7 @@ struct Flight {
     begun: Instant,
     /// Records lost before it.
     lost: u64,
-    seen: Sights,
+    seen: Findings,
     /// When its end was met, CLOCK_BOOTTIME ns.
     ended: Option<u64>,
 }
@@ -88,15 +91,15 @@ impl Drop for Flight {
 #[derive(Debug, Default)]
 struct Expected {
     lessons: u32,
-    always: Sights,
+    always: Findings,
     /// Not seen of the last one.
-    missing: Sights,
+    missing: Findings,
     /// Not seen of the last two.
-    silent: Sights,
+    silent: Findings,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum News {
+enum Change {
     /// These are seen no more.
     Silent,
     /// All are seen again.
@@ -104,8 +107,8 @@ enum News {
 }
 
 impl Expected {
-    fn judge(&mut self, said: Sights) -> Option<News> {
-        let (left_out, seen): (Sights, Sights) =
+    fn judge(&mut self, said: Findings) -> Option<Change> {
+        let (left_out, seen): (Findings, Findings) =
             said.into_iter().partition(|it| it.starts_with(WITHOUT));
         if self.lessons < LESSONS {
             self.always = match self.lessons {
@@ -115,24 +118,24 @@ impl Expected {
             self.lessons += 1;
             return None;
         }
-        let is_left_out = |sight: &&String| {
+        let is_left_out = |finding: &&String| {
             let mut left_out = left_out.iter().map(|it| &it[WITHOUT.len()..]);
-            left_out.any(|what| sight.contains(what))
+            left_out.any(|what| finding.contains(what))
         };
         let missing = self.always.difference(&seen);
-        let missing: Sights = missing.filter(|it| !is_left_out(it)).cloned().collect();
+        let missing: Findings = missing.filter(|it| !is_left_out(it)).cloned().collect();
         // Once is not enough: a full disk, or a moment of the machine's, can be the reason.
-        let silent: Sights = missing.intersection(&self.missing).cloned().collect();
+        let silent: Findings = missing.intersection(&self.missing).cloned().collect();
         self.missing = missing;
         if self.missing.is_empty() && !self.silent.is_empty() {
             self.silent.clear();
-            return Some(News::Back);
+            return Some(Change::Back);
         }
         if silent.is_empty() || silent == self.silent {
             return None;
         }
         self.silent = silent;
-        Some(News::Silent)
+        Some(Change::Silent)
     }
 
     /// Whether the next one should come soon.
@@ -141,12 +144,13 @@ impl Expected {
     }
 }
 
-impl Watch {
+impl SelfCheck {
     /// `every`: zero for no canaries.
-    pub(super) fn new(every: Duration) -> Self {
+    pub(super) fn new(every: Duration, state: Option<PathBuf>) -> Self {
         let now = Instant::now();
         Self {
             every,
+            state,
             due: now + every.min(FIRST),
             flight: None,
             hurried: false,
@@ -167,8 +171,8 @@ impl Watch {
         if let Some(count) = self.events.get_mut(usize::from(event.header.kind)) {
             *count += 1;
         }
-        if let (Some(flight), Some(sight)) = (&mut self.flight, sight(event)) {
-            flight.seen.insert(sight);
+        if let (Some(flight), Some(finding)) = (&mut self.flight, finding(event)) {
+            flight.seen.insert(finding);
         }
     }
 
@@ -193,69 +197,64 @@ impl Watch {
         !self.every.is_zero() && Instant::now() >= self.due
     }
 
-    fn is_proven(&self) -> bool {
+    /// Whether canaries show that records move; without canaries, that it is asked.
+    pub(super) fn is_proven(&self) -> bool {
         self.every.is_zero()
             || self.expected.silent.is_empty() && self.landed.elapsed() < self.every * PATIENCE
     }
-}
 
-impl Recorder {
-    /// Whether canaries show that records move; without canaries, that it is asked.
-    pub fn is_proven(&self) -> bool {
-        self.watch.is_proven()
-    }
-
-    /// Sends the canary when it is time, and judges what came of it.
-    /// `carried` is until when events were carried, ns.
-    pub(super) fn tend_canary(&mut self, carried: u64) -> Result<(), Error> {
-        let result = if let Some(flight) = &mut self.watch.flight {
+    /// Sends the canary when it is time, and judges what came of it. True when
+    /// hooks are silent: they are to be attached anew.
+    /// `carried` is until when events were carried, ns; `lost`, records until now.
+    pub(super) fn on_tick(&mut self, core: &mut Core, carried: u64, lost: u64) -> bool {
+        let result = if let Some(flight) = &mut self.flight {
             flight.has_landed(carried)
-        } else if self.watch.is_due() {
-            self.send_canary().map(|flight| {
-                self.watch.flight = Some(flight);
+        } else if self.is_due() {
+            self.send(core, lost).map(|flight| {
+                self.flight = Some(flight);
                 false
             })
         } else {
-            return Ok(());
+            return false;
         };
         match result {
-            Ok(false) => Ok(()),
-            Ok(true) => self.judge_canary(),
+            Ok(false) => false,
+            Ok(true) => self.judge(core, lost),
             Err(why) => {
-                self.watch.flight = None;
-                self.watch.landed = Instant::now();
-                self.watch.due = Instant::now() + self.watch.every;
-                if !std::mem::replace(&mut self.watch.failed, true) {
-                    self.tell(RecorderEvent::CanaryFailed, &why.to_string());
+                self.flight = None;
+                self.landed = Instant::now();
+                self.due = Instant::now() + self.every;
+                if !std::mem::replace(&mut self.failed, true) {
+                    core.record_event(RecorderEvent::CanaryFailed, &why.to_string());
                 }
-                Ok(())
+                false
             }
         }
     }
 
-    fn send_canary(&mut self) -> io::Result<Flight> {
+    fn send(&self, core: &mut Core, lost: u64) -> io::Result<Flight> {
         // Its acts count for no guard but its own, and from nothing.
-        self.kernel
+        core.kernel
             .begin_session(CANARY)
             .map_err(io::Error::other)?;
         let directory =
             std::env::temp_dir().join(format!("agent-recorder-{}", SessionId::generate()));
         fs::DirBuilder::new().mode(0o700).create(&directory)?;
-        let started = command(&directory, &self.own, self.kernel.own_map()).spawn();
+        let started = command(&directory, self.state.as_deref(), core.kernel.own_map()).spawn();
         let mut canary = started.inspect_err(|_| {
-            // That it could not be started is told.
+            // That it could not be started is recorded.
             let _ = fs::remove_dir(&directory);
         })?;
         let gate = canary.stdin.take();
         let flight = Flight {
             directory,
             begun: Instant::now(),
-            lost: self.lost(),
-            seen: Sights::new(),
+            lost,
+            seen: Findings::new(),
             ended: None,
             canary,
         };
-        self.kernel
+        core.kernel
             .tags()
             .set_process(flight.canary.id(), Tag::new(CANARY, boot_ns()))
             .map_err(io::Error::other)?;
@@ -265,64 +264,40 @@ impl Recorder {
         Ok(flight)
     }
 
-    fn judge_canary(&mut self) -> Result<(), Error> {
-        let Some(mut flight) = self.watch.flight.take() else {
-            return Ok(());
+    fn judge(&mut self, core: &mut Core, lost: u64) -> bool {
+        let Some(mut flight) = self.flight.take() else {
+            return false;
         };
-        self.watch.landed = Instant::now();
-        self.watch.failed = false;
+        self.landed = Instant::now();
+        self.failed = false;
         let seen = std::mem::take(&mut flight.seen);
-        let (lost, before) = (self.lost(), flight.lost);
         // What is not seen then is perhaps what was lost.
-        let news = if lost == before {
-            self.watch.expected.judge(seen)
+        let nothing_lost = lost == flight.lost;
+        let change = if nothing_lost {
+            self.expected.judge(seen)
         } else {
             None
         };
-        // One more at once, not one after the other.
-        let is_second = std::mem::take(&mut self.watch.hurried);
-        self.watch.hurried = lost == before && !is_second && self.watch.expected.is_in_doubt();
-        self.watch.due = Instant::now();
-        if !self.watch.hurried {
-            self.watch.due += self.watch.every;
-        }
-        match news {
-            Some(News::Silent) => self.tell_silence(),
-            Some(News::Back) => self.tell(RecorderEvent::HooksBack, ""),
+        self.plan_next(nothing_lost);
+        match change {
+            Some(Change::Silent) => {
+                let silent: Vec<_> = self.expected.silent.iter().cloned().collect();
+                core.record_tamper(proto::TamperAct::HookSilent, silent.join(", "));
+            }
+            Some(Change::Back) => core.record_event(RecorderEvent::HooksBack, ""),
             None => {}
         }
-        if self.watch.expected.silent.is_empty() {
-            Ok(())
-        } else {
-            self.mend()
+        !self.expected.silent.is_empty()
+    }
+
+    /// One more at once where there is doubt, not one after the other.
+    fn plan_next(&mut self, nothing_lost: bool) {
+        let is_second = std::mem::take(&mut self.hurried);
+        self.hurried = nothing_lost && !is_second && self.expected.is_in_doubt();
+        self.due = Instant::now();
+        if !self.hurried {
+            self.due += self.every;
         }
-    }
-
-    fn tell_silence(&mut self) {
-        let silent: Vec<_> = self.watch.expected.silent.iter().cloned().collect();
-        self.tell_tamper(proto::TamperAct::HookSilent, silent.join(", "));
-    }
-
-    /// What was done to the kernel programs, by whom is not known.
-    pub(super) fn tell_tamper(&mut self, act: proto::TamperAct, detail: String) {
-        let body = proto::record::Body::Tamper(proto::Tamper {
-            act: act.into(),
-            detail,
-            ..Default::default()
-        });
-        let record = self.tracker.stream_record(body);
-        self.store([record]);
-        self.sync();
-    }
-
-    /// Puts the programs back on their hooks. Where the kernel refuses that, the
-    /// next canary tries again: a recorder that ends would record nothing at all.
-    fn mend(&mut self) -> Result<(), Error> {
-        match self.kernel.mend() {
-            Ok(()) => self.tell(RecorderEvent::HooksAttachedAnew, ""),
-            Err(why) => self.tell(RecorderEvent::HooksNotAttached, &why.to_string()),
-        }
-        self.refresh()
     }
 }
 
@@ -354,11 +329,10 @@ impl Flight {
     }
 }
 
-fn command(directory: &Path, own: &[PathBuf], map: Option<u64>) -> Command {
+fn command(directory: &Path, state: Option<&Path>, map: Option<u64>) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg("canary").arg(directory);
-    // The first is the state directory.
-    if let Some(state) = own.first() {
+    if let Some(state) = state {
         command.arg("--own").arg(state);
     }
     if let Some(map) = map {
@@ -372,11 +346,11 @@ fn command(directory: &Path, own: &[PathBuf], map: Option<u64>) -> Command {
 }
 
 /// Nothing of what is different each time.
-fn sight(event: &Event<'_>) -> Option<String> {
+fn finding(event: &Event<'_>) -> Option<String> {
     let kind = Kind::from_number(event.header.kind)?.name();
     Some(match &event.body {
         Body::File(file) | Body::Uring(file) | Body::Object(file) => {
-            format!("{kind} {}", file_sight(file))
+            format!("{kind} {}", file_finding(file))
         }
         Body::Network(network) => {
             let body = &network.body;
@@ -397,7 +371,7 @@ fn sight(event: &Event<'_>) -> Option<String> {
     })
 }
 
-fn file_sight(file: &FileEvent<'_>) -> String {
+fn file_finding(file: &FileEvent<'_>) -> String {
     let op = file.body.op;
     let name = match proto::FileOp::try_from(i32::from(op)) {
         _ if op == Op::Exec as u8 => "EXEC",
@@ -416,15 +390,15 @@ fn file_sight(file: &FileEvent<'_>) -> String {
 mod tests {
     use super::*;
 
-    fn sights(names: &str) -> Sights {
+    fn findings(names: &str) -> Findings {
         names.split_whitespace().map(str::to_owned).collect()
     }
 
     fn taught() -> Expected {
         let mut expected = Expected::default();
-        assert_eq!(expected.judge(sights("a b c")), None);
+        assert_eq!(expected.judge(findings("a b c")), None);
         assert!(expected.is_in_doubt());
-        assert_eq!(expected.judge(sights("a b")), None);
+        assert_eq!(expected.judge(findings("a b")), None);
         assert!(!expected.is_in_doubt());
         expected
     }
@@ -432,44 +406,44 @@ mod tests {
     #[test]
     fn what_is_missing_twice_is_silent_and_told_once() {
         let mut expected = taught();
-        assert_eq!(expected.judge(sights("a")), None);
+        assert_eq!(expected.judge(findings("a")), None);
         assert!(expected.is_in_doubt());
-        assert_eq!(expected.judge(sights("a")), Some(News::Silent));
-        assert_eq!(expected.silent, sights("b"));
+        assert_eq!(expected.judge(findings("a")), Some(Change::Silent));
+        assert_eq!(expected.silent, findings("b"));
         assert!(!expected.is_in_doubt());
-        assert_eq!(expected.judge(sights("a")), None);
-        assert_eq!(expected.judge(sights("a b")), Some(News::Back));
-        assert_eq!(expected.judge(sights("a b")), None);
+        assert_eq!(expected.judge(findings("a")), None);
+        assert_eq!(expected.judge(findings("a b")), Some(Change::Back));
+        assert_eq!(expected.judge(findings("a b")), None);
     }
 
     #[test]
     fn what_was_missing_once_or_never_seen_by_both_first_is_no_news() {
         let mut expected = taught();
         for seen in ["a", "b", "a", "a b", "b", "a b c"] {
-            assert_eq!(expected.judge(sights(seen)), None, "{seen}");
+            assert_eq!(expected.judge(findings(seen)), None, "{seen}");
         }
     }
 
     #[test]
     fn what_a_canary_cannot_do_is_not_missed() {
         let mut expected = Expected::default();
-        let sight = |more: &str| Sights::from(["exec".to_owned(), more.to_owned()]);
+        let finding = |more: &str| Findings::from(["exec".to_owned(), more.to_owned()]);
         let done = format!("open OPEN {BY_URING}");
         let not_done = format!("{WITHOUT}{BY_URING}");
         for seen in [&done, &done, &not_done, &not_done] {
-            assert_eq!(expected.judge(sight(seen)), None, "{seen}");
+            assert_eq!(expected.judge(finding(seen)), None, "{seen}");
         }
-        assert_eq!(expected.judge(sight("")), None);
-        assert_eq!(expected.judge(sight("")), Some(News::Silent));
+        assert_eq!(expected.judge(finding("")), None);
+        assert_eq!(expected.judge(finding("")), Some(Change::Silent));
     }
 
     #[test]
     fn more_silence_is_news() {
         let mut expected = taught();
-        expected.judge(sights("a"));
-        assert_eq!(expected.judge(sights("a")), Some(News::Silent));
-        assert_eq!(expected.judge(sights("")), None);
-        assert_eq!(expected.judge(sights("")), Some(News::Silent));
-        assert_eq!(expected.silent, sights("a b"));
+        expected.judge(findings("a"));
+        assert_eq!(expected.judge(findings("a")), Some(Change::Silent));
+        assert_eq!(expected.judge(findings("")), None);
+        assert_eq!(expected.judge(findings("")), Some(Change::Silent));
+        assert_eq!(expected.silent, findings("a b"));
     }
 }

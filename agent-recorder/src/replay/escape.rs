@@ -27,7 +27,8 @@ pub fn escaped(bytes: &[u8]) -> String {
     out
 }
 
-fn is_harmful(character: char) -> bool {
+/// Whether a terminal acts on it, or it hides what stands around it.
+pub(super) fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -12,5 +12,5 @@ mod select;
 pub use acts::{Act, Acts};
 pub use escape::escaped;
 pub use filter::{Filter, FilterError, Wanted};
-pub use formats::{FORMATS, Format, View, act_line, to_json};
+pub use formats::{FORMATS, Format, View, act_line, write_json};
 pub use select::{Reader, SelectError, SessionChoice};

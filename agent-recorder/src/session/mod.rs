@@ -9,9 +9,9 @@ pub mod authority;
 mod clock;
 mod derived;
 pub mod handoff;
-mod hook_observations;
 mod links;
 mod mounts;
+mod observed;
 mod path;
 mod process;
 mod registry;
@@ -19,7 +19,6 @@ mod snapshot;
 pub mod tamper;
 mod track;
 mod translate;
-mod uring_pending;
 
 pub use clock::{Clock, Jump, boot_ns};
 pub use derived::Derivation;

@@ -25,7 +25,7 @@ impl Tracker {
 
     /// Events that came and are no records yet, by kind: only this recorder knows of them.
     pub fn unrecorded(&self) -> [u64; KINDS] {
-        self.pending.counts()
+        self.observations.announced()
     }
 
     fn snapshot(&self, session: &Session) -> proto::SessionSnapshot {

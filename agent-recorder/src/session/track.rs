@@ -12,12 +12,11 @@ use super::authority;
 use super::clock::{Clock, Jump, boot_ns};
 use super::derived::Derivation;
 use super::handoff;
-use super::hook_observations::HookObservations;
+use super::observed::Observations;
 use super::path::{KnownPath, Resolver, Whose};
 use super::process::{self, Processes};
 use super::registry::{Registry, SAMPLE_PATHS, Session, Totalled, Totals};
 use super::translate::{self, View};
-use super::uring_pending::UringPending;
 use crate::bpf::{Body, Event, FileEvent};
 use crate::record::{ProcessKey, SessionId, proto};
 
@@ -65,8 +64,7 @@ pub struct Tracker {
     pub registry: Registry,
     processes: Processes,
     resolver: Resolver,
-    pub(super) pending: UringPending,
-    observations: HookObservations,
+    pub(super) observations: Observations,
     /// Sessions of which no event has come yet.
     pub(super) unstarted: HashMap<SessionNumber, proto::SessionStart>,
     /// By rule number, from 1.
@@ -95,8 +93,7 @@ impl Tracker {
             registry: Registry::default(),
             processes: Processes::default(),
             resolver: Resolver::default(),
-            pending: UringPending::default(),
-            observations: HookObservations::default(),
+            observations: Observations::default(),
             unstarted: HashMap::new(),
             rules,
             clock: Clock::now(),
@@ -317,11 +314,11 @@ impl Tracker {
             }
             Body::Exit(body) => self.exited(header, *body, records, notices),
             Body::File(file) if file.body.marks & FILE_PENDING != 0 => {
-                if !self.pending.announce(*header, file) {
+                if !self.observations.announce(header, file) {
                     self.pending_lost += 1;
                 }
             }
-            Body::Object(object) => self.observations.seen(header, object),
+            Body::Object(object) => self.observations.saw(header, object),
             Body::File(file) => self.file(header, file, records),
             Body::Uring(result) => self.completed(header, result, records),
             Body::Network(network) => {
@@ -473,11 +470,9 @@ impl Tracker {
             translate::set_attributed(&mut file, &seen, header.pid);
             file
         } else {
-            let observation = self.observations.take(header, &event.body);
-            let seen = observation
-                .as_ref()
-                .map(|observation| observation.applied_to(event));
-            translate::file(seen.as_ref().unwrap_or(event), &mut view)
+            let object = self.observations.take_object(header, &event.body);
+            let located = object.as_ref().map(|object| object.locating(event));
+            translate::file(located.as_ref().unwrap_or(event), &mut view)
         };
         if file.error == 0 {
             self.note_effect(header.session, key, &file);
@@ -535,7 +530,7 @@ impl Tracker {
         result: &FileEvent<'_>,
         records: &mut Vec<proto::Record>,
     ) {
-        let Some(announced) = self.pending.take(result.body.token) else {
+        let Some(announced) = self.observations.take_announced(result.body.token) else {
             // The announcement was lost, and is counted there; without it only an open has anything to tell.
             if !result.base.is_empty() {
                 self.file(header, result, records);
@@ -545,13 +540,12 @@ impl Tracker {
         if result.body.marks & FILE_SEEN != 0 {
             return;
         }
-        self.file(&announced.header, &announced.with_result(result), records);
+        self.file(&announced.header, &announced.ending_in(result), records);
     }
 
     /// What was announced and whose result never came is recorded with what is known: it was asked for.
     fn give_up_pending(&mut self, session: SessionNumber, records: &mut Vec<proto::Record>) {
-        self.observations.abandon(session);
-        for announced in self.pending.abandon(session) {
+        for announced in self.observations.abandon(session) {
             let body = FileBody {
                 error: libc::EINPROGRESS.cast_unsigned(),
                 ..FileBody::default()
@@ -564,7 +558,7 @@ impl Tracker {
                 path2: b"",
                 extra: b"",
             };
-            self.file(&announced.header, &announced.with_result(&result), records);
+            self.file(&announced.header, &announced.ending_in(&result), records);
         }
     }
 

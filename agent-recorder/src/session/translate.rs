@@ -10,8 +10,8 @@ use agent_recorder_abi::event::{
     REPLACED_NOTHING, REPLACED_SOMETHING,
 };
 
-use super::hook_observations::HookObservation;
 use super::mounts;
+use super::observed::Observed;
 use super::path::{self, Resolver, Whose};
 use crate::bpf::{FileEvent, NetworkEvent};
 use crate::record::{OpenFlags, proto};
@@ -146,7 +146,7 @@ fn path_source(of_kernel: bool) -> i32 {
 }
 
 /// The program that an exec was about to start when it failed.
-pub(super) fn set_program(exec: &mut proto::Exec, program: &HookObservation) {
+pub(super) fn set_program(exec: &mut proto::Exec, program: &Observed) {
     let omitted = program.body().omitted;
     exec.exe = path::from_walk(program.walked());
     exec.exe_truncated = omitted != 0;
@@ -158,8 +158,8 @@ pub(super) fn set_program(exec: &mut proto::Exec, program: &HookObservation) {
 
 /// The object whose attribute was set or removed, of those that were seen: what
 /// is known of the file until now is by its descriptor, or the caller's path.
-pub(super) fn set_attributed(file: &mut proto::File, seen: &[HookObservation], pid: u32) {
-    let device_of = |seen: &HookObservation| (device(seen.body().dev), seen.body().ino);
+pub(super) fn set_attributed(file: &mut proto::File, seen: &[Observed], pid: u32) {
+    let device_of = |seen: &Observed| (device(seen.body().dev), seen.body().ino);
     if file.path_source() == proto::PathSource::Kernel
         && seen
             .iter()
@@ -168,7 +168,7 @@ pub(super) fn set_attributed(file: &mut proto::File, seen: &[HookObservation], p
         return;
     }
     // Of one that was cut there is a tail, and no way from a mount to that.
-    let is_whole = |sight: &&HookObservation| sight.body().marks & FILE_WALK_CUT == 0;
+    let is_whole = |sight: &&Observed| sight.body().marks & FILE_WALK_CUT == 0;
     let places: Vec<_> = seen
         .iter()
         .filter(is_whole)

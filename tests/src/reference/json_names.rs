@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_recorder::record::{StreamId, proto};
-use agent_recorder::replay::to_json;
+use agent_recorder::replay::write_json;
 use anyhow::{Context as _, Result};
 use prost::Message as _;
 use protox::prost_reflect::{
@@ -167,7 +167,10 @@ impl Trial {
         let record = proto::Record::decode(message.encode_to_vec().as_slice())
             .with_context(|| format!("decode a record with {}", field.full_name()))?;
         let mut values = BTreeMap::new();
-        flatten(&to_json(self.stream, &record), "", &mut values);
+        let mut line = Vec::new();
+        write_json(&mut line, self.stream, &record)?;
+        let shown = serde_json::from_slice(&line).context("read the JSON line of a record")?;
+        flatten(&shown, "", &mut values);
         Ok(values)
     }
 }

@@ -6,7 +6,7 @@
 //! daemon goes on with programs that it does not know. A folder that is not
 //! whole has another name.
 //!
-//! Not here: what a daemon that comes back makes of them (`daemon::takeover::same_programs`).
+//! Not here: what a daemon that comes back makes of them (`daemon::takeover`).
 
 mod previous;
 

@@ -2,11 +2,12 @@
 //! and tagged with all their descendants, also those that fork meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
 
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
-use crate::daemon::{Error, Recorder, tagged};
+use crate::daemon::core::tagged;
+use crate::daemon::processes::{ancestors, match_process, processes};
+use crate::daemon::{Error, Recorder};
 use crate::record::proto;
 use crate::session::agents::RuleSet;
 use crate::session::{self, Begin, authority};
@@ -23,9 +24,9 @@ impl Recorder {
     ///
     /// The kernel's maps cannot be written.
     pub fn adopt(&mut self, rules: &RuleSet) -> Result<(), Error> {
-        self.kernel.set_adopting(true)?;
+        self.core.kernel.set_adopting(true)?;
         let result = self.adopt_all(rules);
-        self.kernel.set_adopting(false)?;
+        self.core.kernel.set_adopting(false)?;
         result
     }
 
@@ -35,7 +36,7 @@ impl Recorder {
         let mut members: BTreeMap<u32, SessionNumber> = BTreeMap::new();
         let mut gone = Vec::new();
         for _ in 0..MAX_PASSES {
-            parents.extend(self.kernel.lineage()?);
+            parents.extend(self.core.kernel.lineage()?);
             parents.extend(processes());
             let mut new = 0;
             for &pid in parents.keys() {
@@ -48,8 +49,8 @@ impl Recorder {
                 new += 1;
                 members.insert(pid, number);
                 let tag = Tag::new(number, session::boot_ns());
-                match self.kernel.tags().set_process(pid, tag) {
-                    Ok(1..) => self.tracker.join(number, pid),
+                match self.core.kernel.tags().set_process(pid, tag) {
+                    Ok(1..) => self.core.tracker.join(number, pid),
                     // Gone meanwhile: nothing to tag, and its children are in the
                     // lineage. Or in another session.
                     Ok(0) | Err(_) => gone.push((number, pid)),
@@ -60,11 +61,11 @@ impl Recorder {
             }
         }
         for (number, pid) in gone {
-            if self.tracker.leave(number, pid) {
+            if self.core.tracker.leave(number, pid) {
                 self.end(number, proto::EndReason::Exited)?;
             }
         }
-        self.sync();
+        self.core.records.sync();
         Ok(())
     }
 
@@ -75,7 +76,7 @@ impl Recorder {
         parents: &HashMap<u32, u32>,
     ) -> Result<BTreeMap<u32, SessionNumber>, Error> {
         let names = rules.names();
-        let members: BTreeMap<_, _> = tagged(self.kernel.tags())?.into_iter().collect();
+        let members: BTreeMap<_, _> = tagged(self.core.kernel.tags())?.into_iter().collect();
         let agents: BTreeMap<u32, u32> = parents
             .keys()
             .filter(|pid| !members.contains_key(pid))
@@ -94,10 +95,8 @@ impl Recorder {
             else {
                 continue;
             };
-            self.next_session += 1;
-            let number = self.next_session;
-            self.kernel.begin_session(number)?;
-            self.tracker.begin_session(Begin {
+            let number = self.core.new_number();
+            self.core.begin_session(Begin {
                 number,
                 agent: name.agent.clone(),
                 rule: name.rule.clone(),
@@ -105,9 +104,9 @@ impl Recorder {
                 origin: proto::Origin::Adopted,
                 root: pid,
                 authority: authority::of_process(pid),
-            });
-            let start = self.tracker.started(number);
-            self.store(start);
+            })?;
+            let start = self.core.tracker.started(number);
+            self.core.store(start);
             // Its first record names no process by which who comes after this recorder finds it.
             self.keep();
             roots.insert(pid, number);
@@ -116,54 +115,10 @@ impl Recorder {
     }
 }
 
-/// A process and all that descend from it now.
-pub(in crate::daemon) fn with_descendants(pid: u32) -> Vec<u32> {
-    let parents = processes();
-    let is_below = |of: &u32| ancestors(*of, &parents).any(|ancestor| ancestor == pid);
-    parents.keys().copied().filter(is_below).collect()
-}
-
-/// Process → parent, of all there are.
-fn processes() -> HashMap<u32, u32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return HashMap::new();
-    };
-    entries
-        .filter_map(|entry| {
-            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-            let parent = status
-                .lines()
-                .find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())?;
-            Some((pid, parent))
-        })
-        .collect()
-}
-
-/// From a process outwards, itself first; a loop of stale entries ends it.
-fn ancestors(pid: u32, parents: &HashMap<u32, u32>) -> impl Iterator<Item = u32> {
-    let mut seen = BTreeSet::new();
-    std::iter::successors(Some(pid), |pid| parents.get(pid).copied())
-        .take_while(move |pid| *pid != 0 && seen.insert(*pid))
-}
-
 fn session_of(
     pid: u32,
     parents: &HashMap<u32, u32>,
     roots: &BTreeMap<u32, SessionNumber>,
 ) -> Option<SessionNumber> {
     ancestors(pid, parents).find_map(|ancestor| roots.get(&ancestor).copied())
-}
-
-pub(in crate::daemon) fn match_process(rules: &RuleSet, pid: u32) -> Option<u32> {
-    let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let exe: PathBuf = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    let (cmdline, environ) = (read("cmdline"), read("environ"));
-    let argv: Vec<&[u8]> = split(&cmdline);
-    rules.match_program(exe.as_os_str().as_encoded_bytes(), &argv, &split(&environ))
-}
-
-fn split(strings: &[u8]) -> Vec<&[u8]> {
-    let strings = strings.strip_suffix(b"\0").unwrap_or(strings);
-    strings.split(|&byte| byte == 0).collect()
 }

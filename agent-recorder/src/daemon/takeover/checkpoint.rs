@@ -5,7 +5,7 @@
 //! so it is written and not synced. Two files in turn: one that was begun and
 //! not ended leaves the other.
 //!
-//! Not here: what is in it (`same_programs`).
+//! Not here: what is in it (`recorder`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -23,18 +23,18 @@ const HEADER: usize = 8;
 
 /// Where it is written.
 #[derive(Debug)]
-pub(in crate::daemon) struct Keeper {
+pub(super) struct CheckpointFiles {
     files: [File; 2],
     generation: u64,
 }
 
-impl Keeper {
+impl CheckpointFiles {
     /// In a state directory, with the newest that is whole.
     ///
     /// # Errors
     ///
     /// A file cannot be opened or read.
-    pub(in crate::daemon) fn open(state: &Path) -> io::Result<(Self, Option<proto::Checkpoint>)> {
+    pub(super) fn open(state: &Path) -> io::Result<(Self, Option<proto::Checkpoint>)> {
         let open = |name| {
             OpenOptions::new()
                 .read(true)
@@ -56,7 +56,7 @@ impl Keeper {
     /// # Errors
     ///
     /// The disk is full, or broken.
-    pub(in crate::daemon) fn keep(&mut self, mut checkpoint: proto::Checkpoint) -> io::Result<()> {
+    pub(super) fn write(&mut self, mut checkpoint: proto::Checkpoint) -> io::Result<()> {
         let generation = self.generation + 1;
         checkpoint.generation = generation;
         let message = checkpoint.encode_to_vec();
@@ -83,17 +83,29 @@ impl Keeper {
     /// # Errors
     ///
     /// The disk is broken.
-    pub(in crate::daemon) fn clear(&mut self) -> io::Result<()> {
+    pub(super) fn clear(&mut self) -> io::Result<()> {
         self.files.iter().try_for_each(|file| file.set_len(0))
     }
 }
 
-/// The newest that is whole, for who does not take over. None where it cannot be read.
-pub(in crate::daemon) fn newest(state: &Path) -> Option<proto::Checkpoint> {
+/// The newest that is whole and of this boot, for who does not take over. None
+/// where it cannot be read.
+pub(super) fn newest_of_this_boot(state: &Path) -> Option<proto::Checkpoint> {
     FILES
         .iter()
         .filter_map(|name| read(&File::open(state.join(name)).ok()?).ok()?)
         .max_by_key(|it| it.generation)
+        .filter(is_of_this_boot)
+}
+
+pub(super) fn is_of_this_boot(checkpoint: &proto::Checkpoint) -> bool {
+    checkpoint.boot_id == boot_id()
+}
+
+/// Tells this run of the kernel from others.
+pub(in crate::daemon) fn boot_id() -> String {
+    // Without it, no checkpoint is of another boot.
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 /// What is whole in a file. Of a longer one before it, the end may follow.
@@ -131,12 +143,12 @@ mod tests {
     #[test]
     fn the_newest_whole_one_is_found() {
         let state = tempfile::tempdir().unwrap();
-        let (mut keeper, found) = Keeper::open(state.path()).unwrap();
+        let (mut files, found) = CheckpointFiles::open(state.path()).unwrap();
         assert_eq!(found, None);
         for (seq, sessions) in [(1, 9), (2, 9), (3, 1)] {
-            keeper.keep(checkpoint(seq, sessions)).unwrap();
+            files.write(checkpoint(seq, sessions)).unwrap();
         }
-        let found = || Keeper::open(state.path()).unwrap().1.unwrap();
+        let found = || CheckpointFiles::open(state.path()).unwrap().1.unwrap();
         assert_eq!((found().seq, found().sessions.len()), (3, 1));
         // The third is in the second file, as the first was.
         let torn = OpenOptions::new()
@@ -145,8 +157,8 @@ mod tests {
             .unwrap();
         torn.write_all_at(b"\xff", HEADER as u64 + 1).unwrap();
         assert_eq!((found().seq, found().sessions.len()), (2, 9));
-        let (mut keeper, _) = Keeper::open(state.path()).unwrap();
-        keeper.keep(checkpoint(4, 2)).unwrap();
+        let (mut files, _) = CheckpointFiles::open(state.path()).unwrap();
+        files.write(checkpoint(4, 2)).unwrap();
         assert_eq!((found().seq, found().sessions.len()), (4, 2));
     }
 
@@ -157,15 +169,15 @@ mod tests {
             bytes in vec(any::<u8>(), 1..64),
         ) {
             let state = tempfile::tempdir().unwrap();
-            let (mut keeper, _) = Keeper::open(state.path()).unwrap();
-            keeper.keep(checkpoint(7, 40)).unwrap();
+            let (mut files, _) = CheckpointFiles::open(state.path()).unwrap();
+            files.write(checkpoint(7, 40)).unwrap();
             let path = state.path().join(FILES[1]);
             let before = std::fs::read(&path).unwrap();
             let mut after = before.clone();
             after.resize(before.len().max(at + bytes.len()), 0);
             after[at..at + bytes.len()].copy_from_slice(&bytes);
             std::fs::write(&path, &after).unwrap();
-            let found = Keeper::open(state.path()).unwrap().1;
+            let found = CheckpointFiles::open(state.path()).unwrap().1;
             // What is behind its end is not its own.
             let is_whole = after[..before.len()] == before;
             prop_assert_eq!(found.is_some(), is_whole);

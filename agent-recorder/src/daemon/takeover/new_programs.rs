@@ -13,10 +13,12 @@ use std::collections::BTreeMap;
 use agent_recorder_abi::event::{KINDS, Kind};
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
-use super::adopt::with_descendants;
 use super::checkpoint_tail::{catch_up, counts};
 use crate::bpf::Previous;
-use crate::daemon::{Error, Recorder, losses, tagged};
+use crate::daemon::core::tagged;
+use crate::daemon::losses::loss;
+use crate::daemon::processes::with_descendants;
+use crate::daemon::{Error, Recorder};
 use crate::record::{LossStage, RecorderEvent, proto};
 use crate::session::{self, authority};
 
@@ -50,7 +52,7 @@ impl Moved {
 impl Recorder {
     /// Moves every session from the programs that were left to the new ones,
     /// and takes those away.
-    pub(in crate::daemon) fn rebuild(
+    pub(super) fn rebuild(
         &mut self,
         mut left: proto::Checkpoint,
         previous: Vec<Previous>,
@@ -62,9 +64,10 @@ impl Recorder {
         let previous = own.into_iter().next();
         let tags = previous.as_ref().and_then(Previous::tags);
         let members = tags.map_or(Ok(Vec::new()), tagged)?;
-        catch_up(&self.spool, &mut left, &members)?;
+        catch_up(self.spool(), &mut left, &members)?;
         let sessions = left.sessions.len();
-        self.tell(RecorderEvent::Rebuilds, &format!("{sessions} sessions"));
+        self.core
+            .record_event(RecorderEvent::Rebuilds, &format!("{sessions} sessions"));
         let moved = self.move_sessions(&mut left, previous.as_ref())?;
         for _ in 0..MAX_PASSES {
             if self.tag_anew(previous.as_ref(), &moved)? == 0 {
@@ -74,18 +77,18 @@ impl Recorder {
         for (pid, was) in members {
             let to = moved.iter().find(|session| session.was == was);
             let is = to.map_or(0, |session| session.is);
-            self.answer_unknown(pid, is, tags);
+            self.exec_gate.answer_unknown(&mut self.core, pid, is, tags);
         }
         if let Some(previous) = &previous {
-            self.tell_left_behind(&left, previous);
+            self.record_left_behind(&left, previous);
         }
-        self.sync();
+        self.core.records.sync();
         // From here on the new programs are what a recorder goes on with.
         self.keep();
         previous.map_or(Ok(()), Previous::remove)?;
         self.end_empty()?;
         self.strike_condemned()?;
-        self.sync();
+        self.core.records.sync();
         Ok(())
     }
 
@@ -94,14 +97,13 @@ impl Recorder {
         left: &mut proto::Checkpoint,
         previous: Option<&Previous>,
     ) -> Result<Vec<Moved>, Error> {
-        self.next_session = self.next_session.max(left.next_session);
+        self.core.skip_numbers(left.next_session);
         let mut moved = Vec::new();
         for mut session in std::mem::take(&mut left.sessions) {
-            self.next_session += 1;
-            let (was, is) = (session.number, self.next_session);
+            let (was, is) = (session.number, self.core.new_number());
             match previous {
-                Some(previous) => self.kernel.move_session(is, previous, was)?,
-                None => self.kernel.begin_session(is)?,
+                Some(previous) => self.core.kernel.move_session(is, previous, was)?,
+                None => self.core.kernel.begin_session(is)?,
             }
             moved.push(Moved {
                 was,
@@ -110,7 +112,7 @@ impl Recorder {
                 began: session.started_boot_ns,
             });
             session.number = is;
-            self.tracker.restore(session);
+            self.core.tracker.restore(session);
         }
         Ok(moved)
     }
@@ -132,16 +134,16 @@ impl Recorder {
         for (pid, number) in members {
             let tag = Tag::new(number, session::boot_ns());
             // Gone meanwhile: nobody to tag.
-            if let Ok(threads @ 1..) = self.kernel.tags().set_process(pid, tag) {
+            if let Ok(threads @ 1..) = self.core.kernel.tags().set_process(pid, tag) {
                 new += threads;
-                self.tracker.rejoin(number, pid);
+                self.core.tracker.rejoin(number, pid);
             }
         }
         Ok(new)
     }
 
     /// What the old programs put in rings that nobody reads.
-    fn tell_left_behind(&mut self, left: &proto::Checkpoint, previous: &Previous) {
+    fn record_left_behind(&mut self, left: &proto::Checkpoint, previous: &Previous) {
         let placed = previous.placed();
         let came = [&left.delivered, &left.canaries, &left.crashed].map(|kept| counts(kept));
         let kinds: Vec<_> = Kind::ALL
@@ -152,9 +154,12 @@ impl Recorder {
                 (kind.name(), count)
             })
             .collect();
-        if let Some(loss) = losses::loss(LossStage::Crash, kinds) {
-            let record = self.tracker.stream_record(proto::record::Body::Loss(loss));
-            self.store([record]);
+        if let Some(loss) = loss(LossStage::Crash, kinds) {
+            let record = self
+                .core
+                .tracker
+                .stream_record(proto::record::Body::Loss(loss));
+            self.core.store([record]);
         }
     }
 }

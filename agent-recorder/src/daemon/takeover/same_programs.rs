@@ -6,9 +6,9 @@
 //! into it; and the rings, with all that happened since. What left the rings
 //! and is in none of them is lost, and told as lost.
 //!
-//! Not here: what those records say (`checkpoint_tail`), and how such a checkpoint and such programs come about (`takeover`).
+//! Not here: what those records say (`checkpoint_tail`), and how such a checkpoint and such programs come about (`left`).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use agent_recorder_abi::Pod as _;
@@ -16,16 +16,17 @@ use agent_recorder_abi::event::KINDS;
 use agent_recorder_abi::exec_gate::Held;
 use agent_recorder_abi::state::SessionNumber;
 
-use super::adopt::match_process;
 use super::checkpoint_tail::{catch_up, counts};
-use crate::bpf::{self, Condemned, decode};
+use super::returning::Returning;
+use crate::bpf::Condemned;
+use crate::daemon::core::tagged;
+use crate::daemon::recorder::SETTLE;
 use crate::daemon::self_check::CANARY;
-use crate::daemon::{Error, Recorder, SETTLE, tagged};
+use crate::daemon::{Error, Recorder};
 use crate::fault;
 use crate::guard::gate::Stopped;
 use crate::record::{RecorderEvent, proto};
 use crate::session::agents::RuleSet;
-use crate::session::{Begin, authority};
 
 /// So often, and so long, the rings are emptied to see what of a kind never came
 /// out of them: with a wait between, somebody who makes an event is off the CPU for less.
@@ -34,60 +35,70 @@ const ROUNDS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Recorder {
     /// Takes over, with the programs that were left.
-    pub(in crate::daemon) fn go_on(
+    pub(super) fn go_on(
         &mut self,
         mut left: proto::Checkpoint,
         rules: &RuleSet,
     ) -> Result<(), Error> {
-        let members = tagged(self.kernel.tags())?;
-        let mut ended = catch_up(&self.spool, &mut left, &members)?;
+        let members = tagged(self.core.kernel.tags())?;
+        let mut ended = catch_up(self.spool(), &mut left, &members)?;
         ended.extend(&left.ended);
-        let held: Vec<Held> = left
-            .held
-            .iter()
-            .filter_map(|bytes| Held::from_bytes(bytes))
-            .collect();
-        self.next_session = self.next_session.max(left.next_session);
-        self.delivered = counts(&left.delivered);
-        self.watch.go_on_from(counts(&left.canaries));
-        self.loss.go_on_from(&left);
-        for session in left.sessions {
-            self.tracker.restore(session);
-        }
-        let sessions = self.tracker.registry.live().len();
-        self.tell(RecorderEvent::GoesOn, &format!("{sessions} sessions"));
-        let waiting: Vec<_> = members
-            .iter()
-            .filter(|(pid, _)| Stopped::held(self.kernel.tags(), *pid).is_some())
-            .copied()
-            .collect();
+        let held = self.restore(left);
+        let waiting = self.held_among(&members);
         for (pid, number) in members {
-            self.tracker.rejoin(number, pid);
+            self.core.tracker.rejoin(number, pid);
         }
-        let counted = self.kernel.counted_sessions()?;
+        let counted = self.core.kernel.counted_sessions()?;
         let given = counted.iter().map(|&(number, _)| number).max();
-        self.next_session = self.next_session.max(given.unwrap_or_default());
-        self.returning = Some(Returning {
-            rules: rules.clone(),
-            ended,
-        });
+        self.core.skip_numbers(given.unwrap_or_default());
+        self.returning = Some(Returning::new(rules.clone(), ended));
         let emptied = self.empty_rings();
         fault::point(fault::RINGS_EMPTIED);
-        for held in held {
-            self.judge(held);
-        }
-        // Taken out of their ring, and in no checkpoint.
-        for (pid, number) in waiting {
-            if !self.holds.knows(pid) {
-                self.answer_unknown(pid, number, None);
-            }
-        }
+        self.judge_left(held, waiting);
         let settled = emptied.and_then(|()| self.settle_sessions(&counted));
         self.returning = None;
         settled?;
-        self.tell_losses()?;
-        self.sync();
+        self.losses.record(&mut self.core)?;
+        self.core.records.sync();
         Ok(())
+    }
+
+    /// Knows what the recorder before knew. The programs that were held then.
+    fn restore(&mut self, left: proto::Checkpoint) -> Vec<Held> {
+        self.core.skip_numbers(left.next_session);
+        self.self_check.go_on_from(counts(&left.canaries));
+        self.losses.go_on_from(&left);
+        for session in left.sessions {
+            self.core.tracker.restore(session);
+        }
+        let sessions = self.sessions().live().len();
+        self.core
+            .record_event(RecorderEvent::GoesOn, &format!("{sessions} sessions"));
+        left.held
+            .iter()
+            .filter_map(|bytes| Held::from_bytes(bytes))
+            .collect()
+    }
+
+    /// Those of the members that are held before their first instruction.
+    fn held_among(&self, members: &[(u32, SessionNumber)]) -> Vec<(u32, SessionNumber)> {
+        let tags = self.core.kernel.tags();
+        let is_held = |(pid, _): &&(u32, _)| Stopped::held(tags, *pid).is_some();
+        members.iter().filter(is_held).copied().collect()
+    }
+
+    /// Judges what was held, and answers for what was taken out of its ring and
+    /// is in no checkpoint.
+    fn judge_left(&mut self, held: Vec<Held>, waiting: Vec<(u32, SessionNumber)>) {
+        for held in held {
+            self.exec_gate.judge(&mut self.core, held);
+        }
+        for (pid, number) in waiting {
+            if !self.exec_gate.knows(pid) {
+                self.exec_gate
+                    .answer_unknown(&mut self.core, pid, number, None);
+            }
+        }
     }
 
     /// Carries all that the rings hold, and finds out what left them and went nowhere.
@@ -99,18 +110,18 @@ impl Recorder {
             self.carry_all()?;
             // Read behind them, it counts all that came: what is missing, and
             // what is on its way into a ring, which another round finds there.
-            let placed = self.kernel.placed()?;
+            let placed = self.core.kernel.placed()?;
             for (kind, placed) in placed.into_iter().enumerate() {
-                let came = self.delivered[kind] + self.watch.events()[kind];
+                let came = self.losses.delivered[kind] + self.self_check.events()[kind];
                 missing[kind] = missing[kind].min(placed.saturating_sub(came));
             }
-            let is_new = |(kind, count): (usize, &u64)| *count > self.loss.crashed[kind];
+            let is_new = |(kind, count): (usize, &u64)| *count > self.losses.crashed[kind];
             if !missing.iter().enumerate().any(is_new) || begun.elapsed() > ROUNDS_WITHIN {
                 break;
             }
             self.rings.wait(SETTLE)?;
         }
-        for (crashed, missing) in self.loss.crashed.iter_mut().zip(missing) {
+        for (crashed, missing) in self.losses.crashed.iter_mut().zip(missing) {
             *crashed = (*crashed).max(missing);
         }
         Ok(())
@@ -125,79 +136,14 @@ impl Recorder {
         }
     }
 
-    /// Begins the sessions of a batch whose own beginning was lost.
-    pub(in crate::daemon) fn find_in_batch(&mut self) -> Result<(), Error> {
-        let Some(returning) = &self.returning else {
-            return Ok(());
-        };
-        let events = || self.batch.iter().filter_map(|bytes| decode(bytes).ok());
-        let begun: HashSet<_> = events()
-            .filter(|event| matches!(event.body, bpf::Body::Session(_)))
-            .map(|event| event.header.session)
-            .collect();
-        let mut unknown = BTreeMap::new();
-        for header in events().map(|event| event.header) {
-            let number = header.session;
-            let is_known = number == CANARY
-                || begun.contains(&number)
-                || returning.ended.contains(&number)
-                || self.tracker.registry.get(number).is_some();
-            if !is_known {
-                unknown.entry(number).or_insert(header.pid);
-            }
-        }
-        for (number, pid) in unknown {
-            self.find(number, Some(pid))?;
-        }
-        Ok(())
-    }
-
-    /// A session that the kernel knows, and nobody else. `pid`: a process that
-    /// was in it; false when none is and nothing is begun.
-    fn find(&mut self, number: SessionNumber, pid: Option<u32>) -> Result<bool, Error> {
-        let Some(returning) = &self.returning else {
-            return Ok(false);
-        };
-        let members: BTreeSet<u32> = tagged(self.kernel.tags())?
-            .into_iter()
-            .filter_map(|(pid, of)| (of == number).then_some(pid))
-            .collect();
-        // By their numbers: most often the first is the oldest.
-        let Some(root) = members.first().copied().or(pid) else {
-            return Ok(false);
-        };
-        let names = returning.rules.names();
-        let rule = members
-            .iter()
-            .find_map(|&pid| match_process(&returning.rules, pid))
-            .and_then(|rule| names.get((rule as usize).checked_sub(1)?));
-        let (agent, rule) = rule.map_or_else(
-            || ("unknown".to_owned(), "unknown".to_owned()),
-            |rule| (rule.agent.clone(), rule.rule.clone()),
-        );
-        self.tracker.begin_session(Begin {
-            number,
-            agent,
-            rule,
-            name: String::new(),
-            origin: proto::Origin::Adopted,
-            root,
-            authority: authority::of_process(root),
-        });
-        for pid in members {
-            self.tracker.join(number, pid);
-        }
-        Ok(true)
-    }
-
     /// Ends what ended meanwhile, begins what nobody knows of, and goes on with
     /// ending what the guard condemned. `counted`: before the rings were emptied,
     /// so that the beginning of each would have been in them.
     fn settle_sessions(&mut self, counted: &[(SessionNumber, Condemned)]) -> Result<(), Error> {
         for &(number, _) in counted {
-            let is_known = self.tracker.registry.get(number).is_some();
-            if number != CANARY && !is_known && !self.find(number, None)? {
-                self.kernel.end_session(number);
+            let is_known = self.sessions().get(number).is_some();
+            if number != CANARY && !is_known && !self.begin_returning(number)? {
+                self.core.kernel.end_session(number);
             }
         }
         self.forget_the_dead()?;
@@ -205,8 +151,16 @@ impl Recorder {
         self.strike_condemned()
     }
 
-    pub(in crate::daemon) fn end_empty(&mut self) -> Result<(), Error> {
-        let sessions = self.tracker.registry.live();
+    fn begin_returning(&mut self, number: SessionNumber) -> Result<bool, Error> {
+        match &self.returning {
+            Some(returning) => returning.begin(&mut self.core, number, None),
+            None => Ok(false),
+        }
+    }
+
+    /// Ends the sessions that nobody is in.
+    pub(super) fn end_empty(&mut self) -> Result<(), Error> {
+        let sessions = self.core.tracker.registry.live();
         let empty: Vec<_> = sessions
             .into_iter()
             .filter(|session| session.live.is_empty())
@@ -219,18 +173,18 @@ impl Recorder {
     }
 
     /// The guard in the kernel met them; perhaps nobody swept them.
-    pub(in crate::daemon) fn strike_condemned(&mut self) -> Result<(), Error> {
-        for (number, state) in self.kernel.counted_sessions()? {
-            if self.tracker.registry.get(number).is_none() {
+    pub(super) fn strike_condemned(&mut self) -> Result<(), Error> {
+        for (number, state) in self.core.kernel.counted_sessions()? {
+            if self.core.tracker.registry.get(number).is_none() {
                 continue;
             }
             match state {
                 Condemned::No => {}
                 Condemned::Frozen => {
-                    self.freeze(number);
+                    self.core.freeze(number);
                 }
                 Condemned::Killed => {
-                    self.kill(number)?;
+                    self.core.kill(number)?;
                 }
             }
         }
@@ -239,8 +193,8 @@ impl Recorder {
 
     /// Processes whose end was lost.
     fn forget_the_dead(&mut self) -> Result<(), Error> {
-        let alive: HashSet<_> = tagged(self.kernel.tags())?.into_iter().collect();
-        let sessions = self.tracker.registry.live();
+        let alive: HashSet<_> = tagged(self.core.kernel.tags())?.into_iter().collect();
+        let sessions = self.core.tracker.registry.live();
         let dead: Vec<_> = sessions
             .into_iter()
             .flat_map(|session| {
@@ -252,16 +206,8 @@ impl Recorder {
         // Who ended a moment ago is told of in the rings now.
         self.carry_all()?;
         for (pid, number) in dead {
-            self.tracker.leave(number, pid);
+            self.core.tracker.leave(number, pid);
         }
         Ok(())
     }
-}
-
-/// While a recorder takes over.
-#[derive(Debug)]
-pub(in crate::daemon) struct Returning {
-    rules: RuleSet,
-    /// Sessions that ended; their kernel's part may still be there.
-    ended: HashSet<SessionNumber>,
 }

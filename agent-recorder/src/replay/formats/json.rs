@@ -1,11 +1,14 @@
 //! Records as JSON objects, one a line.
 
-use std::io;
+use std::io::{self, Write};
 
+use serde::Serialize as _;
+use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Value, json};
 
 use super::view::{Output, View};
 use crate::record::{RecordKind, SessionId, StreamId, proto};
+use crate::replay::escape::is_harmful;
 use crate::replay::render::{Object, bytes, rendered, truncated};
 
 /// Writes each record at once.
@@ -19,7 +22,7 @@ pub(super) fn view(out: Output<'_>) -> Box<dyn View + '_> {
 
 impl View for JsonView<'_> {
     fn show(&mut self, stream: StreamId, record: &proto::Record) -> io::Result<()> {
-        writeln!(self.out, "{}", to_json(stream, record))
+        write_json(self.out, stream, record)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -31,8 +34,49 @@ impl View for JsonView<'_> {
     }
 }
 
+/// Writes one record as a line, in which what a terminal would act on is
+/// escaped (RFC 8259 section 7).
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_json(
+    mut out: &mut dyn Write,
+    stream: StreamId,
+    record: &proto::Record,
+) -> io::Result<()> {
+    let mut serializer = Serializer::with_formatter(&mut out, Harmless);
+    to_json(stream, record).serialize(&mut serializer)?;
+    out.write_all(b"\n")
+}
+
+/// JSON escapes by itself what is below U+0020.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_harmful) {
+            let (before, behind) = rest.split_at(at);
+            out.write_all(before.as_bytes())?;
+            let mut behind = behind.chars();
+            if let Some(character) = behind.next() {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    write!(out, "\\u{unit:04x}")?;
+                }
+            }
+            rest = behind.as_str();
+        }
+        out.write_all(rest.as_bytes())
+    }
+}
+
 /// One record as an object.
-pub fn to_json(stream: StreamId, record: &proto::Record) -> Value {
+pub(in crate::replay) fn to_json(stream: StreamId, record: &proto::Record) -> Value {
     let proto::Record {
         seq,
         session_id,
@@ -99,4 +143,30 @@ fn process_json(process: &proto::Process) -> Object {
     truncated(&mut object, "exe", *exe_truncated, 0);
     truncated(&mut object, "cwd", *cwd_truncated, 0);
     object
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+mod tests {
+    use super::*;
+    use proto::record::Body;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped_and_read_back_as_it_was() {
+        let path = "/a\u{7f}\u{9b}2J\u{202e}gpj\u{1b}.grün";
+        let record = proto::Record {
+            body: Some(Body::File(proto::File {
+                path: path.into(),
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        let mut line = Vec::new();
+        write_json(&mut line, StreamId::generate(), &record).unwrap();
+        let line = String::from_utf8(line).unwrap();
+        assert!(!line.trim_end().contains(is_harmful), "{line}");
+        assert!(line.contains("grün"), "{line}");
+        let read: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["file"]["path"], path);
+    }
 }

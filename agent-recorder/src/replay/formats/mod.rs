@@ -12,7 +12,8 @@ mod view;
 use std::fmt;
 use std::io::Write;
 
-pub use json::to_json;
+pub(super) use json::to_json;
+pub use json::write_json;
 pub use text::act_line;
 use view::Output;
 pub use view::View;

@@ -1,73 +1,16 @@
-//! From what the kernel programs saw of a path to the path itself.
+//! Paths as callers give them: symbolic links and `..` are resolved a moment
+//! after the act, by links as they were then (`links`) as far as that can be told.
 //!
-//! A walked segment is the kernel's own answer. A caller's string is joined
-//! to the walked directory it starts from; symbolic links and `..` in it are
-//! then resolved, a moment after the act, by links as they were then (`links`)
-//! as far as that can be told: that is why such a path is marked as the caller's.
+//! Not here: paths that the kernel walked (`walk`).
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-
-use agent_recorder_abi::event::WALKED_DETACHED;
-
-use super::links::Links;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-/// What the kernel puts before the path in a mount that is attached nowhere
-/// (getcwd(2)): no path from a root begins so.
-const UNREACHABLE: &[u8] = b"(unreachable)";
-
-/// A path that later records repeat.
-#[derive(Clone, Debug, Default)]
-pub struct KnownPath {
-    /// Its bytes; of one that was cut, those that were kept.
-    pub bytes: Arc<[u8]>,
-    /// It was cut.
-    pub truncated: bool,
-}
-
-impl KnownPath {
-    /// Of these bytes, or what was kept of them.
-    pub fn new(bytes: &[u8], truncated: bool) -> Self {
-        Self {
-            bytes: bytes.into(),
-            truncated,
-        }
-    }
-}
-
-/// A walked segment (names, leaf first, each ended by a NUL) as a path.
-pub(super) fn from_walk(segment: &[u8]) -> Vec<u8> {
-    let mut path = Vec::with_capacity(segment.len() + 1);
-    let names = segment.strip_suffix(b"\0").unwrap_or(segment);
-    for name in names
-        .rsplit(|&byte| byte == 0)
-        .filter(|name| !name.is_empty())
-    {
-        if name == WALKED_DETACHED {
-            path.extend_from_slice(UNREACHABLE);
-            continue;
-        }
-        path.push(b'/');
-        path.extend_from_slice(name);
-    }
-    if path.is_empty() {
-        path.push(b'/');
-    }
-    path
-}
-
-/// The same of a segment that was walked inside one file system: its root has a name there, `/`.
-pub(super) fn from_walk_inside(segment: &[u8]) -> Vec<u8> {
-    if segment == b"/\0" {
-        return b"/".to_vec();
-    }
-    from_walk(segment)
-}
+use crate::session::links::Links;
 
 /// A caller's path, from the directory it starts at, without resolving anything.
-pub(super) fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
+pub(in crate::session) fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
     let mut joined = if base == b"/" {
         Vec::new()
     } else {
@@ -120,13 +63,13 @@ fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// The process whose path it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Whose<'a> {
+pub(in crate::session) struct Whose<'a> {
     /// Its root directory, `None` when it is this process's own.
-    pub(super) root: Option<&'a OwnedFd>,
-    pub(super) pid: u32,
-    pub(super) tid: u32,
+    pub(in crate::session) root: Option<&'a OwnedFd>,
+    pub(in crate::session) pid: u32,
+    pub(in crate::session) tid: u32,
     /// When the path was used, ns since 1970.
-    pub(super) used_unix_ns: i64,
+    pub(in crate::session) used_unix_ns: i64,
 }
 
 impl Whose<'_> {
@@ -168,9 +111,9 @@ fn directory_length(path: &[u8]) -> usize {
 
 /// Resolves caller's paths.
 #[derive(Debug, Default)]
-pub(super) struct Resolver {
+pub(in crate::session) struct Resolver {
     /// What is known of symbolic links.
-    pub(super) links: Links,
+    pub(in crate::session) links: Links,
 }
 
 /// Links followed in a row, as the kernel does (MAXSYMLINKS, include/linux/namei.h).
@@ -178,7 +121,7 @@ const MAX_FOLLOWED: usize = 40;
 
 impl Resolver {
     /// The path that `path` named for a process, starting at `base`. `follow` resolves the last name too.
-    pub(super) fn resolve(
+    pub(in crate::session) fn resolve(
         &mut self,
         whose: Whose<'_>,
         base: &[u8],
@@ -318,14 +261,6 @@ fn name_of(file: BorrowedFd<'_>) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use std::os::unix::ffi::OsStrExt as _;
-
-    #[test]
-    fn a_walked_segment_is_turned_round() {
-        assert_eq!(from_walk(b"passwd\0etc\0"), b"/etc/passwd");
-        assert_eq!(from_walk(b"\0"), b"/");
-        assert_eq!(from_walk(b"memfd:x\0"), b"/memfd:x");
-        assert_eq!(from_walk(b"file\0/\0"), b"(unreachable)/file");
-    }
 
     #[test]
     fn a_process_reaches_its_own_root_through_procfs() {

@@ -1,0 +1,114 @@
+//! How a recorder begins: the kernel programs, the stream, the stages, and what
+//! is recorded of all that.
+//!
+//! Not here: which programs those are (`takeover::left`).
+
+use super::core::Core;
+use super::enforcement::Enforcement;
+use super::exec_gate::ExecGate;
+use super::losses::Losses;
+use super::operators::Operators;
+use super::records::Records;
+use super::self_check::SelfCheck;
+use super::takeover::left::{self, Beginning, Left};
+use super::written_files::WrittenFiles;
+use super::{Error, Recorder, Setup};
+use crate::bpf::{Batch, Kernel};
+use crate::guard;
+use crate::record::RecorderEvent;
+use crate::session::handoff::HandOffs;
+use crate::session::tamper::Own;
+use crate::session::{Derivation, Tracker};
+use crate::spool::Spool;
+
+impl Recorder {
+    /// Loads and attaches the kernel programs and opens the spool.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses, or the spool cannot be opened.
+    pub fn start(setup: Setup) -> Result<Self, Error> {
+        let choice = left::stream(setup.takes_over, setup.state());
+        let spool = Spool::open_one(&setup.spool, setup.keep, choice)?;
+        let mut beginning = left::begin(&setup)?;
+        let news = std::mem::take(&mut beginning.news);
+        let mut recorder = Self::of(setup, spool, beginning)?;
+        recorder.record_start(news);
+        // What is missing in the spool is recorded before anything else happens. Who
+        // goes on where another was does not know yet what is.
+        if !recorder.has_taken_programs() {
+            recorder.losses.record(&mut recorder.core)?;
+        }
+        Ok(recorder)
+    }
+
+    /// The stages, around kernel programs that are attached with all that they are to know.
+    fn of(setup: Setup, spool: Spool, beginning: Beginning) -> Result<Self, Error> {
+        let Beginning {
+            mut kernel,
+            rings,
+            handover,
+            left,
+            news: _,
+        } = beginning;
+        let state = setup.own.first().cloned();
+        let mut exec_gate = ExecGate::new(setup.gate, setup.asks);
+        let enforcement = Enforcement::new(setup.policy, setup.own.clone());
+        enforcement.set_places(&mut kernel)?;
+        enforcement.set_programs(&mut kernel, &mut exec_gate.gate)?;
+        if !matches!(left, Left::Programs(_)) {
+            kernel.attach()?;
+        }
+        enforcement.set_own(&mut kernel)?;
+        let derivation = Derivation {
+            handoffs: HandOffs::of(&setup.handoff),
+            own: Own::of_this(setup.own, guard::switches()),
+        };
+        let tracker = Tracker::new(setup.rules, derivation, &kernel.profile().to_string());
+        Ok(Self {
+            rings,
+            batch: Batch::default(),
+            core: Core::new(kernel, tracker, Records::of(spool)),
+            exec_gate,
+            written_files: WrittenFiles::new(setup.handoff.heirs),
+            self_check: SelfCheck::new(setup.canary, state),
+            losses: Losses::default(),
+            operators: Operators::default(),
+            enforcement,
+            handover,
+            left,
+            returning: None,
+        })
+    }
+
+    /// Whether it goes on with the programs that another left.
+    fn has_taken_programs(&self) -> bool {
+        matches!(self.left, Left::Programs(_))
+    }
+
+    /// Records that it starts, with what, and what it could not have.
+    fn record_start(&mut self, news: Vec<(RecorderEvent, String)>) {
+        let profile = self.core.kernel.profile().to_string();
+        self.core.record_event(RecorderEvent::Start, &profile);
+        let lacks = lacking(&self.core.kernel);
+        for (event, detail) in news.into_iter().chain(lacks) {
+            self.core.record_event(event, &detail);
+        }
+    }
+}
+
+/// What was more wanted of the kernel, and why it is not so.
+fn lacking(kernel: &Kernel) -> Vec<(RecorderEvent, String)> {
+    let passed_over = kernel.passed_over().iter().map(|(profile, why)| {
+        (
+            RecorderEvent::ProfilePassedOver,
+            format!("{profile}: {why}"),
+        )
+    });
+    let not_refusing = kernel.not_refusing().into_iter();
+    let absent = kernel.absent().iter();
+    passed_over
+        .chain(not_refusing.map(|why| (RecorderEvent::GuardNotRefusing, why.to_string())))
+        .chain(absent.map(|absent| (RecorderEvent::HookAbsent, absent.to_string())))
+        .collect()
+}
