@@ -95,7 +95,6 @@ offsets! {
     file_path: "file" "f_path";
     file_inode: "file" "f_inode";
     file_mode: "file" "f_mode";
-    file_flags: "file" "f_flags";
     file_pos: "file" "f_pos";
     file_private: "file" "private_data";
     file_count: "file" "f_ref|f_count";

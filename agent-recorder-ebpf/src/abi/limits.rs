@@ -1,7 +1,9 @@
 //! Every cap of the kernel side, with its reason.
 
-/// Bytes of one path a user handed in, terminator included: PATH_MAX (`include/uapi/linux/limits.h`).
-pub const USER_PATH_BYTES: usize = 4096;
+/// Bytes of one path that a caller gives, terminator included: PATH_MAX
+/// (`include/uapi/linux/limits.h`), and one more that tells a path that was cut
+/// from the longest that a call takes.
+pub const USER_PATH_BYTES: usize = 4096 + 1;
 /// Bytes of one path that is walked in the kernel: whatever a call can name
 /// (PATH_MAX), and the component that the walk looks at last. A deeper one keeps its tail.
 pub const WALKED_PATH_BYTES: usize = 4096 + COMPONENT_BYTES;
@@ -36,8 +38,9 @@ pub const DNS_BYTES: usize = 512;
 pub const SOCKADDR_BYTES: usize = 112;
 /// Messages of one sendmmsg(2) that are looked at; a resolver sends two.
 pub const SENDMMSG_MESSAGES: u32 = 4;
-/// Bytes of one extended attribute's name with its terminator: XATTR_NAME_MAX + 1.
-pub const XATTR_NAME_BYTES: usize = 256;
+/// Bytes of one extended attribute's name with its terminator: XATTR_NAME_MAX + 1,
+/// and one more as in [`USER_PATH_BYTES`].
+pub const XATTR_NAME_BYTES: usize = 256 + 1;
 
 /// Bytes of the scratch area that one event is put together in: the largest
 /// event (two walked and two user paths, or an exec's) fits below half of it,

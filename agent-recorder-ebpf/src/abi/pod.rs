@@ -28,6 +28,9 @@ macro_rules! pod {
             const _: () = assert!(core::mem::size_of::<$name>() == $size);
             // SAFETY: repr(C), integers and arrays of them only; the size assertion is the sum of its fields, so no padding.
             unsafe impl $crate::pod::Pod for $name {}
+            // SAFETY: as above, which is what aya asks for.
+            #[cfg(feature = "user")]
+            unsafe impl aya::Pod for $name {}
         )*
     };
 }

@@ -93,6 +93,26 @@ pub struct Session {
     pub steps: [[u64; MAX_STEPS]; 3],
 }
 
+impl Session {
+    /// One that has done nothing.
+    pub const NEW: Self = Self {
+        destroyed: 0,
+        bytes: 0,
+        rewritten: 0,
+        condemned: 0,
+        frozen: 0,
+        told: 0,
+        resolver: 0,
+        sockets: 0,
+        cuts: 0,
+        emptied: 0,
+        mounts: 0,
+        protected: [0; MAX_PROTECTED],
+        times: [0; MAX_LIMIT],
+        steps: [[0; MAX_STEPS]; 3],
+    };
+}
+
 /// Key of "this program has opened this file".
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,6 +251,9 @@ const _: () = assert!(
 );
 // SAFETY: repr(C), eight-byte integers only; the size assertion above shows there is no padding.
 unsafe impl crate::pod::Pod for Session {}
+// SAFETY: as above, which is what aya asks for.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Session {}
 
 /// Which hooks are in use beside the tracepoints, frozen before load.
 #[repr(C)]

@@ -184,7 +184,8 @@ fn described(
     let Struck { killed, frozen } = struck;
     let latency = session::boot_ns().saturating_sub(header.time);
     let session = core.tracker.registry.get(header.session);
-    let sample = session.map(|session| session.sample.iter().cloned().collect());
+    let sample = || session.into_iter().flat_map(|session| &session.sample);
+    let truncated = (0..).zip(sample()).filter(|(_, path)| path.truncated);
     let policy = Policy::from_number(body.policy).map_or("unknown", Policy::name);
     let cgroups = killed.cgroups.into_iter().chain(frozen.cgroups);
     proto::Enforcement {
@@ -193,7 +194,8 @@ fn described(
         count: body.count,
         limit: body.limit,
         window_ns: body.window,
-        sample: sample.unwrap_or_default(),
+        sample: sample().map(|path| path.bytes.to_vec()).collect(),
+        sample_truncated: truncated.map(|(position, _)| position).collect(),
         survivors: u32::try_from(killed.survivors.len()).unwrap_or(u32::MAX),
         survivor: killed.survivors,
         killed: killed.pids.into_iter().collect(),

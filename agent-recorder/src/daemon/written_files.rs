@@ -31,7 +31,7 @@ use crate::guard;
 use crate::guard::places::Mounts;
 use crate::guard::script::after_script;
 use crate::record::{SessionId, proto};
-use crate::session::{self, Begin, authority};
+use crate::session::{self, Begin, KnownPath, authority};
 
 /// Passes over the descendants of an heir that joins: one that finds none new ends it.
 const MAX_PASSES: usize = 20;
@@ -57,7 +57,7 @@ struct Writer {
 /// A file that somebody started, and who wrote it.
 #[derive(Debug)]
 struct WrittenFile {
-    file: Vec<u8>,
+    file: KnownPath,
     is_script: bool,
     written: Written,
 }
@@ -246,7 +246,8 @@ impl WrittenFiles {
         let of = (heir.writer(), heir.writer.id);
         let Heir { starter, found, .. } = heir;
         let heir = proto::Heir {
-            file: found.file,
+            file: found.file.bytes.to_vec(),
+            file_truncated: found.file.truncated,
             script: found.is_script,
             joined: joined.map(SessionId::to_bytes).unwrap_or_default(),
             written_boot_ns: found.written.time,
@@ -286,7 +287,7 @@ fn by_file(kernel: &Kernel, starter: &Starter) -> Result<Option<WrittenFile>, Er
         ..Written::default()
     });
     Ok(Some(WrittenFile {
-        file: exec.exe.clone(),
+        file: KnownPath::new(&exec.exe, exec.exe_truncated),
         is_script: false,
         written,
     }))
@@ -312,10 +313,18 @@ fn by_name(kernel: &Kernel, starter: &Starter) -> Result<Option<WrittenFile>, Er
     for given in std::iter::once(&exec.filename).chain(given) {
         let cwd = Path::new(OsStr::from_bytes(&exec.cwd));
         // Without `.`; where `..` leads, only the file system knows.
-        let shown: PathBuf = cwd.join(OsStr::from_bytes(given)).components().collect();
-        if let Some(written) = written_at(kernel, &mounts, header.pid, &shown)? {
+        let given = Path::new(OsStr::from_bytes(given));
+        let shown: PathBuf = cwd.join(given).components().collect();
+        let truncated = exec.cwd_truncated && given.is_relative();
+        let written = if truncated {
+            let cwd = PathBuf::from(format!("/proc/{}/cwd", header.pid));
+            written_file(kernel, &mounts, &cwd.join(given))?
+        } else {
+            written_at(kernel, &mounts, header.pid, &shown)?
+        };
+        if let Some(written) = written {
             return Ok(Some(WrittenFile {
-                file: shown.into_os_string().into_encoded_bytes(),
+                file: KnownPath::new(shown.as_os_str().as_bytes(), truncated),
                 is_script: true,
                 written,
             }));

@@ -2,8 +2,10 @@
 //! against the recorder. Each is a record of its own, after the act's.
 
 use super::handoff::HandOffs;
+use super::path::KnownPath;
 use super::tamper::Own;
-use crate::record::proto::record::Body;
+use crate::record::proto;
+use proto::record::Body;
 
 /// By what records follow from acts.
 #[derive(Debug)]
@@ -15,10 +17,11 @@ pub struct Derivation {
 }
 
 impl Derivation {
-    /// What a record says beside its act, done in this working directory.
-    pub(super) fn records_of(&self, body: &Body, cwd: &[u8]) -> Vec<Body> {
-        let handed = self.handoffs.in_record(body, cwd).map(Body::HandOff);
-        let tampered = self.own.in_record(body, cwd).map(Body::Tamper);
+    /// What a record says beside its act, done by this process.
+    pub(super) fn records_of(&self, body: &Body, process: &proto::Process) -> Vec<Body> {
+        let cwd = KnownPath::new(&process.cwd, process.cwd_truncated);
+        let handed = self.handoffs.in_record(body, &cwd).map(Body::HandOff);
+        let tampered = self.own.in_record(body, &cwd).map(Body::Tamper);
         handed.into_iter().chain(tampered).collect()
     }
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use globset::{GlobSet, GlobSetBuilder};
 
+use super::path::KnownPath;
 use crate::config::{HandOff as Config, HandOffWay, Way, path_glob};
 use crate::record::{OpenFlags, proto};
 use proto::record::Body;
@@ -69,7 +70,7 @@ impl HandOffs {
     }
 
     /// What a record says of work that leaves its session.
-    pub fn in_record(&self, body: &Body, cwd: &[u8]) -> Option<proto::HandOff> {
+    pub fn in_record(&self, body: &Body, cwd: &KnownPath) -> Option<proto::HandOff> {
         match body {
             Body::Network(network) => self.by_network(network, cwd),
             Body::File(file) => self.by_file(file),
@@ -77,7 +78,7 @@ impl HandOffs {
         }
     }
 
-    fn by_network(&self, network: &proto::Network, cwd: &[u8]) -> Option<proto::HandOff> {
+    fn by_network(&self, network: &proto::Network, cwd: &KnownPath) -> Option<proto::HandOff> {
         let connects = matches!(
             network.op(),
             proto::NetworkOp::Connect | proto::NetworkOp::Send
@@ -92,14 +93,18 @@ impl HandOffs {
         }
     }
 
-    fn by_socket(&self, path: &[u8], cwd: &[u8]) -> Option<proto::HandOff> {
-        let shown = match path.split_first()? {
-            (0, name) => [b"@", name].concat(),
-            (b'/', _) => path.to_vec(),
-            _ => [cwd, b"/", path].concat(),
+    fn by_socket(&self, path: &[u8], cwd: &KnownPath) -> Option<proto::HandOff> {
+        let (shown, to_truncated) = match path.split_first()? {
+            (0, name) => ([b"@", name].concat(), false),
+            (b'/', _) => (path.to_vec(), false),
+            _ => ([&*cwd.bytes, b"/", path].concat(), cwd.truncated),
         };
         let way = self.sockets.way_of(&shown);
         let found = way.map(|way| (way, shown.clone())).or_else(|| {
+            // A tail leads nowhere.
+            if to_truncated {
+                return None;
+            }
             // By another name: a link, or `..`.
             let real = fs::canonicalize(OsStr::from_bytes(&shown)).ok()?;
             let real = real.as_os_str().as_bytes().to_vec();
@@ -109,17 +114,19 @@ impl HandOffs {
         Some(proto::HandOff {
             way: way.into(),
             to,
+            to_truncated,
         })
     }
 
     fn by_file(&self, file: &proto::File) -> Option<proto::HandOff> {
         let path = written(file)?;
-        if path.ends_with(SAMPLE) {
+        if path.bytes.ends_with(SAMPLE) {
             return None;
         }
         Some(proto::HandOff {
-            way: self.files.way_of(path)?.into(),
-            to: path.to_vec(),
+            way: self.files.way_of(&path.bytes)?.into(),
+            to: path.bytes.to_vec(),
+            to_truncated: path.truncated,
         })
     }
 }
@@ -141,15 +148,18 @@ fn configured(globs: &[String]) -> impl Iterator<Item = (proto::HandOffWay, &str
 }
 
 /// The name under which a call gave a file contents, or gave it that name.
-pub fn written(file: &proto::File) -> Option<&[u8]> {
+pub fn written(file: &proto::File) -> Option<KnownPath> {
     if file.error != 0 {
         return None;
     }
     let flags = OpenFlags(file.flags);
+    let first = || KnownPath::new(&file.path, file.path_truncated);
     match file.op() {
-        proto::FileOp::Create | proto::FileOp::Symlink => Some(&file.path),
-        proto::FileOp::Open if flags.writes() || flags.truncates() => Some(&file.path),
-        proto::FileOp::Rename | proto::FileOp::Link => Some(&file.new_path),
+        proto::FileOp::Create | proto::FileOp::Symlink => Some(first()),
+        proto::FileOp::Open if flags.writes() || flags.truncates() => Some(first()),
+        proto::FileOp::Rename | proto::FileOp::Link => {
+            Some(KnownPath::new(&file.new_path, file.new_path_truncated))
+        }
         _ => None,
     }
 }
@@ -167,6 +177,7 @@ fn by_login(inet: &proto::Inet) -> Option<proto::HandOff> {
     Some(proto::HandOff {
         way: proto::HandOffWay::LocalLogin.into(),
         to: to.into_bytes(),
+        to_truncated: false,
     })
 }
 
@@ -195,7 +206,8 @@ mod tests {
     }
 
     fn way(body: &Body) -> Option<proto::HandOffWay> {
-        let found = HandOffs::of(&Config::default()).in_record(body, b"/run/user/1000");
+        let cwd = KnownPath::new(b"/run/user/1000", false);
+        let found = HandOffs::of(&Config::default()).in_record(body, &cwd);
         found.map(|it| it.way())
     }
 
@@ -250,6 +262,19 @@ mod tests {
             b"docker",
         ] {
             assert_eq!(socket(path), None, "{}", path.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_socket_below_a_directory_that_was_cut_has_a_path_that_was_cut() {
+        let kind = proto::address::Kind::Unix(b"docker.sock".to_vec());
+        for truncated in [false, true] {
+            let cwd = KnownPath::new(b"/run", truncated);
+            let found = HandOffs::of(&Config::default()).in_record(&connect(kind.clone()), &cwd);
+            assert_eq!(
+                found.map(|it| (it.to, it.to_truncated)),
+                Some((b"/run/docker.sock".to_vec(), truncated))
+            );
         }
     }
 

@@ -22,6 +22,7 @@ mod translate;
 
 pub use clock::{Clock, Jump, boot_ns};
 pub use derived::Derivation;
+pub use path::KnownPath;
 pub use process::key_of;
 pub use registry::{Registry, Session, Totalled, Totals};
 pub use track::{Begin, Notice, RuleName, Tracker};

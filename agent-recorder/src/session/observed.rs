@@ -14,8 +14,8 @@
 use std::collections::HashMap;
 
 use agent_recorder_abi::event::{
-    FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_WALK_CUT, FileBody,
-    Header, KINDS, Op,
+    FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_SECOND_PATH_CUT,
+    FILE_SECOND_WALK_CUT, FILE_WALK_CUT, FileBody, Header, KINDS, Op,
 };
 use agent_recorder_abi::limits::MAX_URING_REQUESTS;
 use agent_recorder_abi::state::SessionNumber;
@@ -34,6 +34,8 @@ const MAX_ANNOUNCED: usize = MAX_URING_REQUESTS as usize;
 /// What a mark of the caller's path means nothing to.
 const OF_CALLERS_PATH: u16 =
     FILE_DESCRIPTOR | FILE_FOLLOWS | FILE_PATH_CUT | FILE_PATH_UNREADABLE | FILE_WALK_CUT;
+/// The same of the caller's second path.
+const OF_CALLERS_SECOND_PATH: u16 = FILE_SECOND_PATH_CUT | FILE_SECOND_WALK_CUT;
 
 /// Whose operation it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,7 +116,11 @@ impl Observed {
         let marks = asked.body.marks & !OF_CALLERS_PATH | self.body.marks;
         let mut joined = at(asked, &self.as_event(), marks);
         joined.body.omitted = self.body.omitted;
+        joined.body.replaced = self.body.replaced;
         if !self.base2.is_empty() {
+            let second = self.body.marks & OF_CALLERS_SECOND_PATH;
+            joined.body.marks = marks & !OF_CALLERS_SECOND_PATH | second;
+            joined.body.omitted2 = self.body.omitted2;
             joined.base2 = &self.base2;
             joined.path2 = b"";
         }
@@ -133,6 +139,7 @@ impl Observed {
             opened
         };
         joined.body.error = result.body.error;
+        joined.body.replaced = result.body.replaced;
         joined
     }
 }
@@ -288,6 +295,25 @@ mod tests {
         let observation = observations.take_object(&thread(7), &asked.body).unwrap();
         let known = observation.locating(&asked);
         assert_eq!((known.base, known.path), (&b"real\0tmp\0"[..], &b""[..]));
+    }
+
+    #[test]
+    fn the_marks_of_the_callers_paths_go_with_them() {
+        let mut observations = Observations::default();
+        let mut seen = event(Op::Rename, b"old\0", b"");
+        seen.base2 = b"new\0";
+        seen.body.marks = FILE_SECOND_WALK_CUT;
+        seen.body.omitted2 = 100;
+        observations.saw(&thread(7), &seen);
+        let mut asked = event(Op::Rename, b"dir\0", b"old");
+        (asked.base2, asked.path2) = (b"dir\0", b"new");
+        asked.body.marks = FILE_WALK_CUT | FILE_SECOND_PATH_CUT;
+        asked.body.omitted = 50;
+        let observation = observations.take_object(&thread(7), &asked.body).unwrap();
+        let known = observation.locating(&asked);
+        assert_eq!((known.base2, known.path2), (&b"new\0"[..], &b""[..]));
+        assert_eq!(known.body.marks, FILE_SECOND_WALK_CUT);
+        assert_eq!((known.body.omitted, known.body.omitted2), (0, 100));
     }
 
     #[test]

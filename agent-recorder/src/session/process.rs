@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use agent_recorder_abi::event::Header;
 
+use super::path::KnownPath;
 use crate::record::{ProcessKey, proto};
 
 /// What records say of a process beyond what each event carries.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Process {
-    pub(super) exe: Arc<[u8]>,
-    pub(super) cwd: Arc<[u8]>,
+    pub(super) exe: KnownPath,
+    pub(super) cwd: KnownPath,
     /// Its root directory, when it has another mount namespace or root than the recorder.
     pub(super) root: Option<Arc<OwnedFd>>,
 }
@@ -37,6 +38,14 @@ pub fn key_of(header: &Header) -> ProcessKey {
     ProcessKey {
         pid: header.pid,
         start_time: header.start_time,
+    }
+}
+
+impl Process {
+    /// Has it run the program of an exec that succeeded.
+    pub(super) fn became(&mut self, exec: &proto::Exec) {
+        self.exe = KnownPath::new(&exec.exe, exec.exe_truncated);
+        self.cwd = KnownPath::new(&exec.cwd, exec.cwd_truncated);
     }
 }
 
@@ -84,9 +93,11 @@ impl Processes {
             uid: header.uid,
             loginuid: (header.loginuid != u32::MAX).then_some(header.loginuid),
             comm: comm.to_vec(),
-            exe: process.exe.to_vec(),
-            cwd: process.cwd.to_vec(),
+            exe: process.exe.bytes.to_vec(),
+            cwd: process.cwd.bytes.to_vec(),
             cgroup: cgroup.to_vec(),
+            exe_truncated: process.exe.truncated,
+            cwd_truncated: process.cwd.truncated,
         }
     }
 
@@ -107,9 +118,10 @@ impl Processes {
 }
 
 fn read_proc(pid: u32) -> Process {
-    let link = |name: &str| -> Arc<[u8]> {
+    // Whole, or none: of a path beyond PATH_MAX the link cannot be read (proc_pid_cwd(5)).
+    let link = |name: &str| {
         std::fs::read_link(format!("/proc/{pid}/{name}"))
-            .map(|path| path.as_os_str().as_bytes().into())
+            .map(|path| KnownPath::new(path.as_os_str().as_bytes(), false))
             .unwrap_or_default()
     };
     Process {

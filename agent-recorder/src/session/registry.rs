@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use agent_recorder_abi::state::SessionNumber;
 
+use super::path::KnownPath;
 use crate::record::{SessionId, proto};
 
 /// Sums of the recorder that a session's end tells.
@@ -60,7 +61,7 @@ pub struct Session {
     /// Cgroups of its own that are stopped as a whole.
     pub frozen_cgroups: BTreeSet<std::path::PathBuf>,
     /// Paths of the last files it removed, newest last.
-    pub sample: std::collections::VecDeque<Vec<u8>>,
+    pub sample: std::collections::VecDeque<KnownPath>,
 }
 
 /// Members that ended and are remembered: what dies of a signal has often

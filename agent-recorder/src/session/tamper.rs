@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::path::KnownPath;
 use crate::bpf::BPFFS;
 use crate::record::{OpenFlags, proto};
 use proto::record::Body;
@@ -57,7 +58,7 @@ impl Own {
     }
 
     /// What a record says of an act against the recorder, by a process that works in `cwd`.
-    pub fn in_record(&self, body: &Body, cwd: &[u8]) -> Option<proto::Tamper> {
+    pub fn in_record(&self, body: &Body, cwd: &KnownPath) -> Option<proto::Tamper> {
         let (act, path) = match body {
             Body::Control(control) => (self.by_control(control)?, &[][..]),
             Body::File(file) => self.by_file(file, cwd)?,
@@ -95,11 +96,11 @@ impl Own {
     fn by_file<'a>(
         &self,
         file: &'a proto::File,
-        cwd: &[u8],
+        cwd: &KnownPath,
     ) -> Option<(proto::TamperAct, &'a [u8])> {
         let is_mount = matches!(file.op(), proto::FileOp::Mount | proto::FileOp::Umount);
         if is_mount {
-            let at = Path::new(OsStr::from_bytes(&file.path));
+            let at = Path::new(OsStr::from_bytes(whole(&file.path, file.path_truncated)));
             // A mount hides what is below it, and gives its source another name.
             let meets = self.is_inside(at)
                 || self.is_above(at)
@@ -117,8 +118,9 @@ impl Own {
             return None;
         }
         // A symbolic link's second path is what it says, and nothing is done to that.
-        let second = (file.op() != proto::FileOp::Symlink).then_some(&file.new_path);
-        let mut paths = std::iter::once(&file.path).chain(second);
+        let second = (file.op() != proto::FileOp::Symlink)
+            .then(|| whole(&file.new_path, file.new_path_truncated));
+        let mut paths = std::iter::once(whole(&file.path, file.path_truncated)).chain(second);
         let moves = file.op() == proto::FileOp::Rename;
         let path = paths.find(|path| {
             let path = Path::new(OsStr::from_bytes(path));
@@ -162,10 +164,17 @@ impl Own {
     }
 }
 
+/// A path, where it is whole. Its own are short: one that had to be cut is none of
+/// them, and its tail could look like one.
+fn whole(path: &[u8], is_truncated: bool) -> &[u8] {
+    if is_truncated { &[] } else { path }
+}
+
 /// What is mounted, as mount(2) was given it.
-fn source(file: &proto::File, cwd: &[u8]) -> PathBuf {
-    Path::new(OsStr::from_bytes(cwd))
-        .join(OsStr::from_bytes(&file.new_path))
+fn source(file: &proto::File, cwd: &KnownPath) -> PathBuf {
+    let given = whole(&file.new_path, file.new_path_truncated);
+    Path::new(OsStr::from_bytes(whole(&cwd.bytes, cwd.truncated)))
+        .join(OsStr::from_bytes(given))
         .components()
         .collect()
 }
@@ -205,13 +214,14 @@ mod tests {
             ..proto::ControlAct::default()
         });
         own()
-            .in_record(&body, b"/var/lib")
+            .in_record(&body, &KnownPath::new(b"/var/lib", false))
             .map(|tamper| tamper.act())
     }
 
     /// By a process that works in /var/lib.
     fn told_of(file: proto::File) -> Option<proto::TamperAct> {
-        let told = own().in_record(&Body::File(file), b"/var/lib");
+        let cwd = KnownPath::new(b"/var/lib", false);
+        let told = own().in_record(&Body::File(file), &cwd);
         told.map(|tamper| tamper.act())
     }
 
@@ -255,7 +265,7 @@ mod tests {
             ..proto::ControlAct::default()
         });
         let of_this = Own::of_this([], []);
-        let told = of_this.in_record(&to_a_thread, b"/");
+        let told = of_this.in_record(&to_a_thread, &KnownPath::default());
         assert_eq!(told.map(|it| it.act()), Some(Act::RecorderSignalled));
         let of_others = Body::Control(proto::ControlAct {
             op: Op::Signal.into(),
@@ -264,7 +274,7 @@ mod tests {
             nested: true,
             ..proto::ControlAct::default()
         });
-        assert_eq!(own().in_record(&of_others, b"/"), None);
+        assert_eq!(own().in_record(&of_others, &KnownPath::default()), None);
         assert_eq!(control(Op::Bpf, 0, 14), Some(Act::BpfReachedFor));
         // BPF_PROG_LOAD.
         assert_eq!(control(Op::Bpf, 0, 5), None);

@@ -13,7 +13,7 @@ use super::clock::{Clock, Jump, boot_ns};
 use super::derived::Derivation;
 use super::handoff;
 use super::observed::Observations;
-use super::path::{Resolver, Whose};
+use super::path::{KnownPath, Resolver, Whose};
 use super::process::{self, Processes};
 use super::registry::{Registry, SAMPLE_PATHS, Session, Totalled, Totals};
 use super::translate::{self, View};
@@ -120,9 +120,7 @@ impl Tracker {
         heir: proto::Heir,
     ) -> proto::Record {
         let key = process::key_of(header);
-        let known = self.processes.get(key);
-        known.exe = exec.exe.as_slice().into();
-        known.cwd = exec.cwd.as_slice().into();
+        self.processes.get(key).became(exec);
         let process = self.processes.describe(header);
         if heir.joined.is_empty() {
             self.processes.ended(key);
@@ -410,9 +408,7 @@ impl Tracker {
             }
         } else {
             self.observations.forget(header);
-            let process = self.processes.get(process::key_of(header));
-            process.exe = exec.exe.as_slice().into();
-            process.cwd = exec.cwd.as_slice().into();
+            self.processes.get(process::key_of(header)).became(&exec);
             if let Some(session) = self.registry.get_mut(header.session) {
                 session.totals.execs += 1;
             }
@@ -482,37 +478,48 @@ impl Tracker {
             self.note_effect(header.session, key, &file);
         }
         if let Some(path) = handoff::written(&file) {
-            self.written.push((header.session, path.to_vec()));
+            self.written.push((header.session, path.bytes.to_vec()));
         }
         self.push(header, proto::record::Body::File(file), records);
     }
 
     fn note_effect(&mut self, session: SessionNumber, key: ProcessKey, file: &proto::File) {
+        // Nothing is looked up by a tail.
+        let is_whole = !file.path_truncated && !file.new_path_truncated;
         match file.op() {
-            proto::FileOp::Chdir => self.processes.get(key).cwd = file.path.as_slice().into(),
-            proto::FileOp::Symlink => self.resolver.links.made(&file.path, &file.new_path),
-            proto::FileOp::Link => self.resolver.links.named(&file.path, &file.new_path),
-            proto::FileOp::Rename => {
+            proto::FileOp::Chdir => {
+                self.processes.get(key).cwd = KnownPath::new(&file.path, file.path_truncated);
+            }
+            proto::FileOp::Symlink if is_whole => {
+                self.resolver.links.made(&file.path, &file.new_path)
+            }
+            proto::FileOp::Link if is_whole => {
+                self.resolver.links.named(&file.path, &file.new_path)
+            }
+            proto::FileOp::Rename if is_whole => {
                 let exchange = file.flags & u64::from(libc::RENAME_EXCHANGE) != 0;
                 self.resolver
                     .links
                     .renamed(&file.path, &file.new_path, exchange);
             }
             proto::FileOp::Delete => {
-                self.resolver.links.removed(&file.path);
-                self.note_destroyed(session, &file.path);
+                if is_whole {
+                    self.resolver.links.removed(&file.path);
+                }
+                let path = KnownPath::new(&file.path, file.path_truncated);
+                self.note_destroyed(session, path);
             }
             _ => {}
         }
     }
 
-    fn note_destroyed(&mut self, session: SessionNumber, path: &[u8]) {
+    fn note_destroyed(&mut self, session: SessionNumber, path: KnownPath) {
         if let Some(session) = self.registry.get_mut(session) {
             session.totals.files_destroyed += 1;
             if session.sample.len() == SAMPLE_PATHS {
                 session.sample.pop_front();
             }
-            session.sample.push_back(path.to_vec());
+            session.sample.push_back(path);
         }
     }
 
@@ -562,7 +569,7 @@ impl Tracker {
         records: &mut Vec<proto::Record>,
     ) {
         let process = self.processes.describe(header);
-        let also = self.derivation.records_of(&body, &process.cwd);
+        let also = self.derivation.records_of(&body, &process);
         let bodies = std::iter::once(body).chain(also);
         records.extend(
             bodies

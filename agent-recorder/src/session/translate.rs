@@ -4,8 +4,10 @@
 
 use agent_recorder_abi::address::Address;
 use agent_recorder_abi::event::{
-    CONTROL_NESTED, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, ExecBody,
-    FILE_DESCRIPTOR, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER, FILE_PATH_CUT, FILE_WALK_CUT, Op,
+    CONTROL_NESTED, ControlBody, ControlOp, EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_FILENAME_CUT,
+    ExecBody, FILE_DESCRIPTOR, FILE_EXTRA_CUT, FILE_FOLLOWS, FILE_KERNEL_PATH, FILE_OWNER,
+    FILE_PATH_CUT, FILE_SECOND_PATH_CUT, FILE_SECOND_WALK_CUT, FILE_WALK_CUT, FileBody, Op,
+    REPLACED_NOTHING, REPLACED_SOMETHING,
 };
 
 use super::mounts;
@@ -24,16 +26,66 @@ pub(super) struct View<'a> {
 
 impl View<'_> {
     /// A location: its base alone, or the caller's path from there.
-    fn location(&mut self, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
-        // Of a descriptor that is not open: there is no more of a path than was given.
-        if base.is_empty() && !path.starts_with(b"/") {
-            return path.to_vec();
-        }
-        let base = path::from_walk(base);
-        if path.is_empty() {
-            base
+    fn location(&mut self, place: &Place<'_>, follow: bool) -> Located {
+        let Place {
+            base,
+            omitted,
+            path,
+            path_is_cut,
+        } = *place;
+        // An absolute path does not begin at its base.
+        let omitted = if path.starts_with(b"/") { 0 } else { omitted };
+        let bytes = if base.is_empty() && !path.starts_with(b"/") {
+            // Of a descriptor that is not open: there is no more of a path than was given.
+            path.to_vec()
+        } else if path.is_empty() {
+            path::from_walk(base)
+        } else if omitted != 0 {
+            // Nothing can be looked up below a tail.
+            path::join(&path::from_walk(base), path)
         } else {
+            let base = path::from_walk(base);
             self.resolver.resolve(self.whose, &base, path, follow)
+        };
+        let truncated = omitted != 0 || path_is_cut;
+        Located {
+            length: if truncated && !path_is_cut {
+                bytes.len() as u64 + u64::from(omitted)
+            } else {
+                0
+            },
+            bytes,
+            truncated,
+        }
+    }
+}
+
+/// A location as an event has it.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    base: &'a [u8],
+    /// Bytes that the base lacks.
+    omitted: u32,
+    path: &'a [u8],
+    path_is_cut: bool,
+}
+
+/// A location as a record has it.
+#[derive(Default)]
+struct Located {
+    bytes: Vec<u8>,
+    truncated: bool,
+    /// Bytes before it was cut, 0 where that is not known or it is whole.
+    length: u64,
+}
+
+impl Located {
+    /// What a caller gave, which nothing was looked up of.
+    fn given(bytes: &[u8], truncated: bool) -> Self {
+        Self {
+            bytes: bytes.to_vec(),
+            truncated,
+            length: 0,
         }
     }
 }
@@ -49,23 +101,38 @@ pub fn exec(body: &ExecBody, exe: &[u8], filename: &[u8], cwd: &[u8], argv: &[u8
         // Cut in the middle of an argument.
         None => argv.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect(),
     };
+    let filename_truncated = body.flags & EXEC_FILENAME_CUT != 0;
+    let is_asked = exe.is_empty();
     proto::Exec {
-        exe: if exe.is_empty() {
+        exe: if is_asked {
             filename.to_vec()
         } else {
             path::from_walk(exe)
         },
+        exe_truncated: body.exe_omitted != 0 || is_asked && filename_truncated,
+        exe_bytes: length_before_cut(exe, body.exe_omitted),
         argv,
         argv_truncated: body.flags & EXEC_ARGV_CUT != 0,
         cwd: path::from_walk(cwd),
+        cwd_truncated: body.cwd_omitted != 0,
+        cwd_bytes: length_before_cut(cwd, body.cwd_omitted),
         error: body.error,
         filename: filename.to_vec(),
+        filename_truncated,
         dev: device(body.dev),
         ino: body.ino,
         argv_bytes: body.argv_bytes,
         fileless: body.flags & EXEC_FILELESS != 0,
         agent: String::new(),
-        path_source: path_source(!exe.is_empty()),
+        path_source: path_source(!is_asked),
+    }
+}
+
+/// Bytes that a walked path had, of which this segment was kept; 0 where that is all of it.
+fn length_before_cut(segment: &[u8], omitted: u32) -> u64 {
+    match omitted {
+        0 => 0,
+        omitted => segment.len() as u64 + u64::from(omitted),
     }
 }
 
@@ -80,7 +147,10 @@ fn path_source(of_kernel: bool) -> i32 {
 
 /// The program that an exec was about to start when it failed.
 pub(super) fn set_program(exec: &mut proto::Exec, program: &Observed) {
+    let omitted = program.body().omitted;
     exec.exe = path::from_walk(program.walked());
+    exec.exe_truncated = omitted != 0;
+    exec.exe_bytes = length_before_cut(program.walked(), omitted);
     exec.dev = device(program.body().dev);
     exec.ino = program.body().ino;
     exec.path_source = path_source(true);
@@ -97,8 +167,11 @@ pub(super) fn set_attributed(file: &mut proto::File, seen: &[Observed], pid: u32
     {
         return;
     }
+    // Of one that was cut there is a tail, and no way from a mount to that.
+    let is_whole = |sight: &&Observed| sight.body().marks & FILE_WALK_CUT == 0;
     let places: Vec<_> = seen
         .iter()
+        .filter(is_whole)
         .flat_map(|sight| {
             let inside = path::from_walk_inside(sight.walked());
             let paths = mounts::paths_of(pid, device(sight.body().dev), &inside);
@@ -107,15 +180,13 @@ pub(super) fn set_attributed(file: &mut proto::File, seen: &[Observed], pid: u32
         .collect();
     let agrees = places.iter().find(|(_, path)| *path == file.path);
     let Some((sight, path)) = agrees.or(places.first()) else {
+        if let Some(sight) = seen.iter().find(|sight| !is_whole(sight)) {
+            (file.dev, file.ino) = device_of(sight);
+        }
         return;
     };
     (file.dev, file.ino) = device_of(sight);
-    file.path_truncated = sight.body().marks & FILE_WALK_CUT != 0;
-    file.path_bytes = if file.path_truncated {
-        path.len() as u64 + u64::from(sight.body().omitted)
-    } else {
-        0
-    };
+    (file.path_truncated, file.path_bytes) = (false, 0);
     file.path.clone_from(path);
     file.path_source = path_source(true);
 }
@@ -128,35 +199,49 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
     let op = proto::FileOp::try_from(i32::from(body.op)).unwrap_or(proto::FileOp::Unspecified);
     // A name that leads nowhere is the name itself.
     let follow = marks & FILE_FOLLOWS != 0 && body.error != libc::ENOENT.cast_unsigned();
-    let path = match marks & FILE_DESCRIPTOR {
-        0 => view.location(event.base, event.path, follow),
-        // Under another root, /proc can be anything: the descriptor is not looked at there.
-        _ if view.whose.root.is_some() => view.location(b"", event.path, false),
-        _ => view.location(event.base, b"", false),
+    let asked = Place {
+        base: event.base,
+        omitted: if marks & FILE_WALK_CUT != 0 {
+            body.omitted
+        } else {
+            0
+        },
+        path: event.path,
+        path_is_cut: marks & FILE_PATH_CUT != 0,
     };
+    let first = match marks & FILE_DESCRIPTOR {
+        0 => view.location(&asked, follow),
+        // Under another root, /proc can be anything: the descriptor is not looked at there.
+        _ if view.whose.root.is_some() => {
+            let given = Place {
+                path: event.path,
+                ..Place::default()
+            };
+            view.location(&given, false)
+        }
+        _ => view.location(&Place { path: b"", ..asked }, false),
+    };
+    let second = second_path(event, view);
     let has_owner = marks & FILE_OWNER != 0;
     let owner = |id: u32| (has_owner && id != u32::MAX).then_some(id);
-    let cut = marks & (FILE_PATH_CUT | FILE_WALK_CUT) != 0;
     // One number of the kernel's, which each operation has another name for.
     let of_op = |has| if has { body.length } else { 0 };
     proto::File {
         op: op.into(),
-        path_bytes: if cut {
-            (event.base.len() + event.path.len()) as u64 + u64::from(body.omitted)
-        } else {
-            0
-        },
-        path,
-        new_path: second_path(event, view),
+        path: first.bytes,
+        path_truncated: first.truncated,
+        path_bytes: first.length,
+        new_path: second.bytes,
+        new_path_truncated: second.truncated,
+        new_path_bytes: second.length,
         flags: body.flags,
         mode: body.mode,
         dev: device(body.dev),
         ino: body.ino,
-        replaced: false,
+        replaced: replaced(body),
         error: body.error,
         via: i32::from(body.via),
         path_source: path_source(kernel),
-        path_truncated: cut,
         uid: owner(body.uid),
         gid: owner(body.gid),
         length: of_op(op == proto::FileOp::Truncate || op == proto::FileOp::Device),
@@ -165,21 +250,47 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
         } else {
             Vec::new()
         },
+        xattr_truncated: body.op == Op::Xattr as u8 && marks & FILE_EXTRA_CUT != 0,
         subvolume: of_op(op == proto::FileOp::SubvolumeDelete),
         attributes: of_op(op == proto::FileOp::Attributes),
         read_only: body.op == Op::Open as u8 && !OpenFlags(body.flags).writes(),
     }
 }
 
-fn second_path(event: &FileEvent<'_>, view: &mut View<'_>) -> Vec<u8> {
-    let op = event.body.op;
+/// Whether a rename that succeeded took its new name from something.
+fn replaced(body: &FileBody) -> Option<bool> {
+    if body.op != Op::Rename as u8 || body.error != 0 {
+        return None;
+    }
+    // rename(2): of two that are exchanged each has a name afterwards, and the other flag fails instead.
+    let keeps = u64::from(libc::RENAME_EXCHANGE | libc::RENAME_NOREPLACE);
+    match body.replaced {
+        _ if body.flags & keeps != 0 => Some(false),
+        REPLACED_NOTHING => Some(false),
+        REPLACED_SOMETHING => Some(true),
+        _ => None,
+    }
+}
+
+fn second_path(event: &FileEvent<'_>, view: &mut View<'_>) -> Located {
+    let (op, marks) = (event.body.op, event.body.marks);
     if op == Op::Symlink as u8 || op == Op::Mount as u8 && !event.extra.is_empty() {
-        return event.extra.to_vec();
+        return Located::given(event.extra, marks & FILE_EXTRA_CUT != 0);
     }
     if event.base2.is_empty() && event.path2.is_empty() {
-        return Vec::new();
+        return Located::default();
     }
-    view.location(event.base2, event.path2, false)
+    let asked = Place {
+        base: event.base2,
+        omitted: if marks & FILE_SECOND_WALK_CUT != 0 {
+            event.body.omitted2
+        } else {
+            0
+        },
+        path: event.path2,
+        path_is_cut: marks & FILE_SECOND_PATH_CUT != 0,
+    };
+    view.location(&asked, false)
 }
 
 /// Something done to another process, or to the kernel's programs.
@@ -244,7 +355,13 @@ fn address(address: &Address) -> Option<proto::Address> {
 
 /// Questions of a DNS message (RFC 1035 section 4.1); empty for what is none.
 pub(super) fn questions(server: &Address, payload: &[u8]) -> Vec<proto::Dns> {
-    let Ok(packet) = simple_dns::Packet::parse(payload) else {
+    let mut asked = payload.to_vec();
+    // No answer, authority or additional record is read (section 4.1.1): long ones
+    // are cut, as padding is (RFC 7830), and the whole message would be no message.
+    if let Some(counts) = asked.get_mut(6..12) {
+        counts.fill(0);
+    }
+    let Ok(packet) = simple_dns::Packet::parse(&asked) else {
         return Vec::new();
     };
     packet
@@ -274,6 +391,8 @@ fn device(dev: u32) -> u64 {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use agent_recorder_abi::event::REPLACED_UNKNOWN;
+
     use super::*;
 
     fn argv_of(bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -301,6 +420,137 @@ mod tests {
             ("example.com", "AAAA")
         );
         assert!(questions(&Address::NONE, b"\0\x01").is_empty());
+    }
+
+    #[test]
+    fn a_question_is_read_where_what_follows_it_is_cut() {
+        let mut payload =
+            b"\0\x01\x01\0\0\x01\0\0\0\0\0\x01\x07example\x03com\0\0\x1c\0\x01".to_vec();
+        // An OPT record (RFC 6891) with 600 bytes of padding, and 512 bytes that are kept.
+        payload.extend(b"\0\0\x29\x10\0\0\0\0\0\x02\x5c\0\x0c\x02\x58");
+        payload.resize(512, 0);
+        let found = questions(&Address::NONE, &payload);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].query, "example.com");
+    }
+
+    const WHOSE: Whose<'static> = Whose {
+        root: None,
+        pid: 1,
+        tid: 1,
+        used_unix_ns: i64::MAX,
+    };
+
+    fn renamed(body: FileBody, base: &[u8], base2: &[u8], path2: &[u8]) -> proto::File {
+        let event = FileEvent {
+            body: FileBody {
+                op: Op::Rename as u8,
+                ..body
+            },
+            base,
+            path: b"",
+            base2,
+            path2,
+            extra: b"",
+        };
+        let mut resolver = Resolver::default();
+        let mut view = View {
+            resolver: &mut resolver,
+            whose: WHOSE,
+        };
+        file(&event, &mut view)
+    }
+
+    #[test]
+    fn each_path_of_two_is_cut_on_its_own() {
+        let second = FileBody {
+            marks: FILE_KERNEL_PATH | FILE_SECOND_WALK_CUT,
+            omitted2: 100,
+            ..FileBody::default()
+        };
+        let file = renamed(second, b"old\0", b"new\0dir\0", b"");
+        assert_eq!((file.path_truncated, file.path_bytes), (false, 0));
+        assert_eq!((file.new_path_truncated, file.new_path_bytes), (true, 108));
+        let first = FileBody {
+            marks: FILE_KERNEL_PATH | FILE_WALK_CUT,
+            omitted: 100,
+            ..FileBody::default()
+        };
+        let file = renamed(first, b"old\0", b"new\0dir\0", b"");
+        assert_eq!((file.path_truncated, file.path_bytes), (true, 104));
+        assert_eq!((file.new_path_truncated, file.new_path_bytes), (false, 0));
+    }
+
+    #[test]
+    fn a_name_below_a_directory_that_was_cut_counts_with_its_slash() {
+        let body = FileBody {
+            marks: FILE_SECOND_WALK_CUT,
+            omitted2: 100,
+            ..FileBody::default()
+        };
+        let file = renamed(body, b"old\0", b"dir\0", b"./new");
+        assert_eq!(file.new_path, b"/dir/new");
+        assert_eq!(file.new_path_bytes, 108);
+        // A path from the root does not begin there.
+        let file = renamed(body, b"old\0", b"\0", b"/no/such/new");
+        assert_eq!(file.new_path, b"/no/such/new");
+        assert!(!file.new_path_truncated);
+    }
+
+    #[test]
+    fn of_a_path_that_no_call_takes_the_length_is_not_known() {
+        let body = FileBody {
+            marks: FILE_SECOND_PATH_CUT,
+            ..FileBody::default()
+        };
+        let file = renamed(body, b"old\0", b"\0", b"/no/such");
+        assert_eq!((file.new_path_truncated, file.new_path_bytes), (true, 0));
+    }
+
+    #[test]
+    fn a_rename_says_what_it_replaced_only_where_that_is_known() {
+        let said = |replaced, flags: u32, error| {
+            let body = FileBody {
+                replaced,
+                flags: flags.into(),
+                error,
+                ..FileBody::default()
+            };
+            renamed(body, b"old\0", b"new\0", b"").replaced
+        };
+        assert_eq!(said(REPLACED_SOMETHING, 0, 0), Some(true));
+        assert_eq!(said(REPLACED_NOTHING, 0, 0), Some(false));
+        assert_eq!(said(REPLACED_UNKNOWN, 0, 0), None);
+        assert_eq!(
+            said(REPLACED_UNKNOWN, libc::RENAME_NOREPLACE, 0),
+            Some(false)
+        );
+        assert_eq!(
+            said(REPLACED_SOMETHING, libc::RENAME_EXCHANGE, 0),
+            Some(false)
+        );
+        assert_eq!(said(REPLACED_SOMETHING, 0, 13), None);
+    }
+
+    #[test]
+    fn each_path_of_an_exec_is_cut_on_its_own() {
+        let exec_of = |exe_omitted, cwd_omitted, flags, exe: &[u8]| {
+            let body = ExecBody {
+                flags,
+                exe_omitted,
+                cwd_omitted,
+                ..ExecBody::default()
+            };
+            exec(&body, exe, b"name", b"work\0", b"name\0")
+        };
+        let exe = exec_of(10, 0, 0, b"sh\0bin\0");
+        assert_eq!((exe.exe_truncated, exe.exe_bytes), (true, 17));
+        assert!(!exe.cwd_truncated && !exe.filename_truncated);
+        let cwd = exec_of(0, 10, 0, b"sh\0bin\0");
+        assert_eq!((cwd.cwd_truncated, cwd.cwd_bytes), (true, 15));
+        assert!(!cwd.exe_truncated && !cwd.filename_truncated);
+        let asked = exec_of(0, 0, EXEC_FILENAME_CUT, b"");
+        assert!(asked.exe_truncated && asked.filename_truncated && !asked.cwd_truncated);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The daemon under test, and its records as `replay --format json` shows them.
 //!
-//! Knows the command line and the JSON of `design`, and of the inside only how
+//! Knows the command line and the JSON (docs/reference), and of the inside only how
 //! a store is read for the names of its sessions.
 
 use std::ffi::OsStr;

@@ -59,8 +59,8 @@ pub const FILE_PATH_UNREADABLE: u16 = 16;
 pub const FILE_FOLLOWS: u16 = 32;
 /// `uid` and `gid` are meant.
 pub const FILE_OWNER: u16 = 64;
-/// The second path's last component is followed (linkat with AT_SYMLINK_FOLLOW follows the first).
-pub const FILE_FOLLOWS_SECOND: u16 = 128;
+/// The second location's walked path was cut at its root side.
+pub const FILE_SECOND_WALK_CUT: u16 = 128;
 
 /// A result that is no record: this program has opened this file before.
 pub const FILE_SEEN: u16 = 256;
@@ -69,6 +69,17 @@ pub const FILE_DESCRIPTOR: u16 = 512;
 
 /// The first path begins at its file system's root, whichever mount it was reached by.
 pub const FILE_IN_FILE_SYSTEM: u16 = 1024;
+/// The caller's second path was cut.
+pub const FILE_SECOND_PATH_CUT: u16 = 2048;
+/// The extra bytes were cut.
+pub const FILE_EXTRA_CUT: u16 = 4096;
+
+/// [`FileBody::replaced`]: whether something stood at the new name is not known.
+pub const REPLACED_UNKNOWN: u16 = 0;
+/// Nothing did, or the object that is renamed itself.
+pub const REPLACED_NOTHING: u16 = 1;
+/// Something did, which has that name no more.
+pub const REPLACED_SOMETHING: u16 = 2;
 
 /// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files, [`Kind::Uring`];
 /// of [`Kind::Victim`] and [`Kind::Object`], which come before the one of these
@@ -114,10 +125,15 @@ pub struct FileBody {
     pub path2_len: u16,
     /// Length of the segment.
     pub extra_len: u16,
-    /// None yet.
-    pub spare: u16,
-    /// Bytes that the first location's base lacks ([`FILE_WALK_CUT`]); 1 where that is not known.
+    /// A rename: `REPLACED_…`.
+    pub replaced: u16,
+    /// Bytes that the first location's base lacks ([`FILE_WALK_CUT`]); of a path beyond
+    /// [`crate::limits::WALKED_LEVELS`], as many as are known, and at least 1.
     pub omitted: u32,
+    /// The same of the second location's ([`FILE_SECOND_WALK_CUT`]).
+    pub omitted2: u32,
+    /// None yet.
+    pub padding: u32,
 }
 
-pod! { FileBody = 72 }
+pod! { FileBody = 80 }

@@ -20,8 +20,8 @@ pub struct GuardBody {
     pub denied: u64,
     /// [`crate::policy::Policy`].
     pub policy: u32,
-    /// The protected path's counter.
-    pub slot: u32,
+    /// Zero.
+    pub spare: u32,
 }
 
 pod! { GuardBody = 48 }

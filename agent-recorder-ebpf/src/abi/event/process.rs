@@ -16,8 +16,8 @@ pub struct SessionBody {
 pub const EXEC_ARGV_CUT: u32 = 1;
 /// The program's file has no name: a memfd, or unlinked.
 pub const EXEC_FILELESS: u32 = 2;
-/// A walked path was cut at [`crate::limits::WALKED_LEVELS`].
-pub const EXEC_PATH_CUT: u32 = 4;
+/// The filename was cut: what is kept is its beginning.
+pub const EXEC_FILENAME_CUT: u32 = 4;
 
 /// Body of [`Kind::Exec`]. Segments: exe (walked), filename, cwd (walked), argv (each argument ended by a NUL).
 #[repr(C)]
@@ -35,6 +35,10 @@ pub struct ExecBody {
     pub ino: u64,
     /// Bytes of all arguments with their terminators, before any cut; 0 where unknown (a failed exec).
     pub argv_bytes: u64,
+    /// Bytes that the exe's segment lacks, 0 where it is whole: as `FileBody::omitted`.
+    pub exe_omitted: u32,
+    /// Bytes that the cwd's segment lacks.
+    pub cwd_omitted: u32,
     /// Length of the segment.
     pub exe_len: u16,
     /// Length of the segment.
@@ -67,4 +71,4 @@ pub struct ExitBody {
     pub spare: u32,
 }
 
-pod! { SessionBody = 8, ExecBody = 40, ForkBody = 16, ExitBody = 8 }
+pod! { SessionBody = 8, ExecBody = 48, ForkBody = 16, ExitBody = 8 }

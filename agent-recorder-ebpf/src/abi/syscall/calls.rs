@@ -1,9 +1,8 @@
 //! The calls that both ABIs have, and parts of calls that are rows of their own.
 
 use super::spec::{
-    HANDLE_IOCTL, HANDLE_NONE, MARK_AT_FOLLOW, MARK_AT_NOFOLLOW, MARK_CREAT, MARK_EMPTY_PATH,
-    MARK_EXTRA_PATH, MARK_FOLLOWS, MARK_HOW, MARK_LENGTH_AT, MARK_PIDFD, MARK_REMOVEDIR, NO_ARG,
-    Spec,
+    HANDLE_IOCTL, HANDLE_NONE, MARK_AT_FOLLOW, MARK_AT_NOFOLLOW, MARK_CREAT, MARK_FOLLOWS,
+    MARK_HOW, MARK_LENGTH_AT, MARK_PIDFD, MARK_REMOVEDIR, NO_ARG, Spec,
 };
 use crate::event::{ControlOp, Op};
 use crate::limits::SYSCALL_NUMBERS;
@@ -36,19 +35,13 @@ pub(super) const LINKAT: Spec = Spec::file(Op::Link)
     .at(0, 1)
     .to_at(2, 3)
     .flags(4)
-    .marks(MARK_AT_FOLLOW | MARK_EMPTY_PATH);
-pub(super) const SYMLINK: Spec = Spec::file(Op::Symlink)
-    .path(1)
-    .extra(0)
-    .marks(MARK_EXTRA_PATH);
-pub(super) const SYMLINKAT: Spec = Spec::file(Op::Symlink)
-    .at(1, 2)
-    .extra(0)
-    .marks(MARK_EXTRA_PATH);
+    .marks(MARK_AT_FOLLOW);
+pub(super) const SYMLINK: Spec = Spec::file(Op::Symlink).path(1).extra(0);
+pub(super) const SYMLINKAT: Spec = Spec::file(Op::Symlink).at(1, 2).extra(0);
 pub(super) const CHMOD: Spec = Spec::file(Op::Chmod).path(0).mode(1).marks(MARK_FOLLOWS);
 pub(super) const FCHMOD: Spec = Spec::file(Op::Chmod).fd(0).mode(1);
 pub(super) const FCHMODAT: Spec = Spec::file(Op::Chmod).at(0, 1).mode(2).marks(MARK_FOLLOWS);
-pub(super) const FCHMODAT2: Spec = FCHMODAT.flags(3).marks(MARK_AT_NOFOLLOW | MARK_EMPTY_PATH);
+pub(super) const FCHMODAT2: Spec = FCHMODAT.flags(3).marks(MARK_AT_NOFOLLOW);
 pub(super) const CHOWN: Spec = Spec::file(Op::Chown)
     .path(0)
     .owner(1, 2)
@@ -59,7 +52,7 @@ pub(super) const FCHOWNAT: Spec = Spec::file(Op::Chown)
     .at(0, 1)
     .owner(2, 3)
     .flags(4)
-    .marks(MARK_FOLLOWS | MARK_AT_NOFOLLOW | MARK_EMPTY_PATH);
+    .marks(MARK_FOLLOWS | MARK_AT_NOFOLLOW);
 pub(super) const SETXATTR: Spec = Spec::file(Op::Xattr)
     .path(0)
     .extra(1)
@@ -71,7 +64,7 @@ pub(super) const SETXATTRAT: Spec = Spec::file(Op::Xattr)
     .at(0, 1)
     .flags(2)
     .extra(3)
-    .marks(MARK_FOLLOWS | MARK_AT_NOFOLLOW | MARK_EMPTY_PATH);
+    .marks(MARK_FOLLOWS | MARK_AT_NOFOLLOW);
 pub(super) const REMOVEXATTR: Spec = Spec::file(Op::Xattr).path(0).extra(1).marks(MARK_FOLLOWS);
 pub(super) const LREMOVEXATTR: Spec = Spec::file(Op::Xattr).path(0).extra(1);
 pub(super) const FREMOVEXATTR: Spec = Spec::file(Op::Xattr).fd(0).extra(1);
@@ -80,7 +73,7 @@ pub(super) const FILE_SETATTR: Spec = Spec::file(Op::Attributes)
     .at(0, 1)
     .length(2)
     .flags(4)
-    .marks(MARK_FOLLOWS | MARK_AT_NOFOLLOW | MARK_EMPTY_PATH | MARK_LENGTH_AT);
+    .marks(MARK_FOLLOWS | MARK_AT_NOFOLLOW | MARK_LENGTH_AT);
 pub(super) const MOUNT: Spec = Spec::file(Op::Mount)
     .path(1)
     .extra(0)
@@ -90,7 +83,7 @@ pub(super) const MOVE_MOUNT: Spec = Spec::file(Op::Mount)
     .at(2, 3)
     .to_at(0, 1)
     .flags(4)
-    .marks(MARK_FOLLOWS | MARK_EMPTY_PATH);
+    .marks(MARK_FOLLOWS);
 pub(super) const UMOUNT: Spec = Spec::file(Op::Umount).path(0).marks(MARK_FOLLOWS);
 pub(super) const UMOUNT2: Spec = UMOUNT.flags(1);
 pub(super) const CHDIR: Spec = Spec::file(Op::Chdir).path(0).marks(MARK_FOLLOWS);

@@ -75,14 +75,8 @@ pub const MARK_REMOVEDIR: u16 = 32;
 pub const MARK_LENGTH_PAIR: u16 = 64;
 /// Owner and group have 16 bits.
 pub const MARK_OWNER16: u16 = 128;
-/// For a 32-bit caller: structures in its memory have 32-bit members.
-pub const MARK_COMPAT: u16 = 256;
 /// fcntl(2): only F_DUPFD (0) and F_DUPFD_CLOEXEC (1030) count.
 pub const MARK_FCNTL: u16 = 512;
-/// The numbers after dirfd 1 describe the second location first: `symlink(target, linkpath)`.
-pub const MARK_EXTRA_PATH: u16 = 1024;
-/// fanotify-like: the path may be empty with AT_EMPTY_PATH, then the descriptor is the file.
-pub const MARK_EMPTY_PATH: u16 = 2048;
 /// The process is that of a pidfd.
 pub const MARK_PIDFD: u16 = 4096;
 /// The length is the 64-bit number at that address.
@@ -118,11 +112,9 @@ pub struct Spec {
     pub length: u8,
     /// A string that is kept as it is: an attribute's name, a link's target, a mount's source.
     pub extra: u8,
-    /// A constant, the socket call's message kind or 0.
-    pub spare: u16,
 }
 
-pod! { Spec = 16 }
+pod! { Spec = 14 }
 
 impl Spec {
     /// A call that is not looked at.
@@ -140,7 +132,6 @@ impl Spec {
         gid: NO_ARG,
         length: NO_ARG,
         extra: NO_ARG,
-        spare: 0,
     };
 
     /// Of a call that takes nothing from the table but who looks at it.

@@ -5,7 +5,7 @@
 //! announces, the second brings the result; user space joins them by a token.
 //! Not here: where a request keeps what it asks for (`io_uring_fields`).
 
-use agent_recorder_abi::event::{FileBody, NetOp, Op, Trouble, VIA_URING};
+use agent_recorder_abi::event::{FileBody, NetOp, Op, REPLACED_UNKNOWN, Trouble, VIA_URING};
 use agent_recorder_abi::state::Tag;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 
@@ -162,14 +162,14 @@ pub(crate) fn completed(address: u64, result: i32) {
         call.keep();
         // Before this one, which may close another.
         fd_table::settle_held(&call);
-        finish(&call);
+        finish(&call, address);
         settled(&call, address);
     });
     enforce::enforce(tag);
 }
 
 global! {
-    fn finish(call: &Call) {
+    fn finish(call: &Call, address: u64) {
         // SAFETY: fields of a map value, and `arguments` has eight elements.
         let (opcode, token, fd, file, flags) = unsafe {
             let kept = &raw const (*call.scratch).request;
@@ -191,7 +191,7 @@ global! {
                 open_exit::opened_descriptor(call, flags, 0, token);
                 overwrite::opened(call);
             }
-            _ => finish_file(call, token),
+            _ => finish_file(call, token, address),
         }
     }
 }
@@ -220,13 +220,21 @@ global! {
 }
 
 global! {
-    fn finish_file(call: &Call, token: u64) {
+    fn finish_file(call: &Call, token: u64, address: u64) {
+        // SAFETY: a field of a map value.
+        let opcode = unsafe { (*call.scratch).request.opcode };
+        let renamed = opcode == opcode::RENAMEAT && call.result >= 0 && hooks().touch != 0;
         let writer = Writer::begin::<FileBody>(call.scratch);
         // What was removed is known from the announcement; user space tells directory from file there.
         let body = FileBody {
             via: VIA_URING,
             error: call.error(),
             token,
+            replaced: if renamed {
+                post_op::replaced_by_rename(address) as u16
+            } else {
+                REPLACED_UNKNOWN
+            },
             ..FileBody::default()
         };
         file_exit::send_result(writer, call, body);

@@ -213,10 +213,11 @@ global! {
                 first
             }
         };
-        asked.marks |= first.marks | second.marks;
+        asked.marks |= first.marks | second.second_marks();
         asked.base_len = first.base_len;
         asked.path_len = first.path_len;
         asked.omitted = first.omitted;
+        asked.omitted2 = second.omitted;
         asked.base2_len = second.base_len;
         asked.path2_len = second.path_len;
         asked.extra_len = extra_len;

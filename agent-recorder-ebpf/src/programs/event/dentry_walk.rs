@@ -7,7 +7,7 @@
 
 use core::ptr;
 
-use agent_recorder_abi::event::{FILE_WALK_CUT, WALKED_DETACHED};
+use agent_recorder_abi::event::{FILE_SECOND_WALK_CUT, FILE_WALK_CUT, WALKED_DETACHED};
 use agent_recorder_abi::limits::{COMPONENT_BYTES, WALKED_LEVELS, WALKED_PATH_BYTES};
 
 use crate::context::areas::repeated;
@@ -38,6 +38,16 @@ impl Walked {
     #[inline(always)]
     pub(crate) fn mark(self) -> u16 {
         if self.is_cut() { FILE_WALK_CUT } else { 0 }
+    }
+
+    /// The same of a second location.
+    #[inline(always)]
+    pub(crate) fn second_mark(self) -> u16 {
+        if self.is_cut() {
+            FILE_SECOND_WALK_CUT
+        } else {
+            0
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! Not here: which argument of a call is which (`operations::file_exit`).
 
 use agent_recorder_abi::event::{
-    FILE_DESCRIPTOR, FILE_KERNEL_PATH, FILE_PATH_CUT, FILE_PATH_UNREADABLE,
+    FILE_DESCRIPTOR, FILE_KERNEL_PATH, FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_SECOND_PATH_CUT,
+    FILE_SECOND_WALK_CUT, FILE_WALK_CUT,
 };
 use agent_recorder_abi::limits::USER_PATH_BYTES;
 
@@ -30,6 +31,19 @@ impl Location {
             omitted: walked.omitted,
         }
     }
+
+    /// Its marks, where it is an operation's second one.
+    #[inline(always)]
+    pub(crate) fn second_marks(self) -> u16 {
+        let mut marks = self.marks & FILE_PATH_UNREADABLE;
+        if self.marks & FILE_WALK_CUT != 0 {
+            marks |= FILE_SECOND_WALK_CUT;
+        }
+        if self.marks & FILE_PATH_CUT != 0 {
+            marks |= FILE_SECOND_PATH_CUT;
+        }
+        marks
+    }
 }
 
 /// Where a relative path starts.
@@ -47,6 +61,12 @@ pub(crate) fn base_of(task: Task, dirfd: i32) -> KernelPath {
     } else {
         path::of_file(file)
     }
+}
+
+/// Whether a caller's path of this many bytes was cut.
+#[inline(always)]
+pub(crate) fn is_cut_path(length: u16) -> bool {
+    length as usize == USER_PATH_BYTES - 1
 }
 
 /// Appends base and path; which base is known only when the path's first byte is.
@@ -67,7 +87,7 @@ pub(crate) fn append_location(
     match string(writer) {
         Some(length) => {
             location.path_len = length;
-            if length as usize == USER_PATH_BYTES - 1 {
+            if is_cut_path(length) {
                 location.marks |= FILE_PATH_CUT;
             }
         }

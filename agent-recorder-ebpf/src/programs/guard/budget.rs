@@ -306,7 +306,7 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
             killed: u64::from(ends),
             denied: refused,
             policy: policy as u32,
-            slot: 0,
+            spare: 0,
         },
     );
 }

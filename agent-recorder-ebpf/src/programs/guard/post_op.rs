@@ -3,7 +3,7 @@
 //!
 //! Not here: seeing it (`pre_op`), and what a file's loss leads to (`budget`).
 
-use agent_recorder_abi::event::Op;
+use agent_recorder_abi::event::{Op, REPLACED_SOMETHING, REPLACED_UNKNOWN};
 use agent_recorder_abi::policy::{
     JUDGED_CREATED, JUDGED_FREE, JUDGED_NAMED, JUDGED_PROTECTED, JUDGED_REPLACED, KNOWN_CREATED,
     VICTIMS,
@@ -181,6 +181,35 @@ global! {
             moved(call.tag.session, inode, judged, now);
         }
     }
+}
+
+/// Whether the rename of this key, which succeeded, replaced something, by what was
+/// seen of it: what is gone now (`REPLACED_…`). Nothing is known of a file that has
+/// another name still, and where nothing was seen. A global function (see `call`).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn replaced_by_rename(key: u64) -> u64 {
+    let Some(known) = maps::FORESEEN.get_ptr_mut(&key) else {
+        return u64::from(REPLACED_UNKNOWN);
+    };
+    // SAFETY: a map value, checked not null; `at` keeps the index inside.
+    unsafe {
+        if (*known).op != Op::Rename as u32 {
+            return u64::from(REPLACED_UNKNOWN);
+        }
+        let mut index = 0;
+        while index < VICTIMS as u64 {
+            if index >= u64::from((*known).seen) {
+                break;
+            }
+            let inode = (*at(known, index)).inode;
+            if inode != 0 && read::<u32>(inode, offset!(inode_nlink)) == 0 {
+                return u64::from(REPLACED_SOMETHING);
+            }
+            index += 1;
+        }
+    }
+    u64::from(REPLACED_UNKNOWN)
 }
 
 /// No victim.

@@ -3,7 +3,7 @@
 use crate::kernel::compat::{Task, walk};
 use crate::kernel::read::{file_one_reference, offset, read};
 
-/// `inode` of a file descriptor's file, and the file: `struct file *` of `fd` in `task`, 0 where there is none.
+/// Address of the `struct file` of a task's descriptor, 0 where there is none.
 #[inline(always)]
 pub(crate) fn file_of(task: Task, fd: u64) -> u64 {
     // SAFETY: `task` is typed, and so are the pointers that are loaded from it.

@@ -3,7 +3,8 @@
 //! Not here: whether it is an agent (`exec_match`), and what the gate does with it (`guard::exec_gate`).
 
 use agent_recorder_abi::event::{
-    EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_PATH_CUT, ExecBody, Kind, SessionBody, Trouble, VIA_SYSCALL,
+    EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_FILENAME_CUT, ExecBody, Kind, SessionBody, Trouble,
+    VIA_SYSCALL,
 };
 use agent_recorder_abi::limits::{
     ARGV_BYTES, FAILED_EXEC_ARG_BYTES, FAILED_EXEC_ARGS, NAME_KEY_BYTES, USER_PATH_BYTES,
@@ -18,6 +19,7 @@ use crate::context::call::{Call, global};
 use crate::context::maps;
 use crate::context::scratch::{Program, Scratch, Strings};
 use crate::event::dentry_walk;
+use crate::event::location::is_cut_path;
 use crate::event::writer::Writer;
 use crate::guard::{enforce, exec_gate, overwrite, written_files};
 use crate::kernel::compat::{Task, current, drop_tag_of, walk};
@@ -160,12 +162,9 @@ fn emit_exec(call: &Call, rule: u32) {
     let argv_bytes = strings.arg_end.wrapping_sub(strings.arg_start);
     let argv_len = writer.user_bytes::<{ ARGV_BYTES as u64 - 1 }>(strings.arg_start, argv_bytes);
     let inode: u64 = read(exe, offset!(file_inode));
-    let mut flags = 0;
+    let mut flags = filename_flags(filename_len);
     if u64::from(argv_len) < argv_bytes {
         flags |= EXEC_ARGV_CUT;
-    }
-    if exe_path.is_cut() || cwd.is_cut() {
-        flags |= EXEC_PATH_CUT;
     }
     if read::<u32>(inode, offset!(inode_nlink)) == 0 {
         flags |= EXEC_FILELESS;
@@ -179,6 +178,8 @@ fn emit_exec(call: &Call, rule: u32) {
             dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
             ino: read(inode, offset!(inode_ino)),
             argv_bytes,
+            exe_omitted: exe_path.omitted,
+            cwd_omitted: cwd.omitted,
             exe_len: exe_path.len,
             filename_len,
             cwd_len: cwd.len,
@@ -231,12 +232,13 @@ global! {
         unsafe {
             *body = ExecBody {
                 error: call.error(),
-                flags: if cut { EXEC_ARGV_CUT } else { 0 }
-                    | if cwd.is_cut() { EXEC_PATH_CUT } else { 0 },
+                flags: if cut { EXEC_ARGV_CUT } else { 0 } | filename_flags(filename_len),
                 rule: 0,
                 dev: 0,
                 ino: 0,
                 argv_bytes: 0,
+                exe_omitted: 0,
+                cwd_omitted: cwd.omitted,
                 exe_len: 0,
                 filename_len,
                 cwd_len: cwd.len,
@@ -245,6 +247,17 @@ global! {
         }
         writer.header(Kind::Exec, call.tag);
         writer.submit(Kind::Exec, false);
+    }
+}
+
+/// `EXEC_…` by a filename's length. An execveat(2) that succeeds can have a longer
+/// one than a call takes, for it begins with `/dev/fd/N/` (`alloc_bprm()`, fs/exec.c).
+#[inline(always)]
+fn filename_flags(length: u16) -> u32 {
+    if is_cut_path(length) {
+        EXEC_FILENAME_CUT
+    } else {
+        0
     }
 }
 

@@ -3,13 +3,11 @@
 //!
 //! Not here: opens (`open_exit`), and what a security hook saw of the object before (`file_hook`).
 
-use agent_recorder_abi::event::{
-    FILE_FOLLOWS, FILE_FOLLOWS_SECOND, FILE_OWNER, FileBody, Kind, Op,
-};
+use agent_recorder_abi::event::{FILE_EXTRA_CUT, FILE_FOLLOWS, FILE_OWNER, FileBody, Kind, Op};
 use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
 use agent_recorder_abi::syscall::{
-    MARK_AT_FOLLOW, MARK_AT_NOFOLLOW, MARK_EXTRA_PATH, MARK_FOLLOWS, MARK_LENGTH_AT,
-    MARK_LENGTH_PAIR, MARK_OWNER16, MARK_REMOVEDIR, NO_ARG, Spec,
+    MARK_AT_FOLLOW, MARK_AT_NOFOLLOW, MARK_FOLLOWS, MARK_LENGTH_AT, MARK_LENGTH_PAIR, MARK_OWNER16,
+    MARK_REMOVEDIR, NO_ARG, Spec,
 };
 
 use crate::context::call::{Call, global};
@@ -18,7 +16,7 @@ use crate::event::location;
 use crate::event::writer::Writer;
 use crate::guard::{overwrite, post_op, unmount};
 use crate::kernel::inode;
-use crate::kernel::read::read_user;
+use crate::kernel::read::{hooks, read_user};
 use crate::session::actor;
 
 const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
@@ -150,14 +148,23 @@ global! {
             let second = location::append_user_location(&mut writer, call, dirfd, path);
             // SAFETY: the event was begun with this body.
             unsafe {
-                (*body).marks |= second.marks;
+                (*body).marks |= second.second_marks();
                 (*body).base2_len = second.base_len;
                 (*body).path2_len = second.path_len;
+                (*body).omitted2 = second.omitted;
             }
         }
-        let extra_len = append_extra(&mut writer, call, spec);
+        if spec.op == Op::Rename as u8 && call.result >= 0 && hooks().touch != 0 {
+            let replaced = post_op::replaced_by_rename(actor::of_thread()) as u16;
+            // SAFETY: as above.
+            unsafe { (*body).replaced = replaced };
+        }
+        let (extra_len, extra_mark) = append_extra(&mut writer, call, spec);
         // SAFETY: as above.
-        unsafe { (*body).extra_len = extra_len };
+        unsafe {
+            (*body).marks |= extra_mark;
+            (*body).extra_len = extra_len;
+        }
         call.leave(Location::default(), writer.position());
     }
 }
@@ -176,18 +183,23 @@ global! {
     }
 }
 
+/// The length of what was appended, and its mark.
 #[inline(always)]
-fn append_extra(writer: &mut Writer, call: &Call, spec: Spec) -> u16 {
+fn append_extra(writer: &mut Writer, call: &Call, spec: Spec) -> (u16, u16) {
     if spec.extra == NO_ARG {
-        return 0;
+        return (0, 0);
     }
     let address = call.argument(spec.extra);
-    let length = if spec.op == Op::Xattr as u8 {
-        writer.user_string::<XATTR_NAME_BYTES>(address)
+    let (length, limit) = if spec.op == Op::Xattr as u8 {
+        let name = writer.user_string::<XATTR_NAME_BYTES>(address);
+        (name, XATTR_NAME_BYTES)
     } else {
-        writer.user_string::<USER_PATH_BYTES>(address)
+        let path = writer.user_string::<USER_PATH_BYTES>(address);
+        (path, USER_PATH_BYTES)
     };
-    length.unwrap_or(0)
+    let length = length.unwrap_or(0);
+    let is_cut = length as usize == limit - 1;
+    (length, if is_cut { FILE_EXTRA_CUT } else { 0 })
 }
 
 #[inline(always)]
@@ -200,9 +212,6 @@ fn follow_marks(spec: Spec, flags: u64) -> u16 {
     }
     if spec.marks & MARK_AT_FOLLOW != 0 && flags & AT_SYMLINK_FOLLOW != 0 {
         marks |= FILE_FOLLOWS;
-    }
-    if spec.op == Op::Mount as u8 && spec.marks & MARK_EXTRA_PATH == 0 {
-        marks |= FILE_FOLLOWS_SECOND;
     }
     marks
 }

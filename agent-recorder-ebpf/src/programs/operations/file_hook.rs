@@ -6,7 +6,8 @@
 //! hook (no such file, a name too long) has no object to see.
 
 use agent_recorder_abi::event::{
-    FILE_IN_FILE_SYSTEM, FILE_KERNEL_PATH, FileBody, Kind, Op, VIA_SYSCALL, VIA_URING,
+    FILE_IN_FILE_SYSTEM, FILE_KERNEL_PATH, FileBody, Kind, Op, REPLACED_NOTHING,
+    REPLACED_SOMETHING, REPLACED_UNKNOWN, VIA_SYSCALL, VIA_URING,
 };
 use agent_recorder_abi::limits::XATTR_NAME_BYTES;
 
@@ -219,6 +220,20 @@ impl Observation {
     }
 }
 
+/// What a rename of this inode is about to do to what has the new name.
+#[inline(always)]
+fn replaced_by(observation: Observation, inode: u64) -> u16 {
+    if observation.op as u8 != Op::Rename as u8 {
+        return REPLACED_UNKNOWN;
+    }
+    let stands_there: u64 = read(observation.second.dentry, offset!(dentry_inode));
+    if stands_there == 0 || stands_there == inode {
+        REPLACED_NOTHING
+    } else {
+        REPLACED_SOMETHING
+    }
+}
+
 #[inline(never)]
 fn report(area: *mut Scratch, actor: &Actor, observation: &Observation) {
     let (actor, observation) = (*actor, *observation);
@@ -247,7 +262,7 @@ fn report(area: *mut Scratch, actor: &Actor, observation: &Observation) {
         *writer.body::<FileBody>() = FileBody {
             op: observation.op as u8,
             via: if token == 0 { VIA_SYSCALL } else { VIA_URING },
-            marks: FILE_KERNEL_PATH | first.mark() | inside,
+            marks: FILE_KERNEL_PATH | first.mark() | second.second_mark() | inside,
             extra_len,
             token,
             ino: read(inode, offset!(inode_ino)),
@@ -255,6 +270,8 @@ fn report(area: *mut Scratch, actor: &Actor, observation: &Observation) {
             base_len: first.len,
             omitted: first.omitted,
             base2_len: second.len,
+            replaced: replaced_by(observation, inode),
+            omitted2: second.omitted,
             ..FileBody::default()
         };
     }

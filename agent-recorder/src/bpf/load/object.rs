@@ -7,6 +7,7 @@ use std::path::Path;
 
 use agent_recorder_abi::limits::AREAS;
 use agent_recorder_abi::policy::{GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConfig};
+use agent_recorder_abi::state::Hooks;
 use aya::{Btf, Ebpf, EbpfLoader};
 use sha2::{Digest as _, Sha256};
 
@@ -129,31 +130,47 @@ pub(in crate::bpf) fn load_object(
     })?;
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX / 2);
     let guard = effective(options.guard, refuses);
-    let budgets = [guard.files, guard.files_long, guard.bytes, guard.bytes_long];
-    let guard: Vec<u64> = std::iter::once(guard.action)
-        .chain(budgets.iter().flat_map(|b| [b.steps, b.step, b.window]))
-        .collect();
-    let hooks = [
-        u64::from(profile.sees()),
-        u64::from(refuses && can_refuse(options.guard.action)),
-        u64::from(source.copied),
-        u64::from(!programs::sends_are_traced(source.btf)),
-        u64::from(!profile.sees() && programs::times_are_traced(source.btf)),
-        u64::from(refuses),
-    ];
+    let traced = Traced {
+        copied: source.copied,
+        sends: programs::sends_are_traced(source.btf),
+        times: programs::times_are_traced(source.btf),
+    };
+    let hooks = hooks_in_use(profile, refuses, options.guard.action, traced);
     let resolved = source.resolved;
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(source.btf))
         .allow_unsupported_maps()
         .override_global("OFFSETS", resolved.values.as_slice(), true)
-        .override_global("GUARD", guard.as_slice(), true)
-        .override_global("HOOKS", hooks.as_slice(), true)
+        .override_global("GUARD", &guard, true)
+        .override_global("HOOKS", &hooks, true)
         .override_global("FILE_ONE_REFERENCE", &resolved.file_one_reference, true)
         .map_max_entries("SCRATCH", AREAS.saturating_mul(cpus))
         .map_max_entries("PRIORITY", options.priority_ring_bytes)
         .map_max_entries("BULK", options.bulk_ring_bytes);
     loaded(&mut loader, source)
+}
+
+/// What this kernel's tracepoints show.
+#[derive(Clone, Copy, Debug, Default)]
+struct Traced {
+    /// Programs on them can be preempted, and are attached several times.
+    copied: bool,
+    /// What is sent.
+    sends: bool,
+    /// Changes of inodes.
+    times: bool,
+}
+
+fn hooks_in_use(profile: Profile, refuses: bool, action: u64, traced: Traced) -> Hooks {
+    Hooks {
+        see: u64::from(profile.sees()),
+        refuse: u64::from(refuses && can_refuse(action)),
+        copied: u64::from(traced.copied),
+        count: u64::from(!traced.sends),
+        touch: u64::from(!profile.sees() && traced.times),
+        decide: u64::from(refuses),
+    }
 }
 
 fn can_refuse(action: u64) -> bool {
@@ -170,5 +187,62 @@ fn effective(guard: GuardConfig, refuses: bool) -> GuardConfig {
         }
     } else {
         guard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_recorder_abi::policy::GUARD_ALERT;
+
+    use super::*;
+
+    /// Each fact alone changes the field that is named after it, and no other.
+    #[test]
+    fn what_is_frozen_says_what_it_is_named_after() {
+        let traced = |copied, sends, times| Traced {
+            copied,
+            sends,
+            times,
+        };
+        let none = Hooks {
+            count: 1,
+            ..Hooks::NONE
+        };
+        let of =
+            |refuses, action, traced| hooks_in_use(Profile::Tracepoint, refuses, action, traced);
+        let rows = [
+            (of(false, GUARD_KILL, Traced::default()), none),
+            (
+                of(false, GUARD_KILL, traced(true, false, false)),
+                Hooks { copied: 1, ..none },
+            ),
+            (
+                of(false, GUARD_KILL, traced(false, true, false)),
+                Hooks { count: 0, ..none },
+            ),
+            (
+                of(false, GUARD_KILL, traced(false, false, true)),
+                Hooks { touch: 1, ..none },
+            ),
+            (
+                of(true, GUARD_ALERT, Traced::default()),
+                Hooks { decide: 1, ..none },
+            ),
+            (
+                of(true, GUARD_DENY, Traced::default()),
+                Hooks {
+                    decide: 1,
+                    refuse: 1,
+                    ..none
+                },
+            ),
+            (
+                hooks_in_use(Profile::Lsm, false, GUARD_KILL, traced(false, false, true)),
+                Hooks { see: 1, ..none },
+            ),
+        ];
+        for (hooks, expected) in rows {
+            assert_eq!(hooks, expected);
+        }
     }
 }

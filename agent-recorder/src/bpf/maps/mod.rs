@@ -72,30 +72,6 @@ impl Maps {
     }
 }
 
-/// A key of a 64-bit number and two of 32 bits, or a value of four of these.
-pub(in crate::bpf) type Words = [u32; 4];
-
-/// A key of such parts, in this order.
-pub(in crate::bpf) fn words(number: u64, third: u32, fourth: u32) -> Words {
-    let [a, b, c, d, e, f, g, h] = number.to_ne_bytes();
-    [
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-        third,
-        fourth,
-    ]
-}
-
-pub(in crate::bpf) fn bytes_of<T: agent_recorder_abi::Pod, const SIZE: usize>(
-    value: T,
-) -> [u8; SIZE] {
-    const { assert!(size_of::<T>() == SIZE) };
-    let mut bytes = [0; SIZE];
-    // SAFETY: T is Pod, without padding, and of that size.
-    unsafe { std::ptr::copy_nonoverlapping((&raw const value).cast(), bytes.as_mut_ptr(), SIZE) };
-    bytes
-}
-
 pub(in crate::bpf) fn take<T>(
     maps: &mut Maps,
     name: &'static str,

@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use agent_recorder_abi::policy::{NameKey, Place, PlaceKey};
 
-use super::{Filled, Maps, Words, bytes_of, words};
+use super::{Filled, Maps};
 use crate::bpf::Error;
 
 /// The maps that it is in.
 pub(in crate::bpf) struct Places {
-    places: Filled<Words, Words>,
-    programs: Filled<Words, u32>,
+    places: Filled<PlaceKey, Place>,
+    programs: Filled<PlaceKey, u32>,
     sizes: Filled<u64, u32>,
-    names: Filled<[u8; size_of::<NameKey>()], u32>,
+    names: Filled<NameKey, u32>,
 }
 
 impl Places {
@@ -28,8 +28,7 @@ impl Places {
             sizes: Filled::new(maps, "SIZES")?,
             names: Filled::new(maps, "NAMES")?,
         };
-        let names = names.iter().map(|&(key, meaning)| (bytes_of(key), meaning));
-        places.names.hold(names.collect())?;
+        places.names.hold(names.iter().copied().collect())?;
         Ok(places)
     }
 
@@ -37,11 +36,7 @@ impl Places {
         &mut self,
         places: &HashMap<PlaceKey, Place>,
     ) -> Result<(), Error> {
-        let wanted = places.iter().map(|(key, place)| {
-            let value = [place.kind, place.slot, place.limit, place.spare];
-            (words(key.ino, key.dev, key.spare), value)
-        });
-        self.places.hold(wanted.collect())
+        self.places.hold(places.clone())
     }
 
     pub(in crate::bpf) fn set_programs(
@@ -49,10 +44,7 @@ impl Places {
         programs: &HashMap<PlaceKey, u32>,
         sizes: &BTreeMap<u64, u32>,
     ) -> Result<(), Error> {
-        let wanted = programs
-            .iter()
-            .map(|(key, value)| (words(key.ino, key.dev, key.spare), *value));
-        self.programs.hold(wanted.collect())?;
+        self.programs.hold(programs.clone())?;
         self.sizes
             .hold(sizes.iter().map(|(size, value)| (*size, *value)).collect())
     }

@@ -4,27 +4,23 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use agent_recorder_abi::Pod as _;
 use agent_recorder_abi::agent_rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
 use agent_recorder_abi::exec_gate::WRITTEN_NAME;
 use agent_recorder_abi::limits::{MAX_WRITTEN_NAMES, PATTERN_BYTES};
 use aya::maps::{HashMap, MapData, MapError};
 
-use super::{Filled, Maps, bytes_of, take};
+use super::{Filled, Maps, take};
 use crate::bpf::Error;
 use crate::bpf::Options;
 use crate::bpf::error::map_error;
 
-/// A key as aya stores it.
-type Key = [u8; size_of::<RuleKey>()];
-
 /// What is in the rules' map.
 pub(in crate::bpf) struct Rules {
-    map: HashMap<MapData, Key, u32>,
+    map: HashMap<MapData, RuleKey, u32>,
     /// Beginnings of environment entries, and their rules.
     environment: Filled<u64, u32>,
     /// What stays, whatever sessions write.
-    fixed: std::collections::HashMap<Key, u32>,
+    fixed: std::collections::HashMap<RuleKey, u32>,
     written: HashSet<Vec<u8>>,
     /// The oldest first.
     order: VecDeque<Vec<u8>>,
@@ -36,14 +32,14 @@ impl Rules {
         let mut prefixes = std::collections::HashMap::new();
         let mut fixed = std::collections::HashMap::new();
         for &(key, number) in &options.rules {
-            fixed.insert(bytes_of(key), number);
+            fixed.insert(key, number);
             if let Some(prefix) = environment_prefix(&key)? {
                 prefixes.insert(prefix, number);
             }
         }
         for &(key, value) in &options.gated {
             // An agent can have a gated program's name.
-            *fixed.entry(bytes_of(key)).or_insert(0) |= value;
+            *fixed.entry(key).or_insert(0) |= value;
         }
         let mut environment = Filled::new(maps, "ENVIRONMENT")?;
         environment.hold(prefixes)?;
@@ -133,7 +129,7 @@ impl Rules {
 
     fn insert(&mut self, name: &[u8]) -> Result<(), MapError> {
         for kind in KINDS {
-            let key = bytes_of(key_of(kind, name));
+            let key = key_of(kind, name);
             let fixed = self.fixed.get(&key).copied().unwrap_or(0);
             self.map.insert(key, fixed | WRITTEN_NAME, 0)?;
         }
@@ -142,7 +138,7 @@ impl Rules {
 
     fn remove(&mut self, name: &[u8]) -> Result<(), Error> {
         for kind in KINDS {
-            let key = bytes_of(key_of(kind, name));
+            let key = key_of(kind, name);
             let done = match self.fixed.get(&key) {
                 Some(fixed) => self.map.insert(key, fixed, 0),
                 None => self.map.remove(&key),
@@ -157,12 +153,12 @@ impl Rules {
 
     /// Takes out what the kernel programs added and no record told of: those were lost.
     fn sweep(&mut self) -> Result<(), Error> {
-        let known: HashSet<Key> = self
+        let known: HashSet<RuleKey> = self
             .written
             .iter()
-            .flat_map(|name| KINDS.map(|kind| bytes_of(key_of(kind, name))))
+            .flat_map(|name| KINDS.map(|kind| key_of(kind, name)))
             .collect();
-        let keys: Vec<Key> = self.map.keys().filter_map(Result::ok).collect();
+        let keys: Vec<RuleKey> = self.map.keys().filter_map(Result::ok).collect();
         for key in keys {
             if known.contains(&key) || self.fixed.contains_key(&key) {
                 continue;
@@ -177,13 +173,10 @@ impl Rules {
 }
 
 /// The names of files that sessions wrote: none, but where a recorder before this one left them.
-fn written_in(map: &HashMap<MapData, Key, u32>) -> Result<HashSet<Vec<u8>>, MapError> {
+fn written_in(map: &HashMap<MapData, RuleKey, u32>) -> Result<HashSet<Vec<u8>>, MapError> {
     let mut written = HashSet::new();
     for entry in map.iter() {
         let (key, value) = entry?;
-        let Some(key) = RuleKey::from_bytes(&key) else {
-            continue;
-        };
         if value & WRITTEN_NAME != 0 && key.kind == EXECUTABLE {
             let name = key.pattern.get(..key.len as usize).unwrap_or_default();
             written.insert(name.to_vec());

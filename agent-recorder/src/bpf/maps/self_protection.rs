@@ -11,12 +11,12 @@ use agent_recorder_abi::self_protection::{
     OWN_LINK, OWN_MAP, OWN_NAMESPACE, OWN_PROCESS, OWN_PROGRAM, OwnKey,
 };
 
-use super::{Filled, Maps, Words, words};
+use super::{Filled, Maps};
 use crate::bpf::Error;
 
 /// What is in the map of the recorder's own.
 pub(in crate::bpf) struct SelfProtection {
-    map: Filled<Words, u32>,
+    map: Filled<OwnKey, u32>,
     /// What stays while the programs are attached.
     objects: Vec<OwnKey>,
 }
@@ -45,9 +45,7 @@ impl SelfProtection {
     /// Protects what this process holds, and these files.
     pub(in crate::bpf) fn set(&mut self, files: &[OwnKey]) -> Result<(), Error> {
         let all = self.objects.iter().chain(files);
-        let wanted: HashMap<Words, u32> = all
-            .map(|key| (words(key.number, key.dev, key.kind), 1))
-            .collect();
+        let wanted: HashMap<OwnKey, u32> = all.map(|key| (*key, 1)).collect();
         self.map.hold(wanted)
     }
 

@@ -10,18 +10,6 @@ use super::{Maps, take};
 use crate::bpf::Error;
 use crate::bpf::error::map_error;
 
-const DESTROYED: usize = std::mem::offset_of!(Session, destroyed) / 8;
-const CONDEMNED: usize = std::mem::offset_of!(Session, condemned) / 8;
-const FROZEN: usize = std::mem::offset_of!(Session, frozen) / 8;
-/// From here on, all is times: of files, and of steps.
-const TIMES: usize = std::mem::offset_of!(Session, times) / 8;
-
-/// A session's state as 64-bit words, which aya knows how to store.
-pub(in crate::bpf) type SessionWords = [u64; size_of::<Session>() / 8];
-const _: () = assert!(size_of::<SessionWords>() == size_of::<Session>());
-/// The state of a session that has done nothing.
-const NOTHING_DONE: SessionWords = [0; size_of::<Session>() / 8];
-
 /// What the guard in the kernel did to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condemned {
@@ -35,8 +23,8 @@ pub enum Condemned {
 }
 
 impl Condemned {
-    fn of(words: &SessionWords) -> Self {
-        match (words[CONDEMNED], words[FROZEN]) {
+    fn of(session: &Session) -> Self {
+        match (session.condemned, session.frozen) {
             (0, _) => Self::No,
             (_, 0) => Self::Killed,
             _ => Self::Frozen,
@@ -45,7 +33,7 @@ impl Condemned {
 }
 
 /// The map that they are in.
-pub(in crate::bpf) struct Sessions(HashMap<MapData, SessionNumber, SessionWords>);
+pub(in crate::bpf) struct Sessions(HashMap<MapData, SessionNumber, Session>);
 
 impl Sessions {
     pub(in crate::bpf) fn of(maps: &mut Maps) -> Result<Self, Error> {
@@ -53,7 +41,7 @@ impl Sessions {
     }
 
     /// The session's state, `None` where it is not counted.
-    pub(in crate::bpf) fn state(&self, number: SessionNumber) -> Option<SessionWords> {
+    pub(in crate::bpf) fn state(&self, number: SessionNumber) -> Option<Session> {
         self.0.get(&number, 0).ok()
     }
 
@@ -61,34 +49,39 @@ impl Sessions {
     pub(in crate::bpf) fn begin(
         &mut self,
         number: SessionNumber,
-        state: Option<SessionWords>,
+        state: Option<Session>,
     ) -> Result<(), Error> {
-        self.set(number, state.unwrap_or(NOTHING_DONE))
+        self.set(number, state.unwrap_or(Session::NEW))
     }
 
     pub(in crate::bpf) fn condemn(&mut self, number: SessionNumber) -> Result<(), Error> {
-        let mut words = self.get(number)?;
-        words[CONDEMNED] = 1;
-        words[FROZEN] = 0;
-        self.set(number, words)
+        let state = Session {
+            condemned: 1,
+            frozen: 0,
+            ..self.get(number)?
+        };
+        self.set(number, state)
     }
 
     pub(in crate::bpf) fn pardon(&mut self, number: SessionNumber) -> Result<(), Error> {
-        let mut words = self.get(number)?;
-        words[CONDEMNED] = 0;
-        words[FROZEN] = 0;
-        words[TIMES..].fill(0);
-        self.set(number, words)
+        let state = Session {
+            condemned: 0,
+            frozen: 0,
+            times: Session::NEW.times,
+            steps: Session::NEW.steps,
+            ..self.get(number)?
+        };
+        self.set(number, state)
     }
 
     /// Files that the session has destroyed.
     pub(in crate::bpf) fn destroyed(&self, number: SessionNumber) -> Result<u64, Error> {
-        Ok(self.get(number)?[DESTROYED])
+        Ok(self.get(number)?.destroyed)
     }
 
     pub(in crate::bpf) fn all(&self) -> Result<Vec<(SessionNumber, Condemned)>, Error> {
-        let state = |entry: Result<(SessionNumber, SessionWords), _>| {
-            entry.map(|(number, words)| (number, Condemned::of(&words)))
+        let state = |entry: Result<(SessionNumber, Session), _>| {
+            entry.map(|(number, state)| (number, Condemned::of(&state)))
         };
         let states: Result<_, _> = self.0.iter().map(state).collect();
         states.map_err(|error| map_error("SESSIONS", &error))
@@ -99,15 +92,15 @@ impl Sessions {
         let _ = self.0.remove(&number);
     }
 
-    fn get(&self, number: SessionNumber) -> Result<SessionWords, Error> {
+    fn get(&self, number: SessionNumber) -> Result<Session, Error> {
         self.0
             .get(&number, 0)
             .map_err(|error| map_error("SESSIONS", &error))
     }
 
-    fn set(&mut self, number: SessionNumber, words: SessionWords) -> Result<(), Error> {
+    fn set(&mut self, number: SessionNumber, state: Session) -> Result<(), Error> {
         self.0
-            .insert(number, words, 0)
+            .insert(number, state, 0)
             .map_err(|error| map_error("SESSIONS", &error))
     }
 }

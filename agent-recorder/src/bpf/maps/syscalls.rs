@@ -6,12 +6,12 @@ use agent_recorder_abi::limits::SYSCALL_NUMBERS;
 use agent_recorder_abi::syscall::{IA32, PARTS, Spec, X86_64};
 use aya::maps::{Array, MapData};
 
-use super::{Maps, bytes_of, take};
+use super::{Maps, take};
 use crate::bpf::Error;
 use crate::bpf::error::map_error;
 
 /// The map that it is in.
-pub(in crate::bpf) struct SyscallTable(Array<MapData, [u8; size_of::<Spec>()]>);
+pub(in crate::bpf) struct SyscallTable(Array<MapData, Spec>);
 
 impl SyscallTable {
     /// Of programs that know no call yet.
@@ -25,7 +25,7 @@ impl SyscallTable {
         let compat = IA32.iter().map(|row| (row.0 + SYSCALL_NUMBERS, row.1));
         for (number, spec) in native.chain(compat) {
             self.0
-                .set(number, bytes_of(spec), 0)
+                .set(number, spec, 0)
                 .map_err(|error| map_error("SYSCALLS", &error))?;
         }
         Ok(())

@@ -6,11 +6,11 @@
 use std::os::fd::OwnedFd;
 
 use agent_recorder_abi::event::KINDS;
-use agent_recorder_abi::state::SessionNumber;
+use agent_recorder_abi::state::{Session, SessionNumber};
 use aya::maps::{MapData, PerCpuArray};
 
 use super::{Generation, Pins};
-use crate::bpf::maps::sessions::{SessionWords, Sessions};
+use crate::bpf::maps::sessions::Sessions;
 use crate::bpf::maps::{Maps, sum, take};
 use crate::bpf::{Error, Tags};
 
@@ -75,7 +75,7 @@ impl Previous {
         self.tags.as_ref()
     }
 
-    pub(in crate::bpf) fn session(&self, number: SessionNumber) -> Option<SessionWords> {
+    pub(in crate::bpf) fn session(&self, number: SessionNumber) -> Option<Session> {
         self.sessions.as_ref()?.state(number)
     }
 

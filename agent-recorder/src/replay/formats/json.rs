@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::view::{Output, View};
 use crate::record::{RecordKind, SessionId, StreamId, proto};
 use crate::replay::escape::is_harmful;
-use crate::replay::render::{Object, bytes, rendered};
+use crate::replay::render::{Object, bytes, rendered, truncated};
 
 /// Writes each record at once.
 struct JsonView<'a> {
@@ -124,6 +124,8 @@ fn process_json(process: &proto::Process) -> Object {
         exe,
         cwd,
         cgroup,
+        exe_truncated,
+        cwd_truncated,
     } = process;
     let mut object = Object::new();
     object.insert("pid".into(), json!(pid));
@@ -138,6 +140,8 @@ fn process_json(process: &proto::Process) -> Object {
     bytes(&mut object, "exe", exe);
     bytes(&mut object, "cwd", cwd);
     bytes(&mut object, "cgroup", cgroup);
+    truncated(&mut object, "exe", *exe_truncated, 0);
+    truncated(&mut object, "cwd", *cwd_truncated, 0);
     object
 }
 

@@ -1,4 +1,4 @@
-//! What JSON forms are put together from.
+//! What the forms of records are put together from.
 //!
 //! Names are lowerCamelCase, enums their names, an errno its name. Bytes that
 //! are not UTF-8 are shown with replacement characters and given exactly in a
@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::record::{errno_name, proto};
+use crate::replay::escaped;
 
 pub(in crate::replay) type Object = Map<String, Value>;
 
@@ -25,6 +26,39 @@ pub(in crate::replay) fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
     if std::str::from_utf8(bytes).is_err() {
         object.insert(format!("{name}B64"), STANDARD.encode(bytes).into());
     }
+}
+
+/// `NAMETruncated` of a path that was cut, and `NAMEBytes` where it is known how
+/// long it was; neither of a whole one.
+pub(in crate::replay) fn truncated(
+    object: &mut Object,
+    name: &str,
+    is_truncated: bool,
+    length: u64,
+) {
+    if is_truncated {
+        object.insert(format!("{name}Truncated"), json!(true));
+        if length != 0 {
+            object.insert(format!("{name}Bytes"), json!(length));
+        }
+    }
+}
+
+/// A path in words, and where something of it is missing: before a tail of known
+/// length, or behind a beginning.
+pub(in crate::replay) fn path(bytes: &[u8], is_truncated: bool, length: u64) -> String {
+    let shown = escaped(bytes);
+    match (is_truncated, length) {
+        (false, _) => shown,
+        (true, 0) => format!("{shown}…"),
+        (true, _) => format!("…{shown}"),
+    }
+}
+
+/// A path of which the tail is there, where it is not whole.
+pub(in crate::replay) fn tail(bytes: &[u8], is_truncated: bool) -> String {
+    let cut = if is_truncated { "…" } else { "" };
+    format!("{cut}{}", escaped(bytes))
 }
 
 /// A program's arguments.

@@ -2,16 +2,15 @@
 
 use serde_json::json;
 
-use super::fields::{Object, bytes, error, object};
+use super::fields::{Object, bytes, error, object, path, truncated};
 use super::message::Render;
 use crate::record::{OpenFlags, proto};
-use crate::replay::escaped;
 
 impl Render for proto::File {
     fn json(&self) -> Object {
         let proto::File {
             op: _,
-            path,
+            path: first,
             new_path,
             flags,
             mode,
@@ -30,10 +29,13 @@ impl Render for proto::File {
             read_only,
             subvolume,
             attributes,
+            new_path_truncated,
+            new_path_bytes,
+            xattr_truncated,
         } = self;
         let op = self.op();
         let mut out = object([("op", json!(op.as_str_name()))]);
-        bytes(&mut out, "path", path);
+        bytes(&mut out, "path", first);
         if !new_path.is_empty() {
             bytes(&mut out, "newPath", new_path);
         }
@@ -49,8 +51,8 @@ impl Render for proto::File {
             out.insert("dev".into(), json!(dev));
             out.insert("ino".into(), json!(ino));
         }
-        if *replaced {
-            out.insert("replaced".into(), json!(true));
+        if let Some(replaced) = replaced {
+            out.insert("replaced".into(), json!(replaced));
         }
         if let Some(uid) = uid {
             out.insert("uid".into(), json!(uid));
@@ -63,6 +65,7 @@ impl Render for proto::File {
         }
         if !xattr.is_empty() {
             bytes(&mut out, "xattr", xattr);
+            truncated(&mut out, "xattr", *xattr_truncated, 0);
         }
         if *subvolume != 0 {
             out.insert("subvolume".into(), json!(subvolume));
@@ -76,22 +79,20 @@ impl Render for proto::File {
         error(&mut out, *errno);
         out.insert("via".into(), json!(self.via().as_str_name()));
         out.insert("pathSource".into(), json!(self.path_source().as_str_name()));
-        if *path_truncated {
-            out.insert("pathTruncated".into(), json!(true));
-            out.insert("pathBytes".into(), json!(path_bytes));
-        }
+        truncated(&mut out, "path", *path_truncated, *path_bytes);
+        truncated(&mut out, "newPath", *new_path_truncated, *new_path_bytes);
         out
     }
 
     fn line(&self) -> String {
         let mut line = format!(
-            "{:<8} {}{}",
+            "{:<8} {}",
             self.op().as_str_name().to_lowercase(),
-            if self.path_truncated { "…" } else { "" },
-            escaped(&self.path)
+            path(&self.path, self.path_truncated, self.path_bytes)
         );
         if !self.new_path.is_empty() {
-            line.push_str(&format!(" → {}", escaped(&self.new_path)));
+            let second = path(&self.new_path, self.new_path_truncated, self.new_path_bytes);
+            line.push_str(&format!(" → {second}"));
         }
         match self.op() {
             proto::FileOp::Chmod => line.push_str(&format!(" mode {:o}", self.mode & 0o7777)),
@@ -101,7 +102,11 @@ impl Render for proto::File {
             }
             proto::FileOp::Attributes => line.push_str(&format!(" {:#x}", self.attributes)),
             proto::FileOp::Truncate => line.push_str(&format!(" to {} bytes", self.length)),
-            proto::FileOp::Xattr => line.push_str(&format!(" {}", escaped(&self.xattr))),
+            proto::FileOp::Xattr => {
+                let name = path(&self.xattr, self.xattr_truncated, 0);
+                line.push_str(&format!(" {name}"));
+            }
+            proto::FileOp::Rename if self.replaced == Some(true) => line.push_str(" (replaced)"),
             proto::FileOp::Open if OpenFlags(self.flags).truncates() => {
                 line.push_str(" (truncated)")
             }

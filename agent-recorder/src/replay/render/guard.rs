@@ -26,6 +26,7 @@ impl Render for proto::Enforcement {
             cgroups,
             frozen,
             gate,
+            sample_truncated,
         } = self;
         let mut out = object([
             ("policy", json!(policy)),
@@ -48,6 +49,9 @@ impl Render for proto::Enforcement {
                 json!(operation_may_have_completed),
             ),
         ]);
+        if !sample_truncated.is_empty() {
+            out.insert("sampleTruncated".into(), json!(sample_truncated));
+        }
         if !survivor.is_empty() {
             out.insert(
                 "survivor".into(),

@@ -2,16 +2,20 @@
 
 use serde_json::json;
 
-use super::fields::{Object, bytes, object};
+use super::fields::{Object, bytes, object, tail, truncated};
 use super::message::Render;
 use crate::record::{SessionId, proto};
-use crate::replay::escaped;
 
 impl Render for proto::HandOff {
     fn json(&self) -> Object {
-        let proto::HandOff { way: _, to } = self;
+        let proto::HandOff {
+            way: _,
+            to,
+            to_truncated,
+        } = self;
         let mut out = object([("way", json!(self.way().as_str_name()))]);
         bytes(&mut out, "to", to);
+        truncated(&mut out, "to", *to_truncated, 0);
         out
     }
 
@@ -19,7 +23,7 @@ impl Render for proto::HandOff {
         format!(
             "HANDOFF  {} {}",
             self.way().as_str_name(),
-            escaped(&self.to)
+            tail(&self.to, self.to_truncated)
         )
     }
 }
@@ -31,12 +35,14 @@ impl Render for proto::Heir {
             script,
             joined,
             written_boot_ns,
+            file_truncated,
         } = self;
         let mut out = object([
             ("script", json!(script)),
             ("writtenBootNs", json!(written_boot_ns)),
         ]);
         bytes(&mut out, "file", file);
+        truncated(&mut out, "file", *file_truncated, 0);
         if let Some(session) = SessionId::from_bytes(joined) {
             out.insert("joined".into(), json!(session.to_string()));
         }
@@ -48,6 +54,7 @@ impl Render for proto::Heir {
             Some(session) => format!(", and joins {session}"),
             None => String::new(),
         };
-        format!("HEIR     starts {}{joins}", escaped(&self.file))
+        let file = tail(&self.file, self.file_truncated);
+        format!("HEIR     starts {file}{joins}")
     }
 }

@@ -16,7 +16,7 @@ mod session;
 use self::message::Render;
 use crate::record::kinds::record_kinds;
 use crate::record::proto;
-pub(super) use fields::{Object, bytes};
+pub(super) use fields::{Object, bytes, truncated};
 pub(super) use process::command;
 use proto::record::Body;
 pub(super) use session::authority_line;

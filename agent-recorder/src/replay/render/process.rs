@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::fields::{Object, arguments, bytes, error, object};
+use super::fields::{Object, arguments, bytes, error, object, path, truncated};
 use super::message::Render;
 use crate::record::proto;
 use crate::replay::escaped;
@@ -22,16 +22,24 @@ impl Render for proto::Exec {
             fileless,
             agent,
             path_source: _,
+            exe_truncated,
+            exe_bytes,
+            cwd_truncated,
+            cwd_bytes,
+            filename_truncated,
         } = self;
         let mut out = Object::new();
         bytes(&mut out, "exe", exe);
+        truncated(&mut out, "exe", *exe_truncated, *exe_bytes);
         arguments(&mut out, argv);
         out.insert("argvTruncated".into(), json!(argv_truncated));
         if *argv_truncated {
             out.insert("argvBytes".into(), json!(argv_bytes));
         }
         bytes(&mut out, "cwd", cwd);
+        truncated(&mut out, "cwd", *cwd_truncated, *cwd_bytes);
         bytes(&mut out, "filename", filename);
+        truncated(&mut out, "filename", *filename_truncated, 0);
         if *ino != 0 {
             out.insert("dev".into(), json!(dev));
             out.insert("ino".into(), json!(ino));
@@ -150,8 +158,18 @@ impl Render for proto::ControlAct {
 
 /// A command line, its arguments escaped and quoted where they hold spaces.
 pub(in crate::replay) fn command(exec: &proto::Exec) -> String {
+    let mut marks = String::new();
+    for (what, is_truncated) in [
+        ("program", exec.exe_truncated),
+        ("working directory", exec.cwd_truncated),
+    ] {
+        if is_truncated {
+            marks.push_str(&format!(" (path of the {what} cut)"));
+        }
+    }
     if exec.argv.is_empty() {
-        return escaped(&exec.filename);
+        let name = path(&exec.filename, exec.filename_truncated, 0);
+        return format!("{name}{marks}");
     }
     let words: Vec<String> = exec
         .argv
@@ -166,5 +184,5 @@ pub(in crate::replay) fn command(exec: &proto::Exec) -> String {
         })
         .collect();
     let cut = if exec.argv_truncated { " …" } else { "" };
-    format!("{}{cut}", words.join(" "))
+    format!("{}{cut}{marks}", words.join(" "))
 }

@@ -4,8 +4,10 @@
 //! joined to the walked directory it starts from, and resolved (`resolve`): that
 //! is why such a path is marked as the caller's.
 
+mod known;
 mod resolve;
 mod walk;
 
-pub(super) use resolve::{Resolver, Whose};
+pub use known::KnownPath;
+pub(super) use resolve::{Resolver, Whose, join};
 pub(super) use walk::{from_walk, from_walk_inside};

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use crate::session::links::Links;
 
 /// A caller's path, from the directory it starts at, without resolving anything.
-fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
+pub(in crate::session) fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
     let mut joined = if base == b"/" {
         Vec::new()
     } else {

@@ -1,21 +1,85 @@
-//! Goes down a chain of directories that have one name, and makes and removes
-//! a file at its end: where no call can name it by its whole path.
+//! Goes down a chain of directories that have one name, and does there what
+//! has a path: where no call can name it by its whole one.
+//!
+//! `stimulus deep DIRECTORY NAME LEVELS`; the directory has a file `above`, which is
+//! moved down and up again.
 
 use std::ffi::OsString;
+use std::fs;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
 const USAGE: &str = "stimulus deep DIRECTORY NAME LEVELS";
+/// Instead of a directory: it was started down there, and is done.
+const STARTED: &str = "started";
+/// More than a call takes (PATH_MAX, 4,096 bytes).
+const TOO_LONG: usize = 4200;
 
 pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
+    if matches!(words, [word] if word == STARTED) {
+        return Ok(());
+    }
     let [top, name, levels] = words else {
         bail!(USAGE);
     };
     let levels: usize = levels.to_str().context(USAGE)?.parse()?;
+    let this = std::env::current_exe()?;
     std::env::set_current_dir(top)?;
     for _ in 0..levels {
         std::env::set_current_dir(name)?;
     }
-    std::fs::write("leaf", "")?;
-    Ok(std::fs::remove_file("leaf")?)
+    fs::write("leaf", "")?;
+    fs::remove_file("leaf")?;
+    programs(&this)?;
+    names(Path::new(top))?;
+    sockets()
+}
+
+fn programs(this: &Path) -> anyhow::Result<()> {
+    fs::copy(this, "program")?;
+    let status = Command::new("./program").args(["deep", STARTED]).status()?;
+    anyhow::ensure!(status.success(), "{status}");
+    fs::remove_file("program")?;
+    // Returns where it failed.
+    let absent = Command::new("./absent").exec();
+    anyhow::ensure!(
+        absent.raw_os_error() == Some(libc::ENOENT),
+        "./absent: {absent}"
+    );
+    let long = Command::new(too_long()).exec();
+    anyhow::ensure!(
+        long.raw_os_error() == Some(libc::ENAMETOOLONG),
+        "a long name: {long}"
+    );
+    Ok(())
+}
+
+/// Of two, one or the other or both are deep.
+fn names(top: &Path) -> anyhow::Result<()> {
+    fs::write("first", "")?;
+    fs::rename("first", "renamed")?;
+    fs::hard_link("renamed", "linked")?;
+    fs::rename(top.join("above"), "moved down")?;
+    fs::rename("moved down", top.join("moved up"))?;
+    let refused = std::os::unix::fs::symlink(too_long(), "soft");
+    anyhow::ensure!(refused.is_err(), "a symbolic link can be as long");
+    fs::remove_file("renamed")?;
+    fs::remove_file("linked")?;
+    Ok(())
+}
+
+fn too_long() -> OsString {
+    // From the root, in names that are no longer than any: nothing is looked up.
+    "/l".repeat(TOO_LONG / 2).into()
+}
+
+/// By a name that is one of a hand-off's.
+fn sockets() -> anyhow::Result<()> {
+    let _listener = UnixListener::bind("docker.sock")?;
+    UnixStream::connect("docker.sock")?;
+    Ok(fs::remove_file("docker.sock")?)
 }

@@ -12,6 +12,7 @@ mod files;
 mod flags;
 mod forks;
 mod net;
+mod renames;
 mod reuse;
 mod storm;
 mod swap;
@@ -40,6 +41,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Some("flags") => flags::run(words)?,
         Some("forks") => forks::run(words)?,
         Some("net") => net::run(words)?,
+        Some("renames") => renames::run(words)?,
         Some("reuse") => reuse::run(words)?,
         Some("storm") => storm::run(words)?,
         Some("swap") => swap::run(words)?,

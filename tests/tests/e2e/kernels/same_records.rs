@@ -121,6 +121,14 @@ const DIFFERS: &[Differs] = &[
         fields: &["dev", "ino"],
     },
     Differs {
+        why: "hooks see what stands at the new name of a rename, tracepoints what is gone afterwards; \
+              `renames` checks each",
+        before: None,
+        since: EVERY,
+        acts: |act| act.says("op", "RENAME"),
+        fields: &["replaced"],
+    },
+    Differs {
         why: "numbers of the run; whose they are, the part says",
         before: None,
         since: EVERY,

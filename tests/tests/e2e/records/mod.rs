@@ -14,4 +14,5 @@ mod path_truth;
 mod process_operations;
 mod real_agents;
 mod real_programs;
+mod renames;
 mod uring_operations;
