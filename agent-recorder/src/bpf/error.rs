@@ -79,8 +79,8 @@ pub enum Error {
         /// Which.
         profile: super::Profile,
     },
-    /// The kernel preempts programs that count with additions without a result
-    /// (before 5.12 BPF has no others): two tasks could take one number.
+    /// The kernel preempts programs whose additions return no result. These are exact
+    /// only in programs that are not preempted.
     #[error(
         "this kernel has no bpf_loop (5.17) but preempts programs on functions (5.11): the profile {profile} takes one that is newer, or older"
     )]
