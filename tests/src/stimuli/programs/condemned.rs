@@ -49,7 +49,7 @@ fn paths_of(tree: &Path) -> anyhow::Result<Vec<CString>> {
 
 fn remove(files: &[CString]) {
     for file in files {
-        // SAFETY: a path that ends.
+        // SAFETY: the path ends with a NUL.
         unsafe { libc::unlink(file.as_ptr()) };
     }
 }
@@ -57,7 +57,7 @@ fn remove(files: &[CString]) {
 /// The write end is closed in the one who waits, and by the end of the one who removes.
 fn wait_and_act(wakes: &OwnedFd, ends: i32, (number, arguments): Act) {
     let mut byte = 0_u8;
-    // SAFETY: the descriptors are open, and there is room for a byte.
+    // SAFETY: the descriptors are open, and the buffer has room for one byte.
     unsafe {
         libc::close(ends);
         libc::read(wakes.as_raw_fd(), (&raw mut byte).cast(), 1);

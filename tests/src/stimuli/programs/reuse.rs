@@ -71,7 +71,8 @@ fn fork_as(pid: i32, work: impl FnOnce() -> i32) -> anyhow::Result<i32> {
         arguments.set_tid_size = 1;
     }
     let size = size_of::<libc::clone_args>();
-    // SAFETY: as fork(2) by this program, which has one thread; the work is async-signal-safe.
+    // SAFETY: the process has one thread, and the child calls async-signal-safe
+    // functions only.
     let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) };
     if child == 0 {
         let code = work();

@@ -71,7 +71,8 @@ pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
                 break;
             }
             let sent = one(libc::SOCK_DGRAM, |fd| {
-                // SAFETY: the address lives, and whichever port the kernel sees, it is one.
+                // SAFETY: `address` outlives the call; whichever port the kernel
+                // reads, the address is valid.
                 unsafe {
                     libc::sendto(
                         fd,
@@ -114,7 +115,8 @@ pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
                 break;
             }
             let connected = one(libc::SOCK_STREAM, |fd| {
-                // SAFETY: as above.
+                // SAFETY: `address` outlives the call; whichever port the kernel
+                // reads, the address is valid.
                 unsafe { libc::connect(fd, address.as_ptr(), ADDRESS_BYTES).into() }
             })?;
             ensure!(

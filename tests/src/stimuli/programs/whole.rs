@@ -51,7 +51,7 @@ fn subvolume(action: u64, directory: &str, name: &str) -> anyhow::Result<std::io
 }
 
 fn command(fd: RawFd, request: u64, argument: *mut libc::c_void) -> std::io::Result<()> {
-    // SAFETY: each of the commands reads at most what its argument holds.
+    // SAFETY: each command reads at most the size of its argument.
     let result = unsafe { libc::ioctl(fd, request as _, argument) };
     if result < 0 {
         return Err(std::io::Error::last_os_error());

@@ -33,7 +33,8 @@ impl Stimulus {
     pub(super) fn unprivileged(&mut self) {
         let locked = self.call(libc::SYS_mkdir, self.path("locked"), [0o700, 0, 0]);
         self.file("MKDIR", "locked", json!({}), locked);
-        // SAFETY: numbers only; the process has one thread.
+        // SAFETY: the arguments are numbers, and the process has one thread, which
+        // alone changes its ids.
         let _ = outcome(i64::from(unsafe {
             libc::setresuid(u32::MAX, 65534, u32::MAX)
         }));
@@ -41,7 +42,8 @@ impl Stimulus {
         self.file("MKDIR", "locked/inner", json!({}), refused);
         let refused = self.call(libc::SYS_unlink, self.path("by_creat"), [0, 0, 0]);
         self.file("DELETE", "by_creat", json!({}), refused);
-        // SAFETY: as above.
+        // SAFETY: the arguments are numbers, and the process has one thread, which
+        // alone changes its ids.
         let _ = outcome(i64::from(unsafe { libc::setresuid(u32::MAX, 0, u32::MAX) }));
     }
 
