@@ -1,6 +1,6 @@
 //! The output of Rust's test programs in its plain format: the list of tests, the
 //! result of each, and the message of a failure.
-//! The plain format is for people, and the machine's one is unstable: so each
+//!
 //! The plain format is for people, and the one for programs is unstable, so each line
 //! is only a hint. The list of failures, the closing line and the exit status decide
 //! together, and a test without a result counts as failed.

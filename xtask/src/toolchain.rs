@@ -154,7 +154,6 @@ fn steers_compilation(name: &str) -> bool {
 /// The machine of the kernel programs, by aya-ebpf's name for it. The table of system
 /// calls and the registers of their arguments are those of x86-64: on another machine
 /// the programs would load, and read wrong calls and arguments.
-/// other calls and other arguments than were made.
 ///
 /// # Errors
 ///

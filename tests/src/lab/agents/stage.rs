@@ -1,8 +1,8 @@
 //! One run of one agent: a project made for it, the scripted model, and a
 //! network namespace that holds nothing else.
+//!
 //! Everything that the agent can reach by its script is in a temporary folder of this
 //! module.
-//! that this module made.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

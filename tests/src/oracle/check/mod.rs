@@ -27,7 +27,6 @@ pub type Failures = Vec<String>;
 
 /// Checks the run itself: every call of the script was ordered and did its work.
 /// `stopped` means that the guard had to stop the last one, the delete.
-/// `stopped` says that the last one, the delete, was to be stopped.
 pub fn work(run: &Run, stage: &Stage, calls: usize, stopped: bool) -> anyhow::Result<Failures> {
     let mut failures = Failures::new();
     let mut hold = |holds: bool, sentence: String| {

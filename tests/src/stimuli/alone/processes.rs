@@ -1,8 +1,7 @@
-//! Forks, execs and ends in every way that a process can, and says exactly
-//! what it did.
+//! Forks, execs and ends in every way of a process, and reports each act.
 //!
-//! `stim_processes DIRECTORY` does all of it. The other forms are what it execs
-//! itself as. Children do only what is async-signal-safe.
+//! `stim_processes DIRECTORY` does all of it; it starts itself again in the other
+//! forms. Children call async-signal-safe functions only.
 
 use std::ffi::{CString, OsString};
 use std::os::fd::AsRawFd as _;

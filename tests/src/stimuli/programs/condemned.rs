@@ -1,9 +1,9 @@
-//! A process that goes over the guard's limit, and others of its session that
-//! wait for its end to do something else, each another thing.
+//! A process that exceeds the guard's limit, and other processes of its session that
+//! wait for its end to act, each in another way.
 //!
-//! `stimulus condemned DIRECTORY TREE PORT`: removes the files of TREE; the others
-//! act in DIRECTORY, and on the TCP port of the loopback interface. They are
-//! woken by the end of the one who removes: not before the limit was met.
+//! `stimulus condemned DIRECTORY TREE PORT`: one process removes the files of TREE;
+//! the others act in DIRECTORY, and on the TCP port of the loopback interface. The
+//! end of the removing process wakes them, so that they act after the limit was met.
 
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsRawFd as _, OwnedFd};

@@ -1,8 +1,8 @@
-//! Gives a process the number that another had.
+//! Gives a process the pid of an earlier one.
 //!
-//! `stimulus reuse DIRECTORY` says a number, and has so many children one after the
-//! other under it, each of which makes a file. `stimulus reuse as PID` has one of
-//! that number, and says whether it lives, once for each line that it reads.
+//! `stimulus reuse DIRECTORY` prints a pid, and gives it to several children one
+//! after the other, each of which creates a file. `stimulus reuse as PID` has one
+//! child of that pid, and reports for each line of its input whether the child lives.
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt as _;

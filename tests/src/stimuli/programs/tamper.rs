@@ -1,7 +1,8 @@
-//! Reaches for a process and the BPF objects that it holds, and says on stdout
-//! how each try ended: `attach OUTCOME`, `link OUTCOME`, …
+//! Tries to reach a process and its BPF objects, and prints each result: `attach
+//! OUTCOME`, `link OUTCOME`, …
 //!
-//! `stimulus tamper PID`, or without one for its own map: whoever has bpf(2) may do that.
+//! `stimulus tamper PID`, or without PID for its own map, which any process with
+//! bpf(2) may open.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};

@@ -1,5 +1,5 @@
-//! Performs file and network operations through io_uring inside the directory
-//! it is given, and says exactly what it did.
+//! Performs file and network operations through io_uring inside the given directory,
+//! and reports each.
 //!
 //! `stimulus uring DIRECTORY [submit|workers|poll]`: the submitting thread does the
 //! work, or the kernel's workers do (IOSQE_ASYNC), or its polling thread takes

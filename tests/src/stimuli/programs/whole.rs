@@ -1,7 +1,7 @@
-//! Destroys as much as any limit allows by one call, or prepares for it:
-//! `make DIRECTORY NAME` and `delete DIRECTORY NAME` a btrfs subvolume,
-//! `open DEVICE` for writing, `discard` what standard input is. Ends with the
-//! errno of what was refused.
+//! Destroys as much as any limit allows by one call, or prepares for that: `make
+//! DIRECTORY NAME` and `delete DIRECTORY NAME` a btrfs subvolume, `open DEVICE` for
+//! writing, `discard` the device on standard input. It ends with the errno of a
+//! refused call.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};

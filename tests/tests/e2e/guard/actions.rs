@@ -1,5 +1,5 @@
-//! What the guard does at a limit, and operators with a session: everybody in
-//! it is ended or stopped, nobody else is, and whoever is left is named.
+//! The guard's actions at a limit, and operators' actions on a session: every member
+//! is ended or stopped, no other process is, and each survivor is named.
 
 use std::fs;
 use std::path::Path;

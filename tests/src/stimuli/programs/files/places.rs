@@ -1,4 +1,5 @@
-//! Where it is done, and by whom: long names, other users, threads, mount namespaces.
+//! Operations by place and by user: long names, other users, threads, mount
+//! namespaces.
 
 use agent_recorder_tests::stimuli::{Abi, Script, c_path, outcome, syscall};
 use serde_json::json;
@@ -29,7 +30,7 @@ impl Stimulus {
         self.file("MKDIR", &last, json!({}), made);
     }
 
-    /// A call that is refused to somebody else is recorded with that.
+    /// A call that is refused for lack of rights is recorded with its error.
     pub(super) fn unprivileged(&mut self) {
         let locked = self.call(libc::SYS_mkdir, self.path("locked"), [0o700, 0, 0]);
         self.file("MKDIR", "locked", json!({}), locked);

@@ -1,5 +1,5 @@
-//! Performs every kind of network operation over loopback, with sockets in
-//! the directory it is given, and says exactly what it did.
+//! Performs every kind of network operation over loopback, with sockets in the given
+//! directory, and reports each.
 
 mod compat;
 mod transfers;
@@ -144,7 +144,7 @@ impl Stimulus {
         let ends = json!({"local": here, "peer": there});
         self.network("ACCEPT", "TCP", ends, accepted.map(|_| 0));
         let fd = i32::try_from(accepted.map_err(anyhow::Error::msg)?)?;
-        // SAFETY: it was just made, and is nobody else's.
+        // SAFETY: the descriptor was just created, and has no other owner.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
         self.closed("TCP", &here, Some(&there), (0, 0));
         drop(client);
