@@ -1,9 +1,10 @@
-//! Named points at which a test ends this process, as a crash would: nothing is
-//! written, closed or said any more. Only with the feature `fault-points`, and
-//! there by the variable `FAILPOINTS` as the crate `fail` reads it: the action
-//! `return` ends the process. Otherwise nothing is compiled in.
+//! Named points at which a test ends this process as a crash would: nothing more is
+//! written, closed or logged. They exist with the feature `fault-points` only, and
+//! are switched on by the variable `FAILPOINTS`, which the crate `fail` reads: the
+//! action `return` ends the process. Without the feature the points compile to
+//! nothing.
 
-/// Names points, and a list of them.
+/// Defines the points' names, and lists of them.
 macro_rules! points {
     ($(#[$all:meta])* $list:ident: $($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         $($(#[$doc])* pub(crate) const $name: &str = $text;)*
@@ -14,45 +15,46 @@ macro_rules! points {
 }
 
 points! {
-    /// Those of a daemon, in the way of the data.
+    /// Points of a daemon, in the order of the data's way.
     OF_DAEMON:
-    /// Programs are at their hooks and not all pinned: nobody can go on with them.
+    /// The programs are attached and not all pinned, so no recorder can take them
+    /// over.
     PROGRAMS_ATTACHED = "programs-attached";
-    /// They are pinned, and no checkpoint goes with them.
+    /// The programs are pinned, and no checkpoint belongs to them.
     PROGRAMS_PINNED = "programs-pinned";
-    /// The rings that a daemon before this one left are empty, and no checkpoint says so.
+    /// The rings of an earlier daemon are empty, and no checkpoint notes that.
     RINGS_EMPTIED = "rings-emptied";
-    /// All is taken over, and no checkpoint says so.
+    /// The takeover is complete, and no checkpoint notes that.
     TAKEN_OVER = "taken-over";
-    /// What is known is kept.
+    /// The checkpoint is written.
     CHECKPOINT_KEPT = "checkpoint-kept";
-    /// A session's end is durable, and the kernel still counts it.
+    /// A session's end is durable, and the kernel still counts the session.
     SESSION_ENDED = "session-ended";
-    /// Events left the rings, and are no records yet.
+    /// Events were read from the rings, and are no records yet.
     EVENTS_READ = "events-read";
     /// A record has its number, in memory only.
     FRAME_NUMBERED = "frame-numbered";
-    /// A segment is there, without its header.
+    /// A segment exists, without its header.
     SEGMENT_CREATED = "segment-created";
-    /// A segment is there, durably, without a frame.
+    /// A segment exists durably, without a frame.
     SEGMENT_BEGUN = "segment-begun";
     /// Frames are written, and not synced.
     FRAMES_WRITTEN = "frames-written";
-    /// Frames are durable, and nothing says so.
+    /// Frames are durable, and the head does not include them.
     FRAMES_SYNCED = "frames-synced";
-    /// What is durable is said to be.
+    /// The head includes the durable frames.
     HEAD_MOVED = "head-moved";
     /// A segment is full; the next frame begins another.
     SEGMENT_SEALED = "segment-sealed";
-    /// A batch is on its way.
+    /// A batch was sent.
     BATCH_SENT = "batch-sent";
-    /// A batch was acknowledged, and that is kept nowhere.
+    /// A batch was acknowledged, and the number is not stored yet.
     ACKNOWLEDGED = "acknowledged";
-    /// That it was acknowledged is kept.
+    /// The acknowledged number is stored.
     ACKNOWLEDGEMENT_KEPT = "acknowledgement-kept";
 }
 
-/// Those that a daemon passes once, when it starts.
+/// Points that a daemon passes once, when it starts.
 pub const OF_START: [&str; 4] = [
     PROGRAMS_ATTACHED,
     PROGRAMS_PINNED,
@@ -61,19 +63,19 @@ pub const OF_START: [&str; 4] = [
 ];
 
 points! {
-    /// Those of a collector.
+    /// Points of a collector.
     OF_COLLECTOR:
-    /// A collector has a batch, and has not synced it.
+    /// A collector has appended a batch, and not synced it.
     BATCH_APPENDED = "batch-appended";
-    /// A collector has synced a batch, and has not acknowledged it.
+    /// A collector has synced a batch, and not acknowledged it.
     BATCH_KEPT = "batch-kept";
 }
 
-/// Ends the process, if that is asked for at this point.
+/// Ends the process, if this point is switched on.
 #[cfg(feature = "fault-points")]
 pub(crate) fn point(name: &str) {
     fail::fail_point!(name, |_| {
-        // Like a SIGKILL by somebody else: no handler, no destructor, no core.
+        // This has the effect of a SIGKILL: no handler, no destructor, no core dump.
         let _ =
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     });
@@ -83,13 +85,14 @@ pub(crate) fn point(name: &str) {
 #[inline(always)]
 pub(crate) const fn point(_name: &str) {}
 
-/// Reads `FAILPOINTS`. What is given back holds while the points do.
+/// Reads `FAILPOINTS`. The points are switched on while the returned value lives.
 #[cfg(feature = "fault-points")]
 pub(crate) fn begin() -> fail::FailScenario<'static> {
     fail::FailScenario::setup()
 }
 
-/// How large a segment grows: `AGENT_RECORDER_SEGMENT_BYTES`, so that a short run has many of them.
+/// Size of a segment by `AGENT_RECORDER_SEGMENT_BYTES`, so that a short run has many
+/// of them.
 #[cfg(feature = "fault-points")]
 pub(crate) fn segment_bytes() -> Option<u64> {
     std::env::var("AGENT_RECORDER_SEGMENT_BYTES")

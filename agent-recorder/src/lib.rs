@@ -2,13 +2,13 @@
 //!
 //! An event goes one way: [`bpf`] (hooks, tags, rings, decode) → [`session`] →
 //! [`guard`] → [`record`] (number and chain) → [`spool`] → [`stream`] →
-//! [`collector`]; [`replay`] shows what was stored. [`control`] carries
-//! operators' commands the other way, [`identity`] tells the two ends of a
-//! stream who the other is, [`config`] is read by all, [`fault`] is where tests
-//! crash it, [`daemon`] is the loop that carries, [`cli`] is the door.
+//! [`collector`]; [`replay`] shows the stored records. [`control`] carries operators'
+//! commands the other way, [`identity`] authenticates the two ends of a stream, all
+//! modules read [`config`], tests crash the process at the points of [`fault`],
+//! [`daemon`] is the loop, and [`cli`] the entry.
 //!
-//! The modules stand on floors. An import goes down or stays on its floor, and
-//! never in a circle; a test of the sources (`tests/src/architecture`) says so.
+//! The modules have floors. A module imports from its own floor or a lower one, and
+//! never in a circle; a test of the sources (`tests/src/architecture`) verifies that.
 //!
 //! | floor | modules |
 //! | --- | --- |

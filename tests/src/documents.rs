@@ -1,6 +1,6 @@
-//! What holds of the documents: the README is short, and links lead somewhere.
+//! Properties of the documents: the README is short, and every link has a target.
 //!
-//! Not here: whether what they say is true.
+//! Not here: whether their statements are true.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 /// Whoever decides in two minutes reads no more.
 const README_BYTES: usize = 8192;
 
-/// What a document links to, and what can be linked to in it.
+/// The links of a document, and its link targets.
 #[derive(Debug, Default)]
 struct Document {
     links: Vec<String>,

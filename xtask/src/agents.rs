@@ -1,7 +1,7 @@
 //! `cargo xtask agents`: tries the recorder on every real agent that installs.
 //!
-//! Builds what the trials need and starts them. What is tried, how, and what
-//! the table says is the business of the tests' `real_agents` program.
+//! This module builds and starts the trials. Their contents and the table are those
+//! of the tests' `real_agents` program.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use crate::step::{self, Steps, say};
 /// The package of the trials and of the scripted model.
 const TESTS: &str = "agent-recorder-tests";
 
-/// Which agents, and how.
+/// The agents, and the kind of the trial.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Try these only; all by default
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     alone: bool,
 }
 
-/// Builds, runs the trials, and ends as they end.
+/// Builds and runs the trials. The exit status is theirs.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     })?;
     say("each agent: installed from npm, run with loopback only, recorded, stopped");
     let path = std::env::var("PATH").context("read PATH")?;
-    // sudo sets a PATH of its own; npm and the agents' interpreters are on ours.
+    // sudo sets its own PATH; npm and the agents' interpreters are on the caller's.
     let mut command = step::as_root("env")?;
     command
         .arg(format!("PATH={path}"))

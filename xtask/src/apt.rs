@@ -1,8 +1,8 @@
-//! Debian's packages through apt: installing them, and reading suites that
-//! the machine's own sources do not name, with lists and a cache apart, so
-//! that the machine's stay as they are.
+//! Debian's packages through apt: installing them, and reading suites that the
+//! machine's own sources lack. The latter uses separate lists and a separate cache,
+//! so that the machine's stay as they are.
 //!
-//! Not here: which packages are needed (`tools`), and which kernels (`vm::kernels`).
+//! Not here: the list of needed packages (`tools`), and the kernels (`vm::kernels`).
 
 use std::ffi::OsStr;
 use std::fs;
@@ -14,17 +14,17 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::step::{self, say};
 
-/// The keys of all of Debian's suites, which `tools` sees to.
+/// The keys of all of Debian's suites, which `tools` installs.
 pub(crate) const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Where the machine's own lists are (apt.conf(5), Dir::State::Lists).
+/// Directory of the machine's own package lists (apt.conf(5), Dir::State::Lists).
 const LISTS: &str = "/var/lib/apt/lists/partial";
-/// What is installed here (apt.conf(5), Dir::State::status).
+/// File of the installed packages (apt.conf(5), Dir::State::status).
 const STATUS: &str = "/var/lib/dpkg/status";
-/// Package lists older than this are refreshed before anything is installed: by
-/// stale ones apt installs what was newest when they were made, an old compiler for instance.
+/// Age beyond which package lists are refreshed before an installation: with stale
+/// lists apt installs old versions, for instance an old compiler.
 const LISTS_KEEP: Duration = Duration::from_secs(24 * 3600);
-/// `--no-remove`: rustc-web conflicts with Debian's rustc and rustup, which
-/// are not ours to take away.
+/// `--no-remove`: rustc-web conflicts with Debian's rustc and rustup, which belong to
+/// the machine's owner.
 const INSTALL: &[&str] = &[
     "install",
     "-y",
@@ -33,15 +33,14 @@ const INSTALL: &[&str] = &[
     "--no-remove",
 ];
 
-/// Whether packages come by apt here.
+/// Whether this machine has apt.
 pub(crate) fn is_here() -> bool {
     which::which("apt-get").is_ok()
 }
 
-/// Installs Debian packages, refreshing the package lists when they are old or
-/// do not know one. Where that would take something away, as a package of a
-/// machine with another of the same sources from backports does, it takes
-/// them from there, too.
+/// Installs Debian packages. The package lists are refreshed when they are old or
+/// lack one. If the installation would remove a package, because the machine has
+/// another version from backports, it is repeated with backports.
 ///
 /// # Errors
 ///
@@ -106,15 +105,15 @@ fn release() -> Option<String> {
         .map(|name| name.trim_matches('"').to_owned())
 }
 
-/// Whether `apt-get update` ran lately: it works in this folder.
+/// Whether `apt-get update` ran recently: it changes this folder.
 fn lists_are_fresh() -> bool {
     let changed = fs::metadata(LISTS).and_then(|lists| lists.modified());
-    // A clock that was set back makes an age of its own: refreshed, too.
+    // A clock that was set back makes the age an error: the lists are refreshed, too.
     changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age < LISTS_KEEP))
 }
 
 fn run(arguments: &[&str]) -> Result<()> {
-    // Through env(1), since sudo does not pass our environment on.
+    // env(1) passes the variables, because sudo drops the environment.
     step::run(
         step::as_root("env")?
             .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
@@ -127,7 +126,7 @@ fn knows(package: &str) -> bool {
         .is_ok_and(|text| !text.is_empty())
 }
 
-/// Where Debian's packages come from here.
+/// Debian's mirrors of this machine.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mirrors {
     pub(crate) main: String,
@@ -135,11 +134,11 @@ pub(crate) struct Mirrors {
 }
 
 impl Mirrors {
-    /// Those of the machine's own sources.
+    /// The mirrors of the machine's own sources.
     ///
     /// # Errors
     ///
-    /// They name none, or were never read.
+    /// The sources name no mirror, or their lists were never fetched.
     pub(crate) fn of_this_machine() -> Result<Self> {
         let targets = step::output(Command::new("apt-get").args([
             "indextargets",
@@ -153,7 +152,7 @@ impl Mirrors {
         )
     }
 
-    /// The first of each label.
+    /// The first mirror of each label.
     pub(crate) fn read(targets: &str) -> Option<Self> {
         let labelled = |wanted: &str| {
             targets
@@ -174,23 +173,23 @@ pub(crate) fn source(mirror: &str, suite: &str) -> String {
     format!("deb [signed-by={KEYS}] {mirror} {suite} main\n")
 }
 
-/// What an [`Apt`] takes for installed.
+/// The packages that an [`Apt`] takes as installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Installed {
-    /// What is.
+    /// The packages of this machine.
     AsHere,
-    /// Nothing, so that every package is one to fetch.
+    /// No package, so that every package is fetched.
     Nothing,
 }
 
-/// apt with sources, lists and cache of its own in one folder.
+/// apt with its own sources, lists and cache in one folder.
 pub(crate) struct Apt {
     folder: PathBuf,
     status: PathBuf,
 }
 
 impl Apt {
-    /// In a folder, which may hold what an earlier one left.
+    /// Sets apt up in a folder, which may contain the files of an earlier one.
     ///
     /// # Errors
     ///
@@ -215,18 +214,19 @@ impl Apt {
         })
     }
 
-    /// What fetches the lists. By itself apt is content with those that it could not fetch.
+    /// The command that fetches the lists. By default apt ignores lists that it could
+    /// not fetch.
     pub(crate) fn update(&self) -> Command {
         let mut command = self.command("apt-get");
         command.args(["update", "-q", "--error-on=any"]);
         command
     }
 
-    /// Fetches a package and unpacks what it holds into a folder.
+    /// Fetches a package and unpacks its contents into a folder.
     ///
     /// # Errors
     ///
-    /// It is not there or cannot be unpacked.
+    /// The package does not exist or cannot be unpacked.
     pub(crate) fn unpack(&self, package: &str, root: &Path) -> Result<()> {
         say(&format!("fetching {package}"));
         let fetched = tempfile::tempdir_in(&self.folder).context("make a folder to fetch to")?;
@@ -240,7 +240,7 @@ impl Apt {
         Ok(())
     }
 
-    /// One of apt's programs, with what is its own.
+    /// A command of one of apt's programs with these settings.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         for (name, value) in [
@@ -252,7 +252,7 @@ impl Apt {
             ("Dir::State::lists", self.folder.join("lists")),
             ("Dir::Cache", self.folder.join("cache")),
             ("Acquire::Languages", "none".into()),
-            // The user that root's apt fetches as cannot look into a home folder.
+            // The user as which root's apt fetches cannot read a home folder.
             ("APT::Sandbox::User", "root".into()),
         ] {
             command.arg("-o").arg(format!("{name}={}", value.display()));

@@ -1,4 +1,4 @@
-//! What cargo says that it built: its messages for programs
+//! The programs that cargo built, by its messages for programs
 //! (doc.rust-lang.org/cargo/reference/external-tools.html).
 
 use std::path::PathBuf;
@@ -8,17 +8,18 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::step;
 
-/// Has cargo say what it built on stdout, and speak to people on stderr.
+/// The option by which cargo writes its messages to stdout, and its output for people
+/// to stderr.
 const MESSAGES: &str = "--message-format=json-render-diagnostics";
 
-/// A program that cargo built, or found built.
+/// A program that cargo built, or found up to date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Artifact {
-    /// Of its target: `bin`, `lib`, `test`.
+    /// Kind of its target: `bin`, `lib`, `test`.
     pub kind: String,
-    /// Its target's.
+    /// Name of its target.
     pub name: String,
-    /// Whether it is the target's tests, and not the target itself.
+    /// Whether it is the target's test program, and not the target itself.
     pub is_test: bool,
     /// The folder of its package, in which cargo runs tests.
     pub package: PathBuf,
@@ -27,13 +28,13 @@ pub(crate) struct Artifact {
 }
 
 impl Artifact {
-    /// Whether it is the program of this name, and not its tests.
+    /// Whether it is the program of this name, and not its test program.
     pub(crate) fn is_bin(&self, name: &str) -> bool {
         self.kind == "bin" && !self.is_test && self.name == name
     }
 }
 
-/// Runs a building cargo command; the programs that it built.
+/// Runs a building cargo command, and returns the programs.
 ///
 /// # Errors
 ///
@@ -54,7 +55,7 @@ pub(crate) fn built(cargo: &mut Command) -> Result<Vec<Artifact>> {
     Ok(messages.lines().filter_map(read).collect())
 }
 
-/// A message that names a program.
+/// A message about a program.
 fn read(message: &str) -> Option<Artifact> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
     let manifest = PathBuf::from(message["manifest_path"].as_str()?);

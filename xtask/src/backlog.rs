@@ -1,7 +1,6 @@
 //! `cargo xtask backlog`: a collector that comes back after six hours.
 //!
-//! What is done and held to account is the business of the tests' `backlog`
-//! program.
+//! The tests' `backlog` program has the work and its checks.
 
 use std::process::{Command, ExitCode};
 
@@ -11,7 +10,7 @@ use crate::build::{self, Profile};
 use crate::step::{self, Steps};
 use crate::toolchain::Toolchain;
 
-/// How much is waiting.
+/// The size of the backlog.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Records that nobody has collected yet: six hours of 2,000 a second
@@ -19,7 +18,7 @@ pub(crate) struct Args {
     records: u64,
 }
 
-/// Builds, and ends as the program ends.
+/// Builds and runs the program. The exit status is its own.
 ///
 /// # Errors
 ///

@@ -14,13 +14,13 @@ use crate::workspace;
 
 /// The package of the kernel programs, and its binary.
 const PROGRAMS: &str = "agent-recorder-ebpf";
-/// What we build for: BPF is little-endian where all supported hosts are.
+/// The target: BPF is little-endian on all supported hosts.
 const BPF_TARGET: &str = "bpfel-unknown-none";
 /// Below v3, LLVM refuses an atomic addition whose result is used ("Invalid
 /// usage of the XADD return value").
 const BPF_CPU: &str = "v3";
 
-/// Which of cargo's profiles the binary is built with.
+/// The profile of the binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
     Debug,
@@ -55,14 +55,15 @@ pub(crate) fn recorder(steps: &mut Steps, profile: Profile) -> Result<PathBuf> {
     })
 }
 
-/// The objects: cargo's features, and where `agent-recorder/build.rs` takes it from.
+/// The objects: cargo's features, and the path from which `agent-recorder/build.rs`
+/// takes each.
 const OBJECTS: [(&str, &str); 2] = [
     ("programs", "bpf/agent-recorder.bpf.o"),
     ("old-kernel", "bpf/agent-recorder-old.bpf.o"),
 ];
 
-/// Compiles the kernel programs, for kernels of today and for old ones, and
-/// puts the objects where `agent-recorder/build.rs` takes them from.
+/// Compiles the kernel programs, once for new and once for old kernels, and copies
+/// the objects to where `agent-recorder/build.rs` takes them.
 ///
 /// # Errors
 ///
@@ -122,7 +123,8 @@ fn rust_flags(linker: &Path, bpf_arch: &str) -> Result<String> {
     Ok(flags.join("\u{1f}"))
 }
 
-/// Leaves a file alone that holds these bytes already, so that what is made of it is not built again. True when it wrote.
+/// Writes a file unless it has these bytes already, so that nothing is rebuilt
+/// because of it. True when it wrote.
 pub(crate) fn write_if_changed(to: &Path, bytes: &[u8]) -> Result<bool> {
     if fs::read(to).is_ok_and(|present| present == bytes) {
         return Ok(false);
@@ -134,9 +136,9 @@ pub(crate) fn write_if_changed(to: &Path, bytes: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
-/// Builds all programs of the workspace, with their tests. All at once: who
-/// tests selects what to run, never what to build, so nothing is built twice
-/// with other features.
+/// Builds all programs of the workspace, with their tests. A filter selects the tests
+/// to run, never the programs to build, so nothing is built twice with other
+/// features.
 ///
 /// # Errors
 ///

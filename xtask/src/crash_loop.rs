@@ -1,8 +1,8 @@
-//! `cargo xtask crash-loop`: kills the daemon and the collector at named points,
-//! over and over, and sees that nothing that was acknowledged is lost.
+//! `cargo xtask crash-loop`: kills the daemon and the collector at named points again
+//! and again, and verifies that no acknowledged record is lost.
 //!
-//! Builds both with those points, apart from the usual binary. What is tried is
-//! the business of the tests' `crash_loop` program.
+//! It builds both with those points, separately from the usual binary. The tests'
+//! `crash_loop` program has the checks.
 
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use crate::workspace;
 
 const FEATURE: &str = "fault-points";
 
-/// How often, and from where.
+/// The number of crashes, and the seed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How often something is killed
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     seed: u64,
 }
 
-/// Builds, runs the loop, and ends as it ends.
+/// Builds and runs the loop. The exit status is its own.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
-//! `cargo xtask guard-report`: shows on the running kernel what the guard
-//! stops and what not, and writes docs/evidence/guard-report.md.
+//! `cargo xtask guard-report`: shows on the running kernel which programs the guard
+//! stops, and writes docs/evidence/guard-report.md.
 //!
-//! Builds what that takes and starts it. What is tried, and what the table
-//! says, is the business of the tests' `guard_report` program.
+//! This module builds and starts the report. The tests' `guard_report` program has
+//! the cases and the table.
 
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ const TESTS: &str = "agent-recorder-tests";
 const TABLE: &str = "docs/evidence/guard-report.md";
 const TABLE_OF_GUESTS: &str = "docs/evidence/guard-report-guests.md";
 
-/// Which cases.
+/// The choice of cases.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Try only those whose name contains this, and print the table instead of keeping it
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     guests: Option<Vec<Kernel>>,
 }
 
-/// Builds, tries every case, and fails when one is not as it should be.
+/// Builds, tries every case, and fails when a case has an unexpected result.
 ///
 /// # Errors
 ///
@@ -48,7 +48,7 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
         build::binary(TESTS, "guard_report", Profile::Debug)
     })?;
     let path = std::env::var("PATH").context("read PATH")?;
-    // sudo sets a PATH of its own; npm and what comes with it are on ours.
+    // sudo sets its own PATH; npm and its programs are on the caller's.
     let mut command = step::as_root("env")?;
     command.arg(format!("PATH={path}")).arg(report);
     match &args.only {

@@ -1,10 +1,10 @@
-//! What the tests could leave behind on a machine: kernel programs and links,
-//! pins, mounts, network namespaces, cgroups. Compared before and after; what
-//! is new fails.
+//! Objects that tests could leave behind on a machine: kernel programs and links,
+//! pins, mounts, network namespaces, cgroups. They are listed before and after; a new
+//! one fails the run.
 //!
-//! The kernel's objects have no owner, so of two sets of tests on one machine
-//! each would blame the other: a program held by a process whose executable
-//! lies outside this workspace is not counted as ours.
+//! The kernel's objects have no owner, so two test runs on one machine would blame
+//! each other. A program held by a process whose executable is outside this workspace
+//! is therefore ignored.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,14 +19,14 @@ use serde::{Deserialize, Serialize};
 use crate::step::{self, say};
 use crate::workspace;
 
-/// Programs are freed after a grace period of the kernel's, sockets after
-/// their timers: this long may what the last test ended take to go.
+/// Longest wait for objects to go: the kernel frees programs after a grace period,
+/// and sockets after their timers.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
-/// Where ip-netns(8) keeps names.
+/// Directory of ip-netns(8).
 const NETWORK_NAMESPACES: &str = "/run/netns";
 
-/// What is there at one moment.
+/// The objects at one moment.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Snapshot {
     things: BTreeSet<Thing>,
@@ -69,11 +69,11 @@ pub(crate) fn print() -> Result<()> {
 }
 
 impl Snapshot {
-    /// What is there now, through sudo when we are not root.
+    /// The objects now, through sudo when xtask does not run as root.
     ///
     /// # Errors
     ///
-    /// There is no root to be had, or something cannot be listed.
+    /// There is no root and no sudo, or an object cannot be listed.
     pub(crate) fn take() -> Result<Self> {
         if step::is_root() {
             return Self::of_this_process();
@@ -89,7 +89,7 @@ impl Snapshot {
         let mounts: Vec<Mount<'_>> = mounts.lines().filter_map(Mount::parse).collect();
         let mut things = BTreeSet::new();
         add_programs(&mut things)?;
-        // ip-netns(8) mounts its folder when it is first used, and leaves it so.
+        // ip-netns(8) mounts its folder at its first use, and leaves the mount.
         let lasting = mounts
             .iter()
             .filter(|mount| mount.place != NETWORK_NAMESPACES);
@@ -99,7 +99,8 @@ impl Snapshot {
                 "bpf" => walk(Path::new(mount.place), &mut |path, _| {
                     things.insert(Thing::Pin(path.to_owned()));
                 })?,
-                // The recorder uses version 2 alone; what starts processes here may keep theirs in version 1.
+                // The recorder uses version 2 only; other process managers may keep
+                // cgroups in version 1.
                 "cgroup2" => walk(Path::new(mount.place), &mut |path, is_folder| {
                     if is_folder && !is_systemds(path) {
                         things.insert(Thing::Cgroup(path.to_owned()));
@@ -114,11 +115,11 @@ impl Snapshot {
         Ok(Self { things })
     }
 
-    /// Waits until nothing is there that was not in `self`.
+    /// Waits until every object is one of `self`.
     ///
     /// # Errors
     ///
-    /// Something new has not gone in time: the line names each.
+    /// A new object did not go in time: the line names each.
     pub(crate) fn expect_nothing_new(&self) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -140,7 +141,8 @@ impl Snapshot {
         }
     }
 
-    /// What `later` has and `self` has not: of others, and ours.
+    /// The objects of `later` that `self` lacks: those of others, and those of this
+    /// workspace.
     fn new_things<'a>(&'a self, later: &'a Self) -> (Vec<&'a Thing>, Vec<&'a Thing>) {
         later
             .things
@@ -161,7 +163,7 @@ fn add_programs(things: &mut BTreeSet<Thing>) -> Result<()> {
         }
         let program = program.context("list BPF programs (BPF_PROG_GET_NEXT_ID)")?;
         let name = String::from_utf8_lossy(program.name()).into_owned();
-        // systemd puts its own on the cgroups of services that come and go.
+        // systemd attaches programs to the cgroups of services that come and go.
         if !name.starts_with("sd_") {
             things.insert(Thing::Program {
                 id: program.id(),
@@ -182,13 +184,13 @@ fn add_programs(things: &mut BTreeSet<Thing>) -> Result<()> {
     Ok(())
 }
 
-/// Whether an error says that what was listed went before it was looked at.
+/// Whether an error means that the object was removed while it was listed.
 fn has_gone(error: &(dyn std::error::Error + 'static)) -> bool {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|error| {
-            // A removed cgroup's folder, still open, is no device any more.
+            // Reading the open folder of a removed cgroup fails with ENODEV.
             error.kind() == io::ErrorKind::NotFound
                 || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
         })
@@ -222,7 +224,7 @@ fn held_by_a_stranger(program: u32) -> bool {
         .any(|process| is_outside(&process) && holds(&process))
 }
 
-/// systemd's units come and go by themselves.
+/// Units of systemd come and go by themselves.
 fn is_systemds(cgroup: &Path) -> bool {
     cgroup.components().any(|part| {
         let name = part.as_os_str().as_encoded_bytes();
@@ -232,7 +234,8 @@ fn is_systemds(cgroup: &Path) -> bool {
     })
 }
 
-/// Calls `see` for everything under a folder that may not be there, or may go meanwhile.
+/// Calls `see` for everything in a folder, which may be missing or be removed
+/// meanwhile.
 fn walk(folder: &Path, see: &mut impl FnMut(&Path, bool)) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if has_gone(&error) => return Ok(()),

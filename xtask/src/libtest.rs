@@ -1,9 +1,9 @@
-//! What Rust's test programs say in their plain format: which tests there are,
-//! how each ended, and a failure's last words.
+//! The output of Rust's test programs in its plain format: the list of tests, the
+//! result of each, and the message of a failure.
 //!
-//! The plain format is for people, and the machine's one is unstable: so each
-//! line is only a hint. What decides is the list of failures, the closing line
-//! and the exit status together, and a test of which nothing is known failed.
+//! The plain format is for people, and the one for programs is unstable, so each line
+//! is only a hint. The list of failures, the closing line and the exit status decide
+//! together, and a test without a result counts as failed.
 //!
 //! Not here: starting the programs (`test::program`, and the guest's script).
 
@@ -14,26 +14,27 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Verdict {
     Passed,
     Failed,
-    /// Marked `#[ignore]`, and not asked for.
+    /// The test has `#[ignore]`, and was not requested.
     Ignored,
-    /// The program ended, or was ended, before the test did.
+    /// The program ended before the test did.
     Unfinished,
 }
 
 impl Verdict {
-    /// Whether the run fails by it.
+    /// Whether the run fails because of it.
     pub(crate) fn is_failure(self) -> bool {
         matches!(self, Self::Failed | Self::Unfinished)
     }
 }
 
-/// The closing line of a program that ran to its end.
+/// Beginning of the closing line of a program that ran to its end.
 const RESULT: &str = "test result: ";
-/// Over the list of the failed tests' names, and over what they said.
+/// Heading of the list of failed tests, and of their output.
 const FAILURES: &str = "failures:";
-/// Lines that are not a failure's last words: they follow every one, or head a list.
+/// Beginnings of lines that are not a failure's message: they follow every failure,
+/// or head a list.
 const EMPTY_WORDS: [&str; 3] = ["note: ", "missing:", "spurious:"];
-/// Where a backtrace begins, of an error and of a panic.
+/// Beginnings of backtraces, of an error and of a panic.
 const BACKTRACES: [&str; 2] = ["\nStack backtrace:", "\nstack backtrace:"];
 
 /// The tests of a program, from what it prints with `--list --format terse`.
@@ -45,8 +46,8 @@ pub(crate) fn listed(output: &str) -> Vec<String> {
         .collect()
 }
 
-/// How each of the tests that a program was asked for ended, from what it
-/// printed and from whether its exit status was 0.
+/// The result of each requested test, by the program's output and by whether its exit
+/// status was 0.
 pub(crate) fn verdicts(
     asked: &[String],
     output: &str,
@@ -55,8 +56,8 @@ pub(crate) fn verdicts(
     let failed = failed(output);
     let lines = lines(output);
     let is_whole = closed(output);
-    // The status and the list are one decision of the program: where they
-    // contradict each other, something else ended it.
+    // The program decides both the status and the list. If they contradict each
+    // other, something else ended it.
     let is_credible = is_whole && ended_well == failed.is_empty();
     let of = |name: &String| {
         if failed.contains(name.as_str()) {
@@ -64,14 +65,15 @@ pub(crate) fn verdicts(
         }
         match lines.get(name.as_str()) {
             Some(verdict) => *verdict,
-            // What a child printed can stand between a test's name and its result.
+            // The output of a child can be between a test's name and its result.
             None if is_credible => Verdict::Passed,
             None => Verdict::Unfinished,
         }
     };
     let mut verdicts: BTreeMap<_, _> = asked.iter().map(|name| (name.clone(), of(name))).collect();
     if !ended_well && !verdicts.values().any(|verdict| verdict.is_failure()) {
-        // It failed, and says of no test why: no result of it can be trusted.
+        // The program failed without a failed test: none of its results can be
+        // trusted.
         for verdict in verdicts.values_mut() {
             *verdict = Verdict::Unfinished;
         }
@@ -79,7 +81,7 @@ pub(crate) fn verdicts(
     verdicts
 }
 
-/// What a program of unknown tests came to, by its lines alone: passed, failed, ignored.
+/// The numbers of passed, failed and ignored tests, by the lines alone.
 pub(crate) fn counts(output: &str) -> (usize, usize, usize) {
     let number = |line: &str, what: &str| {
         let (before, _) = line.split_once(what)?;
@@ -100,7 +102,7 @@ pub(crate) fn counts(output: &str) -> (usize, usize, usize) {
     })
 }
 
-/// A failed test's last words that say something.
+/// The last line of a failed test's output that is no note.
 pub(crate) fn last_words<'a>(output: &'a str, name: &str) -> Option<&'a str> {
     let (_, said) = output.split_once(&format!("---- {name} stdout ----\n"))?;
     let said = said.split("\n---- ").next().unwrap_or(said);
@@ -114,12 +116,12 @@ pub(crate) fn last_words<'a>(output: &'a str, name: &str) -> Option<&'a str> {
         .rfind(|line| !line.is_empty() && !EMPTY_WORDS.iter().any(|empty| line.starts_with(empty)))
 }
 
-/// Whether the program came to its closing line.
+/// Whether the program reached its closing line.
 fn closed(output: &str) -> bool {
     output.lines().any(|line| line.starts_with(RESULT))
 }
 
-/// The results that stand on one line with their tests' names.
+/// The results on one line with their tests' names.
 fn lines(output: &str) -> BTreeMap<&str, Verdict> {
     output
         .lines()
@@ -139,7 +141,7 @@ fn lines(output: &str) -> BTreeMap<&str, Verdict> {
         .collect()
 }
 
-/// The names in the list that stands before the closing line of a failure.
+/// The names in the list before the closing line of a failure.
 fn failed(output: &str) -> BTreeSet<&str> {
     let mut failed = BTreeSet::new();
     let mut list: Option<Vec<&str>> = None;

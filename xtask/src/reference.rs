@@ -1,8 +1,8 @@
 //! `cargo xtask reference`: writes docs/reference from the command line, the
 //! configuration and the protocol.
 //!
-//! What the pages say is the business of the tests' `reference` program; a test
-//! holds the committed ones equal. Neither needs the BPF toolchain or root.
+//! The tests' `reference` program has the contents of the pages; a test compares the
+//! committed ones. Neither needs the BPF toolchain or root.
 
 use std::process::{Command, ExitCode};
 
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::build::{self, Profile};
 use crate::step::{self, Steps};
 
-/// Builds the program, and ends as it ends.
+/// Builds and runs the program. The exit status is its own.
 ///
 /// # Errors
 ///

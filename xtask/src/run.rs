@@ -15,17 +15,17 @@ use crate::build::{self, Profile};
 use crate::step::{self, Steps, say};
 use crate::workspace;
 
-/// What an agent's day looks like, in small: files made and edited, a
-/// repository, a clean-up. It stays in a temporary folder of its own and below
-/// the guard's limit.
+/// A small example of an agent's work: it creates and edits files, uses a repository,
+/// and cleans up. It stays in a temporary folder of its own, and below the guard's
+/// limit.
 const DEMONSTRATION: &str = include_str!("demonstration.sh");
 
-/// Installs the BPF toolchain, builds, records, replays. The status is the
-/// command's, 128 and the signal's number when a signal ended it.
+/// Installs the BPF toolchain, builds, records, replays. The exit status is that of
+/// the command, or 128 and the signal's number.
 ///
 /// # Errors
 ///
-/// Anything before the command ran, or its replay.
+/// A step before the command failed, or its replay.
 pub(crate) fn command(words: &[OsString]) -> Result<ExitCode> {
     let mut steps = Steps::new(5);
     let recorder = build::recorder(&mut steps, Profile::Release)?;
@@ -59,8 +59,8 @@ pub(crate) fn command(words: &[OsString]) -> Result<ExitCode> {
 }
 
 fn record(recorder: &Path, state: &Path, words: &[OsString]) -> Result<ExitStatus> {
-    // Ctrl-C is for the command: we outlive it, to replay. A handler, and not
-    // SIG_IGN, for the command would inherit that.
+    // Ctrl-C is for the command; xtask continues, to replay it. A handler is used
+    // because the command would inherit SIG_IGN.
     let interrupted = Arc::new(AtomicBool::new(false));
     let handler = signal_hook::flag::register(signal_hook::consts::SIGINT, interrupted)
         .context("catch SIGINT")?;
@@ -78,8 +78,8 @@ fn record(recorder: &Path, state: &Path, words: &[OsString]) -> Result<ExitStatu
     status
 }
 
-/// Gives what root wrote under `target` back to whom `target` belongs, for
-/// `cargo clean` to remove.
+/// Gives the files that root created under `target` to the owner of `target`, so that
+/// `cargo clean` can remove them.
 fn hand_back(state: &Path) -> Result<()> {
     if step::is_root() || !state.exists() {
         return Ok(());
@@ -92,7 +92,7 @@ fn hand_back(state: &Path) -> Result<()> {
     step::run(step::as_root("chown")?.arg("-R").arg(owner).arg(state))
 }
 
-/// As a shell would: the status, or 128 and the signal.
+/// The status as in a shell: that of the command, or 128 and the signal.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status
         .code()

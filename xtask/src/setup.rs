@@ -1,5 +1,5 @@
-//! `cargo xtask setup`: everything that building and testing need. `run` and
-//! `build` get by with the BPF toolchain alone.
+//! `cargo xtask setup`: installs everything that building and testing need. `run` and
+//! `build` need the BPF toolchain only.
 
 use anyhow::{Context as _, Result};
 
@@ -8,7 +8,7 @@ use crate::toolchain::Toolchain;
 use crate::tools::Need;
 use crate::{tools, workspace};
 
-/// All of it, as a command of its own.
+/// Installs everything.
 ///
 /// # Errors
 ///
@@ -25,7 +25,8 @@ pub(crate) fn everything() -> Result<()> {
     Ok(())
 }
 
-/// What the tests run, and the parts of the compiler that check the source.
+/// Installs the programs that tests run, and the parts of the compiler that check the
+/// source.
 ///
 /// # Errors
 ///
@@ -44,7 +45,7 @@ pub(crate) fn for_tests() -> Result<()> {
     Ok(())
 }
 
-/// What boots other kernels.
+/// Installs the programs that boot other kernels.
 ///
 /// # Errors
 ///
@@ -53,7 +54,7 @@ pub(crate) fn for_guests() -> Result<()> {
     install_or_say(tools::FOR_GUESTS)
 }
 
-/// What the report on the guard tries.
+/// Installs the programs that the report on the guard tries.
 ///
 /// # Errors
 ///

@@ -1,9 +1,9 @@
-//! Tests that end early because a kernel, a profile or a machine lacks what
-//! they try. They say so in the tally, and `tests/tests/expected_skips.tsv`
-//! says which of them may: a skip that is not in the table fails the run, and
-//! so does a test that must skip and did not.
+//! Tests that skip because a kernel, a profile or a machine lacks something. The
+//! tally has each skip, and `tests/tests/expected_skips.tsv` lists the expected ones:
+//! a skip outside the table fails the run, and so does a test that must skip and did
+//! not.
 //!
-//! Not here: tests marked `#[ignore]`, which are not started at all.
+//! Not here: tests with `#[ignore]`, which are not started.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,22 +16,22 @@ use crate::workspace;
 
 /// The table, below the workspace's folder.
 const TABLE: &str = "tests/tests/expected_skips.tsv";
-/// The place that a host's tests run in.
+/// The name of a host in the table.
 pub(crate) const HOST: &str = "host";
-/// In the table, every place.
+/// The name of every place in the table.
 const EVERYWHERE: &str = "*";
 
-/// A test that skipped, as it says so itself.
+/// A skipped test, as it reported itself.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Skip {
     /// The test's name, or `TEST#PART`.
     #[serde(rename = "skipped")]
     pub test: String,
-    /// What it lacked.
+    /// The reason.
     pub why: String,
 }
 
-/// What a table says of a test in one place.
+/// An entry of the table: a test in a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     place: String,
@@ -41,9 +41,9 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
-    /// A test that runs here skips.
+    /// A test that runs in this place has to skip.
     Must,
-    /// A test that runs here may skip: what it needs is the machine's.
+    /// A test that runs in this place may skip, because that depends on the machine.
     May,
 }
 
@@ -52,7 +52,7 @@ enum Rule {
 pub(crate) struct Expected(Vec<Entry>);
 
 impl Expected {
-    /// The workspace's table. Without one, no test may skip.
+    /// Reads the workspace's table. Without one, no test may skip.
     ///
     /// # Errors
     ///
@@ -66,7 +66,8 @@ impl Expected {
         Self::parse(&text).with_context(|| format!("read {}", path.display()))
     }
 
-    /// Lines of place, test, `must` or `may`, and the reason, with tabs between.
+    /// Parses lines of place, test, `must` or `may`, and the reason, separated by
+    /// tabs.
     fn parse(text: &str) -> Result<Self> {
         let mut entries = Vec::new();
         for (number, line) in text.lines().enumerate() {
@@ -81,8 +82,8 @@ impl Expected {
         Ok(Self(entries))
     }
 
-    /// What is wrong with the skips of one place, a line each; `ran` are the
-    /// tests that came to their end there.
+    /// The errors in the skips of one place, a line each; `ran` are the tests that
+    /// completed there.
     pub(crate) fn complaints(
         &self,
         place: &str,
@@ -112,7 +113,7 @@ impl Expected {
     }
 }
 
-/// The test of a name: `TEST#PART` is a part that it skips, and goes on.
+/// The test of a name: in `TEST#PART` the test skipped a part and continued.
 fn test_of(name: &str) -> &str {
     name.split_once('#').map_or(name, |(test, _)| test)
 }
@@ -138,18 +139,18 @@ impl Entry {
     }
 }
 
-/// The skips among the lines of a tally.
+/// The skips in the lines of a tally.
 pub(crate) fn in_tally<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Skip> {
     lines
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect()
 }
 
-/// The skips of a tally in a file; none where no test has written one.
+/// The skips in a tally's file; empty where no test has written one.
 ///
 /// # Errors
 ///
-/// It is there and cannot be read.
+/// The file exists and cannot be read.
 pub(crate) fn in_file(tally: &Path) -> Result<Vec<Skip>> {
     if !tally.exists() {
         return Ok(Vec::new());
@@ -202,7 +203,7 @@ mod tests {
         let complaints = expected.complaints(HOST, &both, &[]);
         assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert!(complaints[0].contains("guard::policy::a ran"));
-        // It may there, and here it did not run.
+        // The test may skip there, and did not run.
         assert!(expected.complaints("5.10-fentry", &both, &[]).is_empty());
         assert!(expected.complaints(HOST, &ran(&[]), &[]).is_empty());
     }

@@ -1,9 +1,10 @@
-//! Whether the kernel programs fit the stack: what the frames of functions
-//! that call each other add up to is bounded (`check_max_stack_depth()`,
-//! kernel/bpf/verifier.c), and kernels before 6.8 round each frame up further.
-//! A kernel of today takes what an old one refuses, so it is asked here.
+//! Verifies that the kernel programs fit the stack. The kernel bounds the sum of the
+//! frames of functions that call each other (`check_max_stack_depth()`,
+//! kernel/bpf/verifier.c), and kernels before 6.8 round each frame up further. A new
+//! kernel accepts programs that an old one refuses, so this check replaces the old
+//! one.
 //!
-//! Not here: any other rule of the verifier's; those are asked of kernels.
+//! Not here: the verifier's other rules, which tests on real kernels cover.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,8 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarge
 
 /// `MAX_BPF_STACK` (include/linux/filter.h).
 const LIMIT: u64 = 512;
-/// What a frame is rounded up to before 6.8, and where programs are interpreted; at least one of it.
+/// Bytes to which a frame is rounded up, at least once, before 6.8 and by the
+/// interpreter.
 const STEP: u64 = 32;
 /// `MAX_CALL_FRAMES` (include/linux/bpf_verifier.h).
 const MAX_FRAMES: usize = 8;
@@ -27,25 +29,25 @@ struct Function {
     name: String,
     /// Bytes below the frame pointer.
     stack: u64,
-    /// Those that it calls, or has a helper call.
+    /// The functions that it calls, or that a helper calls for it.
     calls: Vec<Place>,
 }
 
-/// Where a function begins: its section and the offset in there.
+/// The beginning of a function: its section and its offset.
 type Place = (usize, u64);
 
-/// Frames one inside the other, the outermost first.
+/// Frames of nested calls, the outermost first.
 #[derive(Clone, Debug, Default)]
 struct Chain {
     bytes: u64,
     frames: Vec<Place>,
 }
 
-/// The deepest chain of calls in an object fits every kernel's stack.
+/// Verifies that the deepest chain of calls in an object fits every kernel's stack.
 ///
 /// # Errors
 ///
-/// It does not, with the chain; or the object cannot be read.
+/// The chain does not fit, and the error names it; or the object cannot be read.
 pub(crate) fn check(object: &[u8]) -> Result<()> {
     let functions = functions(object)?;
     let mut deepest = Chain::default();
@@ -83,7 +85,7 @@ fn shown(functions: &BTreeMap<Place, Function>, chain: &Chain) -> String {
     frames.join(" > ")
 }
 
-/// The deepest chain that begins with a function.
+/// The deepest chain that begins with this function.
 fn chain(
     functions: &BTreeMap<Place, Function>,
     place: Place,
@@ -148,7 +150,7 @@ fn functions(object: &[u8]) -> Result<BTreeMap<Place, Function>> {
                 symbol.address() + addend(code, offset, symbol.kind()),
             );
             if !functions.contains_key(&called) {
-                // A map, or read-only data.
+                // The relocation is for a map, or for read-only data.
                 continue;
             }
             let caller = functions
@@ -162,8 +164,8 @@ fn functions(object: &[u8]) -> Result<BTreeMap<Place, Function>> {
     Ok(functions)
 }
 
-/// Where in a section a call goes that names only the section: its immediate
-/// counts instructions, from the one after the call.
+/// The offset of a call whose relocation names the section only: the immediate counts
+/// instructions, from the one after the call.
 fn addend(code: &[u8], offset: u64, kind: SymbolKind) -> u64 {
     if kind != SymbolKind::Section {
         return 0;
@@ -176,8 +178,8 @@ fn addend(code: &[u8], offset: u64, kind: SymbolKind) -> u64 {
     u64::try_from(immediate + 1).unwrap_or_default() * INSTRUCTION
 }
 
-/// How far below the frame pointer a function's instructions reach: by loads
-/// and stores at it, and by addresses that are made from it.
+/// Bytes below the frame pointer that a function's instructions reach: by loads and
+/// stores relative to it, and by addresses computed from it.
 fn stack_of(code: &[u8]) -> u64 {
     const CLASS: u8 = 0x07;
     const LDX: u8 = 0x01;

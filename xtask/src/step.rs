@@ -1,5 +1,5 @@
-//! Saying what is being done: numbered steps with their times, and commands
-//! whose failure names them. Everything is said on stderr.
+//! Progress messages: numbered steps with their times, and commands whose failures
+//! name them. All messages go to stderr.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Steps of one command, numbered as they come, remembered for the closing table.
+/// The steps of one command, numbered in their order, and stored for the closing
+/// table.
 pub(crate) struct Steps {
     total: usize,
     finished: Vec<Finished>,
@@ -22,7 +23,7 @@ struct Finished {
 }
 
 impl Steps {
-    /// For a command of `total` steps.
+    /// The steps of a command with `total` of them.
     pub(crate) fn new(total: usize) -> Self {
         Self {
             total,
@@ -30,7 +31,7 @@ impl Steps {
         }
     }
 
-    /// Says what begins, does it, remembers how it went.
+    /// Announces a step, runs it, and stores its result.
     pub(crate) fn run<T>(&mut self, what: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
         say(&format!(
             "[{}/{}] {what}",
@@ -47,8 +48,8 @@ impl Steps {
         result
     }
 
-    /// Like [`Steps::run`], for a step that later ones do not need: says at
-    /// once what failed and lets the command go on. True when it went well.
+    /// Like [`Steps::run`], for a step that later ones do not need: reports a failure
+    /// at once, and lets the command continue. True on success.
     pub(crate) fn check(&mut self, what: &str, act: impl FnOnce() -> Result<()>) -> bool {
         match self.run(what, act) {
             Ok(()) => true,
@@ -59,12 +60,12 @@ impl Steps {
         }
     }
 
-    /// Whether every step so far went well.
+    /// Whether every step so far succeeded.
     pub(crate) fn all_ok(&self) -> bool {
         self.finished.iter().all(|step| step.ok)
     }
 
-    /// One line a step: what, how it went, how long it took.
+    /// A table with a line a step: name, result, time.
     pub(crate) fn table(&self) -> String {
         let width = self
             .finished
@@ -94,7 +95,7 @@ impl Steps {
     }
 }
 
-/// What a command ends with that was seen through to its end.
+/// The exit status of a command that ran to its end.
 pub(crate) fn code(is_well: bool) -> ExitCode {
     if is_well {
         ExitCode::SUCCESS
@@ -103,7 +104,7 @@ pub(crate) fn code(is_well: bool) -> ExitCode {
     }
 }
 
-/// One line of ours among the output of the commands.
+/// Prints a message of xtask between the output of commands.
 pub(crate) fn say(text: &str) {
     if std::io::stderr().is_terminal() {
         eprintln!("\x1b[1mxtask: {text}\x1b[0m");
@@ -112,17 +113,18 @@ pub(crate) fn say(text: &str) {
     }
 }
 
-/// Has a program that we start told to end when we end first, however that comes.
+/// Has the kernel end a started program when xtask ends, for whatever reason.
 pub(crate) fn dies_with_us(command: &mut Command) {
     let die = || {
         let signal = Some(rustix::process::Signal::TERM);
         Ok(rustix::process::set_parent_process_death_signal(signal)?)
     };
-    // SAFETY: between fork and exec it makes one system call and allocates nothing.
+    // SAFETY: between fork and exec the closure makes one system call, and allocates
+    // nothing.
     unsafe { command.pre_exec(die) };
 }
 
-/// Runs a command whose output goes where ours goes.
+/// Runs a command whose output goes to that of xtask.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
@@ -133,13 +135,13 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command for what it prints on stdout; its stderr is in the error.
+/// Runs a command and returns its stdout; an error contains its stderr.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output_bytes(command)?)
         .with_context(|| format!("read what `{}` printed", shown(command)))
 }
 
-/// As [`output`], of a command that does not print text.
+/// As [`output`], for a command whose output is not text.
 pub(crate) fn output_bytes(command: &mut Command) -> Result<Vec<u8>> {
     let Output {
         status,
@@ -169,11 +171,12 @@ pub(crate) fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-/// `program`, through sudo when we are not root.
+/// A command for `program`, through sudo when xtask does not run as root.
 ///
 /// # Errors
 ///
-/// We are not root and there is no sudo: the line says what to run as root.
+/// xtask does not run as root, and there is no sudo: the error names the command to
+/// run as root.
 pub(crate) fn as_root(program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
     let program = program.as_ref();
     if is_root() {
@@ -190,7 +193,7 @@ pub(crate) fn as_root(program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
     Ok(command)
 }
 
-/// Whether we run as root.
+/// Whether xtask runs as root.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

@@ -1,10 +1,10 @@
-//! The compiler and the linker that make the BPF object: finding them, and
-//! getting them where there are none.
+//! The compiler and the linker of the BPF object: finding them, and installing
+//! missing ones.
 //!
-//! `core` is built from source for BPF, so a compiler counts only with its
-//! library sources beside it; bpf-linker reads the compiler's bitcode, so it
-//! must hold the compiler's LLVM or a newer one. Two ways lead there: Debian's
-//! rustc-web, and a rustup nightly with rust-src.
+//! `core` is built from source for BPF, so a compiler is usable only with its library
+//! sources; bpf-linker reads the compiler's bitcode, so its LLVM has to be that of
+//! the compiler or a newer one. There are two ways: Debian's rustc-web, and a rustup
+//! nightly with rust-src.
 
 use std::env::consts::ARCH;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::step::{self, say};
 use crate::{apt, workspace};
 
-/// Debian's compiler: rustup's comes first on PATH, so by its place.
+/// Debian's compiler by its path, because rustup's comes first on PATH.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
-/// The bpf-linker we build, and the LLVM versions that it has features for.
+/// The version of bpf-linker to build, and the LLVM versions that it supports.
 const LINKER_VERSION: &str = "0.13.0";
 const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 /// The workspace's `rust-version`: aya-ebpf takes no older compiler.
@@ -25,10 +25,10 @@ const OLDEST_RUST: Version = Version {
     major: 1,
     minor: 95,
 };
-/// What would be enough where apt cannot help.
+/// A sufficient alternative where there is no apt.
 const OTHER_WAY: &str = "`rustup toolchain install nightly --component rust-src` and `cargo install bpf-linker` are enough, too";
 
-/// What builds the BPF object.
+/// The compiler and linker of the BPF object.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     compiler: Compiler,
@@ -47,7 +47,7 @@ enum Origin {
     Nightly,
 }
 
-/// What `rustc -vV` says.
+/// The output of `rustc -vV`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct About {
     release: String,
@@ -62,13 +62,13 @@ struct Version {
 }
 
 impl Toolchain {
-    /// The one on this machine; what it lacks is installed first.
+    /// The toolchain of this machine, after missing parts were installed.
     ///
     /// # Errors
     ///
     /// Something is missing and cannot be installed: the line says what and how to get it.
     pub(crate) fn ready() -> Result<Self> {
-        // Before anything is installed in vain.
+        // The check comes before any installation.
         architecture(ARCH)?;
         let compiler = find_compiler().map_or_else(install_compiler, Ok)?;
         let linker =
@@ -98,8 +98,8 @@ impl Toolchain {
         &self.linker
     }
 
-    /// A cargo that compiles with this compiler, free of what the environment
-    /// says about the host's compilation.
+    /// A cargo that compiles with this compiler, without the environment's settings
+    /// for the host.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = match self.compiler.origin {
             Origin::Debian => Command::new(workspace::cargo_program()),
@@ -111,7 +111,7 @@ impl Toolchain {
             }
         }
         if matches!(self.compiler.origin, Origin::Debian) {
-            // A stable compiler refuses build-std and features otherwise.
+            // Without this a stable compiler refuses build-std and features.
             command
                 .env("RUSTC", DEBIAN_RUSTC)
                 .env("RUSTC_BOOTSTRAP", "1");
@@ -120,9 +120,9 @@ impl Toolchain {
     }
 }
 
-/// Whether a variable changes what cargo compiles, with which compiler, or to
-/// where. `cargo run` sets some of them for us; LD_LIBRARY_PATH would lead
-/// another compiler to rustup's libraries.
+/// Whether a variable changes the inputs, the compiler or the output of cargo. `cargo
+/// run` sets some of them for xtask; LD_LIBRARY_PATH would load rustup's libraries
+/// into another compiler.
 fn steers_compilation(name: &str) -> bool {
     let kept = [
         "CARGO_HOME",
@@ -151,10 +151,9 @@ fn steers_compilation(name: &str) -> bool {
         && (names.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix)))
 }
 
-/// The machine that the kernel programs are compiled for, by aya-ebpf's name
-/// for it. The table of system calls and the registers that hold their
-/// arguments are those of x86-64: elsewhere the programs would load, and read
-/// other calls and other arguments than were made.
+/// The machine of the kernel programs, by aya-ebpf's name for it. The table of system
+/// calls and the registers of their arguments are those of x86-64: on another machine
+/// the programs would load, and read wrong calls and arguments.
 ///
 /// # Errors
 ///
@@ -171,7 +170,7 @@ pub(crate) fn architecture(host: &str) -> Result<&str> {
 fn nightly(program: &str) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", program]);
-    // Asking whether it is there must not fetch it.
+    // The question whether it is installed must not install it.
     command
         .env("RUSTUP_AUTO_INSTALL", "0")
         .env_remove("RUSTUP_TOOLCHAIN");
@@ -207,7 +206,8 @@ fn install_compiler() -> Result<Compiler> {
     })
 }
 
-/// The linker under `target/tools`, else one on PATH, when it can read `llvm`'s bitcode.
+/// The linker under `target/tools`, otherwise one on PATH, if it can read `llvm`'s
+/// bitcode.
 fn find_linker(llvm: Version) -> Option<PathBuf> {
     let ours = workspace::target("tools/bin/bpf-linker");
     let anyones = which::which("bpf-linker").ok();
@@ -216,7 +216,7 @@ fn find_linker(llvm: Version) -> Option<PathBuf> {
         .find(|linker| linker_llvm(linker).is_some_and(|held| held.major >= llvm.major))
 }
 
-/// Which LLVM a bpf-linker holds: LLVM's own answer, since bpf-linker gives none.
+/// The LLVM of a bpf-linker, by LLVM's own option, since bpf-linker has none.
 fn linker_llvm(linker: &Path) -> Option<Version> {
     let mut command = Command::new(linker);
     command
@@ -289,7 +289,7 @@ fn install_linker(compiler: &Compiler) -> Result<PathBuf> {
     })
 }
 
-/// What building bpf-linker needs and `is_here` denies, as Debian's packages.
+/// The Debian packages that building bpf-linker needs and this machine lacks.
 fn linker_packages(llvm: u32, is_here: impl Fn(&str) -> bool) -> Vec<String> {
     let wanted = [
         (
@@ -326,7 +326,8 @@ impl About {
     }
 }
 
-/// From `Debian LLVM version 22.1.8` or `LLVM version 22.1.8-rust-1.96.0-stable` on a line of its own.
+/// Parses `Debian LLVM version 22.1.8` or `LLVM version 22.1.8-rust-1.96.0-stable` on
+/// a line of its own.
 fn parse_llvm_answer(text: &str) -> Option<Version> {
     text.lines()
         .find_map(|line| Version::parse(line.split_once("LLVM version ")?.1))

@@ -1,6 +1,7 @@
-//! Programs and packages that building and testing need, and which are missing.
-//! Getting them is the business of `apt`; which compiler and linker make the BPF
-//! object, that of `toolchain`.
+//! Programs and packages that building and testing need, and the missing ones.
+//!
+//! Not here: installing them (`apt`), and the compiler and linker of the BPF object
+//! (`toolchain`).
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,18 +11,18 @@ use anyhow::Result;
 use crate::apt;
 use crate::step::say;
 
-/// Something a machine has or lacks.
+/// A requirement of building or testing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Need {
-    /// The Debian package that brings it.
+    /// The Debian package that has it.
     pub package: &'static str,
-    /// How to see that it is there, however it was installed.
+    /// The sign that the machine has it, however it was installed.
     pub sign: Sign,
-    /// Who needs it.
+    /// The steps that need it.
     pub used_by: &'static str,
 }
 
-/// What shows that a need is met.
+/// A sign that a requirement is met.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sign {
     /// A program on PATH.
@@ -32,7 +33,7 @@ pub(crate) enum Sign {
     Succeeds(&'static [&'static str]),
 }
 
-/// What the tests run; the recorder needs none of it.
+/// The programs that tests run; the recorder needs none of them.
 pub(crate) const FOR_TESTS: &[Need] = &[
     need(
         "strace",
@@ -122,7 +123,7 @@ pub(crate) const FOR_TESTS: &[Need] = &[
     ),
 ];
 
-/// What booting other kernels takes; the recorder needs none of it.
+/// The programs that boot other kernels; the recorder needs none of them.
 pub(crate) const FOR_GUESTS: &[Need] = &[
     need(
         "qemu-system-x86",
@@ -131,7 +132,7 @@ pub(crate) const FOR_GUESTS: &[Need] = &[
     ),
     need(
         "busybox-static",
-        // That of the package busybox needs libraries, which a guest has none of.
+        // The binary of the package busybox needs libraries, which a guest lacks.
         Sign::Succeeds(&[
             "sh",
             "-c",
@@ -165,7 +166,8 @@ pub(crate) const FOR_GUESTS: &[Need] = &[
     ),
 ];
 
-/// What the report on the guard tries, beside what the tests run. What lacks one says so in its row.
+/// The programs that the report on the guard tries, beside those of the tests. A row
+/// without its program says so.
 pub(crate) const FOR_GUARD_REPORT: &[Need] = &[
     need("ruby", Sign::Program("ruby"), GUARD_REPORT),
     need("perl", Sign::Program("perl"), GUARD_REPORT),
@@ -193,7 +195,7 @@ const fn need(package: &'static str, sign: Sign, used_by: &'static str) -> Need 
 }
 
 impl Sign {
-    /// Whether this machine shows it.
+    /// Whether this machine shows the sign.
     pub(crate) fn is_here(&self) -> bool {
         match self {
             Self::Program(name) => which::which(name).is_ok(),
@@ -216,7 +218,7 @@ fn succeeds(words: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// The needs that `is_here` denies, in their order.
+/// The requirements that `is_here` denies, in their order.
 pub(crate) fn missing(needs: &[Need], is_here: impl Fn(&Sign) -> bool) -> Vec<Need> {
     needs
         .iter()
@@ -225,7 +227,7 @@ pub(crate) fn missing(needs: &[Need], is_here: impl Fn(&Sign) -> bool) -> Vec<Ne
         .collect()
 }
 
-/// Installs those of `needs` that are missing. False when nothing was.
+/// Installs the missing ones of `needs`. False when none was missing.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Where things are in the workspace, and how its cargo is started.
+//! Paths of the workspace, and its cargo.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -10,26 +10,26 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// A folder or file under the workspace's `target`, whatever CARGO_TARGET_DIR
-/// says: `agent-recorder/build.rs` looks for the BPF object there.
+/// A folder or file under the workspace's `target`, whatever CARGO_TARGET_DIR is:
+/// `agent-recorder/build.rs` looks for the BPF object there.
 pub(crate) fn target(name: &str) -> PathBuf {
     root().join("target").join(name)
 }
 
-/// The cargo that runs us, in the workspace's folder.
+/// The cargo that runs xtask, in the workspace's folder.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(cargo_program());
     command.current_dir(root());
     command
 }
 
-/// cargo sets CARGO for what it runs; without it we were started by hand.
+/// cargo sets CARGO for programs that it runs; without it xtask was started by hand.
 pub(crate) fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// cargo adds its folders to it, and every program would look in each of them
-/// for every library: a hundred records before a command's first act.
+/// cargo adds its folders to this variable, and every program would search each of
+/// them for every library: a hundred records before a command's first act.
 const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
 /// Starts a program without cargo's folders of libraries.
@@ -40,8 +40,8 @@ pub(crate) fn forget_libraries(command: &mut Command) {
     };
 }
 
-/// A search path without what cargo put in for us: folders of the build, and
-/// of its toolchain. `None` where nothing else is in it.
+/// A search path without cargo's folders: those of the build, and of its toolchain.
+/// `None` where nothing else is in it.
 fn without_cargos(paths: &OsStr) -> Option<OsString> {
     let above = |file: PathBuf| file.parent()?.parent().map(Path::to_path_buf);
     let build = std::env::current_exe().ok().and_then(above);
@@ -49,7 +49,7 @@ fn without_cargos(paths: &OsStr) -> Option<OsString> {
     let cargos: Vec<_> = [build, toolchain]
         .into_iter()
         .flatten()
-        // Of a program that was named without a folder.
+        // The folder is relative where the program was named without one.
         .filter(|folder| folder.is_absolute())
         .collect();
     let others: Vec<_> = std::env::split_paths(paths)
@@ -59,7 +59,7 @@ fn without_cargos(paths: &OsStr) -> Option<OsString> {
     if others.is_empty() {
         return None;
     }
-    // They were joined before.
+    // The paths were joined before, so joining them cannot fail.
     std::env::join_paths(others).ok()
 }
 

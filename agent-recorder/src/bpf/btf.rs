@@ -12,29 +12,29 @@ use super::Error;
 /// Where the kernel shows its BTF.
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// What the programs' globals are set to.
+/// Values of the kernel programs' global variables, found in BTF.
 #[derive(Debug)]
 pub(super) struct Resolved {
     /// Every field's offset in bytes, in the order of [`FIELDS`].
     pub(super) values: Vec<u32>,
-    /// What `file_count` holds for one reference.
+    /// Value of the kernel's `file_count` for one reference.
     pub(super) file_one_reference: u64,
     /// Whether `io_uring_complete` passes the completion by pointer (6.15).
     pub(super) completion_by_pointer: bool,
-    /// Whether the tracepoints of io_uring pass what is recorded of it (6.0).
+    /// Whether the tracepoints of io_uring pass the request itself (6.0).
     pub(super) uring: bool,
-    /// Whether the kernel has what the programs of today call (5.17).
+    /// Whether the kernel has the helpers that the current programs call (5.17).
     pub(super) has_helpers: bool,
-    /// Whether programs on trampolines can be preempted (5.11).
+    /// Whether tasks can be preempted in programs on trampolines (5.11).
     pub(super) preempts_trampolines: bool,
 }
 
-/// Resolves every field. `btf` is the same file as aya reads it: it finds a
-/// structure by name and kind, the parser by name alone.
+/// Resolves every field. `path` and `btf` are the same file: aya finds a structure by
+/// name and kind, the parser by name alone.
 ///
 /// # Errors
 ///
-/// The file cannot be read or parsed, or a field that is not optional is missing.
+/// The file cannot be read or parsed, or a mandatory field is missing.
 pub(super) fn resolve(path: &Path, btf: &Btf) -> Result<Resolved, Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::NoBtf {
         path: path.to_owned(),
@@ -61,15 +61,16 @@ pub(super) fn resolve(path: &Path, btf: &Btf) -> Result<Resolved, Error> {
     })
 }
 
-/// Fields of a request without which nothing is known of it.
+/// Fields of a request that every record of a request needs.
 const REQUEST_FIELDS: [&str; 2] = ["cmd", "cqe.fd"];
-/// Where a request is submitted, by the names of two times.
+/// The tracepoint of a submission, by its older and its newer name.
 const SUBMISSIONS: [&str; 2] = [
     "btf_trace_io_uring_submit_req",
     "btf_trace_io_uring_submit_sqe",
 ];
 
-/// `void *, struct io_ring_ctx *, void *, struct io_uring_cqe *`.
+/// Number of arguments of the tracepoint that passes the completion by pointer: `void
+/// *, struct io_ring_ctx *, void *, struct io_uring_cqe *`.
 const COMPLETE_BY_POINTER: usize = 4;
 
 struct Bytes(Vec<u8>);
@@ -149,15 +150,15 @@ impl KernelTypes<'_> {
         )
     }
 
-    /// Whether the tracepoints of io_uring pass the request itself, with what
-    /// is read of it: before 6.0 there are only some numbers of it.
+    /// Whether the tracepoints of io_uring pass the request itself and the fields
+    /// that the programs read. Before 6.0 they pass only some numbers of the request.
     fn shows_requests(&self, completion: usize) -> bool {
         let has_fields = REQUEST_FIELDS
             .iter()
             .all(|path| self.member("io_kiocb", path).is_some());
         let passes_request = SUBMISSIONS.iter().any(|name| {
             let parameters = self.parameters_of(name).unwrap_or_default();
-            // The first is the tracepoint's own.
+            // The first parameter is the tracepoint's own context.
             let pointer = parameters.get(1).and_then(|id| self.types.from_id(*id));
             let request = self.btf.id_by_type_name_kind("io_kiocb", BtfKind::Struct);
             match (pointer, request) {

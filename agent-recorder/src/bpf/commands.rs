@@ -1,6 +1,5 @@
-//! The few bpf(2) commands that aya 0.14 has no call for: elements of task
-//! storage (by pidfd), what the kernel says of a program, pins of any object,
-//! and fmod_ret programs.
+//! The few bpf(2) commands that aya 0.14 lacks: elements of task storage (by pidfd),
+//! information about a program, pins of any object, and fmod_ret programs.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -14,7 +13,8 @@ use aya_obj::generated::bpf_attach_type::BPF_MODIFY_RETURN;
 use aya_obj::generated::bpf_attr__bindgen_ty_4 as LoadAttributes;
 use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_TRACING;
 
-/// `BPF_MAP_LOOKUP_ELEM` and its kin (enum bpf_cmd, include/uapi/linux/bpf.h).
+/// `BPF_MAP_LOOKUP_ELEM`, `…_UPDATE_ELEM` and `…_DELETE_ELEM` (enum bpf_cmd,
+/// include/uapi/linux/bpf.h).
 const LOOKUP: libc::c_long = 1;
 const UPDATE: libc::c_long = 2;
 const DELETE: libc::c_long = 3;
@@ -42,12 +42,14 @@ fn element<K: Pod, V: Pod>(
         value: value.map_or(0, |value| (&raw mut *value) as u64),
         flags: 0,
     };
-    // SAFETY: key and value have the sizes that the map was made with, as the callers see to.
+    // SAFETY: `key` and `value` are alive through the call, and every caller passes
+    // types of the sizes that the map was created with.
     unsafe { self::command(command, &mut attributes)? };
     Ok(())
 }
 
-/// An element of a map with keys `K` and values `V`, `None` where there is none.
+/// An element of a map with keys `K` and values `V`; `None` where the map lacks the
+/// key.
 pub(super) fn look_up<K: Pod, V: Pod + Default>(
     map: BorrowedFd<'_>,
     key: K,
@@ -60,12 +62,12 @@ pub(super) fn look_up<K: Pod, V: Pod + Default>(
     }
 }
 
-/// Sets one.
+/// Sets an element.
 pub(super) fn update<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: K, mut value: V) -> io::Result<()> {
     element(UPDATE, map, key, Some(&mut value))
 }
 
-/// Takes one away, if it is there.
+/// Removes an element, if the map has it.
 pub(super) fn delete<K: Pod>(map: BorrowedFd<'_>, key: K) -> io::Result<()> {
     match element::<K, u8>(DELETE, map, key, None) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
@@ -76,14 +78,15 @@ pub(super) fn delete<K: Pod>(map: BorrowedFd<'_>, key: K) -> io::Result<()> {
 /// `BPF_MAP_GET_FD_BY_ID`.
 const MAP_BY_NUMBER: libc::c_long = 14;
 
-/// A descriptor of a map that somebody made, by the kernel's number for it (bpf(2)).
+/// Opens a map of any process by the kernel's id of the map (bpf(2)).
 ///
 /// # Errors
 ///
-/// There is none, or the caller may not have it.
+/// No map has this id, or the caller lacks the right to open it (CAP_SYS_ADMIN).
 pub fn map_by_number(number: u32) -> io::Result<OwnedFd> {
     let mut attributes = [number, 0, 0];
-    // SAFETY: it takes numbers, and gives a new descriptor.
+    // SAFETY: the attributes hold numbers only, and the command returns a new
+    // descriptor.
     unsafe { open(MAP_BY_NUMBER, &mut attributes) }
 }
 
@@ -94,7 +97,7 @@ pub const BPFFS: &str = "/sys/fs/bpf";
 const PIN: libc::c_long = 6;
 const OPEN_PINNED: libc::c_long = 7;
 
-/// `union bpf_attr` for both.
+/// `union bpf_attr` for both commands.
 #[repr(C)]
 struct PinAttributes {
     path: u64,
@@ -102,7 +105,7 @@ struct PinAttributes {
     flags: u32,
 }
 
-/// Gives an object a name on a bpffs (bpf(2)).
+/// Pins an object at a path on a bpffs (bpf(2)).
 pub(super) fn pin(path: &Path, object: BorrowedFd<'_>) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = PinAttributes {
@@ -110,12 +113,12 @@ pub(super) fn pin(path: &Path, object: BorrowedFd<'_>) -> io::Result<()> {
         fd: object.as_raw_fd().cast_unsigned(),
         flags: 0,
     };
-    // SAFETY: the path is a string, and lives.
+    // SAFETY: `path` is terminated by a NUL and alive through the call.
     unsafe { command(PIN, &mut attributes)? };
     Ok(())
 }
 
-/// A descriptor of a named object.
+/// Opens a pinned object.
 pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = PinAttributes {
@@ -123,14 +126,15 @@ pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
         fd: 0,
         flags: 0,
     };
-    // SAFETY: as above; the command makes a descriptor.
+    // SAFETY: `path` is terminated by a NUL and alive through the call, and the
+    // command returns a new descriptor.
     unsafe { open(OPEN_PINNED, &mut attributes) }
 }
 
 /// `BPF_OBJ_GET_INFO_BY_FD`.
 const INFO: libc::c_long = 15;
 
-/// `union bpf_attr` for it.
+/// `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
 struct InfoAttributes {
     fd: u32,
@@ -138,33 +142,34 @@ struct InfoAttributes {
     info: u64,
 }
 
-/// `struct bpf_prog_info` up to `attach_btf_obj_id` (5.16), in 64-bit words;
-/// an older kernel leaves at 0 what it does not know.
+/// Length of `struct bpf_prog_info` up to `attach_btf_obj_id` (5.16) in 64-bit words.
+/// An older kernel leaves the fields that it lacks at 0.
 const INFO_WORDS: usize = 28;
-/// Since 5.12.
+/// Word of `recursion_misses` (5.12).
 const RECURSION_MISSES: usize = 26;
-/// In its lower half, since 5.16.
+/// Word with `verified_insns` in its lower half (5.16).
 const VERIFIED_INSTRUCTIONS: usize = 27;
 
-/// How often the kernel skipped a program because it was under way on that CPU
-/// already, in a task that was preempted in it. 0 from kernels that do not count.
+/// How often the kernel skipped a program because a preempted task was inside it on
+/// the same CPU. 0 from kernels that do not count.
 pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(info(program)?[RECURSION_MISSES])
 }
 
-/// Instructions that the verifier went through for a program, `None` from
-/// kernels that do not say.
+/// Instructions that the verifier visited for a program; `None` from kernels that do
+/// not count.
 pub(super) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     let count = info(program)?[VERIFIED_INSTRUCTIONS] as u32;
     Ok((count != 0).then_some(count))
 }
 
-/// `struct bpf_link_info` up to `prog_id`: type and id in the first word.
+/// Length of `struct bpf_link_info` up to `prog_id` in 64-bit words: type and id are
+/// the first.
 const LINK_WORDS: usize = 2;
-/// `struct bpf_prog_info` begins with type and id.
+/// Word of `struct bpf_prog_info` with type and id.
 const NUMBER: usize = 0;
 
-/// Whether a link holds this program at a hook.
+/// Whether a link attaches this program.
 pub(super) fn are_linked(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<bool> {
     let linked = information::<LINK_WORDS>(link)?[1] as u32;
     let number = (info(program)?[NUMBER] >> 32) as u32;
@@ -182,16 +187,19 @@ fn information<const WORDS: usize>(object: BorrowedFd<'_>) -> io::Result<[u64; W
         length: size_of_val(&info) as u32,
         info: info.as_mut_ptr() as u64,
     };
-    // SAFETY: `info` has the length that the attributes say.
+    // SAFETY: `attributes` states the length of `info`, which is alive through the
+    // call.
     unsafe { command(INFO, &mut attributes)? };
     Ok(info)
 }
 
 /// # Safety
 ///
-/// What the attributes point to must be as long as they say, through the call.
+/// Every pointer in the attributes is valid for the length that they state, through
+/// the call.
 unsafe fn command<T>(command: libc::c_long, attributes: &mut T) -> io::Result<libc::c_long> {
-    // SAFETY: the attributes are of this size, the rest is the caller's word.
+    // SAFETY: the pointer and the size are those of `attributes`; the caller vouches
+    // for the pointers inside.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -209,9 +217,10 @@ unsafe fn command<T>(command: libc::c_long, attributes: &mut T) -> io::Result<li
 
 /// # Safety
 ///
-/// As [`command`], and the command's result is a new descriptor.
+/// As for [`command`]; and the command returns a new descriptor.
 unsafe fn open<T>(number: libc::c_long, attributes: &mut T) -> io::Result<OwnedFd> {
-    // SAFETY: the caller's word; a descriptor is an int, and nobody else has it.
+    // SAFETY: the caller vouches for the attributes; a new descriptor is an int, and
+    // has no other owner.
     unsafe {
         let descriptor = command(number, attributes)?;
         Ok(OwnedFd::from_raw_fd(descriptor as RawFd))
@@ -221,7 +230,7 @@ unsafe fn open<T>(number: libc::c_long, attributes: &mut T) -> io::Result<OwnedF
 /// `BPF_BTF_LOAD`.
 const LOAD_TYPES: libc::c_long = 18;
 
-/// `union bpf_attr` for it, without a log.
+/// `union bpf_attr` for `BPF_BTF_LOAD`, without a log.
 #[repr(C)]
 struct TypesAttributes {
     types: u64,
@@ -232,7 +241,7 @@ struct TypesAttributes {
     spare: u32,
 }
 
-/// Gives the kernel an object's type information.
+/// Loads an object's type information into the kernel.
 pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
     let mut attributes = TypesAttributes {
         types: types.as_ptr() as u64,
@@ -242,14 +251,15 @@ pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
         log_level: 0,
         spare: 0,
     };
-    // SAFETY: `types` has that length; the command makes a descriptor.
+    // SAFETY: `types` has the stated length and is alive through the call, and the
+    // command returns a new descriptor.
     unsafe { open(LOAD_TYPES, &mut attributes) }
 }
 
 /// `BPF_RAW_TRACEPOINT_OPEN`.
 const ATTACH: libc::c_long = 17;
 
-/// `union bpf_attr` for it.
+/// `union bpf_attr` for `BPF_RAW_TRACEPOINT_OPEN`.
 #[repr(C)]
 struct AttachAttributes {
     name: u64,
@@ -257,35 +267,37 @@ struct AttachAttributes {
     spare: u32,
 }
 
-/// Attaches a program that knows since it was loaded to what; closing the link detaches it.
+/// Attaches a program to the function that it was loaded for. Closing the link
+/// detaches it.
 pub(super) fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut attributes = AttachAttributes {
         name: 0,
         program: program.as_raw_fd().cast_unsigned(),
         spare: 0,
     };
-    // SAFETY: they point nowhere; the command makes a descriptor.
+    // SAFETY: the attributes hold no pointer, and the command returns a new
+    // descriptor.
     unsafe { open(ATTACH, &mut attributes) }
 }
 
 /// `BPF_PROG_LOAD`.
 const LOAD: libc::c_long = 5;
-/// A log of each instruction that the verifier looks at.
+/// Log level: each instruction that the verifier visits.
 const LOG_INSTRUCTIONS: u32 = 1;
-/// Bytes of such a log: some 60 for each of 10,000 instructions, and room. Of a
-/// longer one the kernel writes the end, or (before 6.4) the beginning.
+/// Bytes of a verifier's log: some 60 for each of 10,000 instructions, and a reserve.
+/// The kernel returns the end of a longer log; before 6.4, its beginning.
 const LOG_BYTES: usize = 1 << 20;
 
 /// An fmod_ret program before it is loaded.
 pub(super) struct ModifyReturn<'a> {
-    /// The kernel keeps its first 15 bytes.
+    /// Name; the kernel stores the first 15 bytes.
     pub name: &'a str,
     pub license: &'a CStr,
-    /// Instructions with the functions that they call.
+    /// Instructions of the program and of the functions that it calls.
     pub body: &'a Function,
-    /// The object's.
+    /// Descriptor of the object's type information.
     pub types: BorrowedFd<'a>,
-    /// The kernel's function, by its number in the kernel's type information.
+    /// The function to attach to, as its number in the kernel's type information.
     pub attach_to: u32,
 }
 
@@ -296,7 +308,8 @@ pub(super) enum Verified {
 }
 
 impl ModifyReturn<'_> {
-    /// Has the kernel verify it; a second time, for the log, when it refuses.
+    /// Has the kernel verify and load the program. After a refusal it tries again
+    /// with a log.
     pub(super) fn load(&self) -> Verified {
         let source = match self.try_load(&mut []) {
             Ok(program) => return Verified::Program(program),
@@ -317,7 +330,7 @@ impl ModifyReturn<'_> {
     fn try_load(&self, log: &mut [u8]) -> io::Result<OwnedFd> {
         let functions = self.body.func_info.func_info_bytes();
         let lines = self.body.line_info.line_info_bytes();
-        // SAFETY: numbers only, for which 0 is a value: the kernel's default.
+        // SAFETY: every field is a number, and 0 is the kernel's default for each.
         let mut attributes: LoadAttributes = unsafe { std::mem::zeroed() };
         attributes.prog_type = BPF_PROG_TYPE_TRACING as u32;
         attributes.expected_attach_type = BPF_MODIFY_RETURN as u32;
@@ -344,7 +357,9 @@ impl ModifyReturn<'_> {
             attributes.log_buf = log.as_mut_ptr() as u64;
             attributes.log_size = log.len() as u32;
         }
-        // SAFETY: each count is that of what it stands beside, and all of it lives; the command makes a descriptor.
+        // SAFETY: each count is the length of the slice that its pointer comes from,
+        // the slices are alive through the call, and the command returns a new
+        // descriptor.
         unsafe { open(LOAD, &mut attributes) }
     }
 }

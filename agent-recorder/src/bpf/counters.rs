@@ -1,4 +1,5 @@
-//! What the programs counted: events made and lost, per kind, and troubles. Exact: each CPU counts its own.
+//! Counters of the programs: events made and lost per kind, and troubles. They are
+//! exact, because each CPU has its own.
 
 use agent_recorder_abi::event::{KINDS, Kind, TROUBLES, Trouble};
 
@@ -7,12 +8,13 @@ use agent_recorder_abi::event::{KINDS, Kind, TROUBLES, Trouble};
 pub struct Counters {
     /// Events that were made, by [`Kind`].
     pub produced: [u64; KINDS],
-    /// Of those, the ones that found their ring full.
+    /// Events among those that found their ring full.
     pub lost: [u64; KINDS],
-    /// What could not be done, by [`Trouble`].
+    /// Failures of the programs, by [`Trouble`].
     pub troubles: [u64; TROUBLES],
-    /// How often the kernel skipped a program that another task was preempted
-    /// in, and its every copy too: acts of sessions, or of anybody else.
+    /// How often the kernel skipped a program and all its replicas, because preempted
+    /// tasks were inside them. The skipped act may have been of a session or of any
+    /// other process.
     pub skipped: u64,
 }
 

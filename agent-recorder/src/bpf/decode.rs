@@ -1,6 +1,6 @@
-//! Bytes of a ring to an event: by copy, every length checked.
+//! Decodes the bytes of a ring into an event: by copy, with every length checked.
 //!
-//! Not here: joining an event with what is known of its process (`session`).
+//! Not here: joining an event with its process (`session`).
 
 use agent_recorder_abi::Pod;
 use agent_recorder_abi::address::Address;
@@ -14,26 +14,26 @@ use super::Error;
 /// One event.
 #[derive(Clone, Debug)]
 pub struct Event<'a> {
-    /// Who and when.
+    /// Process and time.
     pub header: Header,
-    /// What.
+    /// Content.
     pub body: Body<'a>,
 }
 
-/// What happened.
+/// Content of an event, by kind.
 #[derive(Clone, Debug)]
 pub enum Body<'a> {
-    /// A session began by a rule.
+    /// A rule began a session.
     Session(SessionBody),
-    /// A program was started or failed to.
+    /// A program was started, or its start failed.
     Exec {
-        /// Numbers.
+        /// Numbers of the exec.
         body: ExecBody,
-        /// Walked.
+        /// Path of the program, walked in the kernel.
         exe: &'a [u8],
-        /// As it was asked for.
+        /// Path as the caller passed it.
         filename: &'a [u8],
-        /// Walked.
+        /// Working directory, walked in the kernel.
         cwd: &'a [u8],
         /// Each argument ended by a NUL.
         argv: &'a [u8],
@@ -42,21 +42,21 @@ pub enum Body<'a> {
     Exit(ExitBody),
     /// A process was made.
     Fork(ForkBody),
-    /// The guard's limit was met.
+    /// A session met the guard's limit.
     Guard(GuardBody),
     /// A file operation.
     File(FileEvent<'a>),
-    /// The result of an announced one.
+    /// The result of an announced file operation of io_uring.
     Uring(FileEvent<'a>),
-    /// What a security hook saw of one whose result comes later.
+    /// The object that a security hook saw; the result of the operation follows.
     Object(FileEvent<'a>),
     /// A socket operation.
     Network(NetworkEvent),
     /// Something done to another process, or to the kernel's programs.
     Control(ControlBody),
-    /// A question.
+    /// A DNS question.
     Dns {
-        /// Whom it went to.
+        /// Destination of the question.
         server: Address,
         /// The datagram's beginning.
         payload: &'a [u8],
@@ -66,36 +66,37 @@ pub enum Body<'a> {
 /// A file operation.
 #[derive(Clone, Debug)]
 pub struct FileEvent<'a> {
-    /// Numbers.
+    /// Numbers of the operation.
     pub body: FileBody,
-    /// Where the first path starts, walked; the file itself when `path` is empty.
+    /// Directory that the first path starts from, walked in the kernel; the file
+    /// itself when `path` is empty.
     pub base: &'a [u8],
-    /// As the caller gave it.
+    /// First path as the caller passed it.
     pub path: &'a [u8],
-    /// Of the second path.
+    /// Directory that the second path starts from.
     pub base2: &'a [u8],
-    /// As the caller gave it.
+    /// Second path as the caller passed it.
     pub path2: &'a [u8],
-    /// An attribute's name, a link's target, a mount's source.
+    /// An attribute's name, a link's target, or a mount's source.
     pub extra: &'a [u8],
 }
 
 /// A socket operation.
 #[derive(Clone, Debug)]
 pub struct NetworkEvent {
-    /// Numbers.
+    /// Numbers of the operation.
     pub body: NetBody,
-    /// This side.
+    /// Local address.
     pub local: Address,
-    /// The other.
+    /// Address of the peer.
     pub peer: Address,
 }
 
-/// Takes an event apart.
+/// Decodes an event.
 ///
 /// # Errors
 ///
-/// It is shorter than it says, or of an unknown kind.
+/// The event is shorter than its lengths, or of an unknown kind.
 pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Error> {
     let mut input = Input {
         rest: bytes,
@@ -185,7 +186,7 @@ impl<'a> Input<'a> {
         self.take(length.into(), "segment")
     }
 
-    /// An address comes as far as its family needs it.
+    /// The address takes only as many bytes as its family needs.
     fn address(&mut self, length: u16) -> Result<Address, Error> {
         let bytes = self.take(length.into(), "address")?;
         if bytes.len() > size_of::<Address>() {
@@ -197,11 +198,12 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Copies a value out; `bytes` has its size.
+/// Copies a value out of `bytes`, which have the value's size.
 fn copy<T: Pod + Default>(bytes: &[u8]) -> T {
     assert_eq!(bytes.len(), size_of::<T>());
     let mut value = T::default();
-    // SAFETY: T is Pod: any bytes are a value of it, and both sides have its size.
+    // SAFETY: `T` is `Pod`, so any bytes are a valid value; `bytes` has the size of
+    // `T`, and the two do not overlap.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut value).cast(), bytes.len()) };
     value
 }

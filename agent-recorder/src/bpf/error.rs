@@ -1,24 +1,25 @@
-//! What can go wrong between here and the kernel, each with its remedy where there is one.
+//! Errors between this process and the kernel, each with its remedy where there is
+//! one.
 
 use std::path::PathBuf;
 
-/// An error of the kernel room.
+/// An error of the BPF room.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Built without `cargo xtask build`.
     #[error("this binary was built without its kernel programs; build it with `cargo xtask build`")]
     NoObject,
-    /// No BTF to resolve offsets from.
+    /// The kernel has no BTF to resolve offsets from.
     #[error(
         "cannot read the kernel's type information from {path}: {source}; it takes a kernel with CONFIG_DEBUG_INFO_BTF=y"
     )]
     NoBtf {
-        /// Where it was looked for.
+        /// Path of the BTF.
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
     },
-    /// It is there, and damaged or of an unknown form.
+    /// The BTF is damaged or of an unknown form.
     #[error("cannot parse the kernel's type information in {path}: {message}")]
     BadBtf {
         /// Where.
@@ -54,10 +55,10 @@ pub enum Error {
         /// The kernel's or aya's words.
         message: String,
     },
-    /// No program that decides in this profile.
+    /// The kernel takes no program that decides in this profile.
     #[error("the kernel does not take `{function}` as a program that refuses: {message}")]
     CannotRefuse {
-        /// The function that it is on.
+        /// The function that the program was to decide on.
         function: &'static str,
         /// The kernel's words.
         message: String,
@@ -70,7 +71,7 @@ pub enum Error {
         /// Which.
         profile: super::Profile,
     },
-    /// They load and attach, and are never called.
+    /// The programs load and attach, but the kernel never calls them.
     #[error(
         "the kernel takes the programs of the profile {profile} and never calls them: bpf is not among its active security modules (lsm=)"
     )]
@@ -78,7 +79,8 @@ pub enum Error {
         /// Which.
         profile: super::Profile,
     },
-    /// What is relied on where an addition has no result does not hold.
+    /// The kernel preempts programs whose additions return no result. These are exact
+    /// only in programs that are not preempted.
     #[error(
         "this kernel has no bpf_loop (5.17) but preempts programs on functions (5.11): the profile {profile} takes one that is newer, or older"
     )]
@@ -110,7 +112,7 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// There is no bpffs to pin the programs on.
+    /// The directory for pins is on no bpffs.
     #[error(
         "{} is on no bpffs, so sessions end with the daemon: mount one (`mount -t bpf bpf {}`)",
         path.display(),
@@ -168,7 +170,7 @@ pub(super) fn program_error(
     }
 }
 
-/// EPERM anywhere among the causes: the remedy is a right, not another kernel.
+/// Finds EPERM among the causes: its remedy is a right, not another kernel.
 pub(super) fn refused(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -195,7 +197,8 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     ending(&text)
 }
 
-/// The last lines of a verifier's log say why; it can have thousands.
+/// The last lines of a verifier's log, which state the reason; a log can have
+/// thousands.
 pub(super) fn ending(text: &str) -> String {
     const KEPT: usize = 2000;
     let text = text.trim_end();

@@ -1,6 +1,6 @@
-//! What the running kernel says of itself: the facts that `doctor` explains.
+//! Facts about the running kernel, for `doctor`.
 //!
-//! Not here: what follows from them. A fact that cannot be had is `None`.
+//! Not here: conclusions from the facts. A fact that cannot be determined is `None`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,9 +10,10 @@ use std::io::Read as _;
 const LSM_ID_BPF: u64 = 109;
 /// lsm_list_modules(2), 6.8; libc has no name for it yet.
 const SYS_LSM_LIST_MODULES: libc::c_long = 461;
-/// Security modules that a kernel can have at one time; 7.x has fourteen.
+/// Most security modules that a kernel has at one time; 7.x has fourteen.
 const MAX_LSMS: usize = 64;
-/// A configuration has some 300 KiB; this bounds what a file that is none can take.
+/// A configuration has some 300 KiB. This bound limits what another file in its place
+/// can take, bytes.
 const MAX_CONFIG: u64 = 4 << 20;
 
 /// CAP_KILL, CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF (capabilities(7)).
@@ -27,11 +28,11 @@ pub const CAPABILITIES: [(u32, &str); 5] = [
 /// The facts.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// As uname(2) says it.
+    /// Release as uname(2) returns it.
     pub release: String,
-    /// /sys/kernel/btf/vmlinux can be read.
+    /// Whether /sys/kernel/btf/vmlinux can be read.
     pub btf: bool,
-    /// The effective capabilities of this process, a bit each.
+    /// Effective capabilities of this process, one bit each.
     pub capabilities: u64,
     /// Whether `bpf` is among the active security modules.
     pub bpf_lsm: Option<bool>,
@@ -43,7 +44,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Asks.
+    /// Gathers the facts.
     pub fn gather() -> Self {
         let release = rustix::system::uname()
             .release()
@@ -62,14 +63,14 @@ impl Facts {
         }
     }
 
-    /// An option of the kernel's configuration: its value, `""` where it is not
-    /// set, `None` where no configuration is to be found.
+    /// Value of an option of the kernel's configuration: `""` where it is not set,
+    /// `None` where no configuration is found.
     pub fn option(&self, name: &str) -> Option<&str> {
         let config = self.config.as_ref()?;
         Some(config.get(name).map_or("", String::as_str))
     }
 
-    /// Which capability this process has.
+    /// Whether this process has the capability.
     pub fn has(&self, capability: u32) -> bool {
         self.capabilities >> capability & 1 != 0
     }
@@ -83,20 +84,21 @@ fn capabilities() -> Option<u64> {
     u64::from_str_radix(effective.trim(), 16).ok()
 }
 
-/// From the list in securityfs, or by lsm_list_modules(2) where that is not mounted.
+/// Reads the list in securityfs, or calls lsm_list_modules(2) where securityfs is not
+/// mounted.
 fn bpf_lsm() -> Option<bool> {
     if let Ok(list) = fs::read_to_string("/sys/kernel/security/lsm") {
         return Some(list.trim().split(',').any(|name| name == "bpf"));
     }
     let mut ids = [0u64; MAX_LSMS];
     let mut size = u32::try_from(size_of_val(&ids)).ok()?;
-    // SAFETY: `size` bytes at `ids` are this function's own.
+    // SAFETY: `ids` is a local array of `size` bytes, and `size` is a local variable.
     let count = unsafe { libc::syscall(SYS_LSM_LIST_MODULES, ids.as_mut_ptr(), &raw mut size, 0) };
     let count = usize::try_from(count).ok()?;
     Some(ids.get(..count)?.contains(&LSM_ID_BPF))
 }
 
-/// The one in brackets counts.
+/// The value in brackets is the active one.
 fn lockdown() -> Option<String> {
     let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
     let (_, rest) = text.split_once('[')?;

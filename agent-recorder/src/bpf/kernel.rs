@@ -1,7 +1,8 @@
-//! Loads and configures the kernel programs and their maps, and holds them:
-//! dropping [`Kernel`] takes them out again.
+//! Loads and configures the kernel programs and their maps, and owns them: dropping
+//! [`Kernel`] detaches and unloads them.
 //!
-//! Not here: loading a profile's programs (`load`), and which those are (`attach::hooks`).
+//! Not here: loading a profile's programs (`load`), and the list of them
+//! (`attach::hooks`).
 
 use std::os::fd::AsFd as _;
 
@@ -57,14 +58,14 @@ impl std::fmt::Debug for Kernel {
 }
 
 impl Kernel {
-    /// Loads everything of the first profile that works, and attaches nothing:
-    /// tags can be set and rings be read before the first event. With `pins`,
-    /// what is attached then outlives this process.
+    /// Loads the programs and maps of the first profile that works, and attaches
+    /// none: tags can be set and rings read before the first event. With `pins`, what
+    /// is attached later outlives this process.
     ///
     /// # Errors
     ///
-    /// No object in this binary, no BTF, no permission, or a kernel that
-    /// refuses every profile that was named: the last one's reason.
+    /// The binary has no object, the kernel no BTF, the process no permission; or the
+    /// kernel refuses every named profile, and the error is that of the last.
     pub fn load(options: &Options, pins: Option<&Pins>) -> Result<(Self, Rings), Error> {
         let host = Host::look()?;
         let source = host.source()?;
@@ -89,12 +90,13 @@ impl Kernel {
         Err(last.unwrap_or_else(|| Error::Object("no profile was named".to_owned())))
     }
 
-    /// Goes on with programs that a recorder with these options left at their
-    /// hooks, in the state that they are in; `None` where there are none.
+    /// Takes over the attached programs of an earlier recorder with these options, in
+    /// their present state; `None` where there are none.
     ///
     /// # Errors
     ///
-    /// They cannot be opened, or are not as they were left: a new set is to be loaded.
+    /// The programs cannot be opened, or differ from what their recorder left: the
+    /// caller has to load a new set.
     pub fn resume(options: &Options, pins: &Pins) -> Result<Option<(Self, Rings)>, Error> {
         let host = Host::look()?;
         let layout = host.layout(options);
@@ -169,12 +171,11 @@ impl Kernel {
         Ok((kernel, rings))
     }
 
-    /// Attaches every program. They come off when `self` is dropped, but for
-    /// those that are pinned.
+    /// Attaches every program. Dropping `self` detaches those that are not pinned.
     ///
     /// # Errors
     ///
-    /// The kernel refuses one: then none is left.
+    /// The kernel refuses a program; then all others are detached again.
     pub fn attach(&mut self) -> Result<(), Error> {
         let result = self.attach_all();
         if result.is_err()
@@ -198,13 +199,14 @@ impl Kernel {
         self.self_protection.look()
     }
 
-    /// Attaches every program anew, and puts back what they know of system
-    /// calls and names: something of that was taken away. 5.10 does not attach
-    /// a program of a trampoline a second time; those stay as they are there.
+    /// Attaches every program anew, and restores the table of system calls and the
+    /// names: another process removed some of that. 5.10 does not attach a program of
+    /// a trampoline a second time; such a program stays as it is.
     ///
     /// # Errors
     ///
-    /// The kernel refuses one, the others are attached; or a map cannot be written.
+    /// The kernel refuses a program, and the others are attached; or a map cannot be
+    /// written.
     pub fn mend(&mut self) -> Result<(), Error> {
         let attached = self.attached.attach(!self.is_old, self.pinned.as_ref());
         self.syscalls.fill()?;
@@ -213,12 +215,12 @@ impl Kernel {
         attached
     }
 
-    /// The number of one of its maps.
+    /// The kernel's id of one of the recorder's maps.
     pub fn own_map(&self) -> Option<u64> {
         self.self_protection.map_number()
     }
 
-    /// Takes away whatever else is pinned where these programs are.
+    /// Removes every other object from the directory of these programs' pins.
     ///
     /// # Errors
     ///
@@ -230,7 +232,7 @@ impl Kernel {
         }
     }
 
-    /// Tells these programs from all others that this kernel has.
+    /// A number that no other programs on this kernel have.
     pub fn number(&self) -> u32 {
         self.number
     }
@@ -240,24 +242,24 @@ impl Kernel {
         self.name.profile
     }
 
-    /// Whether the guard refuses what goes over its limit. Where it does not,
-    /// it ends the session at the exit of the call that meets it.
+    /// Whether the guard refuses operations beyond its limit. Otherwise it ends the
+    /// session at the exit of the call that meets the limit.
     pub fn refuses(&self) -> bool {
         self.name.profile.can_refuse() && self.not_refusing.is_none()
     }
 
-    /// Whether the guard sees what an operation is about to destroy; where it
-    /// does not, every deleted name counts.
+    /// Whether the guard sees which object an operation is about to destroy.
+    /// Otherwise every deleted name counts.
     pub fn sees_victims(&self) -> bool {
         self.name.profile.sees() || self.attached.are_touched()
     }
 
-    /// Why the guard does not refuse in a profile in which it could.
+    /// Why the guard does not refuse, although its profile allows that.
     pub fn not_refusing(&self) -> Option<&Error> {
         self.not_refusing.as_ref()
     }
 
-    /// Hooks that this kernel lacks, and what is therefore not recorded.
+    /// Hooks that this kernel lacks, and the consequence for the records.
     pub fn absent(&self) -> &[Absent] {
         &self.absent
     }
@@ -267,12 +269,12 @@ impl Kernel {
         self.is_old
     }
 
-    /// Instructions that the verifier went through for each program, by name.
+    /// Instructions that the verifier visited for each program, by name.
     pub fn verified(&self) -> Vec<(String, u32)> {
         self.attached.verified()
     }
 
-    /// Profiles that were more wanted, and why they are not in use.
+    /// Profiles of higher preference, and why they are not in use.
     pub fn passed_over(&self) -> &[(Profile, Error)] {
         &self.passed_over
     }
@@ -282,7 +284,7 @@ impl Kernel {
         &self.tags
     }
 
-    /// What was made and lost so far.
+    /// Events made and lost since the programs were loaded.
     ///
     /// # Errors
     ///
@@ -290,7 +292,8 @@ impl Kernel {
     pub fn counters(&self) -> Result<Counters, Error> {
         let mut counters = Counters::default();
         for kind in 0..KINDS {
-            // Lost first: an event in between then shows as made and not lost, never the other way round.
+            // The lost events are read first: an event in between shows as made and
+            // not lost, never the other way round.
             counters.lost[kind] = sum(&self.lost, "LOST", kind)?;
             counters.produced[kind] = sum(&self.produced, "PRODUCED", kind)?;
         }
@@ -301,7 +304,8 @@ impl Kernel {
         Ok(counters)
     }
 
-    /// Makes the counters of a session that user space begins, with no process in it yet.
+    /// Creates the counters of a session that user space begins, before any process
+    /// is in it.
     ///
     /// # Errors
     ///
@@ -310,8 +314,8 @@ impl Kernel {
         self.sessions.begin(number, None)
     }
 
-    /// Makes the counters of a session that programs before these counted: what
-    /// they know of it, where they count alike.
+    /// Creates the counters of a session that older programs counted, with their
+    /// values where both count alike.
     ///
     /// # Errors
     ///
@@ -325,12 +329,12 @@ impl Kernel {
         self.sessions.begin(number, previous.session(was))
     }
 
-    /// From now on every member dies at its next recorded call. A delete that is
-    /// counted in the kernel at this very moment can go missing from the count.
+    /// Condemns a session: every member dies at its next recorded call. A delete that
+    /// the kernel counts at this very moment can be missing from the count.
     ///
     /// # Errors
     ///
-    /// The session is not counted, or the map cannot be written.
+    /// The kernel does not count the session, or the map cannot be written.
     pub fn condemn(&mut self, number: SessionNumber) -> Result<(), Error> {
         self.sessions.condemn(number)
     }
@@ -339,12 +343,12 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// The session is not counted, or the map cannot be read.
+    /// The kernel does not count the session, or the map cannot be read.
     pub fn destroyed(&self, number: SessionNumber) -> Result<u64, Error> {
         self.sessions.destroyed(number)
     }
 
-    /// The sessions that the kernel programs count, and what their guard did to each.
+    /// The sessions that the kernel programs count, and the guard's verdict on each.
     ///
     /// # Errors
     ///
@@ -353,8 +357,8 @@ impl Kernel {
         self.sessions.all()
     }
 
-    /// Events that found a place in a ring until now, by kind; not fewer are in
-    /// the rings or came out of them when this returns.
+    /// Events that were written to a ring until now, by kind. At the return at least
+    /// as many are in the rings or were read from them.
     ///
     /// # Errors
     ///
@@ -362,23 +366,24 @@ impl Kernel {
     pub fn placed(&self) -> Result<[u64; KINDS], Error> {
         let mut placed = [0; KINDS];
         for (kind, count) in placed.iter_mut().enumerate() {
-            // Made first: an event in between then shows as lost and not made, never the other way round.
+            // The made events are read first: an event in between shows as lost and
+            // not made, never the other way round.
             let made = sum(&self.produced, "PRODUCED", kind)?;
             *count = made.saturating_sub(sum(&self.lost, "LOST", kind)?);
         }
         Ok(placed)
     }
 
-    /// Forgets an ended session's counters.
+    /// Removes the counters of an ended session.
     pub fn end_session(&mut self, number: SessionNumber) {
         self.sessions.end(number);
     }
 
-    /// The session goes on, and its budgets begin anew.
+    /// Pardons a session: its members may run, and its budgets begin anew.
     ///
     /// # Errors
     ///
-    /// The session is not counted, or the map cannot be written.
+    /// The kernel does not count the session, or the map cannot be written.
     pub fn pardon(&mut self, number: SessionNumber) -> Result<(), Error> {
         self.sessions.pardon(number)
     }
@@ -395,8 +400,8 @@ impl Kernel {
         self.places.set_places(places)
     }
 
-    /// Keeps members of sessions from this process, its programs, maps and
-    /// links, and from these files, where [`Kernel::refuses`].
+    /// Protects this process, its programs, maps and links, and these files from
+    /// members of sessions, where [`Kernel::refuses`].
     ///
     /// # Errors
     ///
@@ -405,7 +410,7 @@ impl Kernel {
         self.self_protection.set(files)
     }
 
-    /// Replaces the programs that are known by their files, and by their sizes (bytes).
+    /// Replaces the files and file sizes (bytes) by which programs are recognised.
     ///
     /// # Errors
     ///
@@ -418,9 +423,9 @@ impl Kernel {
         self.places.set_programs(programs, sizes)
     }
 
-    /// Maps whose contents somebody else changed since this was asked last; they
-    /// hold again what they are to hold. Not that of system calls, nor those
-    /// that the kernel programs write.
+    /// Names of maps that another process changed since the last call. Their contents
+    /// are restored. The table of system calls is excluded, and maps that the kernel
+    /// programs write.
     ///
     /// # Errors
     ///
@@ -432,8 +437,8 @@ impl Kernel {
         Ok(changed)
     }
 
-    /// Has the kernel tell of who starts a script of this name, outside of
-    /// sessions: one of them wrote a file that is called so.
+    /// Has the kernel emit an event when a process outside sessions starts a script
+    /// of this name, because a session wrote a file of this name.
     ///
     /// # Errors
     ///
@@ -442,7 +447,7 @@ impl Kernel {
         self.rules.add_written(name)
     }
 
-    /// Which session wrote a file, if one did.
+    /// The session that wrote a file, if there is one.
     ///
     /// # Errors
     ///
@@ -454,7 +459,7 @@ impl Kernel {
         })
     }
 
-    /// Has the kernel remember every fork outside sessions, or stop doing so.
+    /// Has the kernel remember every fork outside sessions, or stop that.
     ///
     /// # Errors
     ///
@@ -465,7 +470,7 @@ impl Kernel {
             .map_err(|error| map_error("ADOPTING", &error))
     }
 
-    /// The forks that were remembered: child → parent.
+    /// The remembered forks: child → parent.
     ///
     /// # Errors
     ///

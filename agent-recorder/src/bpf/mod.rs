@@ -1,7 +1,7 @@
-//! The kernel programs seen from here: loading them, tagging tasks, draining
+//! The user-space half of the kernel programs: loading them, tagging tasks, draining
 //! the rings, decoding events.
 //!
-//! Not here: what an event means for a session (`session`), and any record.
+//! Not here: the meaning of an event for a session (`session`), and any record.
 
 mod attach;
 mod btf;

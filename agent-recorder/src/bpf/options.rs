@@ -1,22 +1,23 @@
-//! What the kernel programs are told before they are loaded.
+//! Settings of the kernel programs that are fixed before they are loaded.
 //!
-//! Not here: where that comes from (`cli::setup`).
+//! Not here: their source (`cli::setup`).
 
 use agent_recorder_abi::agent_rule::RuleKey;
 use agent_recorder_abi::policy::{GuardConfig, NameKey};
 
 use super::Profile;
 
-/// What is decided before load.
+/// Settings that are fixed before load.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Ring of exec, exit, fork, deletes and the guard, bytes: a power of two, at least a page.
+    /// Bytes of the ring for exec, exit, fork, deletes and the guard: a power of two,
+    /// at least a page.
     pub priority_ring_bytes: u32,
-    /// Ring of all else.
+    /// Bytes of the ring for all other events: a power of two, at least a page.
     pub bulk_ring_bytes: u32,
     /// The guard's budgets.
     pub guard: GuardConfig,
-    /// Names that the guard's policy knows.
+    /// Names in the guard's policy.
     pub names: Vec<(NameKey, u32)>,
     /// Agent rules and their numbers, from 1.
     pub rules: Vec<(RuleKey, u32)>,

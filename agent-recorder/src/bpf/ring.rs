@@ -1,9 +1,9 @@
 //! The two rings as one source of events, in the order of their times.
 //!
-//! Waking: the kernel wakes a ring's reader only when the reader had caught
-//! up. So after a wake-up the reader waits a little before it drains, and
-//! everything made meanwhile costs no wake-up; an event that asks for it by
-//! force (the guard's, a session's begin and end) ends that wait.
+//! The kernel wakes a ring's reader only if the reader had read everything. So the
+//! reader waits a little after a wake-up before it drains, and the events of that
+//! time cost no further wake-up. A forced wake-up (the guard, beginning and end of a
+//! session) ends the wait.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
@@ -16,15 +16,15 @@ use rustix::event::epoll;
 
 use super::Error;
 
-/// How long events may gather before they are drained: at 200 bytes an event
-/// and a million a second, 2 MB of ring.
+/// Time for which events gather before they are drained: 200 bytes an event and a
+/// million events a second make 2 MB of ring.
 const GATHER: Duration = Duration::from_millis(10);
-/// Events taken out in one go; keeps memory bounded while a flood lasts.
+/// Events of one batch, which bounds the memory during a flood.
 const BATCH_EVENTS: usize = 16_384;
 
-/// An event is handed over within this after it took its time: hooks cannot be
-/// preempted. Younger ones wait for the next batch, so that what the other
-/// ring still gets from before them comes first.
+/// Every event is in its ring within this time after its timestamp, because hooks
+/// cannot be preempted. Younger events wait for the next batch, so that an earlier
+/// event in the other ring comes first. Nanoseconds.
 const SETTLED_NS: u64 = 2_000_000;
 
 /// Events in the order of their times.
@@ -32,7 +32,7 @@ const SETTLED_NS: u64 = 2_000_000;
 pub struct Batch {
     bytes: Vec<u8>,
     events: Vec<Place>,
-    /// Events from here on are for the next batch.
+    /// Index of the first event that waits for the next batch.
     ready: usize,
 }
 
@@ -56,12 +56,12 @@ impl Batch {
         self.ready == 0
     }
 
-    /// Whether some are held back for the next batch.
+    /// Whether some events wait for the next batch.
     pub fn holds_back(&self) -> bool {
         self.ready < self.events.len()
     }
 
-    /// Keeps only what the last batch left over.
+    /// Drops all events that the last batch delivered.
     fn advance(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         let events = std::mem::take(&mut self.events);
@@ -74,7 +74,7 @@ impl Batch {
     fn push(&mut self, event: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(event);
-        // Events begin with their time; a shorter one is refused by `decode`.
+        // An event begins with its timestamp. `decode` refuses a shorter one.
         let time = event
             .first_chunk()
             .map_or(0, |bytes| u64::from_ne_bytes(*bytes));
@@ -85,7 +85,7 @@ impl Batch {
         });
     }
 
-    /// Sorts, and makes ready what is not younger than `settled`.
+    /// Sorts the events, and makes those ready that are not younger than `settled`.
     fn settle(&mut self, settled: u64) {
         self.events.sort_by_key(|place| place.time);
         self.ready = self.events.partition_point(|place| place.time <= settled);
@@ -106,21 +106,22 @@ impl std::fmt::Debug for Rings {
     }
 }
 
-/// A program that something is to be done about at once.
+/// A started program that needs an immediate decision.
 #[derive(Clone, Debug)]
 pub enum Started {
-    /// It was stopped, and waits to be judged.
+    /// The kernel stopped the program, which waits for the gate.
     Held(Held),
-    /// It perhaps makes its process an heir (`agent_recorder_abi::written_file`): an event of its exec.
+    /// The program may make its process an heir (`agent_recorder_abi::written_file`).
+    /// The bytes are the event of its exec.
     Heir(Vec<u8>),
 }
 
-/// What woke [`Rings::wait`].
+/// Reasons for which [`Rings::wait`] returned.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Woken {
     /// A ring has events.
     pub events: bool,
-    /// A program is stopped.
+    /// The kernel stopped a program.
     pub gate: bool,
     /// The descriptor given to [`Rings::watch`] is readable.
     pub other: bool,
@@ -143,7 +144,8 @@ impl Rings {
             (bulk.as_raw_fd(), RING),
             (gates.as_raw_fd(), GATE),
         ] {
-            // SAFETY: the rings own these descriptors and live as long as `self`.
+            // SAFETY: `self` owns the ring with this descriptor, and outlives the
+            // borrow.
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             epoll::add(
                 &epoll,
@@ -176,11 +178,12 @@ impl Rings {
         .map_err(system("epoll_ctl(2)"))
     }
 
-    /// Waits until there is something to do, at most `limit`, and lets events gather.
+    /// Waits for an event or a stopped program, at most for `limit`, and lets events
+    /// gather.
     ///
     /// # Errors
     ///
-    /// epoll_wait(2) fails otherwise than by a signal.
+    /// epoll_wait(2) fails with another error than EINTR.
     pub fn wait(&self, limit: Duration) -> Result<Woken, Error> {
         let mut woken = self.poll(limit)?;
         if woken.events && !woken.other && !woken.gate {
@@ -215,21 +218,22 @@ impl Rings {
         Ok(woken)
     }
 
-    /// Takes out the programs that were stopped, and those that make heirs.
+    /// Takes out the stopped programs, and those that may make heirs.
     pub fn started(&mut self) -> Vec<Started> {
         let mut started = Vec::new();
         while let Some(event) = self.gates.next() {
             started.extend(if event.len() == size_of::<Held>() {
                 read(&event).map(Started::Held)
             } else {
-                // An exec is longer than that.
+                // A longer entry is the event of an exec.
                 Some(Started::Heir(event.to_vec()))
             });
         }
         started
     }
 
-    /// Takes out what is there and has settled; with `last`, all of it. True when more is there than one batch holds.
+    /// Takes out the events that have settled; with `last`, all. True when more
+    /// events are left than one batch takes.
     pub fn drain(&mut self, batch: &mut Batch, last: bool) -> bool {
         batch.advance();
         let mut settled = if last {
@@ -246,7 +250,7 @@ impl Rings {
             }
             if batch.events.len() - before == BATCH_EVENTS {
                 more = true;
-                // What this ring still holds is younger than what was taken.
+                // The events left in this ring are younger than the last one taken.
                 settled = settled.min(batch.events.last().map_or(0, |place| place.time));
             }
         }
@@ -256,7 +260,8 @@ impl Rings {
 }
 
 fn read<T: Pod>(bytes: &[u8]) -> Option<T> {
-    // SAFETY: of the type's size, and any bytes are a value of it.
+    // SAFETY: `bytes` has at least the size of `T`, and every bit pattern is a valid
+    // `T`; the read needs no alignment.
     (bytes.len() >= size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 

@@ -1,7 +1,7 @@
-//! Tags from user space: putting a task into a session, and asking which one it is in.
+//! Tags from user space: puts a task into a session, and reads the session of a task.
 //!
-//! A pid that is used again is never taken for the old process: where tags lie
-//! on tasks, a pidfd names the process; where they lie in a map, see `set_by_thread`.
+//! A reused pid is never taken for the old process. Where tags lie on tasks, a pidfd
+//! names the process; where they lie in a map, see `set_by_thread`.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -20,7 +20,7 @@ pub struct Tags {
     kept: Kept,
 }
 
-/// Where the kernel programs keep them.
+/// Where the kernel programs store the tags.
 #[derive(Debug)]
 enum Kept {
     /// On the task (BPF task storage), by pidfd.
@@ -30,11 +30,11 @@ enum Kept {
 }
 
 impl Tags {
-    /// In the programs' map for them.
+    /// Wraps the programs' map of tags.
     ///
     /// # Errors
     ///
-    /// It is of another type, or its values are of another size.
+    /// The map is of another type, or its values have another size.
     pub(super) fn of(map: Map) -> Result<Self, Error> {
         let (kept, size) = match map {
             Map::Unsupported(map) => (Kept::OnTask(map), size_of::<Tag>()),
@@ -43,7 +43,7 @@ impl Tags {
         };
         let (Kept::OnTask(map) | Kept::ByThread(map)) = &kept;
         let info = map.info().map_err(|error| map_error("TAGS", &error))?;
-        // What is looked up is written to memory of the size that is known here.
+        // A lookup writes to memory of the size that this binary expects.
         if info.value_size() as usize == size {
             Ok(Self { kept })
         } else {
@@ -51,9 +51,9 @@ impl Tags {
         }
     }
 
-    /// The session of the process's main thread, `None` for one outside every
-    /// session. `process` is its pidfd: the answer is that process's if it has
-    /// not ended afterwards.
+    /// The session of a process's main thread; `None` outside every session.
+    /// `process` is the pidfd: the answer is valid if the process has not ended
+    /// afterwards.
     ///
     /// # Errors
     ///
@@ -67,19 +67,21 @@ impl Tags {
         Ok(tag.map(|tag| tag.session).filter(|session| *session != 0))
     }
 
-    /// The program that a process is held at before its first instruction
-    /// (`Tag::image`), `None` for one that runs. `process` as for [`Tags::session_of`].
+    /// The program at which a process is stopped before its first instruction
+    /// (`Tag::image`); `None` for a process that runs. `process` as for
+    /// [`Tags::session_of`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for [`Tags::session_of`].
     pub fn held_image(&self, pid: u32, process: BorrowedFd<'_>) -> io::Result<Option<u64>> {
         let tag = self.tag_of(pid, process)?;
         Ok(tag.filter(|tag| tag.held != 0).map(|tag| tag.image))
     }
 
-    /// Takes the mark off a process that is held at this program: it may run,
-    /// and still needs its SIGCONT. False when it is not held there any more.
+    /// Clears the hold on a process that is stopped at this program. The process may
+    /// then run, and still needs its SIGCONT. False when it is not stopped there any
+    /// more.
     ///
     /// # Errors
     ///
@@ -89,7 +91,7 @@ impl Tags {
         let Some(tag) = self.tag_of(pid, process)?.filter(is_held) else {
             return Ok(false);
         };
-        // Nobody else writes: the process is about to stop, or has.
+        // There is no other writer: the process is stopped, or is about to be.
         let tag = Tag { held: 0, ..tag };
         match &self.kept {
             Kept::OnTask(map) => commands::update(map.fd().as_fd(), process.as_raw_fd(), tag)?,
@@ -114,13 +116,13 @@ impl Tags {
         }
     }
 
-    /// Puts every thread of a process into a session. Threads that are made
-    /// meanwhile inherit from one that has the tag, or are met by the next pass.
-    /// How many threads were new to it.
+    /// Puts every thread of a process into a session. A thread that is created in the
+    /// meantime inherits the tag, or is found by the next pass. Returns how many
+    /// threads got the tag.
     ///
     /// # Errors
     ///
-    /// The process is gone, or bpf(2) refuses.
+    /// The process has ended, or bpf(2) refuses.
     pub fn set_process(&self, pid: u32, tag: Tag) -> Result<usize, Error> {
         let mut total = 0;
         loop {
@@ -156,7 +158,7 @@ impl Tags {
     }
 }
 
-/// Whether the thread had none yet, and has it now.
+/// Tags a task. True if the thread had no tag before.
 fn set_on_task(map: &MapData, pid: u32, tid: u32, tag: Tag) -> io::Result<bool> {
     let map = map.fd().as_fd();
     let Ok(task) = open_thread(pid, tid) else {
@@ -170,9 +172,10 @@ fn set_on_task(map: &MapData, pid: u32, tid: u32, tag: Tag) -> io::Result<bool> 
     Ok(true)
 }
 
-/// The same in the map. The thread's end removes its tag; one that ended
-/// before it was set is seen afterwards, by a descriptor that names this
-/// thread and no later one with its id.
+/// Tags a thread in the map; true if it had no tag before. The kernel programs remove
+/// the tag when the thread ends. If the thread ended before the tag was set, a
+/// descriptor that names this thread, and no later one with its id, shows that
+/// afterwards.
 fn set_by_thread(map: &MapData, pid: u32, tid: u32, tag: Tag) -> io::Result<bool> {
     let map = map.fd().as_fd();
     let Ok(thread) = File::open(format!("/proc/{pid}/task/{tid}/stat")) else {
@@ -191,13 +194,13 @@ fn set_by_thread(map: &MapData, pid: u32, tid: u32, tag: Tag) -> io::Result<bool
 
 /// `PF_EXITING` (include/linux/sched.h): set before the programs see a thread end.
 const PF_EXITING: u32 = 4;
-/// Of `flags` after the name (proc_pid_stat(5)).
+/// Index of `flags` among the fields after the name (proc_pid_stat(5)).
 const FLAGS: usize = 6;
 
-/// Whether a thread ends or has ended, by its open `stat`.
+/// Whether a thread ends or has ended, by its open `stat` file.
 fn is_ending(mut thread: &File) -> bool {
     let mut stat = Vec::new();
-    // ESRCH once it is gone.
+    // Reading fails with ESRCH once the thread is gone.
     if thread.rewind().is_err() || thread.read_to_end(&mut stat).is_err() {
         return true;
     }

@@ -1,8 +1,8 @@
-//! `canary`: one of each of the acts that the kernel programs see, by a process
-//! that the recorder starts and watches (`daemon::self_check`). For nobody else to call.
+//! `canary`: does one of each act that the kernel programs see. The recorder starts
+//! this process and observes it (`daemon::self_check`); it is of no other use.
 //!
-//! It says on stdout what the kernel answered where hooks refuse what harms the
-//! recorder. Not here: what the recorder makes of it.
+//! It prints the kernel's answers to acts that harm the recorder.
+//! Not here: the recorder's conclusions.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -41,18 +41,19 @@ pub struct Args {
     stage: Stage,
 }
 
-/// What a process of the canary does.
+/// The act of a process of the canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Stage {
-    /// Until it is tagged; then it starts itself anew.
+    /// Waits until it is tagged, then starts this program again.
     Wait,
-    /// Everything.
+    /// Does all acts.
     Act,
-    /// Nothing.
+    /// Does nothing.
     End,
 }
 
-/// Where one of the acts that are always possible fails, it fails, and shows nothing.
+/// Runs a stage. If an act fails that is always possible, the canary fails and shows
+/// nothing.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
     let failed = |what: &str| {
         let what = what.to_owned();
@@ -63,7 +64,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
             let mut go = [0];
             let told = io::stdin().read_exact(&mut go);
             if told.is_err() {
-                // The recorder has ended, and nobody else will.
+                // The recorder has ended, and no other process removes the directory.
                 let _ = fs::remove_dir(&args.directory);
             }
             told.map_err(failed("wait for the recorder"))?;
@@ -75,7 +76,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// This program with the same arguments.
+/// A command that runs this program with the same arguments and another stage.
 fn again(stage: Stage) -> Command {
     let name = if stage == Stage::Act { "act" } else { "end" };
     let mut command = Command::new("/proc/self/exe");
@@ -104,7 +105,7 @@ fn act(args: &Args) -> io::Result<()> {
         let name = answer.err().map_or("done", |error| name_of(&error));
         said.push_str(&format!("{what} {name}\n"));
     }
-    // Also of a recorder that has ended meanwhile.
+    // The canary removes it even if its recorder has ended meanwhile.
     fs::remove_dir(&args.directory)?;
     io::stdout().write_all(said.as_bytes())
 }
@@ -123,7 +124,7 @@ fn files(at: &impl Fn(&str) -> PathBuf) -> io::Result<()> {
     OpenOptions::new().write(true).truncate(true).open(&first)?;
     fs::set_permissions(&first, Permissions::from_mode(0o600))?;
     chown(&first, Some(getuid().as_raw()), None)?;
-    // Not every file system has them; the hook comes first.
+    // Some file systems lack extended attributes; the hook runs before that shows.
     let _ = setxattr(&first, "user.canary", b"1", XattrFlags::empty());
     symlink(&first, &link)?;
     fs::hard_link(&first, &second)?;
@@ -147,12 +148,13 @@ fn sockets() -> io::Result<()> {
     Ok(())
 }
 
-/// What is not to be looked for, because it could not be done.
+/// The line for an act that could not be done, so that the recorder does not expect
+/// its finding.
 fn without(what: &str) -> String {
     format!("{WITHOUT}{what}\n")
 }
 
-/// Through io_uring; `None` where that is not allowed.
+/// Acts through io_uring; `None` where that is not allowed.
 fn requests(path: &Path) -> Option<()> {
     let mut ring = IoUring::new(2).ok()?;
     let mut name = path.as_os_str().as_bytes().to_vec();
@@ -163,8 +165,9 @@ fn requests(path: &Path) -> Option<()> {
         .mode(0o600);
     let unlink = opcode::UnlinkAt::new(here, name.as_ptr().cast());
     for entry in [open.build(), unlink.build()] {
-        // SAFETY: the name outlives the request, which is waited for. What it
-        // opens is closed at this process's end.
+        // SAFETY: `name` lives until the request is complete, because
+        // `submit_and_wait` follows; the process's end closes the descriptor that the
+        // request opens.
         unsafe { ring.submission().push(&entry) }.ok()?;
         ring.submit_and_wait(1).ok()?;
         ring.completion().for_each(drop);
@@ -172,9 +175,9 @@ fn requests(path: &Path) -> Option<()> {
     Some(())
 }
 
-/// In a namespace of its own.
+/// Mounts in a namespace of its own.
 fn mounts(at: &Path) -> rustix::io::Result<()> {
-    // SAFETY: a namespace of mounts, in a process of one thread.
+    // SAFETY: this process has one thread, so no other thread shares the namespace.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private)?;
@@ -182,11 +185,11 @@ fn mounts(at: &Path) -> rustix::io::Result<()> {
     rustix::mount::unmount(at, UnmountFlags::empty())
 }
 
-/// What a recorder that refuses refuses, and what harms none.
+/// Acts that a refusing recorder refuses, and that harm no recorder.
 fn reaches(args: &Args) -> Vec<(&'static str, io::Result<()>)> {
     let mut reaches = Vec::new();
     if let Some(recorder) = getppid() {
-        // It is ignored, where it arrives.
+        // The recorder ignores the signal, if it arrives.
         let signal = kill_process(recorder, Signal::URG);
         reaches.push(("signal", signal.map_err(io::Error::from)));
         reaches.push(("attach", look_into(recorder)));
@@ -201,7 +204,8 @@ fn reaches(args: &Args) -> Vec<(&'static str, io::Result<()>)> {
     reaches
 }
 
-/// Reads nothing, for there is nothing at that address; but first it is asked whether it may.
+/// Reads another process's memory at an unmapped address: the permission check comes
+/// first.
 fn look_into(process: Pid) -> io::Result<()> {
     let mut byte = 0u8;
     let here = libc::iovec {
@@ -213,7 +217,8 @@ fn look_into(process: Pid) -> io::Result<()> {
         iov_len: 1,
     };
     let pid = process.as_raw_nonzero().get();
-    // SAFETY: `here` is one byte, and `there` is the other process's.
+    // SAFETY: `here` describes one writable local byte, and the kernel checks the
+    // address in `there`, which belongs to the other process.
     let read = unsafe { libc::process_vm_readv(pid, &raw const here, 1, &raw const there, 1, 0) };
     if read < 0 {
         return Err(io::Error::last_os_error());

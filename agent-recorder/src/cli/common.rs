@@ -1,10 +1,10 @@
-//! Options that every command takes, and how commands show what they found.
+//! Options of every command, and the form of its output.
 
 use std::path::PathBuf;
 
 use crate::config::{DEFAULT_FILE, DEFAULT_STATE_DIR, Profile};
 
-/// Options that every command takes.
+/// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Common {
@@ -31,7 +31,7 @@ fn state_dir_help() -> String {
     )
 }
 
-/// How a command shows what it found.
+/// The form of a command's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
     /// Text for a person

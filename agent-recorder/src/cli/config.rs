@@ -23,7 +23,7 @@ enum ConfigCommand {
     Show,
 }
 
-/// 0, or 2 with one line that says what is wrong and where.
+/// Exits with 0, or with 2 and one line that names the error and its position.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let setting = Setting::load(common)?;
     match args.command {
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is built in and used, as comments, for the output is a configuration.
+/// The built-in policy in use as comments, because the output is a configuration.
 fn built_in_policy(config: &Config) -> String {
     let mut out = String::new();
     if config.guard.builtin {
@@ -71,11 +71,12 @@ fn built_in_policy(config: &Config) -> String {
 }
 
 fn toml(part: &impl Serialize) -> String {
-    // Strings and tables only: what was read can be written.
+    // The policy consists of strings and tables that were read from TOML, so writing
+    // it cannot fail.
     toml::to_string(part).unwrap_or_default()
 }
 
-/// A heading and a text, each line a comment; nothing where there is no text.
+/// A heading and a text as comment lines; empty where there is no text.
 fn comment(heading: &str, text: &str) -> String {
     if text.is_empty() {
         return String::new();

@@ -14,14 +14,15 @@ use super::{Common, Error};
 use crate::control::{self, Receiver, Request, Sender};
 use crate::daemon::Recorder;
 
-/// In the state directory.
+/// File name of the lock in the state directory.
 pub(super) const LOCK: &str = "daemon.lock";
 
 /// Arguments of `daemon`.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Ends with SIGTERM or SIGINT, not with SIGHUP; the sessions that still run are then told of as detached.
+/// Runs until SIGTERM or SIGINT, and ignores SIGHUP. Sessions that still run are
+/// recorded as detached.
 pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let setting = Setting::load(common)?;
     let _lock = lock(&setting.config.recorder.state_dir)?;
@@ -86,7 +87,7 @@ fn stop_on_signal(requests: Sender) -> Result<(), Error> {
     };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    // Else it would end the daemon as SIGKILL does.
+    // Without a handler SIGHUP would end the daemon as SIGKILL does.
     let mut hang_up = signal(SignalKind::hangup()).map_err(failed)?;
     tokio::spawn(async move {
         loop {
@@ -103,7 +104,8 @@ fn stop_on_signal(requests: Sender) -> Result<(), Error> {
     Ok(())
 }
 
-/// One daemon a state directory: the lock is the kernel's, the number in the file is for the message.
+/// Locks the state directory for one daemon. The pid in the file is for the error
+/// message only.
 fn lock(state_dir: &Path) -> Result<File, Error> {
     let system = |what: &str| {
         let what = format!("{what} {}", state_dir.display());

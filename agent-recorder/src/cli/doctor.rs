@@ -1,8 +1,8 @@
-//! `doctor`: what this kernel allows, which profile that makes, what is
-//! missing, and the remedy in words.
+//! `doctor`: the kernel's features, the resulting profile, what is missing, and the
+//! remedy.
 //!
-//! What can be tried is tried: the kernel programs are loaded and attached,
-//! and taken out again.
+//! Features are tried where possible: the kernel programs are loaded, attached, and
+//! removed again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,7 +41,7 @@ impl fmt::Display for State {
     }
 }
 
-/// One point.
+/// One point of the report.
 #[derive(Clone, Debug, Serialize)]
 struct Check {
     name: &'static str,
@@ -71,20 +71,20 @@ impl Check {
 #[derive(Debug, Serialize)]
 struct Report {
     kernel: String,
-    /// The profile that `auto` comes to; absent where nothing can be recorded.
+    /// The profile that `auto` selects; `None` where nothing can be recorded.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
     profile: Option<Profile>,
-    /// Whether the guard refuses what goes over its limit.
+    /// Whether the guard refuses operations beyond its limit.
     refuses: bool,
-    /// Whether the guard sees what an operation is about to destroy.
+    /// Whether the guard sees the object that an operation is about to destroy.
     #[serde(rename = "seesVictims")]
     sees_victims: bool,
     checks: Vec<Check>,
-    /// Instructions that the verifier went through for each program.
+    /// Instructions that the verifier visited for each program.
     verified: BTreeMap<String, u32>,
 }
 
-/// 0 when recording works, 1 when it does not.
+/// Exits with 0 when recording works, with 1 when it does not.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let facts = Facts::gather();
     let setting = Setting::load(common)?;
@@ -145,14 +145,14 @@ fn programs(tried: &Result<Kernel, bpf::Error>) -> Check {
         Err(error) => Check::new(
             name,
             State::Missing,
-            // A verifier's log has thousands of lines; its last ones say why.
+            // A verifier's log has thousands of lines; the last ones give the reason.
             last_lines(&error.to_string()),
             "put right what is missing below; if nothing is, report this output",
         ),
     }
 }
 
-/// Which programs they are, where it is not the usual ones.
+/// The kind of the programs, where it is not the usual one.
 fn kind(kernel: &Kernel) -> &'static str {
     if kernel.is_old() {
         " for kernels before 5.17"
@@ -161,7 +161,7 @@ fn kind(kernel: &Kernel) -> &'static str {
     }
 }
 
-/// Why the more wanted profiles are not in use.
+/// Why profiles of higher preference are not in use.
 fn passed_over(tried: &Result<Kernel, bpf::Error>) -> Vec<Check> {
     let Ok(kernel) = tried else {
         return Vec::new();
@@ -185,7 +185,7 @@ fn passed_over(tried: &Result<Kernel, bpf::Error>) -> Vec<Check> {
         .collect()
 }
 
-/// Why a profile is not in use, without the advice to ask us.
+/// Why a profile is not in use, without the advice to run `doctor`.
 fn refusal(why: &bpf::Error) -> String {
     match why {
         bpf::Error::ProfileRefused { .. } => "the kernel refuses its programs".to_owned(),
@@ -193,7 +193,7 @@ fn refusal(why: &bpf::Error) -> String {
     }
 }
 
-/// Whether the guard refuses, or kills afterwards.
+/// Whether the guard refuses, or kills after the operation.
 fn refusing(tried: &Result<Kernel, bpf::Error>) -> Check {
     let name = "refusing";
     match tried {
@@ -213,7 +213,7 @@ fn refusing(tried: &Result<Kernel, bpf::Error>) -> Check {
     }
 }
 
-/// Whether the guard can tell what may be thrown away from what may not.
+/// Whether the guard distinguishes files that may be thrown away.
 fn judging(tried: &Result<Kernel, bpf::Error>) -> Check {
     let name = "judging";
     match tried {
@@ -242,7 +242,7 @@ fn because(kernel: &Kernel) -> String {
         .map_or(String::new(), |why| format!(": {}", refusal(why)))
 }
 
-/// Lines of an error that are shown.
+/// Most lines of an error that are shown.
 const SHOWN_LINES: usize = 3;
 
 fn last_lines(text: &str) -> String {
@@ -266,7 +266,7 @@ fn checks(facts: &Facts, tried: &Result<Kernel, bpf::Error>, pins: &Path) -> Vec
     checks
 }
 
-/// Whether a daemon that is killed can be taken over from.
+/// Whether a daemon can take over after another was killed.
 fn outliving(pins: &Path) -> Check {
     let name = "outliving";
     if pins.as_os_str().is_empty() {
@@ -340,7 +340,7 @@ fn lockdown(facts: &Facts) -> Check {
     }
 }
 
-/// Whether BPF LSM programs can decide here.
+/// Whether BPF LSM programs can decide on this kernel.
 fn lsm(facts: &Facts) -> Check {
     let name = "BPF LSM";
     let gain = "an operation can be refused before it happens";
@@ -369,7 +369,7 @@ fn lsm(facts: &Facts) -> Check {
     }
 }
 
-/// Whether trampolines, on which fentry and fmod_ret sit, can be there.
+/// Whether the kernel has trampolines, on which fentry and fmod_ret programs run.
 fn fentry(facts: &Facts) -> Check {
     let name = "trampolines";
     if facts.ftrace_enabled == Some(false) {

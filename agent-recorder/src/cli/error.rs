@@ -1,4 +1,4 @@
-//! What ends a command, and the exit status that says so.
+//! The error that ends a command, and its exit status.
 
 use std::path::PathBuf;
 
@@ -26,13 +26,13 @@ pub enum Error {
     /// The collector failed.
     #[error(transparent)]
     Collector(#[from] crate::collector::Error),
-    /// Keys or certificates make no sense.
+    /// Keys or certificates are invalid.
     #[error(transparent)]
     Identity(#[from] crate::identity::Error),
-    /// There is a daemon already.
+    /// Another daemon is running.
     #[error("a daemon runs already with the state directory {state_dir}: process {pid}")]
     Running {
-        /// Its process.
+        /// Pid of the other daemon.
         pid: String,
         /// The directory.
         state_dir: PathBuf,
@@ -40,7 +40,7 @@ pub enum Error {
     /// The session could not be found.
     #[error(transparent)]
     Select(#[from] crate::replay::SelectError),
-    /// What was wanted of a replay has no meaning.
+    /// A filter of the replay is invalid.
     #[error(transparent)]
     Filter(#[from] crate::replay::FilterError),
     /// A system call failed.
@@ -48,16 +48,16 @@ pub enum Error {
     System {
         /// What was being done.
         what: String,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
 }
 
-/// The exit status when records or bytes are missing in what was shown.
+/// Exit status when records or bytes are missing in the output.
 pub(super) const LOSS: u8 = 3;
 
 impl Error {
-    /// 2 for usage and bad input, 1 otherwise.
+    /// The exit status: 2 for usage and bad input, 1 otherwise.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_)

@@ -1,16 +1,16 @@
-//! What each command's exit status means, and which environment variables the
+//! The meaning of each command's exit status, and the environment variables that the
 //! program reads: for `--help`, the manual page and docs/reference.
 //!
-//! Not here: when a command ends with which status; each says so itself.
+//! Not here: choosing the status, which each command does itself.
 
 use std::fmt::Write as _;
 
 /// An exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitStatus {
-    /// A number, or what it is computed from.
+    /// A number, or the quantity that it is computed from.
     pub code: &'static str,
-    /// What it says.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 
@@ -19,7 +19,7 @@ pub struct ExitStatus {
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// What it does.
+    /// Its effect.
     pub meaning: &'static str,
 }
 
@@ -59,7 +59,7 @@ const USUAL: &[ExitStatus] = &[DONE, FAILED, BAD_INPUT];
 const SERVICE: &[ExitStatus] = &[STOPPED, FAILED, BAD_INPUT];
 const SHOWING: &[ExitStatus] = &[DONE, FAILED, BAD_INPUT, GAPS];
 
-/// Each command's, by the words that call it.
+/// The statuses of each command, by its words.
 const STATUSES: &[(&str, &[ExitStatus])] = &[
     (
         "run",
@@ -129,13 +129,14 @@ const ACTED: &[ExitStatus] = &[
     BAD_INPUT,
 ];
 
-/// The exit statuses of a command, by its words: `config check`. `None` for a command that has commands of its own.
+/// The exit statuses of a command, by its words: `config check`. `None` for a command
+/// with subcommands.
 pub fn exit_statuses(command: &str) -> Option<&'static [ExitStatus]> {
     let found = STATUSES.iter().find(|(name, _)| *name == command);
     found.map(|(_, statuses)| *statuses)
 }
 
-/// Adds what is here to the help of each command.
+/// Adds the statuses and variables to the help of each command.
 pub(super) fn document(root: clap::Command) -> clap::Command {
     let mut environment = String::from("Environment:\n");
     for Variable { name, meaning } in ENVIRONMENT {

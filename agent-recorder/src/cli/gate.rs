@@ -1,4 +1,4 @@
-//! `approve`, `deny`: a person's answer for a program that is held.
+//! `approve`, `deny`: a person's answer for a held program.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::config::Answer;
 use crate::record::{SessionId, proto};
 use crate::replay::escaped;
 
-/// Arguments of both.
+/// Arguments of `approve` and `deny`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name of the hold, as `sessions`, the log and the hold's record have it
@@ -19,7 +19,7 @@ pub struct Args {
     hold: String,
 }
 
-/// Hands the answer to the daemon.
+/// Sends the answer to the daemon.
 pub(super) fn run(args: &Args, answer: Answer, common: &Common) -> Result<ExitCode, Error> {
     let argv = connect(common)?.decide(&args.hold, answer)?;
     let done = match answer {
@@ -35,7 +35,7 @@ fn line(argv: &[Vec<u8>]) -> String {
     words.join(" ")
 }
 
-/// One that waits, as a line.
+/// A held program as a line.
 pub(super) fn shown(hold: &proto::HoldInfo) -> String {
     format!(
         "{:<36}  held: {} ({}, process {}, {} s left): {}",
@@ -48,7 +48,7 @@ pub(super) fn shown(hold: &proto::HoldInfo) -> String {
     )
 }
 
-/// The same as JSON.
+/// A held program as JSON.
 pub(super) fn to_json(hold: &proto::HoldInfo) -> serde_json::Value {
     let argv: Vec<_> = hold
         .argv

@@ -1,7 +1,7 @@
-//! The command line: what each command takes, and which exit status it gives.
+//! The command line: the arguments and the exit status of each command.
 //!
-//! Data goes to stdout, everything else to stderr. One file a command; none
-//! of them decides anything that a room behind it could decide.
+//! Data goes to stdout, everything else to stderr. Each command has one file. No
+//! command makes a decision that belongs to a lower room.
 
 mod canary;
 mod collect;
@@ -127,12 +127,13 @@ fn manual() -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// For a terminal whose user has not asked for none (no-color.org).
+/// Whether stdout is a terminal whose user accepts colours (no-color.org).
 fn has_colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty())
 }
 
-/// Warnings and worse go to standard error, more by AGENT_RECORDER_LOG.
+/// Starts the log: warnings and errors go to standard error, more by
+/// AGENT_RECORDER_LOG.
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("AGENT_RECORDER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,agent_recorder=info"));
@@ -143,9 +144,10 @@ fn start_log() {
         .init();
 }
 
-/// Runs the program; the exit status is as each command names it.
+/// Runs the program, and returns the exit status of its command.
 pub fn main() -> ExitCode {
-    // Ends the process where the command line is wrong, and for `--help` and `--version`.
+    // Exits the process for an invalid command line, and for `--help` and
+    // `--version`.
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
     start_log();
     #[cfg(feature = "fault-points")]

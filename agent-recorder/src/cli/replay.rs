@@ -1,4 +1,4 @@
-//! `replay`: what a session did.
+//! `replay`: shows the acts of a session.
 
 use std::io::{self, BufWriter};
 use std::process::ExitCode;
@@ -45,7 +45,7 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// Takes the names of formats, each with what it is.
+/// A parser of format names, each with its description.
 fn format_parser() -> impl TypedValueParser<Value = &'static Format> {
     let names = FORMATS
         .iter()
@@ -54,7 +54,7 @@ fn format_parser() -> impl TypedValueParser<Value = &'static Format> {
         .try_map(|name| Format::named(&name).ok_or_else(|| format!("no format {name}")))
 }
 
-/// 0; 3 when what was shown has gaps.
+/// Exits with 0, or with 3 when the output has gaps.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let filter = Filter::new(&Wanted {
         kinds: args.kind.clone(),
@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
         }
     };
     match written {
-        // Whoever read it has seen enough.
+        // The reader has closed the pipe, and needs no more output.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
         other => other.map_err(system("write to standard output"))?,
     }

@@ -1,4 +1,4 @@
-//! `run`: a command as a session, recorded by this process for as long as it lives.
+//! `run`: runs a command as a session, which the daemon or this process records.
 
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -14,7 +14,7 @@ use crate::control::{self, Client};
 use crate::daemon::Recorder;
 use crate::record::SessionId;
 
-/// So long a daemon that was killed is waited for, once the command has ended.
+/// Wait for a new daemon after the command's end, when its daemon was killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Arguments of `run`.
@@ -36,7 +36,7 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-/// Exit status is the command's, 128 + signal when it was killed.
+/// Exits with the command's status, or with 128 + signal when it was killed.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let setting = Setting::load(common)?;
     let socket = control::socket_path(&setting.config.recorder.state_dir);
@@ -53,7 +53,7 @@ fn run_with_daemon(args: &Args, mut client: Client) -> Result<ExitCode, Error> {
     let status = child.release()?.wait()?;
     match client.wait(id, PATIENCE) {
         Ok(session) => summarise(id, session.records, session.files_destroyed, session.killed),
-        // The status is the command's all the same.
+        // The status is the command's even if the session's end is unknown.
         Err(why) => eprintln!("agent-recorder: session {id}: {why}"),
     }
     Ok(exit_code(status))
@@ -98,7 +98,7 @@ fn summarise(id: SessionId, records: u64, destroyed: u64, killed: bool) {
     eprintln!("agent-recorder: session {id}: {records} records, {destroyed} files destroyed{end}");
 }
 
-/// The agent's name, by default the command's.
+/// The agent's name, by default that of the command.
 fn agent_name(args: &Args) -> &str {
     if !args.agent.is_empty() {
         return &args.agent;
@@ -120,7 +120,7 @@ fn exit_code(status: WaitStatus) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
-/// A child that waits before it execs, so that it is tagged first.
+/// A child that waits before its exec, so that it is tagged first.
 struct Child {
     pid: Pid,
     process: OwnedFd,
@@ -128,7 +128,7 @@ struct Child {
 }
 
 impl Child {
-    /// Forks. The child reads one byte from a pipe, then execs.
+    /// Forks a child, which reads one byte from a pipe before its exec.
     fn spawn(command: &[OsString]) -> Result<Self, Error> {
         let system = |what: &str| {
             let what = what.to_owned();
@@ -147,10 +147,12 @@ impl Child {
         argv.push(std::ptr::null());
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(system("make a pipe"))?;
-        // SAFETY: the child calls only async-signal-safe functions, on memory made before the fork.
+        // SAFETY: the child calls async-signal-safe functions only, on memory that
+        // was allocated before the fork.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
-            // SAFETY: as above; argv ends with a null pointer.
+            // SAFETY: this is the forked child; `argv` ends with a null pointer, and
+            // its strings were allocated before the fork.
             unsafe { exec_when_released(&read, &write, &program, &argv) }
         }
         let pid = Pid::from_raw(pid)
@@ -169,7 +171,7 @@ impl Child {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Lets it exec.
+    /// Lets the child call exec.
     fn release(self) -> Result<Released, Error> {
         rustix::io::write(&self.gate, b"x").map_err(waiting)?;
         Ok(Released {
@@ -179,10 +181,10 @@ impl Child {
     }
 }
 
-/// A child that runs.
+/// A child that was released.
 struct Released {
     pid: Pid,
-    /// Readable when it has ended, as long as this is open.
+    /// Pidfd of the child, readable once it has ended.
     process: OwnedFd,
 }
 
@@ -205,7 +207,8 @@ fn waiting(errno: rustix::io::Errno) -> Error {
     }
 }
 
-/// Where execvp(3) would find it; looked for here, so that its misses are not the session's acts.
+/// The path that execvp(3) would find. It is searched here, so that failed attempts
+/// are no acts of the session.
 fn find_program(name: &CString) -> CString {
     if name.as_bytes().contains(&b'/') {
         return name.clone();
@@ -223,7 +226,7 @@ fn find_program(name: &CString) -> CString {
 
 /// # Safety
 ///
-/// To be called in a forked child: allocates nothing, takes no lock.
+/// The caller is a forked child. This function allocates nothing and takes no lock.
 unsafe fn exec_when_released(
     gate: &OwnedFd,
     other_end: &OwnedFd,
@@ -233,11 +236,11 @@ unsafe fn exec_when_released(
     let mut byte = [0u8; 1];
     let gate = std::os::fd::AsRawFd::as_raw_fd(gate);
     let other_end = std::os::fd::AsRawFd::as_raw_fd(other_end);
-    // SAFETY: plain system calls on memory of this frame and of `argv`.
+    // SAFETY: these system calls use memory of this frame and of `argv` only.
     unsafe {
-        // While it is open here, the pipe has no end, whoever died.
+        // An open write end would hide the recorder's death from this child.
         libc::close(other_end);
-        // Nothing comes when the recorder died: then nothing is run unrecorded.
+        // End of file means that the recorder died: nothing runs unrecorded.
         if libc::read(gate, byte.as_mut_ptr().cast(), 1) == 1 {
             libc::execv(program.as_ptr(), argv.as_ptr());
             let reason = if *libc::__errno_location() == libc::ENOENT {

@@ -1,4 +1,5 @@
-//! `sessions`, `kill`, `freeze`, `resume`: what the daemon has running, and ending it.
+//! `sessions`, `kill`, `freeze`, `resume`: lists the daemon's sessions, and acts on
+//! them.
 
 use std::process::ExitCode;
 
@@ -26,7 +27,7 @@ pub struct ActArgs {
     session: String,
 }
 
-/// Lists the sessions that run.
+/// Lists the running sessions.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let mut client = connect(common)?;
     let proto::SessionsResponse { sessions, holds } = client.sessions()?;
@@ -61,7 +62,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the collector has, and what is on its way to it.
+/// Prints the state of the stream to the collector.
 fn show_flow(status: &proto::StatusResponse) {
     let Some(flow) = &status.flow else { return };
     eprintln!(
@@ -101,7 +102,7 @@ fn to_json(id: &str, session: &proto::SessionInfo) -> serde_json::Value {
     })
 }
 
-/// Kills, freezes or resumes one.
+/// Kills, freezes or resumes a session.
 pub(super) fn act(args: &ActArgs, act: Act, common: &Common) -> Result<ExitCode, Error> {
     let mut client = connect(common)?;
     let session = find(&client.sessions()?.sessions, &args.session)?;

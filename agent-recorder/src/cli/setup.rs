@@ -1,4 +1,4 @@
-//! From the command line and the configuration to what the rooms take.
+//! Builds the settings of the rooms from the command line and the configuration.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::spool::{self, Spool, Store};
 use crate::stream::{self, Earlier, Stream};
 use tokio::runtime::Runtime;
 
-/// What is sent to the collector.
+/// The streams to the collector.
 #[derive(Debug)]
 pub(super) struct Streams {
     own: Stream,
@@ -25,7 +25,8 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Says how far the recorder has come, and has it record what the stream declares.
+    /// Tells the stream the recorder's progress, and has the recorder record the
+    /// stream's declarations.
     pub(super) fn exchange(&mut self, recorder: &mut Recorder) {
         while let Some(declaration) = self.own.declaration() {
             recorder.declare(&declaration);
@@ -35,7 +36,7 @@ impl Streams {
     }
 }
 
-/// Which store is read.
+/// The choice of a store to read.
 #[derive(Debug, clap::Args)]
 pub(super) struct StoreArgs {
     /// Read this store of a collector instead of the spool in the state directory
@@ -44,7 +45,7 @@ pub(super) struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// Opens it.
+    /// Opens the store.
     pub(super) fn open(&self, common: &Common) -> Result<Store, Error> {
         let directory = match &self.store {
             Some(store) => store.clone(),
@@ -63,12 +64,12 @@ impl StoreArgs {
 pub(super) struct Setting {
     pub(super) config: Config,
     pub(super) rules: RuleSet,
-    /// Where the configuration is, or would be.
+    /// Path of the configuration file, which may be missing.
     file: PathBuf,
 }
 
 impl Setting {
-    /// Reads the configuration; the command line goes before it.
+    /// Reads the configuration. The command line takes precedence.
     pub(super) fn load(common: &Common) -> Result<Self, Error> {
         let mut config = Config::load(common.config.as_deref())?;
         if let Some(state_dir) = &common.state_dir {
@@ -86,12 +87,13 @@ impl Setting {
         })
     }
 
-    /// Starts sending to the collector, if there is one: the recorder's own
-    /// stream and those that earlier recorders left.
+    /// Starts sending to the collector, if there is one: the recorder's own stream,
+    /// and those of earlier recorders.
     pub(super) fn start_streams(&self, runtime: &Runtime, spool: &Spool) -> Option<Streams> {
         let collector = self.config.stream.collector.as_ref()?;
         let directory = self.config.recorder.state_dir.join("spool");
-        // It was opened a moment ago; if it cannot be listed now, its own stream is sent all the same.
+        // The directory was opened a moment ago. If it cannot be listed now, the own
+        // stream is sent all the same.
         let earlier = Store::open(&directory)
             .and_then(|store| store.streams())
             .unwrap_or_default();
@@ -128,7 +130,8 @@ impl Setting {
             .then(|| Arc::new(HostKeys::new(Files::of_host(&directory))))
     }
 
-    /// Gives the recorder's own stream its time to arrive.
+    /// Waits for the collector's acknowledgement of the recorder's own stream, for
+    /// the configured time.
     pub(super) fn drain(&self, runtime: &Runtime, streams: Option<Streams>, recorder: &Recorder) {
         let Some(Streams { own, .. }) = streams else {
             return;
@@ -144,10 +147,10 @@ impl Setting {
         }
     }
 
-    /// What a recorder is made of.
+    /// The parts of a recorder.
     ///
-    /// `lasts`: whether it is a daemon, which somebody can ask and answer, and
-    /// which goes on for so long that something can happen to its hooks.
+    /// `lasts`: whether it is a daemon, which answers operators, and runs so long
+    /// that its hooks have to be checked.
     pub(super) fn recorder(&self, lasts: bool) -> daemon::Setup {
         let policy = Policy::of(&self.config.guard);
         let gate = Gate::of(&self.config.gate);

@@ -1,6 +1,6 @@
-//! What a service manager is told (sd_notify(3)), and its watchdog.
+//! Notifications to the service manager (sd_notify(3)), and its watchdog.
 //!
-//! Not here: whether records move (`Recorder::is_proven`).
+//! Not here: whether records arrive (`Recorder::is_proven`).
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt as _;
@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-/// Tells it a state: a datagram to the socket that NOTIFY_SOCKET names; nobody there is no error.
+/// Sends a state to the socket of NOTIFY_SOCKET. Without the socket it does nothing.
 pub(super) fn tell(state: &str) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
@@ -17,7 +17,7 @@ pub(super) fn tell(state: &str) {
     let Ok(socket) = UnixDatagram::unbound() else {
         return;
     };
-    // A manager that does not listen holds nothing up.
+    // A manager that does not read must not block the recorder.
     let _ = socket.set_nonblocking(true);
     let sent = match name.strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)
@@ -29,16 +29,17 @@ pub(super) fn tell(state: &str) {
     }
 }
 
-/// The manager ends who does not come by in time.
+/// The service manager's watchdog, which ends a process that does not report in time.
 #[derive(Debug)]
 pub(super) struct Watchdog {
-    /// Half of what it gives, as sd_watchdog_enabled(3) advises; `None` where it does not watch.
+    /// Half of the manager's interval, as sd_watchdog_enabled(3) advises; `None`
+    /// without a watchdog.
     every: Option<Duration>,
     last: Option<Instant>,
 }
 
 impl Watchdog {
-    /// As WATCHDOG_USEC and WATCHDOG_PID say.
+    /// The watchdog of this process, by WATCHDOG_USEC and WATCHDOG_PID.
     pub(super) fn of_this() -> Self {
         let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
         let is_meant = std::env::var_os("WATCHDOG_PID").is_none()
@@ -50,7 +51,7 @@ impl Watchdog {
         }
     }
 
-    /// Comes by, when it is time.
+    /// Reports to the watchdog, when it is time.
     pub(super) fn come_by(&mut self) {
         let Some(every) = self.every else { return };
         if self.last.is_none_or(|last| last.elapsed() >= every) {

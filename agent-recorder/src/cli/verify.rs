@@ -1,4 +1,4 @@
-//! `verify`: whether anything was altered, removed or cut off.
+//! `verify`: finds records that were altered, removed or cut off.
 
 use std::fmt;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// What a stream turned out to be, the mildest first.
+/// The state of a stream, the mildest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
     Intact,
@@ -48,10 +48,11 @@ impl Verdict {
     }
 }
 
-/// Ranges that are named one by one; the rest is counted.
+/// Most ranges that are named one by one; further ones are counted.
 const NAMED: usize = 8;
 
-/// 0 intact, 3 loss declared, 4 altered, 5 cut off at the end; the worst of all streams.
+/// Exits with 0 for intact, 3 for a declared loss, 4 for altered, 5 for cut off at
+/// the end: the worst of all streams.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let store = args.store.open(common)?;
     let mut worst = Verdict::Intact;
@@ -63,7 +64,7 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(worst.status()))
 }
 
-/// What one stream turned out to be.
+/// The findings about one stream.
 #[derive(Debug)]
 struct Found {
     verdict: Verdict,
@@ -73,13 +74,14 @@ struct Found {
     missing: Vec<Missing>,
 }
 
-/// Numbers that are not there.
+/// Missing numbers.
 #[derive(Debug)]
 struct Missing {
     first: Seq,
     last: Seq,
     why: &'static str,
-    /// The record that says so, and whether the disk lost them or somebody did.
+    /// The record that declares the loss, and whether the disk or a third party
+    /// caused it.
     declared: Option<(Seq, bool)>,
 }
 
@@ -94,7 +96,7 @@ impl Found {
             missing: Vec::new(),
         };
         let mut cursor = store.cursor(stream)?;
-        // Behind what is missing the chain is taken up anew.
+        // After missing records the chain continues with the next record's own value.
         let mut anchored = chain.value() != [0; CHAIN_BYTES];
         if chain.seq() > Seq::default() {
             found
@@ -155,7 +157,7 @@ impl Found {
 
     fn say(&mut self, verdict: Verdict, what: String) {
         self.verdict = self.verdict.max(verdict);
-        // One record that was altered breaks the chain once; many were are one story.
+        // One altered record breaks the chain once. After many the remarks are cut.
         if self.remarks.len() < NAMED {
             self.remarks.push(what);
         }
@@ -171,7 +173,8 @@ impl Found {
         }
     }
 
-    /// What a collector declared of its copy; on a host nothing is.
+    /// Takes the gaps that a collector declared for its copy; a host has no such
+    /// file.
     fn declare_absent(&mut self, folder: &Path) -> Result<(), Error> {
         let absent = collector::declared(folder).map_err(|source| Error::System {
             what: format!("read what is declared absent in {}", folder.display()),
@@ -220,7 +223,8 @@ impl Found {
     }
 }
 
-/// Whether every number of a range is declared; `absent` is in the order of its numbers.
+/// Whether every number of a range is declared. `absent` is in the order of its
+/// numbers.
 fn covers(absent: &[Gap], first: Seq, last: Seq) -> bool {
     let mut next = first;
     for absence in absent {
@@ -255,7 +259,7 @@ mod tests {
     use super::*;
     use crate::spool::{Options, Spool};
 
-    /// Five records, synced, and what is done to the one segment's bytes.
+    /// Five synced records, after `change` altered the bytes of the one segment.
     fn after(change: impl FnOnce(&mut Vec<u8>)) -> (tempfile::TempDir, Found) {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let mut spool = Spool::open(dir.path(), Options::default()).unwrap();
@@ -309,7 +313,7 @@ mod tests {
         assert_eq!(found.verdict.status(), 5, "{found}");
     }
 
-    /// S4: going on after damage does not make it undone.
+    /// S4: a recorder that continues after damage does not repair it.
     #[test]
     fn a_durable_record_that_is_lost_stays_altered_though_the_recorder_says_so() {
         let (dir, _) = after(|bytes| bytes.truncate(bytes.len() - 1));

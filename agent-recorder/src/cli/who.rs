@@ -1,4 +1,4 @@
-//! `who`: every recorded act on a path, and by whom.
+//! `who`: lists every recorded act on a path, and its author.
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write as _};
@@ -23,7 +23,7 @@ pub struct Args {
     store: StoreArgs,
 }
 
-/// 0; 3 when records are missing in what was searched.
+/// Exits with 0, or with 3 when records are missing in the searched streams.
 pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let store = args.store.open(common)?;
     let path = absolute(Path::new(&args.path))?;
@@ -55,7 +55,8 @@ fn show(acts: &[Act], format: Format) -> io::Result<()> {
     out.flush()
 }
 
-/// As records hold paths: absolute, without `.` and `..`. What has been deleted cannot be resolved.
+/// The path in the form of records: absolute, without `.` and `..`. Links stay,
+/// because a deleted path cannot be resolved.
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
     let path = std::path::absolute(path).map_err(|source| Error::System {
         what: format!("make {} absolute", path.display()),

@@ -1,9 +1,9 @@
-//! Accepting: how many connections there may be, who they are, and when one
-//! is given up.
+//! Accepts connections: their number, their identity, and the time after which one is
+//! closed.
 //!
-//! A connection on which nothing arrives is closed, whatever it is: a
-//! half-open one, one that never says what it wants, one that says it a byte
-//! an hour. A daemon that lives answers a ping every ten seconds.
+//! A connection without incoming data is closed: a half-open one, one that never
+//! sends a request, one that sends a byte an hour. A living daemon answers a ping
+//! every ten seconds.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,34 +22,36 @@ use tonic::transport::server::Connected;
 
 use crate::identity::{Certificate, CollectorKeys, HostId};
 
-/// Three pings of the collector, or heartbeats of the daemon, that did not come.
+/// Time without data: three missed pings of the collector, or heartbeats of the
+/// daemon.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Who is turned away is told of once in as long: a flood does not fill the log.
+/// Interval between log lines about refused connections: a flood does not fill the
+/// log.
 const COMPLAINTS: Duration = Duration::from_secs(1);
-/// After accept(2) failed, for want of descriptors mostly.
+/// Wait after accept(2) failed, mostly for want of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// A handshake takes two round trips and some ms of work.
+/// Longest handshake: it takes two round trips and some ms of work.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Accepted connections that the server has not taken.
+/// Most accepted connections that the server has not taken.
 const QUEUED: usize = 16;
 
-/// Who is at the other end.
+/// The peer of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
-    /// What its certificate says; `None` without TLS.
+    /// Identity in its certificate; `None` without TLS.
     pub(super) identity: Option<Identity>,
 }
 
-/// A host by its certificate.
+/// The identity of a host, by its certificate.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) host: HostId,
     pub(super) until: SystemTime,
 }
 
-/// Accepts in a task of its own, for as long as what it gives back is read.
-/// With keys, what it gives back has shown a certificate that they vouch for.
+/// Accepts in a task of its own, as long as the returned receiver is read. With keys,
+/// every returned connection has shown a certificate of the CA.
 pub(super) fn accept(
     listener: TcpListener,
     most: usize,
@@ -73,7 +75,7 @@ pub(super) fn accept(
                 complaints.tell(address, &format!("{most} connections are open"));
                 continue;
             };
-            // What fails here fails at the first read, too.
+            // If this fails, the first read fails, too.
             let _ = stream.set_nodelay(true);
             match &keys {
                 None => {
@@ -86,7 +88,8 @@ pub(super) fn accept(
                         return;
                     }
                 }
-                // In a task of its own: who is slow with its handshake delays nobody.
+                // The handshake has a task of its own, so that a slow peer delays no
+                // other.
                 Some(keys) => {
                     let (keys, accepted) = (Arc::clone(keys), accepted.clone());
                     let complaints = Arc::clone(&complaints);
@@ -99,7 +102,7 @@ pub(super) fn accept(
                                 };
                                 let connection =
                                     Connection::new(Io::Tls(Box::new(stream)), peer, permit);
-                                // The server has ended.
+                                // A failure means that the server has ended.
                                 let _ = accepted.send(Ok(connection)).await;
                             }
                             Ok(Err(why)) => complaints.tell(address, &why),
@@ -113,14 +116,14 @@ pub(super) fn accept(
     connections
 }
 
-/// What is said about those who are turned away.
+/// Log lines about refused connections.
 #[derive(Debug, Default)]
 struct Complaints(Mutex<(Option<Instant>, u64)>);
 
 impl Complaints {
     fn tell(&self, address: SocketAddr, why: &str) {
         let now = Instant::now();
-        // Both are set at once: a panic elsewhere leaves them whole.
+        // Both values are set at once, so a panic elsewhere leaves them consistent.
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.0.is_some_and(|last| now < last + COMPLAINTS) {
             told.1 += 1;
@@ -160,7 +163,7 @@ enum Io {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// One connection, closed when nothing arrives for too long.
+/// One connection, which is closed when nothing arrives for too long.
 #[derive(Debug)]
 pub(super) struct Connection {
     io: Io,

@@ -1,8 +1,8 @@
-//! What a copy will never hold: gaps that the daemon left, and records that
-//! were refused. Declared in the stream's folder before anything behind them
-//! is acknowledged, so that `verify` tells a declared loss from a removal.
+//! Gaps that a copy will never fill: gaps that the daemon left, and records that were
+//! refused. They are declared in the stream's folder before anything after them is
+//! acknowledged, so that `verify` distinguishes a declared loss from a removal.
 //!
-//! `absent` has a line for each run of numbers: first, last, why. A line
+//! The file `absent` has a line for each run of numbers: first, last, reason. A line
 //! without its end was never acknowledged, and is cut.
 
 use std::fs::{File, OpenOptions};
@@ -14,22 +14,23 @@ use crate::record::Seq;
 
 const FILE: &str = "absent";
 
-/// A run of numbers that a copy does not hold.
+/// A run of numbers that a copy lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The first.
+    /// First number.
     pub first: Seq,
-    /// The last.
+    /// Last number.
     pub last: Seq,
-    /// Why.
+    /// Reason.
     pub why: String,
 }
 
-/// What is declared of the stream in `folder`, in the order of its numbers; nothing where nothing is.
+/// The declared gaps of the stream in `folder`, in the order of their numbers; empty
+/// where there is no file.
 ///
 /// # Errors
 ///
-/// The file is there and cannot be read.
+/// The file exists and cannot be read.
 pub fn declared(folder: &Path) -> io::Result<Vec<Gap>> {
     let text = match std::fs::read(folder.join(FILE)) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -52,7 +53,8 @@ fn parse(line: &str) -> Option<Gap> {
     })
 }
 
-/// The last number up to which everything is held or declared, from what is held.
+/// The last number up to which every record is stored or declared. `held` is the last
+/// stored one.
 pub(super) fn extended(held: Seq, gaps: &[Gap]) -> Seq {
     gaps.iter().fold(held, |end, gap| {
         if gap.first <= end.next() {
@@ -63,17 +65,17 @@ pub(super) fn extended(held: Seq, gaps: &[Gap]) -> Seq {
     })
 }
 
-/// The file of one stream, for adding to it.
+/// The file of one stream, open for appending.
 #[derive(Debug)]
 pub(super) struct Gaps {
     path: PathBuf,
     file: Option<File>,
-    /// Not written yet.
+    /// Gaps that are not written yet.
     news: Vec<Gap>,
 }
 
 impl Gaps {
-    /// Cuts a torn line.
+    /// Opens the file, and cuts a torn line.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.join(FILE);
         match std::fs::read(&path) {
@@ -97,7 +99,7 @@ impl Gaps {
         })
     }
 
-    /// Runs that touch become one.
+    /// Adds a run. Runs that touch become one.
     pub(super) fn add(&mut self, first: Seq, last: Seq, why: &str) {
         if let Some(before) = self.news.last_mut()
             && before.last.next() == first
@@ -113,7 +115,7 @@ impl Gaps {
         });
     }
 
-    /// Makes them durable.
+    /// Makes the added gaps durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.news.is_empty() {
             return Ok(());

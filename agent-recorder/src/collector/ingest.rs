@@ -1,7 +1,7 @@
-//! One stream's copy: what becomes of each record of a batch.
+//! One stream's copy: stores, drops or refuses each record of a batch.
 //!
-//! Nothing is acknowledged before it is synced, or declared as a gap. Not
-//! here: who sends it, and by what.
+//! An acknowledgement follows the sync of a record, or the declaration of a gap.
+//! Not here: the sender, and the connection.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,11 @@ use crate::fault;
 use crate::record::{Seq, StreamId, proto};
 use crate::spool::{self, Cursor, Item, Kept, Options, Replica, Store};
 
-/// Numbers end far before an integer does: 290 years at a thousand million a second.
+/// Largest number of a record: a thousand million records a second reach it after 290
+/// years.
 const LAST_NUMBER: u64 = 1 << 63;
 
-/// The largest record that a segment takes, bytes.
+/// Largest record of a segment, bytes.
 const MOST_RECORD: usize = 1 << 20;
 
 /// An error of one copy.
@@ -31,7 +32,7 @@ pub(super) enum Error {
 }
 
 impl Error {
-    /// Whether room on the disk is all that is missing.
+    /// Whether the only cause is a full disk.
     pub(super) fn is_full(&self) -> bool {
         let source = match self {
             Self::Spool(spool::Error::Io { source, .. }) | Self::Absent { source, .. } => source,
@@ -44,11 +45,11 @@ impl Error {
     }
 }
 
-/// What came of one batch.
+/// The result of one batch.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) refusals: Vec<proto::Refusal>,
-    /// Numbers that are missing before the batch, declared now.
+    /// Numbers missing before the batch, which are declared now.
     pub(super) missing: Option<(Seq, Seq)>,
 }
 
@@ -60,12 +61,12 @@ pub(super) struct StreamCopy {
     replica: Replica,
     gaps: Gaps,
     position: Seq,
-    /// For the comparison of what is sent again: the number that it stands before.
+    /// Cursor for comparing records that are sent again, and the number that follows.
     again: Option<(Seq, Cursor)>,
 }
 
 impl StreamCopy {
-    /// Opens the copy and makes it durable as it is.
+    /// Opens the copy and makes its present contents durable.
     pub(super) fn open(store: &Path, stream: StreamId) -> Result<Self, Error> {
         let mut replica = Replica::open(store, stream, Options::default())?;
         let held = replica.sync()?;
@@ -86,12 +87,12 @@ impl StreamCopy {
         })
     }
 
-    /// Everything up to here is held or declared absent.
+    /// The last number up to which every record is stored or declared absent.
     pub(super) fn position(&self) -> Seq {
         self.position
     }
 
-    /// The last record that is held, and its chain value.
+    /// The last stored record, and its chain value.
     pub(super) fn held(&self) -> (Seq, Vec<u8>) {
         let head = Store::open(&self.store)
             .ok()
@@ -101,7 +102,7 @@ impl StreamCopy {
         })
     }
 
-    /// Keeps a batch and makes it durable.
+    /// Stores a batch and makes it durable.
     pub(super) fn ingest(&mut self, batch: &proto::Batch) -> Result<Outcome, Error> {
         let first = batch.first_seq;
         if first == 0 || first.saturating_add(batch.records.len() as u64) > LAST_NUMBER {
@@ -136,7 +137,8 @@ impl StreamCopy {
         Ok(outcome)
     }
 
-    /// Why it is refused; `None` when it is not.
+    /// Stores one record. Returns the reason of a refusal; `None` when it is not
+    /// refused.
     fn one(&mut self, seq: Seq, stored: &[u8]) -> Result<Option<&'static str>, Error> {
         if seq <= self.position {
             return self.again(seq, stored);
@@ -158,12 +160,13 @@ impl StreamCopy {
         Ok(refused)
     }
 
-    /// What is held already is dropped, if it is the same.
+    /// Drops a record that is stored already, if it is the same; else returns the
+    /// reason of its refusal.
     fn again(&mut self, seq: Seq, stored: &[u8]) -> Result<Option<&'static str>, Error> {
         let cursor = match &mut self.again {
             Some((next, cursor)) if *next == seq => cursor,
             other => {
-                // What waits in memory is not there for a reader.
+                // A reader does not see records that wait in memory.
                 self.replica.sync()?;
                 let mut cursor = Store::open(&self.store)?.cursor(self.stream)?;
                 cursor.seek(seq)?;
@@ -186,7 +189,7 @@ impl StreamCopy {
                 }
                 Ok((bytes != stored).then_some("another record has its number"))
             }
-            // Declared absent, and that it stays.
+            // The number is declared absent, and stays so.
             _ => {
                 self.again = None;
                 Ok(None)
@@ -277,7 +280,7 @@ mod tests {
         assert_eq!(copy.position(), Seq(5));
     }
 
-    /// One thing that a daemon, honest or not, does.
+    /// An act of a daemon, honest or not.
     #[derive(Clone, Debug)]
     enum Act {
         Sends { first: usize, count: usize },

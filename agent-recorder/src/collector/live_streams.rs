@@ -1,7 +1,7 @@
-//! Which streams are being written: one connection each, the newest.
+//! The streams that are being written. Each has one connection, the newest.
 //!
-//! A daemon that lost its connection comes back before the collector has
-//! noticed; the old connection, which may be half-open for minutes, makes way.
+//! A daemon that lost its connection comes back before the collector notices the
+//! loss. The old connection, which may be half-open for minutes, has to end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,15 +11,15 @@ use tokio::sync::{Notify, watch};
 
 use crate::record::StreamId;
 
-/// An old connection makes way within a sync of the disk.
+/// Longest wait for the old connection to end, which takes a sync of the disk.
 const MAKE_WAY: Duration = Duration::from_secs(20);
 
-/// Why a stream cannot be written.
+/// The reason why a stream cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotLive {
-    /// As many streams as are allowed are being written.
+    /// The number of written streams has reached its limit.
     Full,
-    /// The old connection does not make way.
+    /// The old connection does not end.
     Taken,
 }
 
@@ -44,7 +44,7 @@ impl LiveStreams {
         })
     }
 
-    /// The right to write a stream; who had it is told to go.
+    /// Takes the right to write a stream. The present owner is asked to end.
     pub(super) async fn take(self: &Arc<Self>, stream: StreamId) -> Result<LiveStream, NotLive> {
         let wait = async {
             loop {
@@ -52,7 +52,7 @@ impl LiveStreams {
                     Ok(stream) => return stream,
                     Err(gone) => gone,
                 };
-                // It never changes; it ends.
+                // The value never changes; the channel closes when the owner ends.
                 let _ = gone.changed().await;
             }
         };
@@ -90,12 +90,12 @@ impl LiveStreams {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<StreamId, Taken>> {
-        // Each change is one call: a panic elsewhere leaves it whole.
+        // Each change is one call, so a panic elsewhere leaves the map consistent.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right to write a stream, given back when dropped.
+/// The right to write a stream, which ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct LiveStream {
     all: Arc<LiveStreams>,
@@ -105,7 +105,7 @@ pub(super) struct LiveStream {
 }
 
 impl LiveStream {
-    /// Somebody newer wants it.
+    /// Waits until a newer connection wants the stream.
     pub(super) async fn wanted(&self) {
         self.stop.notified().await;
     }

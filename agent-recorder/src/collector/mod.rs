@@ -1,12 +1,12 @@
-//! The collector: takes the streams of many hosts and keeps each as it is.
+//! The collector: receives the streams of many hosts and stores each unchanged.
 //!
-//! An acknowledgement means synced: it is given after fdatasync(2) and never
-//! before. Duplicates are dropped by number, records that break the chain are
-//! refused one by one, and what is missing is declared beside the copy. Ids
-//! from the wire become UUIDs before they become names.
+//! An acknowledgement follows fdatasync(2), never the other way round. Duplicates are
+//! dropped by number, records that break the chain are refused one by one, and
+//! missing numbers are declared beside the copy. Ids from the wire become UUIDs
+//! before they become file names.
 //!
-//! Everything that a daemon can size is bounded, and what fails is the one
-//! stream. Not here: what a record means.
+//! Everything that a daemon can size is bounded, and an error ends one stream only.
+//! Not here: the meaning of a record.
 
 mod connection;
 mod declared_gaps;
@@ -31,41 +31,44 @@ use crate::record::proto::ingest_server::IngestServer;
 use crate::stream::BATCH_BYTES;
 use service::Service;
 
-/// Bytes of one message after decompression: a batch, and the names and lengths of its fields.
+/// Bytes of one message after decompression: a batch, and the names and lengths of
+/// its fields.
 const MAX_MESSAGE: usize = BATCH_BYTES + (64 << 10);
-/// Bytes of one stream, and of one connection, that wait to be read.
+/// Flow-control window of one stream, and of one connection, bytes.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 512 << 10;
-/// A daemon has one stream, and one for each that earlier recorders left, four at a time.
+/// Most streams of a connection. A daemon sends its own stream, and up to four at a
+/// time that earlier recorders left.
 const STREAMS_PER_CONNECTION: u32 = 8;
-/// Bytes of a request's headers: gRPC's are some hundred.
+/// Most bytes of a request's headers: gRPC's are some hundred.
 const HEADERS: u32 = 16 << 10;
-/// Streams that were reset before they were served, a connection: beyond, it is closed.
+/// Most streams of a connection that were reset before they were served. Beyond it
+/// the connection is closed.
 const RESETS: usize = 20;
-/// A connection that answers no ping is closed.
+/// Interval of pings. A connection without an answer is closed.
 const PING: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
 /// An error of the collector.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot listen.
+    /// The collector cannot listen.
     #[error("cannot listen at {address}: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Others could listen, or write.
+    /// The address is open to other hosts, and there are no keys.
     #[error(
         "will not listen at {address} without TLS: listen at 127.0.0.1, or name keys with --keys (make them with `agent-recorder keys`)"
     )]
     Plaintext {
-        /// Where it was told to.
+        /// The configured address.
         address: SocketAddr,
     },
-    /// Its keys make no sense.
+    /// The keys are invalid.
     #[error(transparent)]
     Identity(#[from] identity::Error),
     /// The server failed.
@@ -73,18 +76,18 @@ pub enum Error {
     Serve(#[from] tonic::transport::Error),
 }
 
-/// How to collect.
+/// Settings of the collector.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where to listen.
+    /// Address to listen at.
     pub listen: SocketAddr,
-    /// Where the streams are kept.
+    /// Directory of the streams.
     pub store: PathBuf,
     /// The directory of `ca.pem`, `collector.pem` and `collector.key`; without it there is no TLS.
     pub keys: Option<PathBuf>,
-    /// Connections at one time.
+    /// Most connections at one time.
     pub connections: usize,
-    /// Streams that are written at one time.
+    /// Most streams that are written at one time.
     pub streams: usize,
 }
 
@@ -101,7 +104,8 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// The address cannot be had, or is open to others without keys; the keys make no sense.
+    /// The address is in use, or open to other hosts without keys; or the keys are
+    /// invalid.
     pub async fn bind(options: Options) -> Result<Self, Error> {
         let address = options.listen;
         let keys = options
@@ -122,7 +126,7 @@ impl Collector {
         })
     }
 
-    /// Where it listens; a port of 0 has become a real one.
+    /// The address of the socket; a port of 0 has become a real one.
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }

@@ -20,13 +20,13 @@ use crate::stream::{BATCH_RECORDS, PROTOCOL};
 use proto::ingest_server::Ingest;
 use proto::{to_collector, to_daemon};
 
-/// Answers that wait for a daemon to take them.
+/// Most answers that wait for a daemon to read them.
 const QUEUED_ANSWERS: usize = 64;
-/// Hello comes at once, or not at all.
+/// Longest wait for a Hello.
 const HELLO: Duration = Duration::from_secs(10);
-/// So often the clock is asked whether a certificate still holds.
+/// Interval at which the validity of a certificate is checked.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
-/// Three heartbeats that did not come.
+/// Time without a message: three missed heartbeats.
 const SILENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Service {
@@ -42,7 +42,7 @@ impl Service {
         }
     }
 
-    /// Sees to it that a stream is written by its owner only. Its owner, if it has one.
+    /// Admits the owner of a stream only. Returns the owner, if the stream has one.
     fn admit(
         &self,
         hello: &proto::Hello,
@@ -129,7 +129,7 @@ impl Ingest for Service {
         };
         let peer = peer.map_or_else(String::new, |peer| peer.address.to_string());
         let (answers, outbox) = mpsc::channel(QUEUED_ANSWERS);
-        // The channel is empty.
+        // The channel is empty, so it has room.
         let _ = answers.try_send(Ok(answer(to_daemon::Message::Welcome(welcome))));
         let conversation = Conversation {
             stream,
@@ -142,7 +142,8 @@ impl Ingest for Service {
         tokio::spawn(async move {
             if let Err(status) = conversation.hold(copy, live_stream).await {
                 tracing::warn!("stream {stream}: {}", status.message());
-                // The daemon may be gone; it connects again and asks where it was.
+                // The daemon may be gone. It connects again, and the Welcome tells
+                // its position.
                 let _ = answers.try_send(Err(status));
             }
         });
@@ -175,7 +176,8 @@ fn unavailable(error: ingest::Error) -> Status {
     }
 }
 
-/// Disk work has a thread of its own: a slow disk delays its stream, not the others.
+/// Runs disk work in a thread of its own: a slow disk delays its stream, not the
+/// others.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Status> + Send + 'static,
 ) -> Result<T, Status> {
@@ -190,7 +192,7 @@ struct Conversation {
     answers: Outbox,
     info: StreamInfo,
     beat: proto::Heartbeat,
-    /// When the certificate that it was let in with ends.
+    /// End of the certificate with which the connection was admitted.
     until: Option<SystemTime>,
 }
 
@@ -198,7 +200,7 @@ async fn ended(until: Option<SystemTime>) {
     let Some(until) = until else {
         return std::future::pending().await;
     };
-    // A clock that was set goes before what was left once.
+    // The time left is computed anew after each wait, because the clock can be set.
     while let Ok(left) = until.duration_since(SystemTime::now()) {
         sleep(left.min(LOOK_AT_CLOCK)).await;
     }
@@ -247,13 +249,14 @@ impl Conversation {
                 Some(to_collector::Message::Hello(_)) => {
                     return Err(Status::invalid_argument("Hello comes once"));
                 }
-                // A message of a newer daemon.
+                // A newer daemon sends message kinds that this version lacks.
                 None => {}
             }
         }
     }
 
-    /// Refusals, then the acknowledgement that goes past them. False when nobody listens any more.
+    /// Sends the refusals, then the acknowledgement that includes them. False when
+    /// the daemon is gone.
     async fn tell(&self, outcome: ingest::Outcome, position: Seq) -> bool {
         let stream = self.stream;
         if let Some((first, last)) = outcome.missing {

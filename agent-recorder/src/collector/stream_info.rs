@@ -1,7 +1,7 @@
-//! Beside a copy: whose it is, and how its daemon was when it last spoke.
+//! Files beside a copy: the owner of the stream, and the daemon's last status.
 //!
-//! `owner` is written once, at the stream's first Hello, and binds the stream
-//! to that identity. `about.json` is for people and follows every heartbeat.
+//! `owner` is written once, at the stream's first Hello, and binds the stream to that
+//! identity. `about.json` is for people, and is written at every heartbeat.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -14,10 +14,10 @@ use crate::record::proto;
 
 const OWNER: &str = "owner";
 const ABOUT: &str = "about.json";
-/// Of each text in a Hello, bytes: host names have 64, ids 36, identities 128.
+/// Most bytes of each text in a Hello: host names have 64, ids 36, identities 128.
 const MOST_TEXT: usize = 256;
 
-/// Whose the stream in `folder` is; `None` before its first Hello.
+/// The owner of the stream in `folder`; `None` before its first Hello.
 pub(super) fn owner(folder: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(folder.join(OWNER)) {
         Ok(owner) => Ok(Some(owner)),
@@ -26,7 +26,8 @@ pub(super) fn owner(folder: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Binds a stream that is nobody's. Whole or not at all: a crash leaves no empty name behind.
+/// Binds a stream without an owner. The file appears whole or not at all: a crash
+/// leaves no empty one.
 pub(super) fn bind(folder: &Path, identity: &str) -> io::Result<()> {
     replace(folder, OWNER, identity.as_bytes())
 }
@@ -45,7 +46,7 @@ fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Says what is too long in a Hello.
+/// The field of a Hello that is too long.
 pub(super) fn too_long(hello: &proto::Hello) -> Option<&'static str> {
     let proto::Hello {
         protocol: _,
@@ -67,7 +68,7 @@ pub(super) fn too_long(hello: &proto::Hello) -> Option<&'static str> {
     .find_map(|(name, text)| (text.len() > MOST_TEXT).then_some(name))
 }
 
-/// The daemon's last words.
+/// The daemon's last status.
 #[derive(Debug)]
 pub(super) struct StreamInfo {
     folder: PathBuf,
@@ -84,7 +85,7 @@ impl StreamInfo {
         }
     }
 
-    /// Writes them down. It is for people: a failure is told of and stops nothing.
+    /// Writes the status. It is for people: a failure is logged and stops nothing.
     pub(super) fn write(&self, connected: bool, beat: &proto::Heartbeat) {
         let about = json!({
             "connected": connected,

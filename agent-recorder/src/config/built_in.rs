@@ -1,7 +1,7 @@
-//! The files of the built-in policy, embedded, and their one loader.
+//! The files of the built-in policy, embedded in the binary, and their loader.
 //!
-//! Not here: what a file's rows mean, and what the configuration adds to them
-//! and takes out (`gate`, `handoff`, `throwaway`, and the agents' rules).
+//! Not here: the meaning of a file's rows, and the configuration's additions and
+//! exceptions (`gate`, `handoff`, `throwaway`, and the agents' rules).
 
 use serde::de::DeserializeOwned;
 
@@ -20,13 +20,13 @@ macro_rules! policy_file {
     };
 }
 
-/// Who is an agent.
+/// Agent rules.
 pub(super) const AGENTS: PolicyFile = policy_file!("agents.toml");
-/// What may be thrown away.
+/// Files that may be thrown away.
 pub(super) const THROWAWAY: PolicyFile = policy_file!("throwaway.toml");
-/// What destroys elsewhere than in this host's files.
+/// Programs that destroy something other than files of this host.
 pub(super) const EXEC_GATE: PolicyFile = policy_file!("exec_gate.toml");
-/// By what work leaves a session.
+/// Ways by which work leaves a session.
 pub(super) const HAND_OFF: PolicyFile = policy_file!("hand_off.toml");
 
 impl PolicyFile {
@@ -34,7 +34,8 @@ impl PolicyFile {
     ///
     /// # Panics
     ///
-    /// They are no `T`. A unit test reads each file: none is shipped so.
+    /// The file does not parse as `T`. A unit test reads each file, so no binary is
+    /// built with such a file.
     pub(super) fn read<T: DeserializeOwned>(&self) -> T {
         toml::from_str(self.text).unwrap_or_else(|why| panic!("policy/{}: {why}", self.name))
     }

@@ -1,4 +1,4 @@
-//! Durations as people write them: "10s", "500ms", "1h".
+//! Durations in readable form: "10s", "500ms", "1h".
 
 use std::time::Duration;
 
@@ -20,6 +20,6 @@ pub(super) fn serialize<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let duration = jiff::SignedDuration::try_from(*duration).map_err(ser::Error::custom)?;
-    // The friendly form: `1h`, not `PT1H`.
+    // The friendly form is `1h`, not `PT1H`.
     serializer.serialize_str(&format!("{duration:#}"))
 }

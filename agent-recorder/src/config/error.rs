@@ -1,15 +1,15 @@
-//! One line: file, line, column, what.
+//! The error of a configuration as one line: file, line, column, message.
 
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What makes no sense, and why.
+/// An invalid value, and the reason.
 #[derive(Debug)]
 pub(super) struct Wrong {
-    /// The keys that are to blame, as `guard.protect.0.path`: not each need be
-    /// set, for a value can be at odds with a default.
+    /// The keys that cause the error, as `guard.protect.0.path`. Some may be unset,
+    /// because a value can contradict a default.
     keys: Vec<String>,
     why: String,
 }
@@ -22,7 +22,7 @@ impl Wrong {
         }
     }
 
-    /// Another key that it is at odds with.
+    /// Adds another key that contradicts the value.
     pub(super) fn with(mut self, key: impl Into<String>) -> Self {
         self.keys.push(key.into());
         self
@@ -32,37 +32,38 @@ impl Wrong {
 /// An error of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the configuration {path}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Something in it is wrong.
+    /// The contents are invalid.
     #[error("{path}:{line}:{column}: {what}")]
     Wrong {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Line, from 1.
         line: usize,
-        /// From 1, in characters.
+        /// Column, from 1, in characters.
         column: usize,
-        /// What.
+        /// The message.
         what: String,
     },
 }
 
 impl Error {
-    /// Of TOML, or of a key or type that is not known.
+    /// An error of the TOML syntax, of an unknown key, or of a type.
     pub(super) fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> Self {
         let at = error.span().map_or(0, |span| span.start);
         let what = error.message().lines().collect::<Vec<_>>().join("; ");
         Self::at(path, text, at, what)
     }
 
-    /// Of a value: the line that sets the first of the keys that is set.
+    /// An error of a value. Its position is the line of the first of the keys that is
+    /// set.
     pub(super) fn value(path: &Path, text: &str, wrong: &Wrong) -> Self {
         let at = wrong.keys.iter().find_map(|key| place_of(text, key));
         let name = wrong.keys.first().map_or("", |key| name_of(key));
@@ -89,14 +90,14 @@ impl Error {
     }
 }
 
-/// The last part of a key that is no number: what people call it.
+/// The last part of a key that is not an index: the name for people.
 fn name_of(key: &str) -> &str {
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let mut parts = key.rsplit('.');
     parts.find(|part| !is_number(part)).unwrap_or(key)
 }
 
-/// Where a key, or an element of an array, is in the text.
+/// The offset of a key, or of an array's element, in the text.
 fn place_of(text: &str, key: &str) -> Option<usize> {
     let document = DeTable::parse(text).ok()?;
     let mut parts = key.split('.').peekable();

@@ -1,7 +1,7 @@
-//! `[gate]`: programs that are stopped before their first instruction, and the
-//! rules that they are judged by.
+//! `[gate]`: programs that are stopped before their first instruction, and the rules
+//! by which they are judged.
 //!
-//! Not here: how arguments are compared with a rule (`guard::gate`).
+//! Not here: comparing arguments with a rule (`guard::gate`).
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -48,7 +48,7 @@ impl Default for Gate {
     }
 }
 
-/// What becomes of a held program that nobody decided on.
+/// The answer for a held program without a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
@@ -58,7 +58,7 @@ pub enum Answer {
     Approve,
 }
 
-/// What becomes of a program that meets a rule.
+/// The action on a program that meets a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GateAction {
@@ -113,9 +113,9 @@ pub struct GateRule {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExecGate {
-    /// By what the rules find programs and scripts.
+    /// Directories and interpreters of gated programs.
     pub programs: GatePrograms,
-    /// The first that a program meets counts.
+    /// The rules. The first one that a program meets applies.
     #[serde(rename = "rule")]
     pub rules: Vec<GateRule>,
 }
@@ -124,35 +124,36 @@ pub struct ExecGate {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatePrograms {
-    /// Where programs are, beside the daemon's `PATH`.
+    /// Directories of programs, beside the daemon's `PATH`.
     pub directories: Vec<PathBuf>,
     /// Programs that run scripts, without their versions.
     pub interpreters: Vec<String>,
-    /// Of those, files that are many programs at once.
+    /// Interpreters whose file contains many programs.
     pub multicall: Vec<String>,
 }
 
 impl ExecGate {
-    /// As the file has it.
+    /// The built-in file.
     pub fn built_in() -> &'static Self {
         static READ: LazyLock<ExecGate> = LazyLock::new(|| EXEC_GATE.read());
         &READ
     }
 }
 
-/// Waiting for a person: shorter is no time to read, longer is forgotten.
+/// Limits of the wait for a person: a shorter one is no time to read, a longer one is
+/// forgotten.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 impl Gate {
-    /// The rules in force, those of the configuration first.
+    /// The rules in force: those of the configuration, then the built-in ones.
     pub fn in_force(&self) -> Vec<GateRule> {
         let mut rules = self.rules.clone();
         rules.extend(self.built_in());
         rules
     }
 
-    /// The built-in ones of them, as a configuration has rules; empty where there are none.
+    /// The built-in rules in force as TOML; empty where there are none.
     pub fn built_in_toml(&self) -> String {
         #[derive(Serialize)]
         struct Table<T> {
@@ -167,7 +168,8 @@ impl Gate {
             return String::new();
         }
         let gate = Rules { rule };
-        // Strings and tables only: what was read can be written.
+        // The rules consist of strings and tables that were read from TOML, so
+        // writing them cannot fail.
         toml::to_string(&Table { gate }).unwrap_or_default()
     }
 
@@ -181,7 +183,7 @@ impl Gate {
         rules
     }
 
-    /// What makes no sense, and why.
+    /// Checks the values.
     pub(super) fn check(&self) -> Result<(), Wrong> {
         if !TIMEOUTS.contains(&self.timeout) {
             return Err(Wrong::new("gate.timeout", "must be from 1s to 24h"));
@@ -269,12 +271,13 @@ impl GateRule {
     }
 }
 
-/// The parts of a pattern between its bars.
+/// The alternatives of a pattern, separated by bars.
 pub fn alternatives(pattern: &str) -> impl Iterator<Item = &str> {
     pattern.split('|')
 }
 
-/// One of them as it is compared: `*` and `?` only, whatever the argument's slashes.
+/// Compiles an alternative. `*` and `?` are its only special characters, and both
+/// match a slash.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
-//! `[guard]`: budgets, what may be thrown away, what is protected.
+//! `[guard]`: budgets, files that may be thrown away, protected paths.
 //!
-//! Not here: how paths and names become keys of kernel maps (`guard::policy`).
+//! Not here: converting paths and names to keys of kernel maps (`guard::policy`).
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -100,22 +100,25 @@ pub enum GuardAction {
     Kill,
 }
 
-/// The shortest window: below it, one slow call is as long.
+/// The shortest window: a single slow call takes as long.
 const SHORTEST: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
-/// The longest: a session that lasts longer is looked at by then.
+/// The longest window: a person looks at a session that runs longer.
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Files in the long window: above, nobody means a limit.
+/// Most files in the long window: a larger number is no limit.
 const MOST_FILES: u64 = 1 << 32;
-/// Budgets of bytes: below, one file of a build is as much; above, no file system is as large.
+/// Budgets of bytes: one file of a build can have less than the smallest, and no file
+/// system has more than the largest.
 const BYTES: RangeInclusive<u64> = 1 << 20..=1 << 60;
-/// Further temporary directories: with what is above protected paths, they fit in the kernel's table.
+/// Most further temporary directories. Together with the parents of protected paths
+/// they fit into the kernel's table.
 const MOST_TEMPORARY: usize = MAX_PLACES as usize / 4;
-/// Further names: with the built-in ones, and two for each `parent/name`, they fit in the kernel's table.
+/// Most further names. Together with the built-in ones, and two for each
+/// `parent/name`, they fit into the kernel's table.
 const MOST_THROWAWAY: usize = MAX_NAMES as usize / 4;
 
 impl Guard {
-    /// What makes no sense, and why.
+    /// Checks the values.
     pub(super) fn check(&self) -> Result<(), Wrong> {
         self.check_budgets()?;
         self.check_names()?;
@@ -246,8 +249,8 @@ impl Guard {
     }
 }
 
-/// Whether a name is one of a file's ending: `.o`. Those of directories that
-/// begin with a dot are known by being built in, or by a slash behind them.
+/// Whether a name is a file's suffix: `.o`. A directory whose name begins with a dot
+/// is built in, or ends with a slash.
 pub fn is_suffix(name: &str) -> bool {
     name.starts_with('.') && !name.contains('/')
 }

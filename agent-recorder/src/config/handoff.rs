@@ -1,7 +1,6 @@
-//! `[handoff]`: by what work leaves a session, and what becomes of who starts
-//! what a session wrote.
+//! `[handoff]`: the ways by which work leaves a session, and the treatment of heirs.
 //!
-//! Not here: which records are compared with these (`session::handoff`).
+//! Not here: comparing records with the ways (`session::handoff`).
 
 use std::sync::LazyLock;
 
@@ -39,7 +38,7 @@ impl Default for HandOff {
     }
 }
 
-/// What becomes of a process that starts a file which a session wrote.
+/// The treatment of a process that starts a file which a session wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Heirs {
@@ -53,11 +52,11 @@ pub enum Heirs {
     Join,
 }
 
-/// How work is handed on.
+/// A way by which work leaves a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
-    /// Docker, containerd and their like.
+    /// Docker, containerd and similar engines.
     ContainerEngine,
     /// systemd, init.
     ServiceManager,
@@ -69,7 +68,7 @@ pub enum Way {
     TerminalMultiplexer,
     /// Hooks of a version control system.
     HookFile,
-    /// What logins and shells read.
+    /// Files that logins and shells read.
     StartupFile,
 }
 
@@ -77,7 +76,7 @@ pub enum Way {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandOffWays {
-    /// The first that a socket or a file matches counts.
+    /// The ways. The first one that a socket or a file matches applies.
     #[serde(rename = "way")]
     pub ways: Vec<HandOffWay>,
 }
@@ -86,19 +85,19 @@ pub struct HandOffWays {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandOffWay {
-    /// How work is handed on.
+    /// The way.
     #[serde(rename = "name")]
     pub way: Way,
-    /// Unix sockets behind which others work for whoever connects.
+    /// Unix sockets of services that work for any client.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<String>,
-    /// Files that others run.
+    /// Files that other programs run or read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
 }
 
 impl HandOffWays {
-    /// As the file has it.
+    /// The built-in file.
     pub fn built_in() -> &'static Self {
         static READ: LazyLock<HandOffWays> = LazyLock::new(|| HAND_OFF.read());
         &READ
@@ -106,7 +105,7 @@ impl HandOffWays {
 }
 
 impl HandOff {
-    /// The built-in ways that are used.
+    /// The built-in ways in use.
     pub fn built_in(&self) -> &'static [HandOffWay] {
         if self.builtin {
             &HandOffWays::built_in().ways
@@ -115,7 +114,7 @@ impl HandOff {
         }
     }
 
-    /// What makes no sense, and why.
+    /// Checks the values.
     pub(super) fn check(&self) -> Result<(), Wrong> {
         for (key, globs) in [("sockets", &self.sockets), ("files", &self.files)] {
             for (index, pattern) in globs.iter().enumerate() {
@@ -131,11 +130,11 @@ impl HandOff {
     }
 }
 
-/// A path's pattern: `*` stays within a name.
+/// Compiles a path's pattern. `*` stays within a name.
 ///
 /// # Errors
 ///
-/// It is no glob.
+/// The pattern is no glob.
 pub fn glob(pattern: &str) -> Result<Glob, globset::Error> {
     GlobBuilder::new(pattern)
         .literal_separator(true)

@@ -1,6 +1,6 @@
 //! The configuration: a TOML file over built-in defaults, every key checked.
 //!
-//! Not here: what the values mean to the rooms that use them.
+//! Not here: the meaning of the values for the rooms that use them.
 
 mod built_in;
 mod duration;
@@ -26,12 +26,12 @@ pub use guard::{Guard, GuardAction, Protect, is_suffix};
 pub use handoff::{HandOff, HandOffWay, HandOffWays, Heirs, Way, glob as path_glob};
 pub use throwaway::Throwaway;
 
-/// Where it is looked for when none is named.
+/// Path of the configuration, unless the command line names another.
 pub const DEFAULT_FILE: &str = "/etc/agent-recorder/config.toml";
-/// Where spool, keys and control socket are by default.
+/// Default directory of spool, keys and control socket.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/agent-recorder";
 
-/// Where kernel programs are pinned by default.
+/// Default directory of the kernel programs' pins.
 pub const DEFAULT_PINS: &str = "/sys/fs/bpf/agent-recorder";
 
 /// The whole configuration. The comments on the fields of this struct and of
@@ -84,7 +84,7 @@ pub struct Recorder {
     pub on_stop: OnStop,
 }
 
-/// What becomes of sessions when their daemon is stopped.
+/// The treatment of running sessions when their daemon is stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnStop {
@@ -220,7 +220,8 @@ impl Default for Collector {
             listen: SocketAddr::from(([127, 0, 0, 1], 4319)),
             store: None,
             keys: None,
-            // A connection holds some 100 kB, a stream at work some MiB: both fit into a few GiB.
+            // A connection takes some 100 kB, a stream at work some MiB: both fit
+            // into a few GiB.
             connections: 1024,
             streams: 1024,
         }
@@ -247,7 +248,7 @@ impl Default for Agents {
 }
 
 impl Agents {
-    /// The built-in rules that are used.
+    /// The built-in rules in use.
     pub fn built_in(&self) -> impl Iterator<Item = &AgentRule> {
         let rules = AgentRules::built_in().rules.iter();
         rules.filter(|rule| self.builtin && !self.disable.contains(&rule.name))
@@ -258,13 +259,13 @@ impl Agents {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentRules {
-    /// The first that a program matches counts.
+    /// The rules. The first one that a program matches applies.
     #[serde(rename = "agent")]
     pub rules: Vec<AgentRule>,
 }
 
 impl AgentRules {
-    /// As the file has it.
+    /// The built-in file.
     pub fn built_in() -> &'static Self {
         static READ: LazyLock<AgentRules> = LazyLock::new(|| built_in::AGENTS.read());
         &READ
@@ -290,11 +291,13 @@ pub struct AgentRule {
 }
 
 impl Config {
-    /// Reads `file`, or [`DEFAULT_FILE`] where that exists, or takes the defaults.
+    /// Reads `file`, or [`DEFAULT_FILE`] where that exists; otherwise takes the
+    /// defaults.
     ///
     /// # Errors
     ///
-    /// A named file is missing, or something in it is wrong: one line that says where and what.
+    /// A named file is missing, or its contents are invalid: one line with the
+    /// position and the message.
     pub fn load(file: Option<&Path>) -> Result<Self, Error> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let text = match fs::read_to_string(path) {
@@ -351,7 +354,8 @@ impl Config {
         self.guard.check()?;
         self.gate.check()?;
         self.handoff.check()?;
-        // Less would be less than what is written and what a collector is sent at one time.
+        // A smaller spool could not hold the open segment and the records that are
+        // being sent.
         if !(256 << 20..=1 << 60).contains(&self.spool.max_bytes) {
             let why = "must be from 256 MiB to 1 EiB, in bytes";
             return Err(Wrong::new("spool.max_bytes", why));
@@ -363,7 +367,7 @@ impl Config {
             ("collector.connections", self.collector.connections),
             ("collector.streams", self.collector.streams),
         ] {
-            // The upper end is what tokio's semaphores take.
+            // tokio's semaphores accept no larger number.
             if !(1..=1_000_000).contains(&number) {
                 return Err(Wrong::new(key, "must be from 1 to 1000000"));
             }
@@ -374,14 +378,15 @@ impl Config {
         Ok(())
     }
 
-    /// The whole as TOML.
+    /// The whole configuration as TOML.
     pub fn to_toml(&self) -> String {
-        // Strings, numbers and tables only: what can be read can be written.
+        // The configuration consists of strings, numbers and tables, so writing it
+        // cannot fail.
         toml::to_string(self).unwrap_or_default()
     }
 }
 
-/// Records say what happened on a host: in plaintext they stay on it.
+/// Records show what happened on a host, so in plaintext they stay on it.
 fn check_address(collector: &str) -> Result<(), &'static str> {
     if collector.starts_with("https://") {
         return Ok(());
@@ -495,7 +500,8 @@ mod tests {
                 "`bytes` must be 0, or",
             ),
             ("long_limit = 9000000000000000000\n", "2:1", "at most"),
-            // At odds with a default: the one that is set is pointed at.
+            // The value contradicts a default: the position is that of the key in the
+            // file.
             ("\nlimit = 600\n", "3:1", "`long_limit` must not be below"),
             (
                 "bytes = 1099511627776\n",

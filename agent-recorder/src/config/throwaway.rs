@@ -1,6 +1,7 @@
-//! What may be thrown away, and what brings it back: the built-in names.
+//! Files that may be thrown away, and commands that restore files: the built-in
+//! names.
 //!
-//! Not here: what the guard makes of them (`guard::policy`).
+//! Not here: the guard's use of the names (`guard::policy`).
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -13,26 +14,27 @@ use super::built_in::THROWAWAY;
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Throwaway {
-    /// Names of directories whose contents some tool makes again; `parent/name` is one only there.
+    /// Names of directories whose contents a tool creates again. `parent/name`
+    /// matches below that parent only.
     pub directories: Vec<String>,
-    /// Endings of files that are made beside their sources.
+    /// Suffixes of files that are created beside their sources.
     pub suffixes: Vec<String>,
-    /// Directories for what is not kept.
+    /// Temporary directories.
     pub temporary: Vec<String>,
-    /// What git(1) does to a working tree that its object store can undo.
+    /// Verbs of git(1) whose changes of a working tree its object store can undo.
     pub git_verbs: Vec<String>,
-    /// Where git may be, beside `PATH`.
+    /// Files of git(1), beside `PATH`.
     pub git_files: Vec<PathBuf>,
 }
 
 impl Throwaway {
-    /// As the file has it.
+    /// The built-in file.
     pub fn built_in() -> &'static Self {
         static READ: LazyLock<Throwaway> = LazyLock::new(|| THROWAWAY.read());
         &READ
     }
 
-    /// Whether `keep` can name it.
+    /// Whether `keep` can contain the name.
     pub fn is_known(&self, name: &str) -> bool {
         let Self {
             directories,

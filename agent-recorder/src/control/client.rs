@@ -1,4 +1,4 @@
-//! The command line's side of the socket, as plain blocking calls.
+//! The command line's side of the socket, as blocking calls.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::config::Answer;
 use crate::record::{SessionId, proto};
 use proto::control_client::ControlClient;
 
-/// Between two tries to find a daemon.
+/// Wait between two attempts to reach a daemon.
 const RECONNECT: Duration = Duration::from_millis(200);
 
 /// A connection to the daemon.
@@ -41,7 +41,7 @@ impl Client {
             .build()
             .map_err(failed)?;
         let socket = path.to_owned();
-        // The address is not used: a unix socket has none.
+        // The address is a placeholder: the connector opens a unix socket.
         let endpoint = Endpoint::from_static("http://control");
         let connector = tower::service_fn(move |_| {
             let socket = socket.clone();
@@ -57,7 +57,7 @@ impl Client {
         })
     }
 
-    /// Puts a child into a session.
+    /// Puts a child of the caller into a session.
     ///
     /// # Errors
     ///
@@ -76,12 +76,12 @@ impl Client {
             .ok_or_else(|| Error::Refused("it gave no session id".to_owned()))
     }
 
-    /// Waits until a session has ended; where the daemon dies meanwhile, for the
-    /// next one that knows it.
+    /// Waits until a session has ended. If the daemon dies meanwhile, the wait
+    /// continues with the next daemon that knows the session.
     ///
     /// # Errors
     ///
-    /// The daemon does not know it, or for `most` there is none.
+    /// The daemon does not know the session, or no daemon answered for `most`.
     pub fn wait(
         &mut self,
         session: SessionId,
@@ -97,7 +97,8 @@ impl Client {
                 Ok(response) => return Ok(response.into_inner().session.unwrap_or_default()),
                 Err(status) if status.code() == Code::NotFound => return Err(refused(status)),
                 Err(status) => {
-                    // One that answered for longer than the pause was there.
+                    // A daemon that answered only after the pause was running
+                    // meanwhile.
                     if asked.elapsed() > RECONNECT {
                         lost = None;
                     }
@@ -110,7 +111,7 @@ impl Client {
         }
     }
 
-    /// Those that run, and what is held.
+    /// The running sessions, and the held programs.
     ///
     /// # Errors
     ///
@@ -123,7 +124,7 @@ impl Client {
         Ok(response.into_inner())
     }
 
-    /// How the daemon is.
+    /// The status of the daemon.
     ///
     /// # Errors
     ///
@@ -136,7 +137,7 @@ impl Client {
         Ok(response.into_inner())
     }
 
-    /// Answers for a program that is held. Its arguments.
+    /// Answers for a held program. Returns its arguments.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
 //! Operators' commands to the daemon, over a unix socket.
 //!
-//! The recorder's thread is synchronous: requests reach it through a queue
-//! with a descriptor that wakes it, and carry the place for their answer.
+//! The recorder's thread is synchronous: requests reach it through a queue with a
+//! descriptor that wakes it, and contain a channel for the answer.
 //!
-//! Not here: what a command does (`daemon`).
+//! Not here: the effect of a command (`daemon`).
 
 mod client;
 mod server;
@@ -22,34 +22,35 @@ pub use server::{Server, serve};
 use crate::config::Answer;
 use crate::record::{SessionId, proto};
 
-/// An error of the control room.
+/// An error of the control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens.
+    /// No daemon listens.
     #[error("no daemon answers at {path}; start one with `agent-recorder daemon`")]
     NoDaemon {
         /// The socket.
         path: PathBuf,
     },
-    /// The socket cannot be made.
+    /// The socket cannot be created.
     #[error("cannot {what} {path}: {source}")]
     Socket {
         /// What was being done.
         what: &'static str,
         /// The socket.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The daemon said no.
+    /// The daemon refused the command.
     #[error("the daemon refuses: {0}")]
     Refused(String),
-    /// The queue's descriptor cannot be made.
+    /// The queue's descriptor cannot be created.
     #[error("cannot make an eventfd: {0}")]
     Queue(io::Error),
 }
 
-/// Where the socket is: in /run for the default state directory, else in it.
+/// The path of the socket: in /run for the default state directory, otherwise in the
+/// state directory.
 pub fn socket_path(state_dir: &Path) -> PathBuf {
     if state_dir == Path::new(crate::config::DEFAULT_STATE_DIR) {
         PathBuf::from("/run/agent-recorder/control.sock")
@@ -58,10 +59,10 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
     }
 }
 
-/// What a command asks of the recorder.
+/// A command for the recorder.
 #[derive(Debug)]
 pub enum Request {
-    /// Puts a child of the caller into a session of its own.
+    /// Puts a child of the caller into a new session.
     Register {
         /// The child; it waits before its exec.
         pid: u32,
@@ -69,73 +70,73 @@ pub enum Request {
         name: String,
         /// The agent's name.
         agent: String,
-        /// Its id.
+        /// Receives the session's id.
         reply: oneshot::Sender<Result<SessionId, String>>,
     },
-    /// Answers when the session has ended.
+    /// Waits for the end of a session.
     Wait {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// What it was.
+        /// Receives the session's data.
         reply: oneshot::Sender<Result<proto::SessionInfo, String>>,
     },
-    /// All that run.
+    /// Lists the running sessions, and the held programs.
     Sessions {
-        /// The list.
+        /// Receives the list.
         reply: oneshot::Sender<proto::SessionsResponse>,
     },
     /// Signals every process of a session.
     Act {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// How.
+        /// The action.
         act: Act,
-        /// The process that asks.
+        /// The calling process.
         caller: Option<u32>,
-        /// What came of it.
+        /// Receives the result.
         reply: oneshot::Sender<Result<proto::ActionResponse, String>>,
     },
-    /// A person's answer for a program that is held.
+    /// A person's answer for a held program.
     Decide {
-        /// Which.
+        /// Name of the hold.
         hold: String,
         /// The answer.
         answer: Answer,
-        /// The process that asks.
+        /// The calling process.
         caller: Option<u32>,
-        /// Its user.
+        /// User of the caller.
         uid: u32,
-        /// The program's arguments.
+        /// Receives the program's arguments.
         reply: oneshot::Sender<Result<Vec<Vec<u8>>, String>>,
     },
-    /// About the daemon.
+    /// Asks for the daemon's status.
     Status {
-        /// The answer.
+        /// Receives the status.
         reply: oneshot::Sender<proto::StatusResponse>,
     },
     /// Ends the daemon.
     Stop,
 }
 
-/// What is done to a whole session.
+/// An action on a whole session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// SIGKILL, until none is left.
+    /// Kills every process.
     Kill,
-    /// SIGSTOP.
+    /// Stops every process.
     Freeze,
-    /// SIGCONT.
+    /// Continues every process.
     Resume,
 }
 
-/// The sending end.
+/// The end of the callers.
 #[derive(Clone, Debug)]
 pub struct Sender {
     queue: mpsc::Sender<Request>,
     wake: Arc<OwnedFd>,
 }
 
-/// The recorder's end.
+/// The end of the recorder.
 #[derive(Debug)]
 pub struct Receiver {
     queue: mpsc::Receiver<Request>,
@@ -146,7 +147,7 @@ pub struct Receiver {
 ///
 /// # Errors
 ///
-/// No descriptor is left.
+/// The process has no descriptor left.
 pub fn queue() -> Result<(Sender, Receiver), Error> {
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(|errno| Error::Queue(errno.into()))?;
@@ -165,25 +166,27 @@ pub fn queue() -> Result<(Sender, Receiver), Error> {
 }
 
 impl Sender {
-    /// Hands a request over; it is dropped, and with it the place for its answer, when the recorder has ended.
+    /// Hands a request over. After the recorder's end it is dropped, and its channel
+    /// closes.
     pub fn send(&self, request: Request) {
         if self.queue.send(request).is_ok() {
-            // Full (2^64 - 1 wake-ups nobody took): the recorder is awake all the same.
+            // The write fails when 2^64 - 1 wake-ups are unread; then the recorder is
+            // awake anyway.
             let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
         }
     }
 }
 
 impl Receiver {
-    /// Readable while a request waits.
+    /// The descriptor that is readable while a request waits.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 
-    /// Takes what waits.
+    /// Takes all waiting requests.
     pub fn take(&self) -> Vec<Request> {
         let mut count = [0; 8];
-        // Nothing to read: somebody else's wake-up.
+        // Nothing to read: an earlier call took this wake-up.
         let _ = rustix::io::read(&*self.wake, &mut count);
         self.queue.try_iter().collect()
     }

@@ -1,4 +1,4 @@
-//! The daemon's side of the socket: who may ask for what.
+//! The daemon's side of the socket, and the rights of its callers.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -16,7 +16,7 @@ use crate::config::Answer;
 use crate::record::{SessionId, proto};
 use proto::control_server::{Control, ControlServer};
 
-/// The socket file; removed when this is dropped.
+/// The listening socket. Its file is removed when this is dropped.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
@@ -24,16 +24,16 @@ pub struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Gone already: somebody cleaned up.
+        // Another process has removed the file already.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Listens, in the running tokio runtime, until that ends.
+/// Listens in the running tokio runtime, until that ends.
 ///
 /// # Errors
 ///
-/// The socket cannot be made, or another daemon answers there.
+/// The socket cannot be created, or another daemon listens there.
 pub fn serve(path: &Path, requests: Sender) -> Result<Server, Error> {
     let failed = |what| {
         move |source| Error::Socket {
@@ -60,7 +60,7 @@ pub fn serve(path: &Path, requests: Sender) -> Result<Server, Error> {
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(failed("listen at"))?;
-    // Every user may register children of its own; each call is judged by its peer.
+    // Every user may register its own children; each call is checked by its peer.
     fs::set_permissions(path, fs::Permissions::from_mode(0o666))
         .map_err(failed("set the permissions of"))?;
     let service = ControlServer::new(Service { requests });
@@ -83,7 +83,7 @@ struct Service {
     requests: Sender,
 }
 
-/// The caller by its socket (SO_PEERCRED).
+/// The caller, by its socket (SO_PEERCRED).
 struct Peer {
     pid: Option<i32>,
     uid: u32,
@@ -107,7 +107,7 @@ impl Peer {
         self.pid.and_then(|pid| u32::try_from(pid).ok())
     }
 
-    /// Root, and whoever the daemon runs as.
+    /// Admits root and the daemon's own user.
     fn must_be_operator(&self) -> Result<(), Status> {
         if self.uid == 0 || self.uid == rustix::process::geteuid().as_raw() {
             return Ok(());
@@ -117,7 +117,7 @@ impl Peer {
         ))
     }
 
-    /// A process that the caller did not make is not the caller's to mark.
+    /// Refuses a process that the caller did not create.
     fn must_be_parent_of(&self, pid: u32) -> Result<(), Status> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let parent = status

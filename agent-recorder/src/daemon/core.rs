@@ -1,4 +1,5 @@
-//! What every stage works on: the kernel programs, the sessions, the stream.
+//! The state that every stage works on: the kernel programs, the sessions, the
+//! stream.
 //!
 //! Not here: anything that only one stage knows.
 
@@ -14,15 +15,15 @@ use crate::guard;
 use crate::record::{RecorderEvent, SessionId, proto};
 use crate::session::{Begin, Tracker};
 
-/// What every stage works on.
+/// The state that every stage works on.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) kernel: Kernel,
     pub(super) tracker: Tracker,
     pub(super) records: Records,
-    /// The number that was given to a session last.
+    /// The session number that was given out last.
     last_session: SessionNumber,
-    /// Something happened that the checkpoint does not have yet.
+    /// Whether the checkpoint lacks something that happened.
     pub(super) is_unkept: bool,
 }
 
@@ -37,7 +38,7 @@ impl Core {
         }
     }
 
-    /// A number that no session has.
+    /// A session number that is not in use.
     pub(super) fn new_number(&mut self) -> SessionNumber {
         self.last_session += 1;
         self.last_session
@@ -47,16 +48,16 @@ impl Core {
         self.last_session
     }
 
-    /// Numbers up to here were given by a recorder before this one.
+    /// Skips the numbers up to `last`: an earlier recorder gave them out.
     pub(super) fn skip_numbers(&mut self, last: SessionNumber) {
         self.last_session = self.last_session.max(last);
     }
 
-    /// Begins a session that user space makes, in the kernel and here.
+    /// Begins a session that user space creates, in the kernel and in the registry.
     ///
     /// # Errors
     ///
-    /// The kernel has no room.
+    /// The kernel's map of sessions is full.
     pub(super) fn begin_session(&mut self, begin: Begin) -> Result<SessionId, Error> {
         self.kernel.begin_session(begin.number)?;
         Ok(self.tracker.begin_session(begin))
@@ -77,7 +78,7 @@ impl Core {
         self.store([record]);
     }
 
-    /// Records what was done to the kernel programs, by whom is not known.
+    /// Records a change to the kernel programs whose author is unknown.
     pub(super) fn record_tamper(&mut self, act: proto::TamperAct, detail: String) {
         let body = proto::record::Body::Tamper(proto::Tamper {
             act: act.into(),
@@ -89,7 +90,7 @@ impl Core {
         self.records.sync();
     }
 
-    /// Records what the guard, or the gate, did to the process of this header.
+    /// Records an enforcement of the guard or the gate on the process of this header.
     pub(super) fn record_enforcement(&mut self, header: &Header, done: proto::Enforcement) {
         let record = self.tracker.enforcement(header, done);
         self.store([record]);
@@ -121,13 +122,14 @@ impl Core {
         frozen
     }
 
-    /// Lets every process of a session go on, its budgets begun anew.
+    /// Lets every process of a session continue. Its budgets begin anew.
     ///
     /// # Errors
     ///
     /// The kernel's map cannot be written.
     pub(super) fn resume(&mut self, number: SessionNumber) -> Result<BTreeSet<u32>, Error> {
-        // Before anybody runs, or its next call would stop it again.
+        // The pardon comes before any process runs: otherwise its next call would
+        // stop it again.
         self.kernel.pardon(number)?;
         let mut cgroups = BTreeSet::new();
         if let Some(session) = self.tracker.registry.get_mut(number) {
@@ -137,11 +139,11 @@ impl Core {
         Ok(guard::thaw(self.kernel.tags(), number, &cgroups))
     }
 
-    /// Operators' commands are not for members of a session.
+    /// Refuses an operator's command from a member of a session.
     ///
     /// # Errors
     ///
-    /// The process is one, or cannot be told from one.
+    /// The process is a member, or its membership cannot be determined.
     pub(super) fn must_be_outside(&self, caller: Option<u32>) -> Result<(), String> {
         let is_outside = caller
             .and_then(|pid| guard::is_member(self.kernel.tags(), pid))
@@ -154,7 +156,7 @@ impl Core {
     }
 }
 
-/// Every process that is in a session, with that session.
+/// Every process that is in a session, with the session's number.
 pub(super) fn tagged(tags: &Tags) -> Result<Vec<(u32, SessionNumber)>, Error> {
     guard::tagged(tags).map_err(|source| {
         let what = "looking for the members of sessions in /proc";

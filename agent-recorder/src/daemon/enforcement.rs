@@ -1,8 +1,8 @@
-//! The guard's verdicts: what it is to know in the kernel, and what follows
-//! when a session meets a limit there.
+//! The guard's verdicts: the directories, files and programs that the kernel has to
+//! know for them, and the consequences when a session meets a limit.
 //!
-//! Not here: counting and the first strike (the kernel programs), how a session
-//! is ended or stopped (`guard`).
+//! Not here: counting and the first strike (the kernel programs), and ending or
+//! stopping a session (`guard`).
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,10 +19,11 @@ use crate::guard::gate::Gate;
 use crate::record::proto;
 use crate::session;
 
-/// So often directories of the guard's policy are looked for anew: they can be made, moved, mounted.
+/// Interval at which the directories of the guard's policy are looked up again: they
+/// can be created, moved, or mounted over.
 const PLACES_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the guard decides by.
+/// The inputs of the guard's decisions.
 #[derive(Debug)]
 pub(super) struct Enforcement {
     policy: guard::Policy,
@@ -31,7 +32,7 @@ pub(super) struct Enforcement {
     last_refresh: Instant,
 }
 
-/// What was done to the processes of a session that met a limit.
+/// The enforcement on the processes of a session that met a limit.
 #[derive(Default)]
 struct Struck {
     killed: guard::Killed,
@@ -47,7 +48,7 @@ impl Enforcement {
         }
     }
 
-    /// Has the kernel programs know which directories the policy names.
+    /// Sets the directories of the policy in the kernel.
     ///
     /// # Errors
     ///
@@ -56,7 +57,7 @@ impl Enforcement {
         Ok(kernel.set_places(&guard::places::resolve(&self.policy))?)
     }
 
-    /// Has them know the recorder's own files.
+    /// Sets the recorder's own files in the kernel.
     ///
     /// # Errors
     ///
@@ -66,7 +67,7 @@ impl Enforcement {
         Ok(kernel.set_own(&files)?)
     }
 
-    /// Has them know the programs' files that are there now.
+    /// Sets the gated programs' files that exist now in the kernel.
     ///
     /// # Errors
     ///
@@ -80,8 +81,9 @@ impl Enforcement {
         Ok(kernel.set_programs(&programs, &files.sizes)?)
     }
 
-    /// Has them know what the policy, the gate and the recorder's own names lead
-    /// to now, and records what somebody else changed of that.
+    /// Sets the files and directories of the policy, the gate and the recorder in the
+    /// kernel as the paths resolve now, and records what another process changed in
+    /// the maps.
     ///
     /// # Errors
     ///
@@ -97,7 +99,7 @@ impl Enforcement {
         Ok(())
     }
 
-    /// The same, when it is time.
+    /// Calls [`Enforcement::refresh`] when the interval is over.
     ///
     /// # Errors
     ///
@@ -110,8 +112,8 @@ impl Enforcement {
         self.refresh(core, gate)
     }
 
-    /// A session met a limit: ends or stops what is left of it, once, and
-    /// records what was done.
+    /// A session met a limit: ends or stops its remaining processes once, and records
+    /// that.
     pub(super) fn on_limit(&self, core: &mut Core, header: &Header, body: GuardBody) {
         let action = self.action(&body);
         if is_met_already(core, header, &body, action) {
@@ -141,8 +143,8 @@ impl Enforcement {
     }
 }
 
-/// Whether the limit that ends a session was met before: threads that were past
-/// it together each say so, and one sweep meets them all.
+/// Whether the session already met the limit that ends it. Several threads that
+/// exceed it together each emit an event, and one sweep meets them all.
 fn is_met_already(
     core: &mut Core,
     header: &Header,
@@ -160,8 +162,8 @@ fn is_met_already(
     body.killed != 0 && std::mem::replace(met, true)
 }
 
-/// Ends what is left of a session that a limit was met in. Others died or
-/// die at their next call, by the kernel's mark, before the sweep meets them.
+/// Ends the remaining processes of a session that met a limit. The kernel's flag ends
+/// the others at their next call.
 fn sweep(core: &mut Core, header: &Header) -> guard::Killed {
     let mut killed = guard::kill(core.kernel.tags(), header.session);
     killed.pids.insert(header.pid);

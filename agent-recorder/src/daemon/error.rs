@@ -1,14 +1,14 @@
-//! What ends a recorder.
+//! The error that ends a recorder.
 
 use crate::{bpf, spool};
 
 /// An error that ends the recorder.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Of the kernel side.
+    /// An error of the kernel side.
     #[error(transparent)]
     Kernel(#[from] bpf::Error),
-    /// Of the store.
+    /// An error of the store.
     #[error(transparent)]
     Spool(#[from] spool::Error),
 }

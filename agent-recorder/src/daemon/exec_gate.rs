@@ -1,8 +1,8 @@
-//! Programs at the gate: let go, ended, or held until a person has decided;
-//! and what is recorded of that.
+//! Programs at the gate: they are released, ended, or held until a person decides;
+//! and the records of that.
 //!
-//! Not here: by which rules they are judged (`guard::gate`), and who hands them
-//! in (`recorder`).
+//! Not here: the rules by which they are judged (`guard::gate`), and the loop that
+//! passes them in (`recorder`).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,25 +18,26 @@ use crate::guard::gate::{Gate, Met, Stopped};
 use crate::record::{ProcessKey, SessionId, proto};
 use crate::session::{self, Registry, authority};
 
-/// An exec itself is carried this long after the gate told of it: what the
-/// rings hold back (`bpf::ring`), and a little.
+/// The record of an exec follows within this time after the gate's event, ns: the
+/// delay of the rings (`bpf::ring`), and a reserve.
 pub(super) const CARRIED_NS: u64 = 3_000_000;
-/// Approved commands that are remembered: a wrapper starts its program again
-/// within moments.
+/// Number of approved commands that are remembered: a wrapper starts its program
+/// again within moments.
 const APPROVED: usize = 256;
 
-/// What waits at the gate.
+/// The programs that wait at the gate.
 #[derive(Debug)]
 pub(super) struct ExecGate {
     pub(super) gate: Gate,
-    /// Whether there is somebody to ask.
+    /// Whether there is a person to ask.
     asks: bool,
-    /// Stopped, their rules met, not yet recorded.
+    /// Stopped programs whose rules are known and not yet recorded.
     met: Vec<Waiting>,
-    /// Ended before they were judged, not yet recorded.
+    /// Processes that ended before they were judged, not yet recorded.
     gone: Vec<Header>,
     holds: Vec<Hold>,
-    /// What was approved: the same command in another program of the same process is not asked for again.
+    /// Approved commands. The same command in another program of the same process
+    /// needs no second approval.
     approved: VecDeque<(ProcessKey, Vec<String>)>,
 }
 
@@ -67,18 +68,18 @@ impl ExecGate {
         }
     }
 
-    /// Whether some are to be looked at again in a moment.
+    /// Whether some programs need the next turn within a moment.
     pub(super) fn is_pressing(&self) -> bool {
         !(self.met.is_empty() && self.gone.is_empty())
     }
 
-    /// Whether this process waits here, or is known to have ended.
+    /// Whether this process waits at the gate, or is known to have ended.
     pub(super) fn knows(&self, pid: u32) -> bool {
         self.waiting().any(|held| held.header.pid == pid)
             || self.gone.iter().any(|header| header.pid == pid)
     }
 
-    /// Those that wait, as the kernel told of them.
+    /// The waiting programs, as the kernel emitted them.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Held> {
         let met = self.met.iter().map(|waiting| &waiting.held);
         met.chain(self.holds.iter().map(|hold| &hold.waiting.held))
@@ -99,9 +100,9 @@ impl ExecGate {
             .push_back((process, waiting.met.command.clone()));
     }
 
-    /// A program that waits, and of which nothing else is known, for its daemon
-    /// was killed: it gets the answer that it would get in time. `elsewhere`:
-    /// the tags that it is held by, where those are not the recorder's own.
+    /// Answers a program that waits since its daemon was killed, and of which nothing
+    /// else is known: it gets the answer of an expired hold. `elsewhere`: the tags
+    /// that hold the program, where they are not this recorder's own.
     pub(super) fn answer_unknown(
         &self,
         core: &mut Core,
@@ -136,7 +137,7 @@ impl ExecGate {
         record(core, &header, action, gate);
     }
 
-    /// Judges one that was stopped, and lets it go at once if it meets no rule.
+    /// Judges a stopped program, and releases it at once if it meets no rule.
     pub(super) fn judge(&mut self, core: &mut Core, held: Held) {
         core.is_unkept = true;
         let tags = core.kernel.tags();
@@ -148,20 +149,22 @@ impl ExecGate {
             Some(met) if met.action != GateAction::Allow => {
                 self.met.push(Waiting { held, stopped, met });
             }
-            // False when it has ended: nobody waits.
+            // A program that has ended cannot be released; nothing is to be done for
+            // it.
             _ => {
                 stopped.let_go(tags);
             }
         }
     }
 
-    /// Acts on those that met a rule, once their exec is recorded, and on holds
-    /// that nobody decided in time. `carried` is until when events were carried, ns.
+    /// Acts on programs that met a rule, once their exec is recorded, and on holds
+    /// that expired. Events are carried until `carried`, ns.
     pub(super) fn on_tick(&mut self, core: &mut Core, carried: u64) {
         self.settle(core, |header| header.time + CARRIED_NS <= carried);
     }
 
-    /// The same for all that a session has left at the gate: its last process has ended.
+    /// Acts on everything that a session left at the gate, after its last process
+    /// ended.
     pub(super) fn on_session_end(&mut self, core: &mut Core, session: SessionNumber) {
         self.settle(core, |header| header.session == session);
     }
@@ -182,7 +185,7 @@ impl ExecGate {
         self.settle_holds(core);
     }
 
-    /// Ends holds whose process has ended, or that nobody decided in time.
+    /// Ends holds that expired, or whose process has ended.
     fn settle_holds(&mut self, core: &mut Core) {
         let is_over =
             |hold: &mut Hold| hold.waiting.stopped.has_ended() || hold.deadline <= Instant::now();
@@ -198,7 +201,8 @@ impl ExecGate {
         }
     }
 
-    /// Nobody is asked any more: what is held gets the answer that it would get in time.
+    /// Closes the gate to answers: every held program gets the answer of an expired
+    /// hold.
     pub(super) fn close(&mut self, core: &mut Core) {
         self.asks = false;
         self.on_tick(core, u64::MAX);
@@ -277,11 +281,11 @@ impl ExecGate {
         record_decision(core, &hold.waiting, action, decision);
     }
 
-    /// A person's answer. The arguments of the program that it was for.
+    /// Applies a person's answer. Returns the arguments of the program.
     ///
     /// # Errors
     ///
-    /// Nothing of this name is held.
+    /// No held program has this name.
     pub(super) fn decide(
         &mut self,
         core: &mut Core,
@@ -302,7 +306,7 @@ impl ExecGate {
         Ok(argv)
     }
 
-    /// What is held, for those who ask.
+    /// The held programs, for operators.
     pub(super) fn holds(&self, sessions: &Registry) -> Vec<proto::HoldInfo> {
         let info = |hold: &Hold| proto::HoldInfo {
             id: hold.id.clone(),
@@ -319,7 +323,7 @@ impl ExecGate {
     }
 }
 
-/// What a record says of a hold.
+/// The fields of a record about a hold.
 #[derive(Debug, Default)]
 struct Decision {
     hold: String,
@@ -372,7 +376,8 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Short enough to type, and no other hold's: the random end of a UUIDv7.
+/// A name that is short enough to type and that no other hold has: the random end of
+/// a UUIDv7.
 fn short_id() -> String {
     let bytes = SessionId::generate().to_bytes();
     bytes[12..]

@@ -1,4 +1,4 @@
-//! What was lost, recorded once each: differences of exact counters.
+//! Losses, each recorded once: differences of exact counters.
 
 use agent_recorder_abi::event::{KINDS, Kind, Trouble};
 
@@ -10,27 +10,28 @@ use crate::bpf::Counters;
 use crate::record::{LossStage, proto};
 use crate::session::Totalled;
 
-/// What came out of the rings, and what was lost on its way.
+/// Events that were read from the rings, and losses on the way to a record.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    /// Events that came out of the rings, by kind.
+    /// Events read from the rings, by kind.
     pub(super) delivered: [u64; KINDS],
-    /// What was recorded so far.
+    /// Counters whose losses are recorded.
     recorded: Counters,
-    /// Events that left the rings and were lost with a recorder before this one, by kind.
+    /// Events that were read from the rings and lost with an earlier recorder, by
+    /// kind.
     pub(super) crashed: [u64; KINDS],
-    /// What of those was recorded.
+    /// The recorded part of `crashed`.
     recorded_crashed: [u64; KINDS],
     recorded_damaged: u64,
     recorded_pending: u64,
-    /// Events that did not decode.
+    /// Events that could not be decoded.
     pub(super) damaged: u64,
-    /// Announcements that had no room.
+    /// Announcements of io_uring for which there was no room.
     pending: u64,
 }
 
 impl Losses {
-    /// Goes on from what a recorder before this one knew.
+    /// Continues from the counts of an earlier recorder.
     pub(super) fn go_on_from(&mut self, left: &proto::Checkpoint) {
         self.delivered = counts(&left.delivered);
         self.crashed = counts(&left.crashed);
@@ -43,19 +44,19 @@ impl Losses {
         };
     }
 
-    /// What was recorded of the kernel's counters, for the checkpoint.
+    /// The recorded part of the kernel's counters, for the checkpoint.
     pub(super) fn recorded(&self) -> &Counters {
         &self.recorded
     }
 
-    /// An event of this kind came out of the rings.
+    /// Counts an event of this kind that was read from the rings.
     pub(super) fn count_delivered(&mut self, kind: u16) {
         if let Some(count) = self.delivered.get_mut(usize::from(kind)) {
             *count += 1;
         }
     }
 
-    /// Records lost since the recorder started, by every cause.
+    /// Records lost since the recorder started, for every cause.
     pub(super) fn total(&self, records: &Records) -> u64 {
         self.recorded.lost.iter().sum::<u64>()
             + self.recorded_crashed.iter().sum::<u64>()
@@ -65,7 +66,7 @@ impl Losses {
             + records.spool().dropped()
     }
 
-    /// Records what was lost since the last call, here and in the spool.
+    /// Records the losses since the last call, in the kernel, here and in the spool.
     ///
     /// # Errors
     ///
@@ -86,7 +87,8 @@ impl Losses {
         Ok(())
     }
 
-    /// A loss record's content for each stage that lost something since the last call.
+    /// The content of a loss record for each stage that lost something since the last
+    /// call.
     fn news(&mut self, now: &Counters) -> Vec<proto::Loss> {
         let mut losses = Vec::new();
         for (stage, priority) in [
@@ -112,7 +114,7 @@ impl Losses {
         losses.extend(loss(LossStage::Crash, kinds));
         let troubles = Trouble::ALL
             .iter()
-            // A cut path is marked on its record: nothing is missing.
+            // A cut path has a flag in its record, and no record is missing.
             .filter(|trouble| !matches!(trouble, Trouble::WalkCut))
             .map(|&trouble| {
                 (
@@ -122,7 +124,8 @@ impl Losses {
                 )
             });
         losses.extend(loss(LossStage::MapFull, troubles));
-        // An upper bound: whose act it was, the kernel does not say.
+        // An upper bound: the kernel does not tell whose act a skipped program
+        // missed.
         losses.extend(loss(
             LossStage::Preempted,
             [("hook", now.skipped.saturating_sub(self.recorded.skipped))],
@@ -141,7 +144,8 @@ impl Losses {
         losses
     }
 
-    /// Made, delivered and lost per kind, and what the guard counted, for a session's end.
+    /// Events made, delivered and lost per kind, and the guard's count, for a
+    /// session's end.
     pub(super) fn totals(&self, counters: &Counters, guard_counted: u64) -> Totalled {
         let lost: [u64; KINDS] =
             std::array::from_fn(|kind| counters.lost[kind] + self.crashed[kind]);
@@ -163,7 +167,7 @@ impl Losses {
     }
 }
 
-/// A loss record's content, if anything was lost in this stage.
+/// The content of a loss record for this stage; `None` where nothing was lost.
 pub(super) fn loss<'a>(
     stage: LossStage,
     kinds: impl IntoIterator<Item = (&'a str, u64)>,

@@ -3,11 +3,12 @@
 //!
 //! `recorder` is the loop. Each stage owns its state and is called with each
 //! batch or at each turn: `exec_gate`, `written_files`, `self_check`, `losses`,
-//! `operators`, `enforcement`. What every stage works on is in `core`. How a
-//! recorder begins and ends, and what it leaves for the next, is in `start` and
-//! `takeover`.
+//! `recorder` is the loop. Each stage owns its state, and is called with each batch
+//! or at each turn: `exec_gate`, `written_files`, `self_check`, `losses`,
+//! `operators`, `enforcement`. `core` has the state that every stage works on.
+//! `start` begins a recorder; `takeover` ends it and hands over to the next.
 //!
-//! Not here: what any room decides. The loop only carries.
+//! Not here: the decisions of any room. The loop only carries.
 
 mod core;
 mod enforcement;

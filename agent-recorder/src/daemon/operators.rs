@@ -1,6 +1,6 @@
-//! Who waits for the end of a session, and what operators are shown.
+//! Callers that wait for the end of a session, and the status for operators.
 //!
-//! Not here: what their requests do (`requests`).
+//! Not here: the effect of operators' requests (`requests`).
 
 use tokio::sync::oneshot;
 
@@ -9,24 +9,25 @@ use crate::record::{SessionId, proto};
 use crate::session::Session;
 use crate::stream;
 
-/// How a session's end is told to who waits for it.
+/// The channel on which a waiting caller receives a session's end.
 type Reply = oneshot::Sender<Result<proto::SessionInfo, String>>;
 
-/// What operators wait for, and are shown.
+/// Waiting callers, and the status for operators.
 #[derive(Debug, Default)]
 pub(super) struct Operators {
     waiting: Vec<(SessionId, Reply)>,
-    /// What is on its way to the collector.
+    /// State of the stream to the collector.
     flow: Option<stream::Flow>,
 }
 
 impl Operators {
-    /// What is on its way to the collector, for those who ask.
+    /// Replaces the stream's state, which the status shows.
     pub(super) fn show_flow(&mut self, flow: stream::Flow) {
         self.flow = Some(flow);
     }
 
-    /// Answers when the session ends, or now if it has. `lost`: records until now.
+    /// Answers when the session ends, or now if it has ended. `lost`: records lost so
+    /// far.
     pub(super) fn wait_for(&mut self, core: &Core, lost: u64, id: SessionId, reply: Reply) {
         let sessions = &core.tracker.registry;
         if sessions.by_id(id).is_some() {
@@ -34,7 +35,7 @@ impl Operators {
             return;
         }
         let ended = sessions.ended().find(|session| session.id == id);
-        // A caller that is gone does not want its answer.
+        // A caller that is gone needs no answer.
         let _ = reply.send(
             ended
                 .map(|session| info(session, lost))
@@ -42,7 +43,7 @@ impl Operators {
         );
     }
 
-    /// Answers those who wait for a session that has ended.
+    /// Answers the callers that wait for this session's end.
     pub(super) fn on_session_end(&mut self, core: &Core, lost: u64, id: SessionId) {
         let waiting: Vec<_> = self
             .waiting
@@ -53,7 +54,7 @@ impl Operators {
         }
     }
 
-    /// How the recorder is.
+    /// The status of the recorder.
     pub(super) fn status(&self, core: &Core) -> proto::StatusResponse {
         let spool = core.records.spool();
         proto::StatusResponse {
@@ -72,7 +73,7 @@ impl Operators {
     }
 }
 
-/// A session, for those who ask. `lost`: records until now.
+/// A session's data for operators. `lost`: records lost so far.
 pub(super) fn info(session: &Session, lost: u64) -> proto::SessionInfo {
     proto::SessionInfo {
         session_id: session.id.to_bytes(),

@@ -1,6 +1,6 @@
-//! Processes as /proc shows them: who descends from whom, and which are agents.
+//! Processes as /proc shows them: their descent, and the agents among them.
 //!
-//! Not here: who is in a session (`guard::tagged`).
+//! Not here: the members of a session (`guard::tagged`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use agent_recorder_abi::event::Header;
 
 use crate::session::agents::RuleSet;
 
-/// A process and all that descend from it now.
+/// A process and all its present descendants.
 pub(super) fn with_descendants(pid: u32) -> Vec<u32> {
     let parents = processes();
     let is_below = |of: &u32| ancestors(*of, &parents).any(|ancestor| ancestor == pid);
     parents.keys().copied().filter(is_below).collect()
 }
 
-/// Process → parent, of all there are.
+/// Process → parent, for all processes.
 pub(super) fn processes() -> HashMap<u32, u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return HashMap::new();
@@ -33,27 +33,28 @@ pub(super) fn processes() -> HashMap<u32, u32> {
         .collect()
 }
 
-/// From a process outwards, itself first; a loop of stale entries ends it.
+/// A process and its ancestors, the process first. A loop of stale entries ends the
+/// list.
 pub(super) fn ancestors(pid: u32, parents: &HashMap<u32, u32>) -> impl Iterator<Item = u32> {
     let mut seen = BTreeSet::new();
     std::iter::successors(Some(pid), |pid| parents.get(pid).copied())
         .take_while(move |pid| *pid != 0 && seen.insert(*pid))
 }
 
-/// Whether the process of this number is still the one that the header is of:
+/// Whether the process with the header's pid is still that of the header:
 /// /proc/PID/stat has its start in ticks (proc_pid_stat(5)).
 pub(super) fn is_that_process(header: &Header) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", header.pid)) else {
         return false;
     };
-    // The name is in parentheses, and can hold anything.
+    // The name is in parentheses, and may contain any character.
     let after = stat.rsplit_once(") ").map(|(_, after)| after);
     let start: Option<u64> = after.and_then(|after| after.split(' ').nth(19)?.parse().ok());
     let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
     start == Some(header.start_time / tick)
 }
 
-/// The number of the agent rule that a process meets, if it meets one.
+/// The number of the agent rule that a process matches; `None` where it matches none.
 pub(super) fn match_process(rules: &RuleSet, pid: u32) -> Option<u32> {
     let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let exe: PathBuf = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;

@@ -1,8 +1,8 @@
-//! The loop: carries every batch from the rings through the stages, and calls
-//! each stage at every turn.
+//! The loop: carries every batch from the rings through the stages, and calls each
+//! stage at every turn.
 //!
-//! Not here: how a recorder begins (`start`), takes over and ends (`takeover`),
-//! and what operators ask of it (`requests`).
+//! Not here: the beginning of a recorder (`start`), taking over and ending
+//! (`takeover`), and operators' requests (`requests`).
 
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -32,7 +32,7 @@ use crate::stream;
 
 /// Wait for events that were too young for the last batch.
 pub(super) const SETTLE: Duration = Duration::from_millis(3);
-/// Longest wait without an event, so that counters are looked at.
+/// Longest wait without an event, after which the counters are read.
 const IDLE: Duration = Duration::from_millis(500);
 
 /// One recorder.
@@ -47,11 +47,11 @@ pub struct Recorder {
     pub(super) losses: Losses,
     pub(super) operators: Operators,
     pub(super) enforcement: Enforcement,
-    /// What the next recorder finds, if one can go on with this one's programs.
+    /// The state for the next recorder; `None` where no recorder can take over.
     pub(super) handover: Option<Handover>,
-    /// Of the recorder before, until it is taken over from.
+    /// The state of the earlier recorder, until it is taken over.
     pub(super) left: Left,
-    /// While it is taken over from.
+    /// Present during the takeover.
     pub(super) returning: Option<Returning>,
 }
 
@@ -61,7 +61,7 @@ impl Recorder {
         self.core.records.spool()
     }
 
-    /// What the stream's other end is told.
+    /// Progress that the stream reports to the collector.
     pub fn progress(&self) -> stream::Progress {
         stream::Progress {
             last: self.spool().durable(),
@@ -69,7 +69,7 @@ impl Recorder {
         }
     }
 
-    /// Records lost since it started, by every cause.
+    /// Records lost since the recorder started, for every cause.
     pub(super) fn lost(&self) -> u64 {
         self.losses.total(&self.core.records)
     }
@@ -79,23 +79,24 @@ impl Recorder {
         &self.core.tracker.registry
     }
 
-    /// Whether canaries show that records move; without canaries, that it is asked.
+    /// Whether canaries show that records arrive; without canaries, that the recorder
+    /// answers.
     pub fn is_proven(&self) -> bool {
         self.self_check.is_proven()
     }
 
-    /// What is on its way to the collector, for those who ask.
+    /// Replaces the state of the stream to the collector, which the status shows.
     pub fn show_flow(&mut self, flow: stream::Flow) {
         self.operators.show_flow(flow);
     }
 
-    /// Records what the stream has to say about its collector.
+    /// Records a declaration of the stream about its collector.
     pub fn declare(&mut self, declaration: &stream::Declaration) {
         self.core
             .record_event(declaration.event, &declaration.detail);
     }
 
-    /// Has [`Recorder::step`] end when this is readable.
+    /// Has [`Recorder::step`] return when this descriptor is readable.
     ///
     /// # Errors
     ///
@@ -104,11 +105,11 @@ impl Recorder {
         Ok(self.rings.watch(other)?)
     }
 
-    /// Puts a process that has not exec'd yet into a session of its own.
+    /// Puts a process that has not called exec yet into a new session.
     ///
     /// # Errors
     ///
-    /// It is gone, or the kernel has no room.
+    /// The process has ended, or the kernel's map of sessions is full.
     pub fn register(&mut self, pid: u32, agent: &str, name: &str) -> Result<SessionId, Error> {
         let number = self.core.new_number();
         let id = self.core.begin_session(Begin {
@@ -140,7 +141,7 @@ impl Recorder {
         Ok(woken.other)
     }
 
-    /// How long nothing is to be done without an event.
+    /// How long the recorder has nothing to do without an event.
     fn wait(&self) -> Duration {
         let wait = self.core.records.until_sync().unwrap_or(IDLE);
         let is_pressing = self.batch.holds_back()
@@ -150,13 +151,13 @@ impl Recorder {
         if is_pressing { SETTLE.min(wait) } else { wait }
     }
 
-    /// Each stage's turn. `carried` is until when events were carried, ns.
+    /// Gives each stage its turn. Events are carried until `carried`, ns.
     fn on_tick(&mut self, carried: u64) -> Result<(), Error> {
         let core = &mut self.core;
         self.exec_gate.on_tick(core, carried);
         self.written_files.on_tick(core, carried);
         self.losses.record(core)?;
-        // Behind the losses: where there are any, a canary proves nothing.
+        // The canary follows the losses: where there are any, it proves nothing.
         let lost = self.losses.total(&core.records);
         if self.self_check.on_tick(core, carried, lost) {
             self.mend()?;
@@ -170,8 +171,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Puts the programs back on their hooks. Where the kernel refuses that, the
-    /// next canary tries again: a recorder that ends would record nothing at all.
+    /// Attaches the programs anew. A refusal of the kernel is recorded, and the next
+    /// canary tries again: a recorder that ended here would record nothing at all.
     fn mend(&mut self) -> Result<(), Error> {
         match self.core.kernel.mend() {
             Ok(()) => self.core.record_event(RecorderEvent::HooksAttachedAnew, ""),
@@ -183,8 +184,7 @@ impl Recorder {
         self.enforcement.refresh(&mut self.core, gate)
     }
 
-    /// Hands on every program that was started and that something is to be done
-    /// about at once.
+    /// Hands every started program that needs an immediate decision to its stage.
     ///
     /// # Errors
     ///
@@ -199,7 +199,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Looks at a process that perhaps started what a session wrote, by the event of its exec.
+    /// Examines a process that may have started a file which a session wrote, by the
+    /// event of its exec.
     fn meet_heir(&mut self, event: &[u8]) -> Result<(), Error> {
         if self.written_files.is_off() {
             return Ok(());
@@ -220,8 +221,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Puts an heir and its descendants into the writer's session; into a new
-    /// one where that has ended. `None` when it has ended itself.
+    /// Puts an heir and its descendants into the writer's session, or into a new one
+    /// where that has ended. `None` when the heir has ended.
     fn join(&mut self, heir: &Heir) -> Result<Option<SessionId>, Error> {
         if !heir.is_there() {
             return Ok(None);
@@ -232,7 +233,8 @@ impl Recorder {
             return Ok(joined.then_some(id));
         }
         let (number, id) = heir.begin_session(&mut self.core)?;
-        // Its first record names no process by which who comes after this recorder finds it.
+        // The session's first record names no process, so a later recorder finds it
+        // by the checkpoint only.
         self.keep();
         let joined = heir.join(&mut self.core, number);
         if !joined {
@@ -242,8 +244,8 @@ impl Recorder {
         Ok(joined.then_some(id))
     }
 
-    /// One batch from ring to spool. True when there is more. `last`: also the
-    /// events that are too young, for none comes after them.
+    /// Carries one batch from the rings to the spool. True when more events are left.
+    /// `last`: also carries the events that are too young, for none comes after them.
     pub(super) fn carry(&mut self, last: bool) -> Result<bool, Error> {
         let more = self.rings.drain(&mut self.batch, last);
         if self.batch.is_empty() {
@@ -266,7 +268,7 @@ impl Recorder {
         Ok(more)
     }
 
-    /// Stores the records of a batch. What is to be done about it.
+    /// Stores the records of a batch. Returns the actions that follow from it.
     fn absorb(&mut self) -> Vec<Notice> {
         let (mut records, mut notices) = (Vec::new(), Vec::new());
         for bytes in self.batch.iter() {
@@ -291,13 +293,13 @@ impl Recorder {
                 self.enforcement.on_limit(&mut self.core, &header, body);
                 Ok(())
             }
-            // Others of it can be on their way.
+            // During a takeover, further processes of the session may still turn up.
             Notice::Empty(_) if self.returning.is_some() => Ok(()),
             Notice::Empty(number) => self.end(number, proto::EndReason::Exited),
         }
     }
 
-    /// Ends a session: its last record, and what everybody knows of it.
+    /// Ends a session: writes its last record, and has every stage forget it.
     pub(super) fn end(
         &mut self,
         number: SessionNumber,
@@ -308,14 +310,14 @@ impl Recorder {
         self.exec_gate.on_session_end(core, number);
         let session = core.tracker.registry.get(number);
         let id = session.map(|session| session.id);
-        // The kernel had no room for one that is not counted.
+        // A session that the kernel had no room to count has no counter.
         let counted = core.kernel.destroyed(number).unwrap_or_default();
         let mut counters = core.kernel.counters()?;
         self.self_check.leave_out(&mut counters.produced);
         let totals = self.losses.totals(&counters, counted);
         let records = core.tracker.end_session(number, reason, totals);
         core.store(records);
-        // First durable, then forgotten: who comes after this recorder looks at both.
+        // The record is durable before the counters go: a later recorder reads both.
         core.records.sync();
         fault::point(fault::SESSION_ENDED);
         core.kernel.end_session(number);
@@ -327,8 +329,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Writes down what the next recorder is to know. What the disk does not
-    /// take is lost with this one: so the last checkpoint stays, and says more.
+    /// Writes the checkpoint for the next recorder. If the disk refuses it, the last
+    /// checkpoint stays, and the next recorder reads more records after it.
     pub(super) fn keep(&mut self) {
         if self.handover.is_none() {
             return;

@@ -1,18 +1,19 @@
 //! When records become durable: the recorder's end of the spool.
 //!
-//! Not here: how they are stored (`spool`).
+//! Not here: the storage of records (`spool`).
 
 use std::time::{Duration, Instant};
 
 use crate::record::proto;
 use crate::spool::{self, Spool};
 
-/// So often what is too old or too much is looked for in the spool.
+/// Interval at which segments beyond the limits of age and size are removed from the
+/// spool.
 const TIDY_INTERVAL: Duration = Duration::from_secs(10);
-/// Records are durable this long after they were made, at the latest.
+/// Longest time until a record is durable.
 const SYNC_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The stream that is written.
+/// The stream that this recorder writes.
 #[derive(Debug)]
 pub(super) struct Records {
     spool: Spool,
@@ -36,7 +37,7 @@ impl Records {
         &self.spool
     }
 
-    /// What the spool has to say of itself, once.
+    /// Records of the spool about itself, each returned once.
     pub(super) fn take_news(&mut self) -> Vec<proto::record::Body> {
         self.spool.take_news().into_iter().collect()
     }
@@ -48,37 +49,39 @@ impl Records {
             self.spool.append(record);
             self.unsynced = true;
         }
-        // That there was a session must not be lost, whatever its first act is.
+        // A session's first record must not be lost, whatever its first act is.
         if begins {
             self.sync();
         }
     }
 
-    /// What cannot be written now is held by the spool, which says so: the
-    /// recorder and its guard go on, and the next interval tries again.
+    /// Makes the records durable. If the disk refuses them, the spool holds and
+    /// reports them: the recorder and its guard continue, and the next interval tries
+    /// again.
     pub(super) fn sync(&mut self) {
         self.unsynced = self.spool.sync().is_err();
         self.last_sync = Instant::now();
     }
 
-    /// The same at the end, when there is no next interval.
+    /// Makes the records durable at the end, when no interval follows.
     pub(super) fn sync_at_end(&mut self) -> Result<(), spool::Error> {
         self.spool.sync()?;
         Ok(())
     }
 
-    /// Writes what is framed. False where the disk does not take it.
+    /// Writes the framed records. False where the disk refuses them.
     pub(super) fn flush(&mut self) -> bool {
         self.spool.flush()
     }
 
-    /// How long nothing is to be made durable; `None` where nothing waits for it.
+    /// Time until records have to be made durable; `None` where none waits.
     pub(super) fn until_sync(&self) -> Option<Duration> {
         self.unsynced
             .then(|| SYNC_INTERVAL.saturating_sub(self.last_sync.elapsed()))
     }
 
-    /// Takes away what is too old or too much, and makes durable what is due.
+    /// Removes segments beyond the limits, and makes records durable when they are
+    /// due.
     pub(super) fn on_tick(&mut self) {
         if self.last_tidy.elapsed() >= TIDY_INTERVAL {
             self.last_tidy = Instant::now();

@@ -1,6 +1,6 @@
 //! Operators' requests, answered between two batches.
 //!
-//! Not here: the socket that they come by (`control`).
+//! Not here: the socket of the requests (`control`).
 
 use super::operators::info;
 use super::{Error, Recorder};
@@ -12,9 +12,10 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// The recorder itself failed; what only a request asked for in vain is told to its caller.
+    /// The recorder itself failed. A request that fails alone answers its caller with
+    /// the error.
     pub fn serve(&mut self, request: Request) -> Result<bool, Error> {
-        // A caller that is gone does not want its answer.
+        // A caller that is gone needs no answer.
         match request {
             Request::Register {
                 pid,
@@ -86,8 +87,8 @@ impl Recorder {
                 let killed = self.core.kill(number)?;
                 (killed.pids, killed.survivors.len())
             }
-            // Without the kernel's mark: that refuses the calls that it meets,
-            // and who is resumed shall not have noticed.
+            // A freeze by an operator leaves the kernel's flag unset: the flag
+            // refuses calls, and a resumed process shall not have noticed the freeze.
             Act::Freeze => (self.core.freeze(number).pids, 0),
             Act::Resume => (self.core.resume(number)?, 0),
         };

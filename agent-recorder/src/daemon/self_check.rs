@@ -1,10 +1,9 @@
-//! The recorder proves to itself that its hooks still fire: now and then a
-//! canary of its own does one of each of the acts that they see, in a session
-//! that makes no records. What comes through the rings of that, and what the
-//! kernel answers it, must be what came of the first ones.
+//! The recorder verifies that its hooks still fire. At intervals a canary process
+//! does one of each act that the hooks see, in a session that makes no records. Its
+//! events, and the kernel's answers to it, must match those of the first canaries.
 //!
-//! Not here: the acts (`cli::canary`), what is attached (`bpf`), and attaching
-//! it anew (`recorder`).
+//! Not here: the acts (`cli::canary`), the attached programs (`bpf`), and attaching
+//! them anew (`recorder`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,86 +22,87 @@ use crate::bpf::{Body, Event, FileEvent};
 use crate::record::{RecorderEvent, SessionId, proto};
 use crate::session::boot_ns;
 
-/// The canary's session: numbers of others are handed out from the next one on.
+/// The canary's session. Numbers of other sessions begin after it.
 pub(super) const CANARY: SessionNumber = USER_SESSION;
 
 /// A canary that takes longer is ended, and proves nothing.
 const LONGEST: Duration = Duration::from_secs(10);
-/// The first one waits so long at most: a recorder that just begins has other work.
+/// Longest wait before the first canary: a recorder that just begins has other work.
 const FIRST: Duration = Duration::from_secs(5);
-/// What the first so many all show is what one must show.
+/// Number of first canaries whose common findings every later canary must show.
 const LESSONS: u32 = 2;
-/// Without the end of a canary, of whatever kind, for so many intervals, nothing is proven.
+/// Intervals without the end of any canary after which nothing is proven.
 const PATIENCE: u32 = 3;
 
-/// So a canary says that it could not do something, by the words for its findings.
+/// Prefix of a canary's line about an act that it could not do; the finding follows.
 pub const WITHOUT: &str = "without ";
-/// In the words for what came through io_uring.
+/// Suffix of the findings of io_uring.
 pub const BY_URING: &str = "by io_uring";
 
-/// What was seen of a canary, in words.
+/// The observations of a canary, in words.
 type Findings = BTreeSet<String>;
 
-/// Whether the hooks fire.
+/// The check that the hooks fire.
 #[derive(Debug)]
 pub(super) struct SelfCheck {
-    /// Zero: no canaries.
+    /// Interval between canaries; zero: no canaries.
     every: Duration,
-    /// Where the recorder keeps its state; a canary tries to write there.
+    /// The recorder's state directory; a canary tries to write there.
     state: Option<PathBuf>,
     due: Instant,
     flight: Option<Flight>,
-    /// Whether the next one comes at once, to confirm the last.
+    /// Whether the next canary comes at once, to confirm the last.
     hurried: bool,
     expected: Expected,
-    /// When the last one ended. One that fails shows nothing of the hooks, but
-    /// that the recorder goes on.
+    /// When the last canary ended. A failed canary shows nothing about the hooks, but
+    /// that the recorder runs.
     landed: Instant,
-    /// Events that came of canaries, by kind.
+    /// Events of canaries, by kind.
     events: [u64; KINDS],
-    /// Whether it was told that there can be none.
+    /// Whether it was recorded that no canary can be started.
     failed: bool,
 }
 
-/// A canary on its way.
+/// A running canary.
 #[derive(Debug)]
 struct Flight {
     canary: Child,
-    /// Its own, and gone when it ends.
+    /// The canary's directory, which is removed when it ends.
     directory: PathBuf,
     begun: Instant,
-    /// Records lost before it.
+    /// Records lost before the canary started.
     lost: u64,
     seen: Findings,
-    /// When its end was met, CLOCK_BOOTTIME ns.
+    /// When its end was noticed, CLOCK_BOOTTIME ns.
     ended: Option<u64>,
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        // It has ended, or is not wanted any more; what it left is in a directory for what may go.
+        // The canary has ended or is abandoned. Whatever it left is in a directory of
+        // files that may go.
         let _ = self.canary.kill();
         let _ = self.canary.wait();
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-/// What canaries show, and what of it has ceased.
+/// The expected findings, and those that have ceased.
 #[derive(Debug, Default)]
 struct Expected {
     lessons: u32,
     always: Findings,
-    /// Not seen of the last one.
+    /// Findings that the last canary lacked.
     missing: Findings,
-    /// Not seen of the last two.
+    /// Findings that the last two canaries lacked.
     silent: Findings,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
-    /// These are seen no more.
+    /// These findings have ceased.
     Silent,
-    /// All are seen again.
+    /// All findings are back.
     Back,
 }
 
@@ -124,7 +124,8 @@ impl Expected {
         };
         let missing = self.always.difference(&seen);
         let missing: Findings = missing.filter(|it| !is_left_out(it)).cloned().collect();
-        // Once is not enough: a full disk, or a moment of the machine's, can be the reason.
+        // One canary without a finding is not enough: a full disk or a busy moment
+        // can be the reason.
         let silent: Findings = missing.intersection(&self.missing).cloned().collect();
         self.missing = missing;
         if self.missing.is_empty() && !self.silent.is_empty() {
@@ -138,14 +139,14 @@ impl Expected {
         Some(Change::Silent)
     }
 
-    /// Whether the next one should come soon.
+    /// Whether the next canary should come soon.
     fn is_in_doubt(&self) -> bool {
         self.lessons < LESSONS || self.missing != self.silent
     }
 }
 
 impl SelfCheck {
-    /// `every`: zero for no canaries.
+    /// `every`: the interval; zero for no canaries.
     pub(super) fn new(every: Duration, state: Option<PathBuf>) -> Self {
         let now = Instant::now();
         Self {
@@ -161,12 +162,12 @@ impl SelfCheck {
         }
     }
 
-    /// Whether a canary is on its way.
+    /// Whether a canary is running.
     pub(super) fn is_pressing(&self) -> bool {
         self.flight.is_some()
     }
 
-    /// What of the canary's acts the kernel programs saw.
+    /// Adds an event that the kernel programs emitted about the canary.
     pub(super) fn see(&mut self, event: &Event<'_>) {
         if let Some(count) = self.events.get_mut(usize::from(event.header.kind)) {
             *count += 1;
@@ -176,17 +177,18 @@ impl SelfCheck {
         }
     }
 
-    /// Canaries' events that were seen, by kind.
+    /// Events of canaries, by kind.
     pub(super) fn events(&self) -> &[u64; KINDS] {
         &self.events
     }
 
-    /// Goes on from what a recorder before this one saw.
+    /// Continues from the count of an earlier recorder.
     pub(super) fn go_on_from(&mut self, events: [u64; KINDS]) {
         self.events = events;
     }
 
-    /// Takes the canaries' events from a count of all: they are in no record.
+    /// Subtracts the canaries' events from a count of all events: they are in no
+    /// record.
     pub(super) fn leave_out(&self, produced: &mut [u64; KINDS]) {
         for (count, own) in produced.iter_mut().zip(self.events) {
             *count = count.saturating_sub(own);
@@ -197,15 +199,16 @@ impl SelfCheck {
         !self.every.is_zero() && Instant::now() >= self.due
     }
 
-    /// Whether canaries show that records move; without canaries, that it is asked.
+    /// Whether canaries show that records arrive; without canaries, that the recorder
+    /// answers.
     pub(super) fn is_proven(&self) -> bool {
         self.every.is_zero()
             || self.expected.silent.is_empty() && self.landed.elapsed() < self.every * PATIENCE
     }
 
-    /// Sends the canary when it is time, and judges what came of it. True when
-    /// hooks are silent: they are to be attached anew.
-    /// `carried` is until when events were carried, ns; `lost`, records until now.
+    /// Starts the canary when it is time, and judges its findings. True when hooks
+    /// are silent, and have to be attached anew. Events are carried until `carried`,
+    /// ns; `lost` is the number of records lost so far.
     pub(super) fn on_tick(&mut self, core: &mut Core, carried: u64, lost: u64) -> bool {
         let result = if let Some(flight) = &mut self.flight {
             flight.has_landed(carried)
@@ -233,7 +236,7 @@ impl SelfCheck {
     }
 
     fn send(&self, core: &mut Core, lost: u64) -> io::Result<Flight> {
-        // Its acts count for no guard but its own, and from nothing.
+        // The canary's acts count for its own session only, and from zero.
         core.kernel
             .begin_session(CANARY)
             .map_err(io::Error::other)?;
@@ -242,7 +245,8 @@ impl SelfCheck {
         fs::DirBuilder::new().mode(0o700).create(&directory)?;
         let started = command(&directory, self.state.as_deref(), core.kernel.own_map()).spawn();
         let mut canary = started.inspect_err(|_| {
-            // That it could not be started is recorded.
+            // The failure to start the canary is recorded; the directory may be gone
+            // already.
             let _ = fs::remove_dir(&directory);
         })?;
         let gate = canary.stdin.take();
@@ -271,7 +275,7 @@ impl SelfCheck {
         self.landed = Instant::now();
         self.failed = false;
         let seen = std::mem::take(&mut flight.seen);
-        // What is not seen then is perhaps what was lost.
+        // A finding that is missing may be one of the lost events.
         let nothing_lost = lost == flight.lost;
         let change = if nothing_lost {
             self.expected.judge(seen)
@@ -290,7 +294,7 @@ impl SelfCheck {
         !self.expected.silent.is_empty()
     }
 
-    /// One more at once where there is doubt, not one after the other.
+    /// Plans one canary at once where there is doubt, but not one after the other.
     fn plan_next(&mut self, nothing_lost: bool) {
         let is_second = std::mem::take(&mut self.hurried);
         self.hurried = nothing_lost && !is_second && self.expected.is_in_doubt();
@@ -302,7 +306,7 @@ impl SelfCheck {
 }
 
 impl Flight {
-    /// Whether it has ended, and all that it did was carried.
+    /// Whether the canary has ended, and all its events were carried.
     fn has_landed(&mut self, carried: u64) -> io::Result<bool> {
         if let Some(ended) = self.ended {
             return Ok(carried >= ended + CARRIED_NS);
@@ -345,7 +349,7 @@ fn command(directory: &Path, state: Option<&Path>, map: Option<u64>) -> Command 
     command
 }
 
-/// Nothing of what is different each time.
+/// An event as a finding, without the parts that differ each time.
 fn finding(event: &Event<'_>) -> Option<String> {
     let kind = Kind::from_number(event.header.kind)?.name();
     Some(match &event.body {

@@ -1,6 +1,6 @@
-//! What a recorder is made of.
+//! The parts of a recorder.
 //!
-//! Not here: where that comes from (`cli::setup`).
+//! Not here: their source (`cli::setup`).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,36 +8,37 @@ use std::time::Duration;
 use crate::session::RuleName;
 use crate::{bpf, config, guard, spool};
 
-/// What a recorder is made of.
+/// The parts of a recorder.
 #[derive(Debug)]
 pub struct Setup {
-    /// What the kernel side takes.
+    /// Settings of the kernel programs.
     pub kernel: bpf::Options,
-    /// The rules' names, in the order of their numbers.
+    /// Names of the rules, in the order of their numbers.
     pub rules: Vec<RuleName>,
-    /// Where streams are kept.
+    /// Directory of the streams.
     pub spool: PathBuf,
-    /// How they are kept.
+    /// Retention and format of the streams.
     pub keep: spool::Options,
-    /// What the guard decides by.
+    /// Policy of the guard.
     pub policy: guard::Policy,
-    /// What programs are judged by before they run.
+    /// Rules of the gate.
     pub gate: guard::gate::Gate,
-    /// Whether there is somebody who answers for what is held.
+    /// Whether there is a person who answers for held programs.
     pub asks: bool,
-    /// How work leaves a session.
+    /// Policy for work that leaves a session.
     pub handoff: config::HandOff,
-    /// What is the recorder's own beside its process: the state directory, first, and the configuration.
+    /// Paths of the recorder's own beside its process: first the state directory,
+    /// then the configuration.
     pub own: Vec<PathBuf>,
-    /// How often a canary shows that the hooks fire; zero: never.
+    /// Interval between canaries; zero: none.
     pub canary: Duration,
-    /// Where the kernel programs are pinned, to outlive a recorder that is
-    /// killed; empty: nowhere.
+    /// Directory of the kernel programs' pins, by which they outlive a killed
+    /// recorder; empty: none.
     pub pins: PathBuf,
-    /// Whether sessions, too, go on when it stops by itself, for the next one.
+    /// Whether sessions continue for the next recorder when this one stops by itself.
     pub leaves: bool,
-    /// Whether it goes on with what a recorder that was killed left, as a daemon
-    /// does and a run by itself does not.
+    /// Whether the recorder takes over from a killed one. A daemon does; a `run` does
+    /// not.
     pub takes_over: bool,
 }
 

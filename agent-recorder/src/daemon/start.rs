@@ -1,7 +1,8 @@
-//! How a recorder begins: the kernel programs, the stream, the stages, and what
-//! is recorded of all that.
+//! The beginning of a recorder: the kernel programs, the stream, the stages, and the
+//! records of that.
 //!
-//! Not here: which programs those are (`takeover::left`).
+//! Not here: the choice between a killed recorder's programs and new ones
+//! (`takeover::left`).
 
 use super::core::Core;
 use super::enforcement::Enforcement;
@@ -34,15 +35,15 @@ impl Recorder {
         let news = std::mem::take(&mut beginning.news);
         let mut recorder = Self::of(setup, spool, beginning)?;
         recorder.record_start(news);
-        // What is missing in the spool is recorded before anything else happens. Who
-        // goes on where another was does not know yet what is.
+        // Gaps in the spool are recorded before anything else happens. A recorder
+        // that takes over has to find them first.
         if !recorder.has_taken_programs() {
             recorder.losses.record(&mut recorder.core)?;
         }
         Ok(recorder)
     }
 
-    /// The stages, around kernel programs that are attached with all that they are to know.
+    /// The stages, around attached kernel programs whose maps are filled.
     fn of(setup: Setup, spool: Spool, beginning: Beginning) -> Result<Self, Error> {
         let Beginning {
             mut kernel,
@@ -81,12 +82,12 @@ impl Recorder {
         })
     }
 
-    /// Whether it goes on with the programs that another left.
+    /// Whether this recorder took over the programs of an earlier one.
     fn has_taken_programs(&self) -> bool {
         matches!(self.left, Left::Programs(_))
     }
 
-    /// Records that it starts, with what, and what it could not have.
+    /// Records the start, the settings, and what the kernel lacks.
     fn record_start(&mut self, news: Vec<(RecorderEvent, String)>) {
         let profile = self.core.kernel.profile().to_string();
         self.core.record_event(RecorderEvent::Start, &profile);
@@ -97,7 +98,7 @@ impl Recorder {
     }
 }
 
-/// What was more wanted of the kernel, and why it is not so.
+/// Preferences that the kernel did not fulfil, and the reasons.
 fn lacking(kernel: &Kernel) -> Vec<(RecorderEvent, String)> {
     let passed_over = kernel.passed_over().iter().map(|(profile, why)| {
         (

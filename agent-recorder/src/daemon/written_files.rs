@@ -1,9 +1,10 @@
-//! Files that sessions wrote, and heirs: processes that start them. Which file
-//! that is, is found out here; it is recorded, and by configuration the heir joins.
+//! Files that sessions wrote, and heirs: processes that start such files. This module
+//! finds out which file an heir started, and records it; by configuration the heir
+//! joins the session.
 //!
-//! The kernel knows a program by its inode, a script by its name only: that one
-//! is looked for among the arguments, and counts when its inode is one that a
-//! session wrote.
+//! The kernel recognises a program by its inode, but a script by its name only. So
+//! the script is looked up among the arguments, and counts when a session wrote its
+//! inode.
 //!
 //! Not here: beginning and ending the session that an heir joins (`recorder`).
 
@@ -33,17 +34,18 @@ use crate::guard::script::after_script;
 use crate::record::{SessionId, proto};
 use crate::session::{self, Begin, KnownPath, authority};
 
-/// Passes over the descendants of an heir that joins: one that finds none new ends it.
+/// Most passes over the descendants of an heir that joins. A pass that finds no new
+/// one is the last.
 const MAX_PASSES: usize = 20;
-/// Sessions that wrote something and are remembered after their end.
+/// Number of writers that are remembered after their session's end.
 const WRITERS: usize = 4096;
 
-/// What is known of who wrote what.
+/// Sessions that wrote files, and heirs that are not recorded yet.
 #[derive(Debug, Default)]
 pub(super) struct WrittenFiles {
     policy: config::Heirs,
     writers: HashMap<SessionNumber, Writer>,
-    /// When heirs began, CLOCK_BOOTTIME ns, and their records.
+    /// Records of heirs, each with the time of its exec, CLOCK_BOOTTIME ns.
     unrecorded: Vec<(u64, proto::Record)>,
 }
 
@@ -54,7 +56,7 @@ struct Writer {
     agent: String,
 }
 
-/// A file that somebody started, and who wrote it.
+/// A written file that was started, and its writer.
 #[derive(Debug)]
 struct WrittenFile {
     file: KnownPath,
@@ -62,7 +64,7 @@ struct WrittenFile {
     written: Written,
 }
 
-/// A process that started something, outside of sessions.
+/// A process outside sessions that started a program.
 #[derive(Debug)]
 pub(super) struct Starter {
     header: Header,
@@ -71,7 +73,8 @@ pub(super) struct Starter {
 }
 
 impl Starter {
-    /// By the event of its exec; `None` where that is damaged, or another event.
+    /// Decodes the event of its exec; `None` where the event is damaged, or of
+    /// another kind.
     pub(super) fn decode(event: &[u8]) -> Option<Self> {
         match decode(event) {
             Ok(Event {
@@ -94,7 +97,7 @@ impl Starter {
     }
 }
 
-/// A process that started what a session wrote.
+/// A process that started a file which a session wrote.
 #[derive(Debug)]
 pub(super) struct Heir {
     starter: Starter,
@@ -112,16 +115,16 @@ impl Heir {
         self.found.written.session
     }
 
-    /// Whether it has not ended.
+    /// Whether the heir still runs.
     pub(super) fn is_there(&self) -> bool {
         is_that_process(&self.starter.header)
     }
 
-    /// A session for it: that which wrote the file has ended.
+    /// Begins a session for an heir whose writer's session has ended.
     ///
     /// # Errors
     ///
-    /// The kernel has no room.
+    /// The kernel's map of sessions is full.
     pub(super) fn begin_session(
         &self,
         core: &mut Core,
@@ -141,7 +144,8 @@ impl Heir {
         Ok((number, id))
     }
 
-    /// Puts it and its descendants into a session. False when it has ended itself.
+    /// Puts the heir and its descendants into a session. False when the heir has
+    /// ended.
     pub(super) fn join(&self, core: &mut Core, number: SessionNumber) -> bool {
         let mut joined = false;
         for _ in 0..MAX_PASSES {
@@ -172,22 +176,22 @@ impl WrittenFiles {
         }
     }
 
-    /// Whether some are to be recorded in a moment.
+    /// Whether some heirs have to be recorded within a moment.
     pub(super) fn is_pressing(&self) -> bool {
         !self.unrecorded.is_empty()
     }
 
-    /// Whether nobody is to know of heirs.
+    /// Whether the configuration turns heirs off.
     pub(super) fn is_off(&self) -> bool {
         self.policy == config::Heirs::Off
     }
 
-    /// Whether heirs join the session that wrote what they start.
+    /// Whether the configuration lets heirs join the writer's session.
     pub(super) fn are_joining(&self) -> bool {
         self.policy == config::Heirs::Join
     }
 
-    /// Remembers what sessions wrote in this batch.
+    /// Remembers the files that sessions wrote in this batch.
     ///
     /// # Errors
     ///
@@ -217,7 +221,7 @@ impl WrittenFiles {
         }
     }
 
-    /// Whether this process started what a session wrote.
+    /// The heir, if this process started a file which a session wrote.
     ///
     /// # Errors
     ///
@@ -240,8 +244,8 @@ impl WrittenFiles {
         }))
     }
 
-    /// Keeps the record of an heir until the acts of the session that wrote are
-    /// recorded. `joined`: the session that it is in now.
+    /// Stores the record of an heir until the writer's acts are recorded. `joined`:
+    /// the session that the heir is in now.
     pub(super) fn met(&mut self, core: &mut Core, heir: Heir, joined: Option<SessionId>) {
         let of = (heir.writer(), heir.writer.id);
         let Heir { starter, found, .. } = heir;
@@ -256,9 +260,9 @@ impl WrittenFiles {
         self.unrecorded.push((starter.header.time, record));
     }
 
-    /// Records heirs whose writers' acts until then are recorded: news of an
-    /// heir come faster, and a session begins with its start.
-    /// `carried` is until when events were carried, ns.
+    /// Records heirs once their writers' acts up to the exec are recorded: the event
+    /// of an heir arrives faster, and a session begins with its start. Events are
+    /// carried until `carried`, ns.
     pub(super) fn on_tick(&mut self, core: &mut Core, carried: u64) {
         let is_due = |(time, _): &mut (u64, _)| *time + CARRIED_NS <= carried;
         let due: Vec<_> = self.unrecorded.extract_if(.., is_due).collect();
@@ -274,7 +278,7 @@ fn live_writer(core: &Core, number: SessionNumber) -> Option<Writer> {
     })
 }
 
-/// The program's file is what the session wrote.
+/// The written file, if the program's own file is one.
 fn by_file(kernel: &Kernel, starter: &Starter) -> Result<Option<WrittenFile>, Error> {
     let Starter { header, body, exec } = starter;
     let key = PlaceKey {
@@ -293,7 +297,7 @@ fn by_file(kernel: &Kernel, starter: &Starter) -> Result<Option<WrittenFile>, Er
     }))
 }
 
-/// What it was started by has the name of something that a session wrote: is it that?
+/// The written script, if an argument has the name of a written file and leads to it.
 fn by_name(kernel: &Kernel, starter: &Starter) -> Result<Option<WrittenFile>, Error> {
     let Starter { header, exec, .. } = starter;
     let mounts = Mounts::read();
@@ -304,7 +308,7 @@ fn by_name(kernel: &Kernel, starter: &Starter) -> Result<Option<WrittenFile>, Er
     };
     let arguments = exec.argv.iter().enumerate();
     let given = arguments
-        // As many as the kernel looks at.
+        // The kernel compares as many arguments.
         .take(SCRIPT_ARGS as usize)
         .filter(|(position, argument)| {
             name_of(argument).is_some_and(|name| is_script(*position, name))
@@ -312,7 +316,7 @@ fn by_name(kernel: &Kernel, starter: &Starter) -> Result<Option<WrittenFile>, Er
         .map(|(_, argument)| argument);
     for given in std::iter::once(&exec.filename).chain(given) {
         let cwd = Path::new(OsStr::from_bytes(&exec.cwd));
-        // Without `.`; where `..` leads, only the file system knows.
+        // The path without `.`. Only the file system knows where `..` leads.
         let given = Path::new(OsStr::from_bytes(given));
         let shown: PathBuf = cwd.join(given).components().collect();
         let truncated = exec.cwd_truncated && given.is_relative();
@@ -333,7 +337,8 @@ fn by_name(kernel: &Kernel, starter: &Starter) -> Result<Option<WrittenFile>, Er
     Ok(None)
 }
 
-/// What a session wrote where a process sees this path: by its root, as long as it has one.
+/// The written file at this path as a process sees it, by the process's root while it
+/// runs.
 fn written_at(
     kernel: &Kernel,
     mounts: &Mounts,
@@ -346,7 +351,8 @@ fn written_at(
     if found.is_some() || root.exists() {
         return Ok(found);
     }
-    // It has ended, perhaps between these two lines, and nobody can tell any more.
+    // The process has ended, perhaps between these two lines, and its root is
+    // unknown.
     written_file(kernel, mounts, path)
 }
 
@@ -363,17 +369,18 @@ fn name_of(path: &[u8]) -> Option<&[u8]> {
     name.map(OsStr::as_bytes)
 }
 
-/// Clocks are read one after the other, and file systems give times by ticks.
+/// Tolerance between the two clocks, which are read one after the other, and the
+/// ticks of file times.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Whether the file is the one that was written, and not a later one of the
-/// same number: that was made after.
+/// Whether the file is the one that was written, and not a later one with the same
+/// inode number: that one has a later birth time.
 fn is_that_file(file: &Path, written: &Written) -> bool {
     let Ok(about) = fs::metadata(file) else {
         return false;
     };
     let Ok(born) = about.created() else {
-        // This file system does not say.
+        // A file system without birth times cannot tell.
         return about.nlink() > 0;
     };
     let since = Duration::from_nanos(session::boot_ns().saturating_sub(written.time));

@@ -1,9 +1,9 @@
-//! Ending every process of a session, or stopping it: by its own cgroups where
-//! it has some, and by pidfd until a whole pass finds nobody.
+//! Ends or stops every process of a session: by the session's own cgroups where it
+//! has some, and by pidfd until a whole pass finds no new member.
 //!
-//! Not here: the first strike, which the kernel programs do, and their mark,
-//! which ends each member at its next call. It is set before `kill` is called:
-//! nobody forks away from a sweep.
+//! Not here: the first strike, which the kernel programs do, and their flag, which
+//! ends each member at its next call. The flag is set before `kill` is called, so
+//! that no member forks away from a sweep.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,31 +16,31 @@ use super::{cgroup, members, survivor};
 use crate::bpf::Tags;
 use crate::record::proto::Survivor;
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Clone, Debug, Default)]
 pub struct Killed {
     /// Processes that were signalled, by pid.
     pub pids: BTreeSet<u32>,
-    /// Members that live on after the last pass, and why.
+    /// Members that still live after the last pass, and the reasons.
     pub survivors: Vec<Survivor>,
     /// Cgroups that were ended as a whole.
     pub cgroups: BTreeSet<PathBuf>,
 }
 
-/// What was stopped.
+/// The result of a freeze.
 #[derive(Clone, Debug, Default)]
 pub struct Frozen {
     /// The processes.
     pub pids: BTreeSet<u32>,
-    /// Cgroups that were stopped as a whole: in these nobody got a signal.
+    /// Cgroups that were frozen as a whole; their members got no signal.
     pub cgroups: BTreeSet<PathBuf>,
 }
 
-/// Passes before those that are left are called survivors. A pass that found
-/// somebody waits for that somebody's end first.
+/// Most passes, after which the remaining members count as survivors. A pass that
+/// found a member waits for its end first.
 const MAX_PASSES: usize = 20;
-/// How long one pass waits: an exit that frees memory by the gigabyte takes as
-/// long. With all passes 2 s, in which the rings hold what comes.
+/// Longest wait of one pass: an exit that frees gigabytes of memory takes that long.
+/// All passes take 2 s, for which the rings buffer events.
 const PASS: Duration = Duration::from_millis(100);
 
 /// Ends every member of a session.
@@ -83,16 +83,15 @@ pub fn freeze(tags: &Tags, session: SessionNumber) -> Frozen {
     frozen
 }
 
-/// Lets every member go on. The kernel's mark is taken away before, or the
-/// next call would stop it again.
+/// Lets every member continue. The caller clears the kernel's flag first; otherwise
+/// the next call would stop the member again.
 pub fn thaw(tags: &Tags, session: SessionNumber, cgroups: &BTreeSet<PathBuf>) -> BTreeSet<u32> {
     cgroups.iter().for_each(|own| cgroup::thaw(own));
     signal_all(tags, session, Signal::CONT, &BTreeSet::new())
 }
 
-/// Sends a signal to every member, pass by pass until one meets nobody new: a
-/// member can fork before its signal reaches it. Those in `spared` are met, but
-/// need none.
+/// Signals every member, pass by pass until one finds no new member: a member can
+/// fork before its signal arrives. Members in `spared` need no signal.
 fn signal_all(
     tags: &Tags,
     session: SessionNumber,
@@ -103,7 +102,7 @@ fn signal_all(
     for _ in 0..MAX_PASSES {
         let before = reached.len();
         for member in members::of_session(tags, session) {
-            // Of those that wait at the gate, a person decides.
+            // A person decides about a program that waits at the gate.
             let stays = signal == Signal::CONT && member.is_held(tags);
             let is_done = stays || reached.contains(&member.pid);
             if !is_done && (cgroup::holds(spared, &member) || member.signal(signal)) {

@@ -1,7 +1,8 @@
-//! Cgroups (v2) that have nobody in them but members of one session: these are
-//! stopped and ended as a whole, with whoever is forked meanwhile.
+//! Cgroups (v2) whose processes are all members of one session: these are frozen and
+//! killed as a whole, including children that are forked meanwhile.
 //!
-//! Not here: making one. Of version 1 only whether somebody froze one with it.
+//! Not here: creating a cgroup. Of version 1 this module reads only whether a cgroup
+//! is frozen.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,14 +13,14 @@ use agent_recorder_abi::state::SessionNumber;
 use super::members::{self, Member};
 use crate::bpf::Tags;
 
-/// Cgroups below one that are looked through: a session with more of its own
-/// is stopped process by process.
+/// Most descendants of a cgroup that are read. A session whose cgroup has more is
+/// stopped process by process.
 const MOST_BELOW: usize = 1024;
 
-/// The session's own ones, each the topmost that one of its members is in.
+/// The session's own cgroups: for each member the topmost one without an outsider.
 ///
-/// Somebody who is put into such a cgroup between this and what follows, from
-/// outside and while the session is being ended, shares its fate.
+/// A process that is moved into such a cgroup from outside afterwards, while the
+/// session is being ended, is ended with it.
 pub(super) fn own(tags: &Tags, session: SessionNumber, members: &[Member]) -> BTreeSet<PathBuf> {
     let Some(root) = mount_point() else {
         return BTreeSet::new();
@@ -32,7 +33,7 @@ pub(super) fn own(tags: &Tags, session: SessionNumber, members: &[Member]) -> BT
         let mut looked_at = 0;
         has_no_outsider(tags, session, path, &mut looked_at)
     };
-    // What is below one that is the session's is stopped with it.
+    // A cgroup below one of the session's is stopped with it.
     let mut own: BTreeSet<PathBuf> = BTreeSet::new();
     for path in paths {
         if !own.iter().any(|above| path.starts_with(above)) && is_own(&path) {
@@ -42,7 +43,7 @@ pub(super) fn own(tags: &Tags, session: SessionNumber, members: &[Member]) -> BT
     own
 }
 
-/// Whether a member is in one of these, or below.
+/// Whether a member is in one of these cgroups, or below one.
 pub(super) fn holds(cgroups: &BTreeSet<PathBuf>, member: &Member) -> bool {
     !cgroups.is_empty()
         && mount_point()
@@ -50,31 +51,33 @@ pub(super) fn holds(cgroups: &BTreeSet<PathBuf>, member: &Member) -> bool {
             .is_some_and(|path| cgroups.iter().any(|above| path.starts_with(above)))
 }
 
-/// Ends everybody in it (Linux 5.14). Whether the kernel took it.
+/// Kills every process in the cgroup (cgroup.kill, Linux 5.14). Whether the kernel
+/// did it.
 pub(super) fn kill(cgroup: &Path) -> bool {
     fs::write(cgroup.join("cgroup.kill"), "1").is_ok()
 }
 
-/// Stops everybody in it, without a signal (Linux 5.2). Whether the kernel took it.
+/// Freezes every process in the cgroup without a signal (cgroup.freeze, Linux 5.2).
+/// Whether the kernel did it.
 pub(super) fn freeze(cgroup: &Path) -> bool {
     fs::write(cgroup.join("cgroup.freeze"), "1").is_ok()
 }
 
-/// Lets them go on; one that is gone needs no more.
+/// Thaws the cgroup, if it still exists.
 pub(super) fn thaw(cgroup: &Path) {
     let _ = fs::write(cgroup.join("cgroup.freeze"), "0");
 }
 
-/// Whether somebody stopped it by version 1, whose processes no signal ends;
-/// `listed` is its `/proc/PID/cgroup`.
+/// Whether the process's cgroup of version 1 is frozen: no signal ends a process in
+/// it. `listed` is its `/proc/PID/cgroup`.
 pub(super) fn is_frozen(listed: &str) -> bool {
     let state = freezer_of(listed)
         .and_then(|(root, path)| fs::read_to_string(root.join(path).join(FREEZER_STATE)).ok());
-    // `FREEZING` while not all of them have stopped.
+    // The state is `FREEZING` until all processes have stopped, then `FROZEN`.
     state.is_some_and(|state| state.starts_with("FR"))
 }
 
-/// Of version 2: what stops or ends a cgroup, and limits by which it comes to the same.
+/// Files of version 2 that freeze or kill a cgroup, and limits with the same effect.
 const SWITCHES: &[&str] = &[
     "cgroup.freeze",
     "cgroup.kill",
@@ -84,8 +87,8 @@ const SWITCHES: &[&str] = &[
     "cpu.max",
 ];
 
-/// The files by which this process is stopped, ended or starved with its whole
-/// cgroup, or with one of those above.
+/// The files by which this process can be frozen, killed or starved with its cgroup,
+/// or with a cgroup above.
 pub fn switches() -> Vec<PathBuf> {
     let unified = mount_point()
         .and_then(|root| {
@@ -100,7 +103,7 @@ pub fn switches() -> Vec<PathBuf> {
     all.filter(|switch| switch.exists()).collect()
 }
 
-/// Files of these names in a directory and all above it, but not in the root.
+/// Files of these names in a directory and its parents, except in the root.
 fn below(root: &Path, directory: &Path, names: &[&str]) -> Vec<PathBuf> {
     let directories = directory.ancestors().take_while(|it| *it != root);
     directories
@@ -108,8 +111,8 @@ fn below(root: &Path, directory: &Path, names: &[&str]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Where the hierarchy of version 1 that can stop is mounted, and where in it
-/// somebody is, by `/proc/PID/cgroup`.
+/// The mount point of the freezer hierarchy of version 1, and the process's cgroup in
+/// it, by `/proc/PID/cgroup`.
 fn freezer_of(listed: &str) -> Option<(PathBuf, &str)> {
     let path = listed.lines().find_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(":/")?;
@@ -128,7 +131,7 @@ fn freezer_of(listed: &str) -> Option<(PathBuf, &str)> {
     Some((root, path))
 }
 
-/// A controller of version 1.
+/// The controller's name in version 1.
 const FREEZER: &str = "freezer";
 const FREEZER_STATE: &str = "freezer.state";
 
@@ -142,7 +145,8 @@ fn has_no_outsider(
     if *looked_at > MOST_BELOW {
         return false;
     }
-    // EOPNOTSUPP for a threaded one: its processes can be elsewhere, too.
+    // A threaded cgroup fails with EOPNOTSUPP: its processes can have threads
+    // elsewhere.
     let Ok(listed) = fs::read_to_string(cgroup.join("cgroup.procs")) else {
         return false;
     };
@@ -159,18 +163,19 @@ fn has_no_outsider(
     !has_outsider && below.all(|entry| has_no_outsider(tags, session, &entry.path(), looked_at))
 }
 
-/// Where a process's cgroup is; `None` at the root, which is nobody's own.
+/// The directory of a process's cgroup; `None` for the root cgroup, which belongs to
+/// no session.
 fn directory_of(root: &Path, pid: u32) -> Option<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    // The process itself can have ended; then its number may be another's,
-    // who is an outsider there.
+    // The process can have ended, and its pid can belong to another process, which
+    // then counts as an outsider.
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let is_below = !path.is_empty() && !path.split('/').any(|part| part == "..");
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
     is_below.then(|| root.join(path))
 }
 
-/// Of the hierarchy of version 2 (proc_pid_mountinfo(5)).
+/// The mount point of the hierarchy of version 2 (proc_pid_mountinfo(5)).
 fn mount_point() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(parse)
@@ -180,12 +185,12 @@ fn parse(line: &str) -> Option<PathBuf> {
     mounted(line, |kind| kind.starts_with("cgroup2 "))
 }
 
-/// Where a whole hierarchy is mounted, if the line is of that kind.
+/// The mount point of a whole hierarchy, if the line is one of that kind.
 fn mounted(line: &str, is_it: impl Fn(&str) -> bool) -> Option<PathBuf> {
     let (about, kind) = line.split_once(" - ")?;
     let mut fields = about.split(' ').skip(3);
     let (inside, at) = (fields.next()?, fields.next()?);
-    // A bind mount of a part shows other paths than /proc does.
+    // A bind mount of a part has other paths than /proc.
     (is_it(kind) && inside == "/").then(|| at.into())
 }
 

@@ -1,6 +1,6 @@
-//! The processes of a session, by tag alone: a pid that is used again has none.
+//! The processes of a session, by tag alone: a process with a reused pid has no tag.
 //!
-//! Not here: what is done to them (`action`, `cgroup`).
+//! Not here: ending or stopping them (`action`, `cgroup`).
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -13,7 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::bpf::Tags;
 
-/// A process that was a member, and had not ended, when it was looked for.
+/// A process that was a living member when its tag was read.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) pid: u32,
@@ -21,19 +21,19 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Whether its program waits to be judged: it has to stay stopped.
+    /// Whether its program is held at the gate and has to stay stopped.
     pub(super) fn is_held(&self, tags: &Tags) -> bool {
         let held = tags.held_image(self.pid, self.process.as_fd());
         held.is_ok_and(|image| image.is_some())
     }
 
-    /// Whether it got the signal; not when it has ended.
+    /// Whether the signal was delivered; false when the process has ended.
     pub(super) fn signal(&self, signal: Signal) -> bool {
         pidfd_send_signal(&self.process, signal).is_ok()
     }
 }
 
-/// All of a session's, as `/proc` has them.
+/// All members of a session that `/proc` lists.
 pub(super) fn of_session(tags: &Tags, session: SessionNumber) -> Vec<Member> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
@@ -46,11 +46,11 @@ pub(super) fn of_session(tags: &Tags, session: SessionNumber) -> Vec<Member> {
         .collect()
 }
 
-/// Every process that is in a session, with that session.
+/// Every process that is in a session, with the session's number.
 ///
 /// # Errors
 ///
-/// /proc cannot be read, or there is no descriptor left: nobody is known to be in none then.
+/// /proc cannot be read, or no descriptor is left, so that membership is unknown.
 pub fn tagged(tags: &Tags) -> io::Result<Vec<(u32, SessionNumber)>> {
     let mut tagged = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
@@ -60,12 +60,12 @@ pub fn tagged(tags: &Tags) -> io::Result<Vec<(u32, SessionNumber)>> {
             continue;
         };
         let process = match pidfd_open(id, PidfdFlags::empty()) {
-            // It ended.
+            // The process has ended.
             Err(Errno::SRCH) => continue,
             process => process?,
         };
         let pid = id.as_raw_nonzero().get().unsigned_abs();
-        // It ended, too.
+        // A failure here means that the process has ended.
         let session = tags.session_of(pid, process.as_fd()).ok().flatten();
         if let Some(session) = session.filter(|_| !has_ended(process.as_fd())) {
             tagged.push((pid, session));
@@ -74,7 +74,7 @@ pub fn tagged(tags: &Tags) -> io::Result<Vec<(u32, SessionNumber)>> {
     Ok(tagged)
 }
 
-/// The process of this number, if it is one.
+/// The process of this pid, if it is a member.
 pub(super) fn member(tags: &Tags, session: SessionNumber, pid: u32) -> Option<Member> {
     let id = Pid::from_raw(i32::try_from(pid).ok()?)?;
     let process = pidfd_open(id, PidfdFlags::empty()).ok()?;
@@ -82,7 +82,7 @@ pub(super) fn member(tags: &Tags, session: SessionNumber, pid: u32) -> Option<Me
     (is_member && !has_ended(process.as_fd())).then_some(Member { pid, process })
 }
 
-/// Whether the process of this number is in a session; `None` when it has ended.
+/// Whether the process of this pid is in a session; `None` when it has ended.
 pub fn is_member(tags: &Tags, pid: u32) -> Option<bool> {
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
     let process = pidfd_open(id, PidfdFlags::empty()).ok()?;
@@ -90,19 +90,20 @@ pub fn is_member(tags: &Tags, pid: u32) -> Option<bool> {
     (!has_ended(process.as_fd())).then_some(session.is_some())
 }
 
-/// Whether the process of this number is outside the session: one that has
-/// ended meanwhile is not.
+/// Whether the process of this pid is outside the session. False for one that has
+/// ended.
 pub(super) fn is_outsider(tags: &Tags, session: SessionNumber, pid: u32) -> bool {
     let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let Some(process) = id.and_then(|id| pidfd_open(id, PidfdFlags::empty()).ok()) else {
-        // cgroup.procs has 0 for one of a pid namespace that is not below this one.
+        // cgroup.procs shows 0 for a process in a pid namespace outside this one's
+        // descendants.
         return pid == 0;
     };
     let session_of = tags.session_of(pid, process.as_fd());
     session_of.ok().flatten() != Some(session) && !has_ended(process.as_fd())
 }
 
-/// Waits until all have ended, or for so long.
+/// Waits until all members have ended, at most for `most`.
 pub(super) fn wait_for_ends(members: &[Member], most: Duration) {
     let deadline = Instant::now() + most;
     for member in members {
@@ -113,7 +114,8 @@ pub(super) fn wait_for_ends(members: &[Member], most: Duration) {
     }
 }
 
-/// A pidfd is readable from the process's end on, also while it waits for its parent (pidfd_open(2)).
+/// A pidfd is readable once the process has ended, also while it is a zombie
+/// (pidfd_open(2)).
 fn has_ended(process: BorrowedFd<'_>) -> bool {
     poll_end(process, Duration::ZERO)
 }
@@ -121,7 +123,7 @@ fn has_ended(process: BorrowedFd<'_>) -> bool {
 pub(super) fn poll_end(process: BorrowedFd<'_>, limit: Duration) -> bool {
     let timeout = rustix::time::Timespec {
         tv_sec: 0,
-        // Below a second: `PASS`.
+        // The limit is `PASS`, which is below a second.
         tv_nsec: limit.subsec_nanos().into(),
     };
     let mut fds = [PollFd::new(&process, PollFlags::IN)];

@@ -1,10 +1,10 @@
-//! The guard's user-space half: the policy that the kernel programs decide
-//! by, and ending what is left of a session.
+//! The guard's user-space half: the policy for the kernel programs, and ending the
+//! remaining processes of a session.
 //!
 //! The gate, which programs pass before they run, is a room of its own (`gate`).
 //!
-//! Not here: counting and the first strike, which the kernel programs do
-//! (`guard.rs` there) and need no answer for.
+//! Not here: counting and the first strike. The kernel programs do both (`guard`
+//! there) without waiting for an answer.
 
 mod action;
 mod cgroup;

@@ -1,5 +1,5 @@
-//! Directories that the policy names, as the kernel knows them: by the device
-//! of their file system and their inode, found anew as they come and go.
+//! Directories of the policy in the kernel's form: device of the file system and
+//! inode. They are looked up again at intervals, because they come and go.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,8 +10,8 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::Policy;
 
-/// Every directory of the policy that is there now. One that is protected stays
-/// so where it is also temporary.
+/// Every directory of the policy that exists now. A protected directory stays
+/// protected where it is also temporary.
 pub fn resolve(policy: &Policy) -> HashMap<PlaceKey, Place> {
     let mounts = Mounts::read();
     let mut places = HashMap::new();
@@ -42,7 +42,7 @@ pub fn resolve(policy: &Policy) -> HashMap<PlaceKey, Place> {
     places
 }
 
-/// The key of a program's file.
+/// Keys of the programs' files.
 pub fn programs(policy: &Policy) -> Vec<PlaceKey> {
     let mounts = Mounts::read();
     policy
@@ -52,19 +52,21 @@ pub fn programs(policy: &Policy) -> Vec<PlaceKey> {
         .collect()
 }
 
-/// Devices of file systems by mount. What stat(2) gives is another on btrfs,
-/// where each subvolume has one of its own.
+/// Devices of file systems by mount. stat(2) returns another device on btrfs, where
+/// each subvolume has one.
 #[derive(Debug)]
 pub struct Mounts(HashMap<u64, u32>);
 
 impl Mounts {
-    /// Of this process (proc_pid_mountinfo(5)); none where it cannot be read.
+    /// Reads the mounts of this process (proc_pid_mountinfo(5)); empty where they
+    /// cannot be read.
     pub fn read() -> Self {
         let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         Self(text.lines().filter_map(parse).collect())
     }
 
-    /// A file's key, if it is there; of a link, its end's.
+    /// The key of the file at a path, after symbolic links; `None` where there is
+    /// none.
     pub fn key_of(&self, path: &Path) -> Option<PlaceKey> {
         let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
         let found = statx(CWD, path, AtFlags::empty(), wanted).ok()?;

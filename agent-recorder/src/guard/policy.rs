@@ -1,5 +1,5 @@
-//! The configured policy as the kernel programs take it: budgets in steps,
-//! names and programs as keys of maps.
+//! The configured policy in the kernel's form: budgets in steps, names and programs
+//! as keys of maps.
 //!
 //! Not here: directories, which can come and go (`places`).
 
@@ -14,14 +14,14 @@ use agent_recorder_abi::policy::{
 
 use crate::config::{Guard, GuardAction, Throwaway, is_suffix};
 
-/// A policy, resolved as far as it does not change while a recorder runs.
+/// The part of the policy that is constant while a recorder runs.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// The budgets and the action.
     pub config: GuardConfig,
-    /// What names mean.
+    /// Meanings of names.
     pub names: Vec<(NameKey, u32)>,
-    /// Files of programs that keep elsewhere what they remove.
+    /// Files of programs that store elsewhere what they remove.
     pub programs: Vec<PathBuf>,
     /// Temporary directories.
     pub temporary: Vec<PathBuf>,
@@ -30,7 +30,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// From the configuration, which was checked.
+    /// Builds the policy from a checked configuration.
     pub fn of(guard: &Guard) -> Self {
         let Throwaway {
             directories,
@@ -76,7 +76,7 @@ impl Policy {
 }
 
 fn budgets(guard: &Guard) -> GuardConfig {
-    // Checked to be at most a week.
+    // The configuration was checked: a window is at most a week.
     let nanos = |window: std::time::Duration| u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
     let (window, long) = (nanos(guard.window), nanos(guard.long_window));
     GuardConfig {
@@ -98,7 +98,8 @@ fn budgets(guard: &Guard) -> GuardConfig {
     }
 }
 
-/// A budget of which the kernel keeps one time a step: rounded down to whole steps.
+/// A budget in steps. The kernel stores one time per step, so the limit is rounded
+/// down to whole steps.
 fn in_steps(limit: u64, window: u64) -> Budget {
     let steps = limit.min(MAX_STEPS as u64);
     Budget {
@@ -126,7 +127,7 @@ pub(super) fn key(kind: u32, name: &str) -> NameKey {
     NameKey { kind, name: bytes }
 }
 
-/// git(1), where it may be and where `PATH` has it.
+/// Files of git(1): the usual paths and those in `PATH`.
 fn programs(git_files: &[PathBuf]) -> Vec<PathBuf> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&on_path).map(|directory| directory.join("git"));

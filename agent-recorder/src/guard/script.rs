@@ -1,11 +1,12 @@
-//! Which of its arguments an interpreter takes for its script.
+//! Finds the script among an interpreter's arguments.
 
-/// Arguments among which a script is looked for: an interpreter, its options, the script.
+/// Most arguments among which the script is searched: an interpreter, its options,
+/// the script.
 const SCRIPT_WITHIN: usize = 8;
 
-/// Where the arguments of a script of this name begin; `None` where the
-/// interpreter was given something else to run. As everywhere, an option may
-/// have a value or none.
+/// Index of the first argument after a script of this name; `None` where the
+/// interpreter runs something else. An option may have a value or none; both readings
+/// count.
 pub fn after_script(interpreter: &str, argv: &[Vec<u8>], name: &[u8]) -> Option<usize> {
     let inline = Inline::of(interpreter);
     let mut may_be_a_value = false;
@@ -18,7 +19,7 @@ pub fn after_script(interpreter: &str, argv: &[Vec<u8>], name: &[u8]) -> Option<
             return None;
         }
         let is_option = argument.starts_with(b"-");
-        // env(1): `NAME=value` before the command.
+        // env(1) takes `NAME=value` before the command.
         if !is_option && !may_be_a_value && !argument.contains(&b'=') {
             return None;
         }
@@ -27,9 +28,9 @@ pub fn after_script(interpreter: &str, argv: &[Vec<u8>], name: &[u8]) -> Option<
     None
 }
 
-/// Options of an interpreter that have the program in their argument.
+/// Options of an interpreter whose argument is the program text.
 struct Inline {
-    /// Letters, of which one ends an option: `-c`, `-lc`.
+    /// Letters that end such an option: `-c`, `-lc`.
     letters: &'static [u8],
     words: &'static [&'static str],
 }
@@ -44,7 +45,7 @@ impl Inline {
             "ruby" => (b"e", &[]),
             "php" => (b"r", &["--run"]),
             "node" | "nodejs" | "bun" | "deno" | "tsx" => (b"ep", &["--eval", "--print"]),
-            // Shells and Python; env(1) and tclsh(1) have none.
+            // Shells and Python have the option; env(1) and tclsh(1) have none.
             _ => (b"c", &[]),
         };
         Self { letters, words }

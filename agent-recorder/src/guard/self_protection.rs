@@ -1,6 +1,7 @@
-//! The recorder's own files, as the kernel knows them: found anew as they come and go.
+//! The recorder's own files in the kernel's form. They are looked up again at
+//! intervals, because they come and go.
 //!
-//! Not here: its process and what it loaded (`bpf`).
+//! Not here: the recorder's process and BPF objects (`bpf`).
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,10 +12,10 @@ use agent_recorder_abi::self_protection::{OWN_ABOVE, OWN_TREE, OwnKey};
 use super::places::Mounts;
 use crate::bpf::BPFFS;
 
-/// Those of these files and directories that are there now, and what is above
-/// them but the root directory: how mounts are shared is changed there
-/// (mount --make-rprivate /). Also where BPF objects are pinned: no mount is to
-/// cover or take what is there. Of the `switches` only the files themselves.
+/// Keys of the files and directories that exist now, of their parents, and of the
+/// directory of BPF pins: no mount may cover or move them. The root directory is left
+/// out, because mount --make-rprivate / changes its propagation. Of the `switches`
+/// only the files themselves are taken.
 pub fn files(paths: &[PathBuf], switches: &[PathBuf]) -> Vec<OwnKey> {
     let mounts = Mounts::read();
     let key = |path: &Path, kind| {

@@ -1,4 +1,4 @@
-//! Why a process that was to end is still there, as `/proc` tells it.
+//! The reason why a killed process still exists, from `/proc`.
 
 use std::fs;
 
@@ -7,10 +7,10 @@ use crate::record::proto::{Survivor, SurvivorReason};
 
 /// `PF_EXITING` (include/linux/sched.h): the process is inside exit(2).
 const PF_EXITING: u64 = 4;
-/// Of `flags` after the name (proc_pid_stat(5)).
+/// Index of `flags` among the fields after the name (proc_pid_stat(5)).
 const FLAGS: usize = 6;
 
-/// `None` when it has ended after all.
+/// The survivor; `None` when it has ended after all.
 pub(super) fn examine(pid: u32) -> Option<Survivor> {
     let of = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
     let status = of("status").ok()?;
@@ -18,7 +18,8 @@ pub(super) fn examine(pid: u32) -> Option<Survivor> {
     let state = field("State")?.chars().next()?;
     let is_ending = of("stat").is_ok_and(|stat| flags(&stat) & PF_EXITING != 0);
     let reason = if state == 'Z' {
-        // Its main thread has ended, others have not: nobody else is looked at here.
+        // The main thread has ended, and other threads have not. Their states are not
+        // read.
         SurvivorReason::Dying
     } else if of("cgroup").is_ok_and(|text| cgroup::is_frozen(&text)) {
         SurvivorReason::Frozen
@@ -33,7 +34,8 @@ pub(super) fn examine(pid: u32) -> Option<Survivor> {
             _ => SurvivorReason::Unspecified,
         }
     };
-    // From the outer namespaces to its own (proc_pid_status(5)).
+    // `NSpid` lists the pids from the outer namespaces to the process's own
+    // (proc_pid_status(5)).
     let inner = field("NSpid")
         .and_then(|numbers| numbers.split_whitespace().skip(1).last())
         .and_then(|number| number.parse().ok());

@@ -1,4 +1,4 @@
-//! A small private CA, for those who have none.
+//! Creates a small private CA for hosts without one.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
@@ -15,21 +15,22 @@ use rcgen::{
 use super::{Error, HostId, io, wrong};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Clocks of two hosts differ: a certificate holds from a little before it was made.
+/// Clocks of two hosts differ, so a certificate is valid from a little before its
+/// creation.
 const EARLIER: Duration = Duration::from_secs(3600);
 
-/// What was made.
+/// The files that were created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
-    /// The files, the secret ones too.
+    /// Paths, including those of secret keys.
     pub files: Vec<PathBuf>,
 }
 
-/// Makes `ca.pem` and `ca.key`. Whoever has the second can make any identity.
+/// Creates `ca.pem` and `ca.key`. Whoever has `ca.key` can create any identity.
 ///
 /// # Errors
 ///
-/// A file is there already, or cannot be written.
+/// A file exists already, or cannot be written.
 pub fn make_ca(directory: &Path, days: u32) -> Result<Made, Error> {
     let key = KeyPair::generate()?;
     let mut params = params("agent-recorder CA", days);
@@ -45,12 +46,12 @@ pub fn make_ca(directory: &Path, days: u32) -> Result<Made, Error> {
     )
 }
 
-/// Makes `collector.pem`, `collector.key` and a copy of `ca.pem`, for a
-/// collector that hosts reach by these DNS names or addresses.
+/// Creates `collector.pem`, `collector.key` and a copy of `ca.pem`, for a collector
+/// that hosts reach by these DNS names or addresses.
 ///
 /// # Errors
 ///
-/// The CA cannot be read, a name is none, or a file is there already.
+/// The CA cannot be read, a name is invalid, or a file exists already.
 pub fn make_collector(
     ca: &Path,
     directory: &Path,
@@ -68,11 +69,11 @@ pub fn make_collector(
     signed(ca, directory, params, "collector")
 }
 
-/// Makes `host.pem`, `host.key` and a copy of `ca.pem`, for one host.
+/// Creates `host.pem`, `host.key` and a copy of `ca.pem`, for one host.
 ///
 /// # Errors
 ///
-/// The CA cannot be read, or a file is there already.
+/// The CA cannot be read, or a file exists already.
 pub fn make_host(ca: &Path, directory: &Path, host: &HostId, days: u32) -> Result<Made, Error> {
     let mut params = params("agent-recorder host", days);
     params.subject_alt_names = vec![SanType::URI(host.uri().as_str().try_into()?)];
@@ -84,7 +85,7 @@ fn params(name: &str, days: u32) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    // Before 1970 the clock is wrong, and the certificate with it.
+    // A clock before 1970 is wrong, and so is the certificate.
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -125,7 +126,7 @@ fn signed(
     )
 }
 
-/// All or, as far as names go, none: a file that is there already stops it before anything is written.
+/// Writes all files. A file that exists already is an error before any is written.
 fn write_all(directory: &Path, files: &[(&str, String)]) -> Result<Made, Error> {
     DirBuilder::new()
         .recursive(true)

@@ -1,11 +1,11 @@
-//! Who is at the other end: mutual TLS 1.3 under a small private CA.
+//! Identities of hosts and collectors: mutual TLS 1.3 under a small private CA.
 //!
-//! A host is what the URI in its certificate's alternative names says,
-//! `agent-recorder://host/ID`; a collector is known by its DNS name or
-//! address. Older versions of TLS are not compiled in, sessions are not
-//! resumed, and there is no way from here to plaintext.
+//! The URI among a certificate's alternative names identifies a host:
+//! `agent-recorder://host/ID`. The DNS name or address identifies a collector. Older
+//! versions of TLS are not compiled in, sessions are not resumed, and this module has
+//! no way to plaintext.
 //!
-//! Not here: what an identity may do (`collector`).
+//! Not here: the rights of an identity (`collector`).
 
 mod make;
 mod pair;
@@ -22,9 +22,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-/// What a host's name begins with.
+/// Prefix of a host's URI.
 const HOST_URI: &str = "agent-recorder://host/";
-/// Characters of a host's id: a machine id has 32, a UUID 36, a DNS name 253 at most.
+/// Most characters of a host's id: a machine id has 32, a UUID 36, a DNS name at most
+/// 253.
 const MOST_ID: usize = 253;
 
 /// An error with keys or certificates.
@@ -35,12 +36,12 @@ pub enum Error {
     Io {
         /// What was being done.
         what: &'static str,
-        /// To what.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Something in a file is not what it should be.
+    /// The contents of a file are wrong.
     #[error("{path}: {why}")]
     Wrong {
         /// The file.
@@ -51,7 +52,7 @@ pub enum Error {
     /// A certificate could not be made.
     #[error("cannot make the certificate: {0}")]
     Make(#[from] rcgen::Error),
-    /// An id has other characters.
+    /// A host id contains other characters than the allowed ones.
     #[error(
         "{0:?} is no host id: letters, digits, '.', '-' and '_', from 1 to 253 of them; name one with --id"
     )]
@@ -73,12 +74,12 @@ fn wrong(path: &Path, why: impl fmt::Display) -> Error {
     }
 }
 
-/// A host's name in its certificate.
+/// A host's id in its certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostId(String);
 
 impl HostId {
-    /// As text.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -106,23 +107,23 @@ impl FromStr for HostId {
     }
 }
 
-/// What a certificate says.
+/// The identity and the validity of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// The host; `None` in a collector's or a CA's.
+    /// The host; `None` in the certificate of a collector or a CA.
     pub host: Option<HostId>,
-    /// From when it holds.
+    /// Begin of the validity.
     pub from: SystemTime,
-    /// Until when.
+    /// End of the validity.
     pub until: SystemTime,
 }
 
 impl Certificate {
-    /// Reads one. Whether anybody vouches for it is not looked at.
+    /// Reads a certificate. The signature is not verified here.
     ///
     /// # Errors
     ///
-    /// It is none, or names more than one host.
+    /// The bytes are no certificate, or it names more than one host.
     pub fn read(der: &CertificateDer<'_>) -> Result<Self, String> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
         let names = certificate
@@ -151,7 +152,7 @@ impl Certificate {
         })
     }
 
-    /// Time that is left; none when it has ended.
+    /// Time until the end of the validity; zero afterwards.
     pub fn left(&self) -> Duration {
         self.until
             .duration_since(SystemTime::now())
@@ -159,7 +160,7 @@ impl Certificate {
     }
 }
 
-/// Seconds since 1970; what is before is 1970.
+/// Seconds since 1970; an earlier time becomes 1970.
 fn moment(seconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }

@@ -1,7 +1,7 @@
-//! Certificate and key of one side, read again when their files change.
+//! Certificate and key of one side, which are read again when their files change.
 //!
-//! A pair that makes no sense, such as one half of a rotation, is told of
-//! once and the last good one is kept, until the files change again.
+//! A pair that does not match, such as one half of a rotation, is logged once, and
+//! the last good pair stays in use until the files change again.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -18,12 +18,12 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::{Certificate, Error, HostId, io, wrong};
 
-/// HTTP/2 and nothing else.
+/// The only protocol is HTTP/2.
 const ALPN: &[u8] = b"h2";
-/// An end is told of as long before.
+/// Time before a certificate's end at which a warning is logged.
 const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// Where the three files are.
+/// Paths of the three files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     ca: PathBuf,
@@ -109,7 +109,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     Ok(found)
 }
 
-/// Which files these are: any change of one makes another.
+/// State of the three files, which any change alters.
 type Stamp = [Option<(u64, u64, i64, i64)>; 3];
 
 struct Loaded {
@@ -120,7 +120,7 @@ struct Loaded {
     about: Certificate,
 }
 
-/// The last good pair, as `T`.
+/// The last good pair, converted to `T`.
 #[derive(Debug)]
 struct Reloading<T> {
     files: Files,
@@ -148,7 +148,8 @@ impl<T> Reloading<T> {
     }
 
     fn current(&self) -> Result<Arc<T>, Error> {
-        // What a panic left is whole: each field is set at once.
+        // The value is consistent even after a panic, because each field is set at
+        // once.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = self.files.stamp();
         if let Some(good) = &kept.good
@@ -179,37 +180,37 @@ impl<T> Reloading<T> {
     }
 }
 
-/// A collector's side.
+/// The keys of a collector.
 #[derive(Debug)]
 pub struct CollectorKeys(Reloading<Arc<ServerConfig>>);
 
 impl CollectorKeys {
-    /// From files that must make sense now.
+    /// Reads the files, which must be valid now.
     ///
     /// # Errors
     ///
-    /// They do not.
+    /// The files are missing or invalid.
     pub fn open(files: Files) -> Result<Self, Error> {
         let keys = Self(Reloading::new(files, server));
         keys.current()?;
         Ok(keys)
     }
 
-    /// What the next connection is accepted with.
+    /// The configuration for accepting the next connection.
     ///
     /// # Errors
     ///
-    /// There never was a good pair.
+    /// No pair was ever valid.
     pub(crate) fn current(&self) -> Result<Arc<ServerConfig>, Error> {
         Ok(Arc::clone(&*self.0.current()?))
     }
 }
 
-/// A host's side.
+/// The keys of a host.
 #[derive(Debug)]
 pub struct HostKeys(Reloading<HostPair>);
 
-/// What a host connects with.
+/// The configuration of a host's connections.
 #[derive(Debug)]
 pub(crate) struct HostPair {
     pub(crate) config: Arc<ClientConfig>,
@@ -217,16 +218,16 @@ pub(crate) struct HostPair {
 }
 
 impl HostKeys {
-    /// From files that are read at the first connection: a recorder does not wait for them.
+    /// The files are read at the first connection: a recorder does not wait for them.
     pub fn new(files: Files) -> Self {
         Self(Reloading::new(files, client))
     }
 
-    /// What the next connection is made with.
+    /// The configuration for the next connection.
     ///
     /// # Errors
     ///
-    /// There never was a good pair.
+    /// No pair was ever valid.
     pub(crate) fn current(&self) -> Result<Arc<HostPair>, Error> {
         self.0.current()
     }
@@ -256,13 +257,13 @@ fn server(files: &Files, loaded: Loaded) -> Result<Arc<ServerConfig>, Error> {
         .with_single_cert(chain, key)
         .map_err(|error| wrong(&files.certificate, error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
-    // A resumed session would not be judged by the certificates of today.
+    // A resumed session would skip the check of the present certificates.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
 
-/// Whether the CA stands for a collector's own certificate.
+/// Verifies that the CA signed a collector's own certificate.
 fn vouched(
     provider: &CryptoProvider,
     roots: &RootCertStore,
@@ -347,7 +348,7 @@ mod tests {
         }
     }
 
-    /// N6: certificate and key that do not match, in the middle of a rotation.
+    /// N6: certificate and key differ in the middle of a rotation.
     #[test]
     fn a_broken_new_pair_keeps_the_old_one_until_it_is_whole() {
         let place = Place::new();

@@ -1,9 +1,8 @@
-//! Number and chain: what makes a missing or altered record show.
+//! Number and chain of records, which expose a missing or altered record.
 //!
-//! A record's chain value is SHA-256 over the value before it and the record's
-//! encoding without that field. Stored bytes are that encoding followed by
-//! field 5 (tag byte, length byte, 32 bytes), so that both are found without
-//! decoding anything.
+//! A record's chain value is SHA-256 over the previous value and the record's
+//! encoding without that field. Stored bytes are that encoding followed by field 5
+//! (tag byte, length byte, 32 bytes), so that both are found without decoding.
 
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -12,10 +11,11 @@ use super::{Seq, StreamId, proto};
 
 /// Bytes of a chain value.
 pub const CHAIN_BYTES: usize = 32;
-/// Field 5, wire type 2; then the length (protobuf encoding, "Message Structure").
+/// Tag of field 5 with wire type 2, and the length (protobuf encoding, "Message
+/// Structure").
 const FIELD: [u8; 2] = [5 << 3 | 2, CHAIN_BYTES as u8];
 
-/// Where a stream's chain stands.
+/// The last number of a stream and its chain value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain {
     seq: Seq,
@@ -23,7 +23,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Before a stream's first record: the value is the hash of its id.
+    /// The chain before a stream's first record: the value is the hash of the
+    /// stream's id.
     pub fn start(stream: StreamId) -> Self {
         Self {
             seq: Seq::default(),
@@ -31,7 +32,7 @@ impl Chain {
         }
     }
 
-    /// After the record with this number and value.
+    /// The chain after the record with this number and value.
     pub fn at(seq: Seq, value: [u8; CHAIN_BYTES]) -> Self {
         Self { seq, value }
     }
@@ -41,7 +42,7 @@ impl Chain {
         self.seq
     }
 
-    /// The last value.
+    /// The last chain value.
     pub fn value(&self) -> [u8; CHAIN_BYTES] {
         self.value
     }
@@ -53,7 +54,7 @@ impl Chain {
         record.chain.clear();
         let from = out.len();
         out.reserve(record.encoded_len() + FIELD.len() + CHAIN_BYTES);
-        // A Vec grows: encoding into it cannot fail.
+        // A Vec grows, so encoding into it cannot fail.
         record.encode_raw(out);
         let value = self.next_value(&out[from..]);
         out.extend_from_slice(&FIELD);
@@ -62,7 +63,7 @@ impl Chain {
         seq
     }
 
-    /// Whether stored bytes continue this chain; it then stands behind them.
+    /// Whether stored bytes continue this chain. If so, the chain advances.
     pub fn verify(&mut self, seq: Seq, stored: &[u8]) -> bool {
         let Some((body, value)) = split(stored) else {
             return false;
@@ -82,7 +83,8 @@ impl Chain {
     }
 }
 
-/// Encoding without the chain field, and the chain value.
+/// Splits stored bytes into the encoding without the chain field, and the chain
+/// value.
 pub fn split(stored: &[u8]) -> Option<(&[u8], [u8; CHAIN_BYTES])> {
     let (rest, value) = stored.split_last_chunk::<CHAIN_BYTES>()?;
     Some((rest.strip_suffix(&FIELD)?, *value))

@@ -6,7 +6,8 @@ macro_rules! names {
         pub fn errno_name(errno: u32) -> Option<&'static str> {
             match i32::try_from(errno).ok()? {
                 $(libc::$name => Some(stringify!($name)),)*
-                // The kernel's own, not in the C library (include/linux/errno.h).
+                // The kernel uses these internally; the C library lacks them
+                // (include/linux/errno.h).
                 512 => Some("ERESTARTSYS"),
                 513 => Some("ERESTARTNOINTR"),
                 514 => Some("ERESTARTNOHAND"),

@@ -1,18 +1,17 @@
-//! The list of record kinds, and what every room has to know of each.
+//! The list of record kinds, and the facts of each that several rooms need.
 //!
-//! A message that is new in `record.proto`'s `oneof body` does not compile
-//! until it has a row in `record_kinds!` and an arm in [`Facts::of`].
+//! A new message in the `oneof body` of `record.proto` compiles only with a row in
+//! `record_kinds!` and an arm in [`Facts::of`].
 //!
-//! Not here: how a record reads (`replay::render`), and what it is made of
-//! (`session`).
+//! Not here: rendering a record (`replay::render`), and making it (`session`).
 
 use agent_recorder_abi::event;
 
 use super::proto;
 use proto::record::Body;
 
-/// The list: a kind's variant of `Body` and its name. `record_kinds!(m)` hands
-/// the rows to the macro `m`, so that other rooms go through the same list.
+/// The list: the variant of `Body` and the name of each kind. `record_kinds!(m)`
+/// passes the rows to the macro `m`, so that other rooms use the same list.
 macro_rules! record_kinds {
     ($macro:ident) => {
         $macro! {
@@ -38,17 +37,17 @@ pub(crate) use record_kinds;
 
 macro_rules! define_kinds {
     ($($kind:ident $name:literal,)*) => {
-        /// What a record is about.
+        /// The kind of a record.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[expect(missing_docs, reason = "record.proto documents each message")]
         pub enum RecordKind {
             $($kind,)*
-            /// A record without a body: its kind is one that a newer version knows.
+            /// A record without a body that this version knows.
             Unknown,
         }
 
         impl RecordKind {
-            /// All of them, in the order of `record.proto`.
+            /// All kinds, in the order of `record.proto`.
             pub const ALL: &[Self] = &[$(Self::$kind,)* Self::Unknown];
 
             /// The kind of a record with this body.
@@ -59,7 +58,7 @@ macro_rules! define_kinds {
                 }
             }
 
-            /// Its name in the JSON form, in `--kind` and on the page.
+            /// The name in the JSON form, in `--kind` and on the page.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$kind => $name,)*
@@ -75,8 +74,8 @@ impl RecordKind {
     /// The word of `--kind` for a session's start and end.
     pub const SESSION: &str = "session";
 
-    /// The kinds that a word of `--kind` selects, in any case; none for a word
-    /// that is no kind.
+    /// The kinds that a word of `--kind` selects, in any case; empty for an unknown
+    /// word.
     pub fn selected_by(word: &str) -> impl Iterator<Item = Self> {
         Self::ALL
             .iter()
@@ -90,7 +89,7 @@ impl RecordKind {
             || bounds_a_session && word.eq_ignore_ascii_case(Self::SESSION)
     }
 
-    /// The words that `--kind` takes, for help and complaints.
+    /// The words of `--kind`, for help and errors.
     pub fn words() -> String {
         let names = Self::ALL.iter().map(|kind| kind.name());
         let words: Vec<_> = std::iter::once(Self::SESSION).chain(names).collect();
@@ -98,35 +97,35 @@ impl RecordKind {
     }
 }
 
-/// Which records are dropped first while the spool cannot be written.
+/// The order in which records are dropped while the spool cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DropClass {
-    /// What comes in floods: it must not push out what was done.
+    /// Records that come in floods: they must not displace acts.
     First,
-    /// What was done.
+    /// Acts.
     Middle,
-    /// What a session's account cannot do without.
+    /// Records that a session's account needs.
     Last,
 }
 
-/// What rooms that treat all records alike have to know of one.
+/// Facts about a record for rooms that treat all kinds alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts<'a> {
-    /// The name under which a loss record counts it.
+    /// The kind's name in loss records.
     pub counted_as: &'static str,
-    /// When it is dropped in an outage of the spool.
+    /// When the record is dropped in an outage of the spool.
     pub drop_class: DropClass,
-    /// The kind of the kernel's event that it was made of; `None` where that
-    /// event may have made another record of this kind, or there was none.
+    /// The kind of the kernel event that the record was made of. `None` where there
+    /// was no event, or the event may have made another record of this kind.
     pub event: Option<event::Kind>,
-    /// The paths that it is about, empty where there is none.
+    /// The paths of the record; empty where there is none.
     pub paths: [&'a [u8]; 2],
 }
 
 const NO_PATHS: [&[u8]; 2] = [&[], &[]];
 
 impl<'a> Facts<'a> {
-    /// Of a record with this body.
+    /// The facts of a record with this body.
     pub fn of(body: &'a Body) -> Self {
         use DropClass::{First, Last, Middle};
         let derived = Self::derived;
@@ -141,7 +140,7 @@ impl<'a> Facts<'a> {
             Body::Exit(_) => made_of(event::Kind::Exit, Middle),
             Body::File(file) => Self::of_file(file),
             Body::Network(_) => made_of(event::Kind::Network, Middle),
-            // One datagram can have several questions.
+            // One datagram can contain several questions.
             Body::Dns(_) => derived("dns", First, NO_PATHS),
             Body::Enforcement(_) => derived("enforcement", Last, NO_PATHS),
             Body::Loss(_) => derived("loss", Last, NO_PATHS),
@@ -162,7 +161,8 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Of one event, and counted as that is.
+    /// The facts of a record that was made of one event, and has its name in loss
+    /// records.
     fn made_of(event: event::Kind, drop_class: DropClass) -> Self {
         Self {
             event: Some(event),
@@ -180,12 +180,12 @@ impl<'a> Facts<'a> {
             _ => (event::Kind::File, DropClass::Middle),
         };
         let facts = Self::made_of(event, drop_class);
-        // An io_uring request is made of two events; where the session ended
-        // before the second, the record was given up as one in progress.
+        // An io_uring request is made of two events. If the session ended before the
+        // second, the record shows it as in progress.
         let in_progress = file.error == libc::EINPROGRESS.cast_unsigned();
         let is_uring = file.via() == proto::Via::IoUring;
-        // The second name of a symbolic link is its text, and of a mount its
-        // source: no object of that act.
+        // The second path of a symbolic link is its text, and that of a mount its
+        // source: neither is an object of the act.
         let has_one = matches!(op, proto::FileOp::Symlink | proto::FileOp::Mount);
         Self {
             event: facts.event.filter(|_| !in_progress && !is_uring),
@@ -194,13 +194,13 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The paths that there are.
+    /// The paths that are not empty.
     pub fn paths(self) -> impl Iterator<Item = &'a [u8]> {
         self.paths.into_iter().filter(|path| !path.is_empty())
     }
 }
 
-/// The program, or what was asked for where none was started.
+/// The program, or the requested path where none was started.
 fn exec_path(exec: &proto::Exec) -> &[u8] {
     if exec.error == 0 {
         &exec.exe
@@ -216,7 +216,7 @@ pub(crate) mod tests {
 
     macro_rules! define_one_of_each {
         ($($kind:ident $name:literal,)*) => {
-            /// A body of each kind, each with nothing in it, and none.
+            /// An empty body of each kind, and none.
             pub(crate) fn one_of_each() -> Vec<Option<Body>> {
                 vec![$(Some(Body::$kind(Default::default())),)* None]
             }

@@ -1,7 +1,6 @@
-//! The record: its types, its number and its place in the chain.
+//! The record: its types, its number and its chain value.
 //!
-//! Not here: where a record comes from (`bpf`, `session`) and where it is
-//! kept (`spool`).
+//! Not here: the source of a record (`bpf`, `session`) and its storage (`spool`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -51,7 +50,7 @@ impl fmt::Display for Seq {
     }
 }
 
-/// One run of one agent and all that descends from it: a UUIDv7 (RFC 9562).
+/// One run of one agent and all its descendants: a UUIDv7 (RFC 9562).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(Uuid);
 
@@ -62,17 +61,17 @@ pub struct StreamId(Uuid);
 macro_rules! uuid_newtype {
     ($name:ident) => {
         impl $name {
-            /// A new one, of now.
+            /// A new id of the present time.
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())
             }
 
-            /// From the wire's 16 bytes; `None` for any other length.
+            /// The id in the wire's 16 bytes; `None` for any other length.
             pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
                 Uuid::from_slice(bytes).ok().map(Self)
             }
 
-            /// The wire's form.
+            /// The 16 bytes of the wire.
             pub fn to_bytes(self) -> Vec<u8> {
                 self.0.as_bytes().to_vec()
             }
@@ -97,7 +96,7 @@ macro_rules! uuid_newtype {
 uuid_newtype!(SessionId);
 uuid_newtype!(StreamId);
 
-/// A process, never confused with a later one of the same pid.
+/// A process, distinct from every later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessKey {
     /// Thread group id in the initial pid namespace.

@@ -1,4 +1,4 @@
-//! What the flags of an open say (open(2)).
+//! The flags of an open (open(2)).
 
 /// `File.flags` of an `OPEN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,17 +9,18 @@ const TRUNCATE: u64 = libc::O_TRUNC as u64;
 const CREATE: u64 = libc::O_CREAT as u64;
 
 impl OpenFlags {
-    /// Writing is asked for; so is the access mode 3, which only drivers know.
+    /// Whether writing is requested. Access mode 3, which only drivers use, counts as
+    /// well.
     pub fn writes(self) -> bool {
         self.0 & ACCESS_MODE != 0
     }
 
-    /// The contents are thrown away, whatever the access mode.
+    /// Whether the contents are truncated, whatever the access mode.
     pub fn truncates(self) -> bool {
         self.0 & TRUNCATE != 0
     }
 
-    /// A file is made where none is.
+    /// Whether a missing file is created.
     pub fn creates(self) -> bool {
         self.0 & CREATE != 0
     }

@@ -1,8 +1,9 @@
-//! The words that records have in their text fields: what the recorder says of
-//! itself, and where records were lost.
+//! The words in text fields of records: events of the recorder itself, and the stages
+//! at which records were lost.
 //!
-//! `record.proto` explains each word in the field's comment; a test holds the
-//! two equal. Not here: enums of the protocol itself.
+//! `record.proto` explains each word in the field's comment; a test compares the two
+//! lists.
+//! Not here: enums of the protocol itself.
 
 macro_rules! words {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $word:ident = $text:literal,)* }) => {
@@ -13,17 +14,17 @@ macro_rules! words {
         }
 
         impl $name {
-            /// All of them, in the order of `record.proto`.
+            /// All words, in the order of `record.proto`.
             pub const ALL: &[Self] = &[$(Self::$word,)*];
 
-            /// As records have it.
+            /// The word in records.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$word => $text,)*
                 }
             }
 
-            /// From a record; `None` for a word of another version.
+            /// The word of a record; `None` for a word of another version.
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|word| word.name() == name)
             }
@@ -36,41 +37,41 @@ words! {
     RecorderEvent {
         /// A recorder has begun.
         Start = "recorder_start",
-        /// It took over the kernel programs of the one before.
+        /// It took over the kernel programs of an earlier recorder.
         GoesOn = "recorder_goes_on",
-        /// It moved the sessions of the one before to programs of its own.
+        /// It moved the sessions of an earlier recorder to its own programs.
         Rebuilds = "recorder_rebuilds",
-        /// It ends.
+        /// The recorder ends.
         Stop = "recorder_stop",
-        /// A stronger profile was not to be had.
+        /// A stronger profile is not available.
         ProfilePassedOver = "profile_passed_over",
         /// The guard records and kills, and cannot refuse.
         GuardNotRefusing = "guard_not_refusing",
         /// The kernel lacks a hook.
         HookAbsent = "hook_absent",
-        /// Kernel programs end with this recorder.
+        /// The kernel programs end with this recorder.
         NotPinned = "not_pinned",
-        /// What was pinned cannot be taken over.
+        /// The pinned programs cannot be taken over.
         PinsUnusable = "pins_unusable",
         /// The checkpoint could not be written.
         CheckpointFailed = "checkpoint_failed",
         /// The wall clock was set.
         ClockJump = "clock_jump",
-        /// The self-check could not be made.
+        /// The self-check could not be done.
         CanaryFailed = "canary_failed",
         /// Hooks fire again.
         HooksBack = "hooks_back",
-        /// Programs were attached once more.
+        /// The programs were attached again.
         HooksAttachedAnew = "hooks_attached_anew",
-        /// They could not be.
+        /// The programs could not be attached again.
         HooksNotAttached = "hooks_not_attached",
         /// The spool could not be written for a while.
         SpoolOutage = "spool_outage",
         /// Records were removed to keep the spool within its limits.
         SpoolFreed = "spool_freed",
-        /// Somebody else changed the spool.
+        /// Another process changed the spool.
         SpoolAltered = "spool_altered",
-        /// The collector holds less than it had acknowledged.
+        /// The collector stores less than it had acknowledged.
         CollectorBehind = "collector_behind",
         /// The collector broke the protocol.
         CollectorFault = "collector_fault",
@@ -86,15 +87,15 @@ words! {
         RingPriority = "ring_priority",
         /// The other ring was full.
         RingBulk = "ring_bulk",
-        /// Events left the rings and were lost with a recorder that was killed.
+        /// Events left the rings and were lost when a recorder was killed.
         Crash = "crash",
         /// A kernel map was full.
         MapFull = "map_full",
         /// The kernel skipped a program.
         Preempted = "preempted",
-        /// An event did not decode.
+        /// An event could not be decoded.
         Decode = "decode",
-        /// An io_uring request had no room to wait for its result.
+        /// There was no room for an io_uring request that waits for its result.
         Pending = "pending",
         /// The spool dropped records, or they cannot be read any more.
         Spool = "spool",
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
     use crate::record::kinds::tests::protocol;
 
-    /// The words that a field's comment lists, each as "// - `word`: …".
+    /// The words in a field's comment, each as "// - `word`: …".
     fn listed(message: &str, field: &str) -> Vec<String> {
         let protocol = protocol();
         let (_, message) = protocol

@@ -1,4 +1,4 @@
-//! Every act on one path, over all sessions of a store.
+//! Finds every act on one path, in all sessions of a store.
 
 use std::collections::HashMap;
 
@@ -9,20 +9,20 @@ use proto::record::Body;
 /// One act.
 #[derive(Clone, Debug)]
 pub struct Act {
-    /// Where it is recorded.
+    /// The stream of its record.
     pub stream: StreamId,
     /// The record.
     pub record: proto::Record,
-    /// The agent whose session it belongs to; empty where its start is not in the store.
+    /// The agent of its session; empty where the session's start is not in the store.
     pub agent: String,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone, Debug, Default)]
 pub struct Acts {
     /// The acts, newest last.
     pub acts: Vec<Act>,
-    /// Records are missing in what was searched.
+    /// Whether records are missing in the searched streams.
     pub loss: bool,
 }
 

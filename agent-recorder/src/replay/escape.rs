@@ -1,4 +1,5 @@
-//! What an attacker can name is escaped when shown: nothing reaches a terminal that moves its cursor or hides text.
+//! Escapes text that a recorded program chose: nothing reaches a terminal that moves
+//! its cursor or hides text.
 
 use std::fmt::Write as _;
 
@@ -27,7 +28,7 @@ pub fn escaped(bytes: &[u8]) -> String {
     out
 }
 
-/// Whether a terminal acts on it, or it hides what stands around it.
+/// Whether a terminal interprets the character, or it hides the text around it.
 pub(super) fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(character,

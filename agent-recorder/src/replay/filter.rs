@@ -1,6 +1,6 @@
-//! Which of a session's records are shown: by kind, path, time and expression.
+//! Selects the records of a session by kind, path, time and expression.
 //!
-//! Not here: which session (`select`).
+//! Not here: the choice of the session (`select`).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,46 +12,46 @@ use serde_json::Value;
 use super::formats::to_json;
 use crate::record::{Facts, RecordKind, StreamId, proto};
 
-/// What is wanted, as it was said; what is absent leaves everything in.
+/// The conditions as the user gave them. An absent condition matches every record.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Names of the JSON form, or `session` for its start and end.
+    /// Names of kinds in the JSON form, or `session` for a session's start and end.
     pub kinds: Vec<String>,
-    /// For paths of files and programs; `*` ends at a slash, `**` does not.
+    /// Glob for paths of files and programs; `*` ends at a slash, `**` does not.
     pub path: Option<String>,
-    /// CEL over the JSON form (github.com/google/cel-spec).
+    /// CEL expression over the JSON form (github.com/google/cel-spec).
     pub expression: Option<String>,
-    /// A point in time, or a time ago.
+    /// The earliest time, or a time ago.
     pub since: Option<String>,
-    /// As `since`.
+    /// The latest time, or a time ago.
     pub until: Option<String>,
 }
 
-/// Something wanted that has no meaning.
+/// An invalid condition.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// No such kind.
+    /// The kind does not exist.
     #[error("there is no kind {0:?}: use {list}", list = RecordKind::words())]
     Kind(String),
-    /// No glob.
+    /// The path is no glob.
     #[error("--path: {0}")]
     Path(#[from] globset::Error),
-    /// No expression.
+    /// The expression does not compile.
     #[error("--filter: {0}")]
     Expression(String),
-    /// No time.
+    /// The time does not parse.
     #[error(
         "{option} {value:?} is no time: give one as 2026-11-23T10:00:00Z or \"2026-11-23 10:00\", or how long ago as 90s, 10m, 2h"
     )]
     Time {
-        /// Which option.
+        /// The option.
         option: &'static str,
-        /// What was given.
+        /// The option's value.
         value: String,
     },
 }
 
-/// Decides on records.
+/// The compiled conditions.
 #[derive(Debug, Default)]
 pub struct Filter {
     kinds: Vec<RecordKind>,
@@ -62,11 +62,11 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// From what is wanted.
+    /// Compiles the conditions.
     ///
     /// # Errors
     ///
-    /// Some of it has no meaning.
+    /// A condition is invalid.
     pub fn new(wanted: &Wanted) -> Result<Self, FilterError> {
         let mut kinds = Vec::new();
         for kind in &wanted.kinds {
@@ -110,8 +110,8 @@ impl Filter {
         })
     }
 
-    /// Whether a record is wanted. Where an expression names what a record has
-    /// not, or compares what cannot be compared, that record is not.
+    /// Whether a record meets all conditions. A record does not if the expression
+    /// names a field that the record lacks, or compares incomparable values.
     pub fn wants(&self, stream: StreamId, record: &proto::Record) -> bool {
         (self.kinds.is_empty() || self.kinds.contains(&RecordKind::of(record.body.as_ref())))
             && self.since.is_none_or(|since| record.time_unix_ns >= since)
@@ -130,7 +130,7 @@ impl Filter {
 fn holds(program: &cel::Program, record: &Value) -> bool {
     let mut context = cel::Context::default();
     for (name, value) in record.as_object().into_iter().flatten() {
-        // Numbers, texts, lists and objects: all have their like in CEL.
+        // JSON's numbers, texts, lists and objects all have a counterpart in CEL.
         if context.add_variable(name.as_str(), signed(value)).is_err() {
             return false;
         }
@@ -138,7 +138,7 @@ fn holds(program: &cel::Program, record: &Value) -> bool {
     matches!(program.execute(&context), Ok(cel::Value::Bool(true)))
 }
 
-/// CEL's literals are signed, and are not equal to unsigned numbers.
+/// Converts numbers: CEL's literals are signed, and differ from unsigned numbers.
 fn signed(value: &Value) -> Signed<'_> {
     Signed(value)
 }
@@ -161,7 +161,7 @@ impl serde::Serialize for Signed<'_> {
     }
 }
 
-/// Unix time in ns.
+/// Parses a time as Unix time in ns.
 fn point_in_time(text: &str) -> Option<i64> {
     let point = if let Ok(point) = text.parse::<jiff::Timestamp>() {
         point
@@ -172,7 +172,7 @@ fn point_in_time(text: &str) -> Option<i64> {
             .timestamp()
     } else {
         let ago: jiff::SignedDuration = text.parse().ok()?;
-        // "3m ago" is a negative duration to jiff, "3m" is not.
+        // jiff parses "3m ago" as a negative duration, and "3m" as a positive one.
         jiff::Timestamp::now().checked_sub(ago.abs()).ok()?
     };
     i64::try_from(point.as_nanosecond()).ok()

@@ -1,4 +1,4 @@
-//! Showing what was recorded: which records, and how they read.
+//! Shows recorded acts: the selection of records, and their form.
 //!
 //! Not here: how records are stored (`spool`). Nothing here changes a store.
 

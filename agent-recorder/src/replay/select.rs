@@ -1,19 +1,19 @@
-//! Which records a replay shows: one session's, with what the stream lost while it ran.
+//! Selects the records of a session, with the losses of the stream during it.
 
 use crate::record::{Seq, SessionId, StreamId, proto};
 use crate::spool::{self, Cursor, Item, Store};
 use proto::record::Body;
 
-/// Which session.
+/// The choice of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionChoice {
-    /// The one that began last.
+    /// The session that began last.
     Last,
-    /// The one whose id begins so.
+    /// The session whose id begins with this text.
     Prefix(String),
 }
 
-/// Where a session is.
+/// The position of a session.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     stream: StreamId,
@@ -28,35 +28,36 @@ pub struct Reader {
     cursor: Cursor,
     session: SessionId,
     ended: bool,
-    /// Records, or bytes that are none, are missing in what was read.
+    /// Whether records are missing, or bytes are no records, in the part that was
+    /// read.
     pub loss: bool,
 }
 
-/// Why a session cannot be shown.
+/// The reason why a session cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectError {
     /// The store cannot be read.
     #[error(transparent)]
     Spool(#[from] spool::Error),
-    /// No session is named so.
+    /// No session has an id with this beginning.
     #[error("no session {0}")]
     None(String),
-    /// More than one is.
+    /// Several sessions do.
     #[error("{count} sessions have ids that begin with {prefix}: give more of it")]
     Ambiguous {
-        /// What was given.
+        /// The beginning of the id.
         prefix: String,
-        /// How many.
+        /// The number of sessions.
         count: usize,
     },
 }
 
 impl Reader {
-    /// Finds the session. One pass over the store: its beginning is where it first occurs.
+    /// Finds the session in one pass over the store: it begins at its first record.
     ///
     /// # Errors
     ///
-    /// There is none, or more than one.
+    /// No session matches, or several do.
     pub fn open(store: &Store, choice: &SessionChoice) -> Result<Self, SelectError> {
         let mut found: Vec<Found> = Vec::new();
         for stream in store.streams()? {
@@ -91,7 +92,7 @@ impl Reader {
         })
     }
 
-    /// The stream that is read.
+    /// The stream of the session.
     pub fn stream(&self) -> StreamId {
         self.cursor.stream_id()
     }
@@ -101,8 +102,8 @@ impl Reader {
         self.ended
     }
 
-    /// The next record; `None` at the present end. Behind the session's end
-    /// there are its heirs, and what is lost there is no loss of the session's.
+    /// The next record; `None` at the present end. Records of heirs follow the
+    /// session's end, and a loss among them is no loss of the session.
     ///
     /// # Errors
     ///
@@ -133,8 +134,8 @@ impl Reader {
     }
 }
 
-/// Whether what is not there could be any session's: it was lost, or the
-/// hooks did not fire.
+/// Whether acts of any session may be missing: records were lost, or hooks did not
+/// fire.
 fn is_gap(record: &proto::Record) -> bool {
     match record.body {
         Some(Body::Loss(_)) => true,

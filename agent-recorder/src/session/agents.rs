@@ -1,9 +1,9 @@
-//! Who is an agent: the rules of the configuration and the built-in ones, and
-//! their form for the kernel.
+//! Agent rules: those of the configuration, the built-in ones, and their form for the
+//! kernel.
 //!
-//! The kernel compares a program's file name, its first arguments and its
-//! environment with these; here the same is done for programs that ran before
-//! the recorder did.
+//! The kernel compares a program's file name, its first arguments and its environment
+//! with the rules. This module does the same for programs that ran before the
+//! recorder.
 
 use agent_recorder_abi::agent_rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, RuleKey, SCRIPT};
 use agent_recorder_abi::limits::{MAX_RULES, PATTERN_BYTES, SCRIPT_ARGS};
@@ -18,7 +18,7 @@ struct Rule {
     key: RuleKey,
 }
 
-/// A rule that cannot be used.
+/// A pattern that cannot be a rule.
 #[derive(Debug, thiserror::Error)]
 #[error("the rule {pattern:?} of the agent {agent:?} {why}")]
 pub struct Error {
@@ -27,18 +27,19 @@ pub struct Error {
     why: &'static str,
 }
 
-/// All rules; numbers count from 1.
+/// All rules; their numbers begin at 1.
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
 }
 
 impl RuleSet {
-    /// The configuration's rules first, then the built-in ones that it keeps.
+    /// The configuration's rules first, then the built-in ones, unless the
+    /// configuration drops them.
     ///
     /// # Errors
     ///
-    /// A pattern is too long or too short, or there are too many.
+    /// A pattern is too long or too short, or there are too many rules.
     pub fn from_config(config: &Config) -> Result<Self, Error> {
         let mut set = Self::default();
         for rule in config.rules.iter().chain(config.agents.built_in()) {
@@ -91,7 +92,7 @@ impl RuleSet {
         Ok(())
     }
 
-    /// As the kernel takes them; where two are equal, the first counts.
+    /// The rules in the kernel's form. Of two equal patterns the first rule is taken.
     pub fn for_kernel(&self) -> Vec<(RuleKey, u32)> {
         let mut keys: Vec<(RuleKey, u32)> = self
             .rules
@@ -103,7 +104,7 @@ impl RuleSet {
         keys
     }
 
-    /// As records name them, in the order of their numbers.
+    /// The rules' names in records, in the order of their numbers.
     pub fn names(&self) -> Vec<RuleName> {
         let name = |rule: &Rule| RuleName {
             agent: rule.agent.clone(),
@@ -112,7 +113,7 @@ impl RuleSet {
         self.rules.iter().map(name).collect()
     }
 
-    /// The rule, by its number, that a program matches, with the kernel's meaning of matching.
+    /// The number of the rule that a program matches. The comparison is the kernel's.
     pub fn match_program(&self, exe: &[u8], argv: &[&[u8]], environ: &[&[u8]]) -> Option<u32> {
         let scripts = argv.iter().skip(1).take(SCRIPT_ARGS as usize - 1);
         let candidates = std::iter::once((EXECUTABLE, last_components(exe, 1)))
@@ -146,14 +147,14 @@ fn last_components(path: &[u8], count: usize) -> &[u8] {
     slashes.nth(count - 1).map_or(path, |at| &path[at + 1..])
 }
 
-/// A pattern as a key of the kernel's map; `None` for one that is empty or does not fit.
+/// A pattern as a key of the kernel's map; `None` for an empty or too long one.
 pub(crate) fn key(kind: u32, pattern: &[u8]) -> Option<RuleKey> {
     if pattern.is_empty() || pattern.len() >= PATTERN_BYTES {
         return None;
     }
     let mut bytes = [0; PATTERN_BYTES];
     bytes[..pattern.len()].copy_from_slice(pattern);
-    // Below PATTERN_BYTES.
+    // The length is below PATTERN_BYTES.
     Some(RuleKey {
         kind,
         len: pattern.len() as u32,

@@ -1,15 +1,16 @@
-//! By whose rights an agent acts: what /proc knows of its starter (proc(5)).
+//! The authority of an agent: the facts in /proc about its starter (proc(5)).
 //!
-//! A process that is gone yields what was known, never an error: recording goes on.
+//! A process that has ended yields the facts that were read, never an error:
+//! recording continues.
 
 use std::os::unix::ffi::OsStrExt as _;
 
 use crate::record::proto;
 
-/// Ancestors that are listed; a login has fewer than ten.
+/// Most ancestors that are listed; a login has fewer than ten.
 const MAX_ANCESTORS: usize = 32;
 
-/// The authority of the process that a session begins with.
+/// The authority of a session's first process.
 pub fn of_process(pid: u32) -> proto::Authority {
     let status = Status::read(pid);
     let ancestors = ancestors_of(status.ppid);
@@ -92,7 +93,8 @@ fn ancestors_of(mut pid: u32) -> Vec<proto::Ancestor> {
     ancestors
 }
 
-/// Fields of /proc/PID/stat behind the name, which can hold any byte: number 3 is the first.
+/// Fields of /proc/PID/stat after the name, which can contain any byte. The first one
+/// is field 3.
 fn stat_fields(pid: u32) -> Option<Vec<String>> {
     let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let behind = text.iter().rposition(|&byte| byte == b')')?;
@@ -100,13 +102,15 @@ fn stat_fields(pid: u32) -> Option<Vec<String>> {
     Some(rest.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
-/// When a process started, ns of CLOCK_BOOTTIME, as precise as clock ticks are (field 22 of proc_pid_stat(5)).
+/// Start time of a process, ns of CLOCK_BOOTTIME, with the precision of a clock tick
+/// (field 22 of proc_pid_stat(5)).
 pub fn start_time_of(pid: u32) -> Option<u64> {
     let ticks: u64 = stat_fields(pid)?.get(22 - 3)?.parse().ok()?;
     Some(ticks.saturating_mul(1_000_000_000) / rustix::param::clock_ticks_per_second())
 }
 
-/// The controlling terminal (field 7 of proc_pid_stat(5)), by the device numbers of Documentation/admin-guide/devices.txt.
+/// The controlling terminal (field 7 of proc_pid_stat(5)), with the device numbers of
+/// Documentation/admin-guide/devices.txt.
 fn tty_of(pid: u32) -> Vec<u8> {
     let Some(device) = stat_fields(pid).and_then(|fields| fields.get(7 - 3)?.parse::<u64>().ok())
     else {
@@ -132,7 +136,7 @@ fn environment_of(pid: u32, name: &[u8]) -> Option<String> {
     })
 }
 
-/// From passwd(5); a user of another source is told by number alone.
+/// The name in passwd(5). A user of another source has only a number.
 fn user_name(uid: u32) -> String {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     passwd

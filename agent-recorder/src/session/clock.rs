@@ -1,26 +1,28 @@
-//! The two clocks of records: the kernel programs tell CLOCK_BOOTTIME, people read CLOCK_REALTIME.
+//! The two clocks of records: the kernel programs use CLOCK_BOOTTIME, and people read
+//! CLOCK_REALTIME.
 
 use std::fmt;
 
-/// By how much the wall clock has to move against CLOCK_BOOTTIME to be told of,
-/// ns: what is only slewed needs half an hour for it (500 ppm, adjtimex(2)).
+/// Step of the wall clock against CLOCK_BOOTTIME from which on it is recorded, ns. A
+/// clock that is only slewed needs half an hour for it (500 ppm, adjtimex(2)).
 const JUMP: i128 = 1_000_000_000;
 
-/// From CLOCK_BOOTTIME to CLOCK_REALTIME, as of one moment: the wall clock can be set, so it is read once a batch.
+/// Offset from CLOCK_BOOTTIME to CLOCK_REALTIME at one moment. It is read once a
+/// batch, because the wall clock can be set.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     boot: i128,
     offset: i128,
 }
 
-/// The wall clock was set.
+/// A step of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jump {
-    /// What it would have shown, ns since 1970.
+    /// Wall time without the step, ns since 1970.
     expected: i128,
-    /// What it shows, ns since 1970.
+    /// Wall time with the step, ns since 1970.
     shown: i128,
-    /// How long ago it was right at the latest, ns.
+    /// Time since the clock was last read without the step, ns.
     within: i128,
 }
 
@@ -40,7 +42,8 @@ impl Clock {
         }
     }
 
-    /// How the wall clock was set since an earlier reading, by a second or more.
+    /// The step of the wall clock since an earlier reading, if it is a second or
+    /// more.
     pub fn jump_since(self, before: Self) -> Option<Jump> {
         ((self.offset - before.offset).abs() >= JUMP).then(|| Jump {
             expected: self.boot + before.offset,
@@ -49,7 +52,7 @@ impl Clock {
         })
     }
 
-    /// A boot time, ns, as wall time, ns since 1970.
+    /// Converts a boot time, ns, to wall time, ns since 1970.
     pub fn unix_ns(self, boot_ns: u64) -> i64 {
         i64::try_from(i128::from(boot_ns) + self.offset).unwrap_or(i64::MAX)
     }
@@ -69,14 +72,14 @@ impl fmt::Display for Jump {
     }
 }
 
-/// Wall time, ns since 1970, for people.
+/// Wall time, ns since 1970, in readable form.
 struct Wall(i128);
 
 impl fmt::Display for Wall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_nanosecond(self.0) {
             Ok(time) => write!(f, "{time:.3}"),
-            // Beyond the year 9999.
+            // The time is beyond the year 9999.
             Err(_) => write!(f, "{} ns", self.0),
         }
     }

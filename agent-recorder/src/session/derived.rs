@@ -1,5 +1,5 @@
-//! What an act says beside itself: that work leaves the session, or that it is
-//! against the recorder. Each is a record of its own, after the act's.
+//! Records that follow from an act: a hand-off, or a tamper record. Each is a record
+//! of its own, after that of the act.
 
 use super::handoff::HandOffs;
 use super::path::KnownPath;
@@ -7,17 +7,17 @@ use super::tamper::Own;
 use crate::record::proto;
 use proto::record::Body;
 
-/// By what records follow from acts.
+/// The configuration of derived records.
 #[derive(Debug)]
 pub struct Derivation {
-    /// Ways out of a session.
+    /// Ways by which work leaves a session.
     pub handoffs: HandOffs,
-    /// What is the recorder's.
+    /// The recorder's own processes and files.
     pub own: Own,
 }
 
 impl Derivation {
-    /// What a record says beside its act, done by this process.
+    /// The records that follow from an act of this process.
     pub(super) fn records_of(&self, body: &Body, process: &proto::Process) -> Vec<Body> {
         let cwd = KnownPath::new(&process.cwd, process.cwd_truncated);
         let handed = self.handoffs.in_record(body, &cwd).map(Body::HandOff);

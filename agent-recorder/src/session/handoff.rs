@@ -1,7 +1,7 @@
-//! Work that leaves a session: what was connected to, or written, so that a
-//! process outside of it works for it.
+//! Hand-offs: a session connects to something, or writes something, by which a
+//! process outside works for it.
 //!
-//! Not here: who then starts what was written (`daemon::written_files`).
+//! Not here: the processes that start what a session wrote (`daemon::written_files`).
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,19 +16,19 @@ use crate::config::{HandOff as Config, HandOffWay, Way, path_glob};
 use crate::record::{OpenFlags, proto};
 use proto::record::Body;
 
-/// Where sshd(8) listens.
+/// Port of sshd(8).
 const SSH: u16 = 22;
-/// What `git init` puts beside hooks, and never runs.
+/// Suffix of the samples that `git init` puts beside hooks; git never runs them.
 const SAMPLE: &[u8] = b".sample";
 
-/// The ways that are known.
+/// The ways of a hand-off that are recognised.
 #[derive(Debug, Default)]
 pub struct HandOffs {
     sockets: Patterns,
     files: Patterns,
 }
 
-/// Patterns, and the way of each.
+/// Patterns, each with its way.
 #[derive(Debug, Default)]
 struct Patterns {
     set: GlobSet,
@@ -39,7 +39,7 @@ impl Patterns {
     fn new<'a>(patterns: impl Iterator<Item = (proto::HandOffWay, &'a str)>) -> Self {
         let (mut set, mut ways) = (GlobSetBuilder::new(), Vec::new());
         for (way, pattern) in patterns {
-            // Checked with the configuration, or by a test.
+            // The pattern was checked, with the configuration or by a test.
             if let Ok(glob) = path_glob(pattern) {
                 set.add(glob);
                 ways.push(way);
@@ -59,7 +59,8 @@ impl Patterns {
 }
 
 impl HandOffs {
-    /// Of a configuration that was checked. What it names goes before what is built in.
+    /// Builds the ways from a checked configuration. Its patterns precede the
+    /// built-in ones.
     pub fn of(config: &Config) -> Self {
         let sockets = built_in(config, |row| &row.sockets);
         let files = built_in(config, |row| &row.files);
@@ -69,7 +70,7 @@ impl HandOffs {
         }
     }
 
-    /// What a record says of work that leaves its session.
+    /// The hand-off that a record shows, if it is one.
     pub fn in_record(&self, body: &Body, cwd: &KnownPath) -> Option<proto::HandOff> {
         match body {
             Body::Network(network) => self.by_network(network, cwd),
@@ -101,11 +102,11 @@ impl HandOffs {
         };
         let way = self.sockets.way_of(&shown);
         let found = way.map(|way| (way, shown.clone())).or_else(|| {
-            // A tail leads nowhere.
+            // A tail of a path cannot be looked up.
             if to_truncated {
                 return None;
             }
-            // By another name: a link, or `..`.
+            // The real path differs where the name contains a link or `..`.
             let real = fs::canonicalize(OsStr::from_bytes(&shown)).ok()?;
             let real = real.as_os_str().as_bytes().to_vec();
             Some((self.sockets.way_of(&real)?, real))
@@ -131,7 +132,7 @@ impl HandOffs {
     }
 }
 
-/// The built-in globs of one sort.
+/// Built-in globs of one sort.
 fn built_in(
     config: &Config,
     globs: fn(&HandOffWay) -> &[String],
@@ -147,7 +148,7 @@ fn configured(globs: &[String]) -> impl Iterator<Item = (proto::HandOffWay, &str
     globs.iter().map(move |glob| (way, glob.as_str()))
 }
 
-/// The name under which a call gave a file contents, or gave it that name.
+/// The path at which a call changed a file's contents, or which it gave to a file.
 pub fn written(file: &proto::File) -> Option<KnownPath> {
     if file.error != 0 {
         return None;
@@ -164,7 +165,7 @@ pub fn written(file: &proto::File) -> Option<KnownPath> {
     }
 }
 
-/// A login on this host by ssh(1).
+/// A connection to this host's sshd, as ssh(1) makes it.
 fn by_login(inet: &proto::Inet) -> Option<proto::HandOff> {
     let address = match inet.addr.as_slice() {
         bytes if bytes.len() == 4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),

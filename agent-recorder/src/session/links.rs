@@ -1,42 +1,45 @@
-//! Symbolic links that sessions made, as of the moment that is looked at.
+//! Symbolic links of sessions, as of the moment of an act.
 //!
-//! A path is resolved after it was used. By then a link on it can be gone, or
-//! lead elsewhere: what the sessions did themselves is known in its order.
-//! Not here: links of others, which the file system is asked for.
+//! A path is resolved after it was used. By then a link on it can be gone, or lead
+//! elsewhere; changes by sessions are known in their order.
+//! Not here: links of other processes, which are read from the file system.
 
 use std::collections::HashMap;
 
-/// Links that are remembered; past it all are forgotten, and what is gone stays unresolved.
+/// Most links that are remembered. Beyond it all are forgotten, and a removed link
+/// stays unresolved.
 const MAX_LINKS: usize = 4096;
-/// Names that are remembered within one batch.
+/// Most names of the file system that are remembered within a batch.
 const MAX_FOUND: usize = 4096;
 
-/// A file system's clock lags by a tick (ktime_get_coarse_real_ts64()): 10 ms at HZ=100.
+/// Lag of a file system's clock, at most one tick (ktime_get_coarse_real_ts64()): 10
+/// ms at HZ=100.
 const TICK_NS: i64 = 10_000_000;
 
-/// A link of the file system.
+/// A link in the file system.
 #[derive(Clone, Debug)]
 struct Found {
     target: Vec<u8>,
-    /// When it came to be, or to this name (`st_ctime`), ns since 1970.
+    /// Change time, that of its creation or its last rename (`st_ctime`), ns since
+    /// 1970.
     changed_unix_ns: i64,
 }
 
-/// What is known of links.
+/// Links of sessions and of the file system.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     made: HashMap<Vec<u8>, Vec<u8>>,
-    /// What other names of this batch are: a link, or none.
+    /// Other names of this batch: each a link, or none.
     found: HashMap<Vec<u8>, Option<Found>>,
 }
 
 impl Links {
-    /// Forgets what the file system said: called once a batch.
+    /// Forgets the answers of the file system; called once a batch.
     pub(super) fn forget_found(&mut self) {
         self.found.clear();
     }
 
-    /// A session made a link.
+    /// A session created a link.
     pub(super) fn made(&mut self, link: &[u8], target: &[u8]) {
         if self.made.len() >= MAX_LINKS {
             self.made.clear();
@@ -44,7 +47,7 @@ impl Links {
         self.made.insert(link.to_vec(), target.to_vec());
     }
 
-    /// A session gave a file one more name: of a link, it is the same link.
+    /// A session gave a file another name. For a link this is the same link.
     pub(super) fn named(&mut self, path: &[u8], new: &[u8]) {
         if let Some(target) = self.made_at(path) {
             self.made(new, &target);
@@ -57,9 +60,10 @@ impl Links {
         self.found.remove(path);
     }
 
-    /// A session gave a name, and all below it, another; `exchange` the other way too.
+    /// A session renamed a file with everything below it; with `exchange` also the
+    /// other way.
     pub(super) fn renamed(&mut self, path: &[u8], new: &[u8], exchange: bool) {
-        // What stood at the new name is gone.
+        // The rename replaced the file at the new name.
         let back = self.take(new);
         let there = self.take(path);
         self.found.clear();
@@ -69,7 +73,8 @@ impl Links {
         }
     }
 
-    /// Takes the remembered links at and below a name out, by what follows the name.
+    /// Takes the remembered links at and below a name out, each with the rest of its
+    /// path.
     fn take(&mut self, path: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let below = |link: &Vec<u8>| {
             link.strip_prefix(path)
@@ -91,9 +96,9 @@ impl Links {
         self.made.get(path).cloned()
     }
 
-    /// Where the link of this name led at a moment; `None` for whatever was no
-    /// link then. One that may be younger counts for none: its name stays as
-    /// it was written, and nothing is told of a file that was not meant.
+    /// The target of the link of this name at a moment; `None` where there was no
+    /// link. A link that may be younger counts as none: its name stays as it was
+    /// written, so that no record names a file that was not meant.
     pub(super) fn at(&mut self, path: &[u8], used_unix_ns: i64) -> Option<Vec<u8>> {
         if let Some(target) = self.made_at(path) {
             return Some(target);
@@ -113,8 +118,8 @@ impl Links {
     }
 }
 
-/// What the name is now. Links of processes in procfs are no paths (proc(5)),
-/// and "self" there is who asks.
+/// The link in the file system now. Links of processes in procfs lead to no path
+/// (proc(5)), and "self" there is the reader.
 fn look_at(path: &[u8]) -> Option<Found> {
     let of_process = |rest: &[u8]| {
         rest.first().is_some_and(u8::is_ascii_digit)

@@ -1,8 +1,8 @@
 //! Sessions: joins each event with its session and process, and makes the
 //! record of it.
 //!
-//! Not here: how events get out of the kernel (`bpf`), who is killed
-//! (`guard`), numbers and storage (`record`, `spool`).
+//! Not here: reading events from the kernel (`bpf`), enforcement (`guard`), numbers
+//! and storage (`record`, `spool`).
 
 pub mod agents;
 pub mod authority;

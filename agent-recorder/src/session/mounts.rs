@@ -1,26 +1,28 @@
-//! Where a file system is mounted, for objects that a hook saw without their mount.
+//! Mount points of file systems, for objects that a hook saw without their mount.
 //!
-//! Paths are those of the recorder's mount namespace, or of the process's own
-//! where it has another; there, under a root of its own, they begin at that root.
+//! Paths are those of the recorder's mount namespace, or of the process's own where
+//! it has another one. There, under a root directory of its own, they begin at that
+//! root.
 
 use std::io::Read as _;
 
-/// Bytes of a table of mounts that are read: some thousands of lines. Who may mount can make it longer.
+/// Most bytes that are read of a table of mounts: some thousands of lines. A process
+/// that may mount can make it longer.
 const TABLE_BYTES: u64 = 1 << 20;
 
 /// A line of proc_pid_mountinfo(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mount {
-    /// As stat(2) gives it.
+    /// Device as stat(2) returns it.
     dev: u64,
-    /// The directory of the file system that is mounted.
+    /// The mounted directory of the file system.
     root: Vec<u8>,
     point: Vec<u8>,
 }
 
-/// The paths by which a process can reach what has this path in the file
-/// system of this device (as stat(2) gives it), by its mounts in their order.
-/// None where the process is gone and had other mounts than the recorder.
+/// The paths by which a process can reach a file, through its mounts in their order.
+/// `dev` (as stat(2) returns it) and `inside` are the file system and the path in it.
+/// Empty where the process is gone and had other mounts than the recorder.
 pub(super) fn paths_of(pid: u32, dev: u64, inside: &[u8]) -> Vec<Vec<u8>> {
     let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt"));
     let pid = pid.to_string();
@@ -72,7 +74,8 @@ impl Mount {
     }
 }
 
-/// Spaces and the like are three octal digits after a backslash (`mangle()`, fs/proc_namespace.c).
+/// Decodes a word of the table: spaces and some other bytes are a backslash and three
+/// octal digits (`mangle()`, fs/proc_namespace.c).
 fn unescaped(mut word: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(word.len());
     while let Some((&first, rest)) = word.split_first() {

@@ -1,15 +1,15 @@
-//! Halves of operations that wait for the other half.
+//! Halves of operations that wait for their other half.
 //!
-//! What security hooks saw of an operation comes before its result: the object,
-//! its path and its inode are the kernel's own, and the event that follows, from
-//! the same thread or with the same token, says how it was asked for and how it
-//! ended. An operation that never reached its object was not seen, and keeps
-//! the path that its caller gave.
+//! A security hook sees the object of an operation before its result: the object's
+//! path and inode are the kernel's own. The event that follows, of the same thread or
+//! with the same token, has the caller's path and the result. An operation that ended
+//! before its object was reached has no first half, and its record has the caller's
+//! path.
 //!
-//! A request of io_uring is announced: the announcement has the path that was
-//! asked for, the result has the error.
+//! A request of io_uring is announced: the announcement has the caller's path, and
+//! the result has the error.
 //!
-//! Not here: what a whole operation becomes (`translate`).
+//! Not here: the record of a whole operation (`translate`).
 
 use std::collections::HashMap;
 
@@ -24,23 +24,25 @@ use super::process;
 use crate::bpf::FileEvent;
 use crate::record::ProcessKey;
 
-/// Threads, or requests, whose objects are remembered at one time; beyond, paths stay as their callers gave them.
+/// Most threads and requests whose objects are stored at one time. Beyond it, records
+/// have the caller's path.
 const MAX_OBJECTS: usize = 16_384;
-/// Objects of one operation: rename(2) with RENAME_EXCHANGE had two before 5.19, and each can be done over (ESTALE).
+/// Most objects of one operation: rename(2) with RENAME_EXCHANGE had two before 5.19,
+/// and each can be repeated (ESTALE).
 const MAX_OF_ONE: usize = 4;
-/// Announcements: as many as the kernel side remembers.
+/// Most announcements, as many as the kernel programs store.
 const MAX_ANNOUNCED: usize = MAX_URING_REQUESTS as usize;
 
-/// What a mark of the caller's path means nothing to.
+/// Flags that describe the caller's path only.
 const OF_CALLERS_PATH: u16 =
     FILE_DESCRIPTOR | FILE_FOLLOWS | FILE_PATH_CUT | FILE_PATH_UNREADABLE | FILE_WALK_CUT;
-/// The same of the caller's second path.
+/// Flags that describe the caller's second path only.
 const OF_CALLERS_SECOND_PATH: u16 = FILE_SECOND_PATH_CUT | FILE_SECOND_WALK_CUT;
 
-/// Whose operation it is.
+/// The thread or request whose operation it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Doing {
-    /// A thread's own: it does one thing at a time.
+    /// A thread, which does one operation at a time.
     Thread(ProcessKey, u32),
     /// A request of io_uring, by its token.
     Request(u64),
@@ -56,7 +58,7 @@ impl Doing {
     }
 }
 
-/// One half, owned: a file event that has left its batch.
+/// One half: a file event that owns its bytes, so that it outlives its batch.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     pub(super) header: Header,
@@ -100,18 +102,18 @@ impl Observed {
         }
     }
 
-    /// Numbers.
+    /// Numbers of the event.
     pub(super) fn body(&self) -> &FileBody {
         &self.body
     }
 
-    /// The object's path, as it was walked.
+    /// Path of the object, walked in the kernel.
     pub(super) fn walked(&self) -> &[u8] {
         &self.base
     }
 
-    /// An operation's event with the object that hooks saw, this one, in the
-    /// place of the caller's path.
+    /// The event of the operation, with this object in the place of the caller's
+    /// path.
     pub(super) fn locating<'a>(&'a self, asked: &FileEvent<'a>) -> FileEvent<'a> {
         let marks = asked.body.marks & !OF_CALLERS_PATH | self.body.marks;
         let mut joined = at(asked, &self.as_event(), marks);
@@ -127,8 +129,8 @@ impl Observed {
         joined
     }
 
-    /// An announcement, this one, with its result; an open's result has the path
-    /// of what was opened.
+    /// This announcement with its result. The result of an open has the path of the
+    /// opened file.
     pub(super) fn ending_in<'a>(&'a self, result: &FileEvent<'a>) -> FileEvent<'a> {
         let asked = self.as_event();
         let mut joined = if result.base.is_empty() {
@@ -144,7 +146,7 @@ impl Observed {
     }
 }
 
-/// What was asked for, at the object that it met.
+/// The operation, at the object that it reached.
 fn at<'a>(asked: &FileEvent<'a>, object: &FileEvent<'a>, marks: u16) -> FileEvent<'a> {
     let mut body = asked.body;
     body.marks = marks;
@@ -162,12 +164,12 @@ fn at<'a>(asked: &FileEvent<'a>, object: &FileEvent<'a>, marks: u16) -> FileEven
 #[derive(Debug, Default)]
 pub(super) struct Observations {
     objects: HashMap<Doing, Vec<Observed>>,
-    /// By their token.
+    /// Announcements by their token.
     announced: HashMap<u64, Observed>,
 }
 
 impl Observations {
-    /// A hook saw an object.
+    /// Stores an object that a hook saw.
     pub(super) fn saw(&mut self, header: &Header, event: &FileEvent<'_>) {
         let doing = Doing::of(header, &event.body);
         if self.objects.len() >= MAX_OBJECTS && !self.objects.contains_key(&doing) {
@@ -180,8 +182,8 @@ impl Observations {
         of_one.push(Observed::of(header, event));
     }
 
-    /// A request was announced. False when there is no room: it is then lost,
-    /// and the caller counts it.
+    /// Stores an announcement. False when there is no room: the request is lost, and
+    /// the caller counts it.
     pub(super) fn announce(&mut self, header: &Header, event: &FileEvent<'_>) -> bool {
         if self.announced.len() >= MAX_ANNOUNCED {
             return false;
@@ -191,12 +193,12 @@ impl Observations {
         true
     }
 
-    /// The announcement that a result belongs to.
+    /// Takes the announcement of a result out.
     pub(super) fn take_announced(&mut self, token: u64) -> Option<Observed> {
         self.announced.remove(&token)
     }
 
-    /// How many announcements there are, by the kind of their events.
+    /// Number of announcements, by the kind of their events.
     pub(super) fn announced(&self) -> [u64; KINDS] {
         let mut counts = [0; KINDS];
         for announced in self.announced.values() {
@@ -207,8 +209,9 @@ impl Observations {
         counts
     }
 
-    /// The object of the operation that this event ends: the last that was seen
-    /// for its kind. The thread's others were of no recorded operation.
+    /// Takes the object of the operation that this event ends: the last one of its
+    /// kind. The thread's other objects belong to no recorded operation, and are
+    /// dropped.
     pub(super) fn take_object(&mut self, header: &Header, ended: &FileBody) -> Option<Observed> {
         let objects = self.objects.remove(&Doing::of(header, ended))?;
         objects
@@ -217,7 +220,7 @@ impl Observations {
             .find(|object| object.body.op == ended.op)
     }
 
-    /// The program that an exec which failed was about to start.
+    /// Takes the program that a failed exec was about to start.
     pub(super) fn take_program(&mut self, header: &Header) -> Option<Observed> {
         let asked = FileBody {
             op: Op::Exec as u8,
@@ -226,8 +229,9 @@ impl Observations {
         self.take_object(header, &asked)
     }
 
-    /// Every object whose attribute of this name the operation that this event
-    /// ends was about to change: a file system on top of others asks for them, too.
+    /// Takes every object whose attribute of this name the operation was about to
+    /// change. A stacked file system causes further ones on the file systems below
+    /// it.
     pub(super) fn take_attributed(
         &mut self,
         header: &Header,
@@ -239,15 +243,14 @@ impl Observations {
         objects
     }
 
-    /// Forgets what a process was about to do: it has become another program.
+    /// Drops the objects of a process, which has started another program.
     pub(super) fn forget(&mut self, header: &Header) {
         let key = process::key_of(header);
         self.objects
             .retain(|doing, _| !matches!(doing, Doing::Thread(of, _) if *of == key));
     }
 
-    /// Takes out what a session leaves without a result: its announcements. What
-    /// hooks saw of it is forgotten.
+    /// Takes the announcements without a result of a session, and drops its objects.
     pub(super) fn abandon(&mut self, session: SessionNumber) -> Vec<Observed> {
         self.objects.retain(|_, objects| {
             objects.retain(|object| object.header.session != session);

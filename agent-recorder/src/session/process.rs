@@ -1,5 +1,5 @@
-//! What is known of each process of a session: told by its fork and exec, or
-//! read from /proc for one that was there before.
+//! Facts about the processes of sessions, from their forks and execs, or from /proc
+//! for a process that existed before.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -11,12 +11,13 @@ use agent_recorder_abi::event::Header;
 use super::path::KnownPath;
 use crate::record::{ProcessKey, proto};
 
-/// What records say of a process beyond what each event carries.
+/// The facts in records about a process that its events lack.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Process {
     pub(super) exe: KnownPath,
     pub(super) cwd: KnownPath,
-    /// Its root directory, when it has another mount namespace or root than the recorder.
+    /// Root directory, when the process has another mount namespace or root than the
+    /// recorder.
     pub(super) root: Option<Arc<OwnedFd>>,
 }
 
@@ -24,16 +25,16 @@ pub(super) struct Process {
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     known: HashMap<ProcessKey, Process>,
-    /// Those that no event has come of, by what is known of them: their pids.
+    /// Processes without any event so far, by pid.
     expected: HashMap<u32, Process>,
-    /// cgroup v2 id → path, filled as ids turn up.
+    /// cgroup v2 id → path, filled as ids appear.
     cgroups: HashMap<u64, Arc<[u8]>>,
 }
 
-/// cgroup paths that are kept; past it they are read anew.
+/// Most cgroup paths that are stored. Beyond it they are read every time.
 const MAX_CGROUPS: usize = 4096;
 
-/// The process that an event is of.
+/// The process of an event.
 pub fn key_of(header: &Header) -> ProcessKey {
     ProcessKey {
         pid: header.pid,
@@ -42,7 +43,7 @@ pub fn key_of(header: &Header) -> ProcessKey {
 }
 
 impl Process {
-    /// Has it run the program of an exec that succeeded.
+    /// Replaces the facts by those of the program that an exec started.
     pub(super) fn became(&mut self, exec: &proto::Exec) {
         self.exe = KnownPath::new(&exec.exe, exec.exe_truncated);
         self.cwd = KnownPath::new(&exec.cwd, exec.cwd_truncated);
@@ -50,7 +51,7 @@ impl Process {
 }
 
 impl Processes {
-    /// What is known; reads /proc for a process that was never told of.
+    /// The facts about a process. They are read from /proc where no event gave them.
     pub(super) fn get(&mut self, key: ProcessKey) -> &mut Process {
         self.known.entry(key).or_insert_with(|| {
             let expected = self.expected.remove(&key.pid);
@@ -58,13 +59,13 @@ impl Processes {
         })
     }
 
-    /// Reads of /proc now what a session's first process is: when its first
-    /// event comes, it can have another root already.
+    /// Reads the facts about a session's first process from /proc now: by its first
+    /// event it can have another root.
     pub(super) fn announce(&mut self, pid: u32) {
         self.expected.insert(pid, read_proc(pid));
     }
 
-    /// A child begins as its parent is.
+    /// A child begins with the facts of its parent.
     pub(super) fn forked(&mut self, parent: ProcessKey, child: ProcessKey) {
         let inherited = self.get(parent).clone();
         self.known.insert(child, inherited);
@@ -76,7 +77,7 @@ impl Processes {
         self.expected.remove(&key.pid);
     }
 
-    /// The record's form.
+    /// The process in the form of a record.
     pub(super) fn describe(&mut self, header: &Header) -> proto::Process {
         let cgroup = self.cgroup(header.cgroup, header.pid);
         let process = self.get(key_of(header));
@@ -109,7 +110,8 @@ impl Processes {
             return Arc::clone(path);
         }
         let path: Arc<[u8]> = read_cgroup(pid).into();
-        // A process that is gone already says nothing: ask the next one with this id.
+        // A process that has ended yields no path; the next one with this cgroup id
+        // is read instead.
         if !path.is_empty() && self.cgroups.len() < MAX_CGROUPS {
             self.cgroups.insert(id, Arc::clone(&path));
         }
@@ -118,7 +120,8 @@ impl Processes {
 }
 
 fn read_proc(pid: u32) -> Process {
-    // Whole, or none: of a path beyond PATH_MAX the link cannot be read (proc_pid_cwd(5)).
+    // The link is whole or unreadable: that of a path beyond PATH_MAX cannot be read
+    // (proc_pid_cwd(5)).
     let link = |name: &str| {
         std::fs::read_link(format!("/proc/{pid}/{name}"))
             .map(|path| KnownPath::new(path.as_os_str().as_bytes(), false))
@@ -131,7 +134,8 @@ fn read_proc(pid: u32) -> Process {
     }
 }
 
-/// The process's root, when paths mean something else to it than to the recorder.
+/// The root directory of a process for which paths mean other files than for the
+/// recorder; otherwise `None`.
 pub(super) fn foreign_root(pid: u32) -> Option<OwnedFd> {
     let theirs = std::fs::metadata(format!("/proc/{pid}/root/")).ok()?;
     let ours = std::fs::metadata("/").ok()?;

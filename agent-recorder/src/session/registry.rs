@@ -1,5 +1,4 @@
-//! Sessions: from the kernel's numbers to their UUIDs, who is in them, what
-//! they did in sum, and when they end.
+//! Sessions: their numbers and UUIDs, their members, their sums, and their ends.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -8,71 +7,72 @@ use agent_recorder_abi::state::SessionNumber;
 use super::path::KnownPath;
 use crate::record::{SessionId, proto};
 
-/// Sums of the recorder that a session's end tells.
+/// Sums of the recorder in a session's last record.
 #[derive(Clone, Debug, Default)]
 pub struct Totalled {
     /// Events that the kernel programs made, per kind.
     pub produced: Vec<proto::KindCount>,
-    /// Events that got here.
+    /// Events that arrived, per kind.
     pub delivered: Vec<proto::KindCount>,
-    /// Events that did not.
+    /// Events that were lost, per kind.
     pub lost: Vec<proto::KindCount>,
-    /// Files that the guard counted of the session.
+    /// Files that the guard counted for the session.
     pub guard_counted: u64,
 }
 
 /// One session.
 #[derive(Debug)]
 pub struct Session {
-    /// Its name for ever.
+    /// Its UUID.
     pub id: SessionId,
-    /// The kernel's name of it.
+    /// Its number in the kernel.
     pub number: SessionNumber,
     /// The agent's name.
     pub agent: String,
-    /// The rule that began it, `run` for a person's.
+    /// The rule that began it; `run` for the command.
     pub rule: String,
-    /// As its starter called it.
+    /// Name that its starter gave it.
     pub name: String,
-    /// How it came to be.
+    /// How it began.
     pub origin: proto::Origin,
-    /// The process it began with.
+    /// Its first process.
     pub root: u32,
-    /// CLOCK_BOOTTIME, ns.
+    /// Begin, CLOCK_BOOTTIME ns.
     pub started_boot_ns: u64,
-    /// CLOCK_REALTIME, ns.
+    /// Begin, CLOCK_REALTIME ns.
     pub started_unix_ns: i64,
-    /// Absent while it runs.
+    /// End, CLOCK_REALTIME ns; `None` while it runs.
     pub ended_unix_ns: Option<i64>,
-    /// Members that were told of and have not ended: one pid is one process at a time.
+    /// Members that are known and have not ended: one pid is one process at a time.
     pub live: HashSet<u32>,
-    /// The last members that ended, newest last, and when, CLOCK_BOOTTIME ns.
+    /// The last members that ended, newest last, each with its end, CLOCK_BOOTTIME
+    /// ns.
     pub(super) left: std::collections::VecDeque<(u32, u64)>,
-    /// What it did.
+    /// Its sums.
     pub totals: Totals,
-    /// The guard or an operator ended it.
+    /// Whether the guard or an operator ended it.
     pub killed: bool,
-    /// Members that died of the kernel's mark since the limit was met.
+    /// Members that the kernel's flag killed since the limit was met.
     pub struck: BTreeSet<u32>,
-    /// The limit was met: SIGKILL is the guard's from now on.
+    /// Whether it met its limit: from then on the guard sends every SIGKILL.
     pub condemned: bool,
-    /// Stopped by an operator, or the guard.
+    /// Whether the guard or an operator stopped it.
     pub frozen: bool,
-    /// Cgroups of its own that are stopped as a whole.
+    /// Its own cgroups that are frozen as a whole.
     pub frozen_cgroups: BTreeSet<std::path::PathBuf>,
-    /// Paths of the last files it removed, newest last.
+    /// Paths of the last files that it removed, newest last.
     pub sample: std::collections::VecDeque<KnownPath>,
 }
 
-/// Members that ended and are remembered: what dies of a signal has often
-/// ended when the call that sent it has.
+/// Most members that are remembered after their end: the target of a signal has often
+/// ended before the event of the call that sent it.
 const LEFT: usize = 256;
-/// How long their numbers are taken for theirs: the kernel gives a number out
-/// again when it has given out all others.
+/// Time for which the pid of an ended member counts as the member's, ns: the kernel
+/// reuses a pid only after all others.
 const LEFT_NS: u64 = 1_000_000_000;
 
 impl Session {
-    /// A member has ended.
+    /// Notes the end of a member.
     pub(super) fn left(&mut self, pid: u32, boot_ns: u64) {
         if self.left.len() == LEFT {
             self.left.pop_front();
@@ -90,26 +90,26 @@ impl Session {
 /// Sums of a session.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
-    /// Records.
+    /// Number of records.
     pub records: u64,
-    /// Processes.
+    /// Number of processes.
     pub processes: u64,
-    /// Programs started.
+    /// Number of programs started.
     pub execs: u64,
-    /// Files removed.
+    /// Number of files removed.
     pub files_destroyed: u64,
 }
 
-/// Paths of removed files that an enforcement record shows.
+/// Most paths of removed files in an enforcement record.
 pub(super) const SAMPLE_PATHS: usize = 16;
-/// Ended sessions that are still answered for.
+/// Most ended sessions that operators can ask for.
 const KEPT_ENDED: usize = 64;
 
 /// All sessions of this recorder.
 #[derive(Debug, Default)]
 pub struct Registry {
     live: HashMap<SessionNumber, Session>,
-    /// The last ones that ended, by the time they did.
+    /// Ended sessions, by the time of their end.
     ended: BTreeMap<(i64, SessionNumber), Session>,
 }
 
@@ -119,29 +119,29 @@ impl Registry {
         self.live.insert(session.number, session);
     }
 
-    /// A live one by the kernel's name.
+    /// A running session by its number in the kernel.
     pub fn get_mut(&mut self, number: SessionNumber) -> Option<&mut Session> {
         self.live.get_mut(&number)
     }
 
-    /// As [`Registry::get_mut`], to look at.
+    /// As [`Registry::get_mut`], without changing the session.
     pub fn get(&self, number: SessionNumber) -> Option<&Session> {
         self.live.get(&number)
     }
 
-    /// A live one by its id.
+    /// A running session by its UUID.
     pub fn by_id(&self, id: SessionId) -> Option<&Session> {
         self.live.values().find(|session| session.id == id)
     }
 
-    /// The live ones, oldest first.
+    /// The running sessions, oldest first.
     pub fn live(&self) -> Vec<&Session> {
         let mut sessions: Vec<_> = self.live.values().collect();
         sessions.sort_by_key(|session| session.started_boot_ns);
         sessions
     }
 
-    /// The ended ones that are still known.
+    /// The ended sessions that are still stored.
     pub fn ended(&self) -> impl Iterator<Item = &Session> {
         self.ended.values()
     }

@@ -1,6 +1,6 @@
-//! Snapshots of sessions for the recorder that goes on with them.
+//! Snapshots of sessions for the recorder that takes over.
 //!
-//! Not here: where that is (`daemon::takeover::checkpoint`).
+//! Not here: their storage (`daemon::takeover::checkpoint`).
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use super::track::Tracker;
 use crate::record::{SessionId, proto};
 
 impl Tracker {
-    /// All that run.
+    /// Snapshots of all running sessions.
     pub fn snapshots(&self) -> Vec<proto::SessionSnapshot> {
         let live = self.registry.live();
         live.into_iter()
@@ -23,7 +23,8 @@ impl Tracker {
             .collect()
     }
 
-    /// Events that came and are no records yet, by kind: only this recorder knows of them.
+    /// Events that arrived and are no records yet, by kind: only this recorder knows
+    /// them.
     pub fn unrecorded(&self) -> [u64; KINDS] {
         self.observations.announced()
     }
@@ -56,7 +57,7 @@ impl Tracker {
         }
     }
 
-    /// Goes on with a session, of which no member is known yet. False for one that has no name.
+    /// Restores a session without members. False for a snapshot without an id.
     pub fn restore(&mut self, snapshot: proto::SessionSnapshot) -> bool {
         let Some(id) = SessionId::from_bytes(&snapshot.session_id) else {
             return false;
@@ -95,7 +96,7 @@ impl Tracker {
         true
     }
 
-    /// A process is a member that was counted before.
+    /// Adds a member that an earlier recorder has already counted.
     pub fn rejoin(&mut self, number: SessionNumber, pid: u32) {
         if let Some(session) = self.registry.get_mut(number) {
             session.live.insert(pid);

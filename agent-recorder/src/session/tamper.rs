@@ -1,6 +1,7 @@
-//! Acts of a session against the recorder itself: what of its records says so.
+//! Tamper records: acts of a session against the recorder, recognised by their
+//! records.
 //!
-//! Not here: refusing them, which is for the kernel programs.
+//! Not here: refusing them, which the kernel programs do.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,23 +14,24 @@ use crate::bpf::BPFFS;
 use crate::record::{OpenFlags, proto};
 use proto::record::Body;
 
-/// bpf(2) commands that lead to objects which others made, or change them
+/// bpf(2) commands that open or change objects of other processes
 /// (include/uapi/linux/bpf.h): OBJ_GET, PROG_DETACH, PROG_, MAP_ and
 /// LINK_GET_FD_BY_ID, LINK_UPDATE, LINK_DETACH.
 const REACHING: [u32; 7] = [7, 9, 13, 14, 30, 29, 34];
 
-/// What belongs to the recorder.
+/// The processes and files of the recorder.
 #[derive(Clone, Debug, Default)]
 pub struct Own {
     pid: u32,
     group: u32,
     files: Vec<PathBuf>,
     switches: Vec<PathBuf>,
-    /// Its threads, each a name (proc_pid_task(5)).
+    /// Directory with an entry for each of its threads (proc_pid_task(5)).
     threads: PathBuf,
-    /// Numbers of nested pid namespaces are others'.
+    /// Whether its pid namespace is the initial one. Pids in other namespaces are
+    /// different numbers.
     is_outermost: bool,
-    /// `st_dev` of its /proc: each pid namespace has one of its own.
+    /// `st_dev` of its /proc: each pid namespace has its own procfs.
     procfs: u64,
 }
 
@@ -37,8 +39,8 @@ pub struct Own {
 const INITIAL: &str = "pid:[4026531836]";
 
 impl Own {
-    /// Of this process, with its state directory and its configuration, and the
-    /// files by which it is stopped with its cgroup.
+    /// The recorder of this process, with its state directory, its configuration, and
+    /// the files that freeze or kill its cgroup.
     pub fn of_this(
         files: impl IntoIterator<Item = PathBuf>,
         switches: impl IntoIterator<Item = PathBuf>,
@@ -57,7 +59,8 @@ impl Own {
         }
     }
 
-    /// What a record says of an act against the recorder, by a process that works in `cwd`.
+    /// The act against the recorder that a record shows, by a process whose working
+    /// directory is `cwd`.
     pub fn in_record(&self, body: &Body, cwd: &KnownPath) -> Option<proto::Tamper> {
         let (act, path) = match body {
             Body::Control(control) => (self.by_control(control)?, &[][..]),
@@ -75,7 +78,7 @@ impl Own {
         let target = i64::from(control.target_pid);
         let is_own = !(control.nested && self.is_outermost) && self.is_this(target);
         match control.op() {
-            // 0 asks whether it is there (kill(2)).
+            // Signal 0 only tests whether the process exists (kill(2)).
             proto::ControlOp::Signal if control.signal != 0 => {
                 let is_group =
                     !control.nested && (target == -1 || target == -i64::from(self.group));
@@ -101,7 +104,7 @@ impl Own {
         let is_mount = matches!(file.op(), proto::FileOp::Mount | proto::FileOp::Umount);
         if is_mount {
             let at = Path::new(OsStr::from_bytes(whole(&file.path, file.path_truncated)));
-            // A mount hides what is below it, and gives its source another name.
+            // A mount hides the files below it, and gives its source another name.
             let meets = self.is_inside(at)
                 || self.is_above(at)
                 || is_above(at, Path::new(BPFFS))
@@ -117,14 +120,15 @@ impl Own {
         if !changes {
             return None;
         }
-        // A symbolic link's second path is what it says, and nothing is done to that.
+        // The second path of a symbolic link is its target, which the act does not
+        // touch.
         let second = (file.op() != proto::FileOp::Symlink)
             .then(|| whole(&file.new_path, file.new_path_truncated));
         let mut paths = std::iter::once(whole(&file.path, file.path_truncated)).chain(second);
         let moves = file.op() == proto::FileOp::Rename;
         let path = paths.find(|path| {
             let path = Path::new(OsStr::from_bytes(path));
-            // With a directory goes what is in it.
+            // An act on a directory is one on every file in it.
             self.is_inside(path)
                 || self.is_about_this(path, file.dev)
                 || moves && self.is_above(path)
@@ -141,8 +145,8 @@ impl Own {
         self.files.iter().any(|own| path.starts_with(own))
     }
 
-    /// Whether it is procfs's file of this process, or of one of its threads.
-    /// Of an open that failed, nobody knows the device.
+    /// Whether the path is a file of procfs about this process or one of its threads.
+    /// The device of a failed open is unknown.
     fn is_about_this(&self, path: &Path, device: u64) -> bool {
         let Ok(rest) = path.strip_prefix("/proc") else {
             return false;
@@ -157,20 +161,20 @@ impl Own {
         number.is_some_and(|number| self.is_this(number))
     }
 
-    /// Whether a process's or a thread's number is this process's.
+    /// Whether a pid or thread id is that of this process.
     fn is_this(&self, number: i64) -> bool {
         let is_thread = || number > 0 && self.threads.join(number.to_string()).exists();
         number == i64::from(self.pid) || is_thread()
     }
 }
 
-/// A path, where it is whole. Its own are short: one that had to be cut is none of
-/// them, and its tail could look like one.
+/// The path, if it is whole, else an empty one. The recorder's own paths are short,
+/// so a cut path is another one, although its tail could look alike.
 fn whole(path: &[u8], is_truncated: bool) -> &[u8] {
     if is_truncated { &[] } else { path }
 }
 
-/// What is mounted, as mount(2) was given it.
+/// The source of a mount, as mount(2) received it.
 fn source(file: &proto::File, cwd: &KnownPath) -> PathBuf {
     let given = whole(&file.new_path, file.new_path_truncated);
     Path::new(OsStr::from_bytes(whole(&cwd.bytes, cwd.truncated)))
@@ -179,9 +183,9 @@ fn source(file: &proto::File, cwd: &KnownPath) -> PathBuf {
         .collect()
 }
 
-/// Whether something lies at or below a path that is known and not the root
-/// directory: nobody moves that, and a mount there only changes how mounts are
-/// shared (mount --make-rprivate /).
+/// Whether `own` lies at or below a path that is not the root directory: the root
+/// cannot be moved, and a mount there only changes propagation (mount --make-rprivate
+/// /).
 fn is_above(path: &Path, own: &Path) -> bool {
     path.parent().is_some() && own.starts_with(path)
 }
@@ -218,7 +222,7 @@ mod tests {
             .map(|tamper| tamper.act())
     }
 
-    /// By a process that works in /var/lib.
+    /// The tamper act of a process that works in /var/lib.
     fn told_of(file: proto::File) -> Option<proto::TamperAct> {
         let cwd = KnownPath::new(b"/var/lib", false);
         let told = own().in_record(&Body::File(file), &cwd);

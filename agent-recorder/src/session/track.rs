@@ -1,4 +1,4 @@
-//! One event in, its records out: the place where kernel events meet sessions and processes.
+//! Turns one event into its records: here events meet sessions and processes.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,32 +23,32 @@ use crate::record::{ProcessKey, SessionId, proto};
 /// A session that user space begins.
 #[derive(Clone, Debug)]
 pub struct Begin {
-    /// Its number, with the top bit set.
+    /// Its number in the kernel, with the top bit set.
     pub number: SessionNumber,
     /// The agent's name.
     pub agent: String,
-    /// The rule, `run` for a person's.
+    /// The rule; `run` for the command.
     pub rule: String,
-    /// As its starter called it.
+    /// Name that its starter gave it.
     pub name: String,
-    /// How it came to be.
+    /// How it began.
     pub origin: proto::Origin,
     /// Its first process.
     pub root: u32,
-    /// Who started it.
+    /// The authority of its starter.
     pub authority: proto::Authority,
 }
 
-/// What the recorder has to do beyond storing records.
+/// Actions of the recorder beyond storing records.
 #[derive(Clone, Debug)]
 pub enum Notice {
-    /// The guard's limit was met by the process that the header is of.
+    /// The process of the header met the guard's limit.
     Limit(Header, GuardBody),
     /// Its last process has ended.
     Empty(SessionNumber),
 }
 
-/// A rule as records name it.
+/// The names of a rule in records.
 #[derive(Clone, Debug)]
 pub struct RuleName {
     /// The agent.
@@ -57,7 +57,7 @@ pub struct RuleName {
     pub rule: String,
 }
 
-/// Joins events with what is known.
+/// Joins events with sessions and processes.
 #[derive(Debug)]
 pub struct Tracker {
     /// The sessions.
@@ -65,23 +65,23 @@ pub struct Tracker {
     processes: Processes,
     resolver: Resolver,
     pub(super) observations: Observations,
-    /// Sessions of which no event has come yet.
+    /// Sessions whose first event is still to come.
     pub(super) unstarted: HashMap<SessionNumber, proto::SessionStart>,
-    /// By rule number, from 1.
+    /// Names of rules, in the order of their numbers, which begin at 1.
     rules: Vec<RuleName>,
     clock: Clock,
     host: Vec<u8>,
     boot_id: String,
     profile: String,
-    /// Announcements that had no room: counted as lost.
+    /// Announcements of io_uring without room: these requests count as lost.
     pub pending_lost: u64,
     derivation: Derivation,
-    /// Paths by which sessions gave files contents, or that they gave to files.
+    /// Paths at which sessions changed files' contents, or which they gave to files.
     written: Vec<(SessionNumber, Vec<u8>)>,
 }
 
 impl Tracker {
-    /// Knows nothing yet. `rules` are in the order of their numbers.
+    /// A tracker without any session. `rules` are in the order of their numbers.
     pub fn new(rules: Vec<RuleName>, derivation: Derivation, profile: &str) -> Self {
         let read = |path: &str| {
             std::fs::read_to_string(path)
@@ -106,12 +106,12 @@ impl Tracker {
         }
     }
 
-    /// Paths by which sessions gave files contents since the last time.
+    /// Takes the paths that sessions wrote since the last call.
     pub fn take_written(&mut self) -> Vec<(SessionNumber, Vec<u8>)> {
         std::mem::take(&mut self.written)
     }
 
-    /// An heir of a session that may have ended, as a record of that session.
+    /// The record of an heir in the writer's session, which may have ended.
     pub fn heir(
         &mut self,
         header: &Header,
@@ -133,16 +133,16 @@ impl Tracker {
         }
     }
 
-    /// To be called before each batch: what was learned of directories and
-    /// clocks is stale. Says when the wall clock was set since the last one.
+    /// Begins a batch: facts about directories and clocks are read again. Returns the
+    /// step of the wall clock since the last batch, if there was one.
     pub fn begin_batch(&mut self) -> Option<Jump> {
         self.resolver.links.forget_found();
         let before = std::mem::replace(&mut self.clock, Clock::now());
         self.clock.jump_since(before)
     }
 
-    /// Begins a session. Its first record comes with the first event of it:
-    /// only that knows the first process's exact start time.
+    /// Begins a session. Its first record comes with its first event, because only
+    /// that has the first process's exact start time.
     pub fn begin_session(&mut self, begin: Begin) -> SessionId {
         let id = SessionId::generate();
         self.processes.announce(begin.root);
@@ -191,8 +191,8 @@ impl Tracker {
         }
     }
 
-    /// A session's first record, now: for one that may be idle. It names no
-    /// process, for /proc tells start times by clock ticks only.
+    /// Makes a session's first record now, because the session may be idle. The
+    /// record names no process, for /proc has start times in clock ticks only.
     pub fn started(&mut self, number: SessionNumber) -> Option<proto::Record> {
         let start = self.unstarted.remove(&number)?;
         Some(self.record(
@@ -203,7 +203,8 @@ impl Tracker {
         ))
     }
 
-    /// Takes out a process that could not be put into a session. True when it was the last.
+    /// Removes a process that could not be put into a session. True when it was the
+    /// last one.
     pub fn leave(&mut self, number: SessionNumber, pid: u32) -> bool {
         self.registry.get_mut(number).is_some_and(|session| {
             session.live.remove(&pid);
@@ -220,7 +221,7 @@ impl Tracker {
         }
     }
 
-    /// Ends a session and gives its last record.
+    /// Ends a session and returns its last record.
     pub fn end_session(
         &mut self,
         number: SessionNumber,
@@ -238,7 +239,7 @@ impl Tracker {
             reason
         };
         let totals = proto::Totals {
-            // This record included.
+            // The count includes this record.
             records: session.totals.records + 1,
             processes: session.totals.processes,
             execs: session.totals.execs,
@@ -284,7 +285,7 @@ impl Tracker {
         }
     }
 
-    /// One event: appends its records, and what there is to do about it.
+    /// Appends the records of one event, and the actions that follow.
     pub fn absorb(
         &mut self,
         event: &Event<'_>,
@@ -345,7 +346,8 @@ impl Tracker {
         }
     }
 
-    /// Whether it is a signal from one member of a session to another: ordinary work.
+    /// Whether the event is a signal between two members of a session, which is
+    /// ordinary work.
     fn is_among_themselves(&mut self, header: &Header, body: &ControlBody) -> bool {
         let Ok(target) = u32::try_from(body.target) else {
             return false;
@@ -430,7 +432,7 @@ impl Tracker {
         notices: &mut Vec<Notice>,
     ) {
         let key = process::key_of(header);
-        // As wait(2) encodes it.
+        // The status has the encoding of wait(2).
         let exit = proto::Exit {
             code: (body.status >> 8) & 0xff,
             signal: body.status & 0x7f,
@@ -484,7 +486,7 @@ impl Tracker {
     }
 
     fn note_effect(&mut self, session: SessionNumber, key: ProcessKey, file: &proto::File) {
-        // Nothing is looked up by a tail.
+        // A cut path, of which only the tail is known, cannot be looked up.
         let is_whole = !file.path_truncated && !file.new_path_truncated;
         match file.op() {
             proto::FileOp::Chdir => {
@@ -523,7 +525,7 @@ impl Tracker {
         }
     }
 
-    /// A result: joined with its announcement, whose path it completes.
+    /// Joins a result with its announcement, whose path it completes.
     fn completed(
         &mut self,
         header: &Header,
@@ -531,7 +533,8 @@ impl Tracker {
         records: &mut Vec<proto::Record>,
     ) {
         let Some(announced) = self.observations.take_announced(result.body.token) else {
-            // The announcement was lost, and is counted there; without it only an open has anything to tell.
+            // The announcement was lost, and is counted as lost. Without it only the
+            // result of an open has a path to record.
             if !result.base.is_empty() {
                 self.file(header, result, records);
             }
@@ -543,7 +546,8 @@ impl Tracker {
         self.file(&announced.header, &announced.ending_in(result), records);
     }
 
-    /// What was announced and whose result never came is recorded with what is known: it was asked for.
+    /// Records announcements whose result never came, with the facts in the
+    /// announcement.
     fn give_up_pending(&mut self, session: SessionNumber, records: &mut Vec<proto::Record>) {
         for announced in self.observations.abandon(session) {
             let body = FileBody {

@@ -1,6 +1,7 @@
-//! One event to one record's body. Pure but for the resolving of paths.
+//! Translates one event into one record's body. Only resolving paths has side
+//! effects.
 //!
-//! Not here: which session it belongs to, and its number.
+//! Not here: the event's session, and the record's number.
 
 use agent_recorder_abi::address::Address;
 use agent_recorder_abi::event::{
@@ -18,14 +19,14 @@ use crate::record::{OpenFlags, proto};
 
 const AF_UNIX: u16 = libc::AF_UNIX as u16;
 
-/// What paths mean to the process that acted.
+/// The process's view of paths.
 pub(super) struct View<'a> {
     pub(super) resolver: &'a mut Resolver,
     pub(super) whose: Whose<'a>,
 }
 
 impl View<'_> {
-    /// A location: its base alone, or the caller's path from there.
+    /// Resolves a location: its base alone, or the caller's path from its base.
     fn location(&mut self, place: &Place<'_>, follow: bool) -> Located {
         let Place {
             base,
@@ -36,12 +37,12 @@ impl View<'_> {
         // An absolute path does not begin at its base.
         let omitted = if path.starts_with(b"/") { 0 } else { omitted };
         let bytes = if base.is_empty() && !path.starts_with(b"/") {
-            // Of a descriptor that is not open: there is no more of a path than was given.
+            // The descriptor is not open, so the path has no base.
             path.to_vec()
         } else if path.is_empty() {
             path::from_walk(base)
         } else if omitted != 0 {
-            // Nothing can be looked up below a tail.
+            // Nothing below a tail of a path can be looked up.
             path::join(&path::from_walk(base), path)
         } else {
             let base = path::from_walk(base);
@@ -60,7 +61,7 @@ impl View<'_> {
     }
 }
 
-/// A location as an event has it.
+/// A location in an event.
 #[derive(Clone, Copy, Default)]
 struct Place<'a> {
     base: &'a [u8],
@@ -70,17 +71,17 @@ struct Place<'a> {
     path_is_cut: bool,
 }
 
-/// A location as a record has it.
+/// A location in a record.
 #[derive(Default)]
 struct Located {
     bytes: Vec<u8>,
     truncated: bool,
-    /// Bytes before it was cut, 0 where that is not known or it is whole.
+    /// Bytes before the path was cut; 0 where that is unknown or the path is whole.
     length: u64,
 }
 
 impl Located {
-    /// What a caller gave, which nothing was looked up of.
+    /// A caller's path that was not looked up.
     fn given(bytes: &[u8], truncated: bool) -> Self {
         Self {
             bytes: bytes.to_vec(),
@@ -90,7 +91,7 @@ impl Located {
     }
 }
 
-/// A started program, or one that failed to start.
+/// A program that was started, or failed to start.
 pub fn exec(body: &ExecBody, exe: &[u8], filename: &[u8], cwd: &[u8], argv: &[u8]) -> proto::Exec {
     let argv = match argv.strip_suffix(b"\0") {
         Some(arguments) => arguments
@@ -98,7 +99,7 @@ pub fn exec(body: &ExecBody, exe: &[u8], filename: &[u8], cwd: &[u8], argv: &[u8
             .map(<[u8]>::to_vec)
             .collect(),
         None if argv.is_empty() => Vec::new(),
-        // Cut in the middle of an argument.
+        // The arguments were cut in the middle of one.
         None => argv.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect(),
     };
     let filename_truncated = body.flags & EXEC_FILENAME_CUT != 0;
@@ -128,7 +129,7 @@ pub fn exec(body: &ExecBody, exe: &[u8], filename: &[u8], cwd: &[u8], argv: &[u8
     }
 }
 
-/// Bytes that a walked path had, of which this segment was kept; 0 where that is all of it.
+/// Bytes of a walked path before it was cut to this segment; 0 where it is whole.
 fn length_before_cut(segment: &[u8], omitted: u32) -> u64 {
     match omitted {
         0 => 0,
@@ -145,7 +146,7 @@ fn path_source(of_kernel: bool) -> i32 {
     .into()
 }
 
-/// The program that an exec was about to start when it failed.
+/// Sets the program that a failed exec was about to start.
 pub(super) fn set_program(exec: &mut proto::Exec, program: &Observed) {
     let omitted = program.body().omitted;
     exec.exe = path::from_walk(program.walked());
@@ -156,8 +157,8 @@ pub(super) fn set_program(exec: &mut proto::Exec, program: &Observed) {
     exec.path_source = path_source(true);
 }
 
-/// The object whose attribute was set or removed, of those that were seen: what
-/// is known of the file until now is by its descriptor, or the caller's path.
+/// Sets the object whose attribute was changed, among those that hooks saw. Until
+/// then the file has the path of a descriptor, or the caller's path.
 pub(super) fn set_attributed(file: &mut proto::File, seen: &[Observed], pid: u32) {
     let device_of = |seen: &Observed| (device(seen.body().dev), seen.body().ino);
     if file.path_source() == proto::PathSource::Kernel
@@ -167,7 +168,7 @@ pub(super) fn set_attributed(file: &mut proto::File, seen: &[Observed], pid: u32
     {
         return;
     }
-    // Of one that was cut there is a tail, and no way from a mount to that.
+    // Of a cut path only the tail is known, which no mount leads to.
     let is_whole = |sight: &&Observed| sight.body().marks & FILE_WALK_CUT == 0;
     let places: Vec<_> = seen
         .iter()
@@ -197,7 +198,7 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
     let marks = body.marks;
     let kernel = marks & FILE_KERNEL_PATH != 0;
     let op = proto::FileOp::try_from(i32::from(body.op)).unwrap_or(proto::FileOp::Unspecified);
-    // A name that leads nowhere is the name itself.
+    // A dangling link is itself the object.
     let follow = marks & FILE_FOLLOWS != 0 && body.error != libc::ENOENT.cast_unsigned();
     let asked = Place {
         base: event.base,
@@ -211,7 +212,8 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
     };
     let first = match marks & FILE_DESCRIPTOR {
         0 => view.location(&asked, follow),
-        // Under another root, /proc can be anything: the descriptor is not looked at there.
+        // Under another root, /proc can be any directory, so the descriptor is not
+        // read there.
         _ if view.whose.root.is_some() => {
             let given = Place {
                 path: event.path,
@@ -224,7 +226,7 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
     let second = second_path(event, view);
     let has_owner = marks & FILE_OWNER != 0;
     let owner = |id: u32| (has_owner && id != u32::MAX).then_some(id);
-    // One number of the kernel's, which each operation has another name for.
+    // The kernel programs send one number, which has another name for each operation.
     let of_op = |has| if has { body.length } else { 0 };
     proto::File {
         op: op.into(),
@@ -257,12 +259,13 @@ pub(super) fn file(event: &FileEvent<'_>, view: &mut View<'_>) -> proto::File {
     }
 }
 
-/// Whether a rename that succeeded took its new name from something.
+/// Whether a rename that succeeded replaced a file at the new name.
 fn replaced(body: &FileBody) -> Option<bool> {
     if body.op != Op::Rename as u8 || body.error != 0 {
         return None;
     }
-    // rename(2): of two that are exchanged each has a name afterwards, and the other flag fails instead.
+    // rename(2): an exchange keeps both files, and NOREPLACE fails where there is a
+    // file.
     let keeps = u64::from(libc::RENAME_EXCHANGE | libc::RENAME_NOREPLACE);
     match body.replaced {
         _ if body.flags & keeps != 0 => Some(false),
@@ -293,7 +296,7 @@ fn second_path(event: &FileEvent<'_>, view: &mut View<'_>) -> Located {
     view.location(&asked, false)
 }
 
-/// Something done to another process, or to the kernel's programs.
+/// An act on another process, or on the kernel's programs.
 pub(super) fn control(body: &ControlBody) -> proto::ControlAct {
     let is_signal = body.op == ControlOp::Signal as u32;
     proto::ControlAct {
@@ -336,7 +339,8 @@ fn address(address: &Address) -> Option<proto::Address> {
     let bytes = address.bytes.get(..usize::from(address.len))?;
     let kind = match address.family {
         0 => return None,
-        // unix(7): a path may or may not be ended by a NUL; an abstract name begins with one and has its full length.
+        // unix(7): a path may end with a NUL; an abstract name begins with one, and
+        // has its full length.
         AF_UNIX if bytes.first() == Some(&0) => proto::address::Kind::Unix(bytes.to_vec()),
         AF_UNIX => {
             let path = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
@@ -353,11 +357,12 @@ fn address(address: &Address) -> Option<proto::Address> {
     Some(proto::Address { kind: Some(kind) })
 }
 
-/// Questions of a DNS message (RFC 1035 section 4.1); empty for what is none.
+/// Questions of a DNS message (RFC 1035 section 4.1); empty for other datagrams.
 pub(super) fn questions(server: &Address, payload: &[u8]) -> Vec<proto::Dns> {
     let mut asked = payload.to_vec();
-    // No answer, authority or additional record is read (section 4.1.1): long ones
-    // are cut, as padding is (RFC 7830), and the whole message would be no message.
+    // Answers, authority and additional records are left out (section 4.1.1): a long
+    // message is cut, as padded ones are (RFC 7830), and a cut message does not
+    // parse.
     if let Some(counts) = asked.get_mut(6..12) {
         counts.fill(0);
     }
@@ -426,7 +431,8 @@ mod tests {
     fn a_question_is_read_where_what_follows_it_is_cut() {
         let mut payload =
             b"\0\x01\x01\0\0\x01\0\0\0\0\0\x01\x07example\x03com\0\0\x1c\0\x01".to_vec();
-        // An OPT record (RFC 6891) with 600 bytes of padding, and 512 bytes that are kept.
+        // An OPT record (RFC 6891) with 600 bytes of padding. The event has the first
+        // 512 bytes.
         payload.extend(b"\0\0\x29\x10\0\0\0\0\0\x02\x5c\0\x0c\x02\x58");
         payload.resize(512, 0);
         let found = questions(&Address::NONE, &payload);
@@ -491,7 +497,7 @@ mod tests {
         let file = renamed(body, b"old\0", b"dir\0", b"./new");
         assert_eq!(file.new_path, b"/dir/new");
         assert_eq!(file.new_path_bytes, 108);
-        // A path from the root does not begin there.
+        // An absolute path does not begin at its base.
         let file = renamed(body, b"old\0", b"\0", b"/no/such/new");
         assert_eq!(file.new_path, b"/no/such/new");
         assert!(!file.new_path_truncated);

@@ -1,5 +1,5 @@
-//! Where streams are kept: a directory that nobody else can change, and one
-//! writer a stream.
+//! The directory of the streams, which no other user can change, and the lock of a
+//! stream's writer.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -12,10 +12,11 @@ use super::Error;
 use super::error::io;
 use crate::record::StreamId;
 
-/// Only a file's owner may rename it (inode(7), S_ISVTX).
+/// The sticky bit: only a file's owner may rename it (inode(7), S_ISVTX).
 const STICKY: u32 = 0o1000;
 
-/// Makes the directory, readable by its owner only, and refuses one that others could change.
+/// Creates the directory, readable by its owner only, and refuses one that others
+/// could change.
 pub(super) fn prepare(directory: &Path) -> Result<(), Error> {
     DirBuilder::new()
         .recursive(true)
@@ -41,7 +42,8 @@ pub(super) fn prepare(directory: &Path) -> Result<(), Error> {
     check_above(directory)
 }
 
-/// Refuses a directory whose name leads there by a link: whoever can change that leads it elsewhere.
+/// Refuses a directory whose path is a symbolic link: whoever can change the link
+/// chooses another directory.
 pub(super) fn refuse_link(directory: &Path) -> Result<(), Error> {
     let about = fs::symlink_metadata(directory).map_err(io("look at", directory))?;
     if about.is_symlink() {
@@ -53,7 +55,7 @@ pub(super) fn refuse_link(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Who can write to a directory above can put another one in its place.
+/// Refuses a directory below one that others can write to: they can replace it.
 fn check_above(directory: &Path) -> Result<(), Error> {
     let named = std::path::absolute(directory).map_err(io("find", directory))?;
     let real = fs::canonicalize(directory).map_err(io("find", directory))?;
@@ -69,8 +71,8 @@ fn check_above(directory: &Path) -> Result<(), Error> {
         if ![0, rustix::process::geteuid().as_raw()].contains(&about.uid()) {
             return refuse("belongs to another user, who can change what is below it");
         }
-        // Of a link, what it leads to counts, which is among the real ones. In a
-        // sticky directory nobody renames what is another's; root's group is root.
+        // For a link its target counts, which is among the real directories. In a
+        // sticky directory nobody renames another user's file; group 0 is root's.
         let others = about.mode() & 0o002 != 0 || about.mode() & 0o020 != 0 && about.gid() != 0;
         if !about.is_symlink() && others && about.mode() & STICKY == 0 {
             return refuse("can be written by others, who can change what is below it");
@@ -79,7 +81,7 @@ fn check_above(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a stream's folder.
+/// Creates a stream's folder.
 pub(super) fn create_stream(directory: &Path, stream: StreamId) -> Result<PathBuf, Error> {
     let folder = directory.join(stream.to_string());
     DirBuilder::new()
@@ -91,24 +93,24 @@ pub(super) fn create_stream(directory: &Path, stream: StreamId) -> Result<PathBu
     Ok(folder)
 }
 
-/// The right to write a stream, as long as it is held.
+/// The right to write a stream, until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Lock(pub(super) File);
 
 impl Drop for Lock {
-    /// Closing is not enough: a child that another thread is just starting has
-    /// the file open until its exec (flock(2)).
+    /// Closing the file is not enough: a child that another thread is just starting
+    /// has the file open until its exec (flock(2)).
     fn drop(&mut self) {
-        // Closing lets go of it all the same, if later.
+        // If this fails, closing the file releases the lock, although later.
         let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
 }
 
-/// Whoever tidies has a stream's lock for a moment.
+/// Time for which a process that tidies may have a stream's lock.
 const MOMENT: Duration = Duration::from_secs(1);
 const PACE: Duration = Duration::from_millis(10);
 
-/// As [`try_lock`]; not put off by somebody who only tidies.
+/// As [`try_lock`], but waits for a process that only tidies.
 pub(super) fn lock_soon(folder: &Path) -> Result<Option<Lock>, Error> {
     let begun = Instant::now();
     loop {
@@ -116,12 +118,12 @@ pub(super) fn lock_soon(folder: &Path) -> Result<Option<Lock>, Error> {
         if lock.is_some() || begun.elapsed() > MOMENT {
             return Ok(lock);
         }
-        // flock(2) has no limit of time.
+        // flock(2) has no timeout.
         std::thread::sleep(PACE);
     }
 }
 
-/// Takes a stream for writing; `None` when somebody writes it.
+/// Locks a stream for writing; `None` when another process writes it.
 pub(super) fn try_lock(folder: &Path) -> Result<Option<Lock>, Error> {
     let path = folder.join("lock");
     let file = OpenOptions::new()

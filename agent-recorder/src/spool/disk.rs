@@ -1,8 +1,9 @@
-//! The file operations that a stream stands on.
+//! The file operations that a stream is built on.
 //!
-//! A trait, so that tests can have a disk that is full, fails, or forgets at a
-//! power loss what was not synced. Not here: locks and the safety of a
-//! directory, which only a real file system has (`directory`).
+//! They are a trait, so that tests can have a disk that is full, fails, or loses what
+//! was not synced.
+//! Not here: locks and the safety of a directory, which only a real file system has
+//! (`directory`).
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
@@ -11,17 +12,17 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Where segments lie.
+/// The disk of the segments.
 pub(super) trait Disk: Debug + Send + Sync {
-    /// Makes a file that is not there yet, to read and write.
+    /// Creates a file that does not exist yet, to read and write.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
-    /// Opens one to read and write.
+    /// Opens a file to read and write.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
-    /// Opens one to read.
+    /// Opens a file to read.
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
     /// The names in a directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
-    /// Takes a file's name away.
+    /// Removes a file's name.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
@@ -34,13 +35,13 @@ pub(super) trait Handle: Debug + Send + Sync {
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// Makes contents and length durable.
     fn sync(&self) -> io::Result<()>;
-    /// Its length; `None` when no name leads to it any more.
+    /// Its length; `None` when it has no name any more.
     fn length(&self) -> io::Result<Option<u64>>;
-    /// When it was last written.
+    /// The time of the last write.
     fn modified(&self) -> io::Result<SystemTime>;
 }
 
-/// Reads until `buffer` is full or the file ends; how much.
+/// Reads until `buffer` is full or the file ends. Returns the number of bytes.
 pub(super) fn read_up_to(file: &dyn Handle, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut have = 0;
     while have < buffer.len() {
@@ -54,8 +55,8 @@ pub(super) fn read_up_to(file: &dyn Handle, buffer: &mut [u8], offset: u64) -> i
     Ok(have)
 }
 
-/// Writes what `done` does not yet count of `bytes`, and counts it: after an
-/// error the next try goes on where this one ended.
+/// Writes the bytes after the first `done`, and advances `done`: after an error the
+/// next call continues there.
 pub(super) fn write_on(
     file: &dyn Handle,
     bytes: &[u8],
@@ -73,7 +74,7 @@ pub(super) fn write_on(
     Ok(())
 }
 
-/// The host's own.
+/// The file system of the host.
 #[derive(Debug)]
 pub(super) struct Host;
 
@@ -100,7 +101,7 @@ impl Disk for Host {
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(directory)? {
-            // Ours are ASCII; others are not looked at.
+            // The recorder's own names are ASCII; others are skipped.
             if let Ok(name) = entry?.file_name().into_string() {
                 names.push(name);
             }

@@ -1,5 +1,5 @@
-//! Streams that earlier recorders left beside the own one: they count towards
-//! what may be kept, and the oldest stream gives way first.
+//! Streams of earlier recorders beside the present one: they count towards the
+//! configured size, and the oldest stream is freed first.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use super::retain::Freed;
 use super::{Error, Options, directory, read};
 use crate::record::StreamId;
 
-/// Takes away what is beyond the configured size, of all streams together, and
-/// age. A stream that somebody writes is that one's to tidy.
+/// Removes segments beyond the configured age, and beyond the size of all streams
+/// together. A stream with a writer is left to that writer.
 pub(super) fn retain(
     directory: &Path,
     own: (StreamId, u64),
@@ -33,7 +33,7 @@ pub(super) fn retain(
             ..options
         };
         let on = Arc::new(Host);
-        // One that cannot be opened is left as it is: it is evidence.
+        // A stream that cannot be opened stays as it is: it is evidence.
         let Ok(mut resumed) = resume(on, folder, stream, options, Some(lock), Role::Numbers) else {
             continue;
         };

@@ -1,4 +1,4 @@
-//! Every input or output error with its path.
+//! Errors of the spool: each input or output error has its path.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ pub enum Error {
         what: &'static str,
         /// To what.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// There is nothing to read.
+    /// There is no stream to read.
     #[error("no recorded stream in {path}; record one with `agent-recorder run -- CMD`")]
     Empty {
-        /// Where it was looked for.
+        /// The directory.
         path: PathBuf,
     },
-    /// It is not safe to keep records there.
+    /// The directory is not safe for records.
     #[error("{path} is not safe to keep records in: it {why}")]
     Unsafe {
         /// The directory.
@@ -30,7 +30,7 @@ pub enum Error {
         /// What is wrong.
         why: &'static str,
     },
-    /// The file is of another form.
+    /// The file has another format.
     #[error("{path} is not a segment of this version: {why}")]
     Format {
         /// The file.
@@ -41,7 +41,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether there is no room left.
+    /// Whether the cause is a full disk.
     pub(super) fn is_full(&self) -> bool {
         let Self::Io { source, .. } = self else {
             return false;
@@ -53,7 +53,7 @@ impl Error {
     }
 }
 
-/// Gives an I/O error its path.
+/// Adds the operation and the path to an I/O error.
 pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Io {
         what,

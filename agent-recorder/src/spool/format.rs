@@ -2,13 +2,14 @@
 
 use crate::record::{Seq, StreamId};
 
-/// Header of every segment: magic, version, stream, first number, CRC32C.
+/// Bytes of a segment's header: magic, version, stream, first number, CRC32C.
 pub(super) const HEADER_BYTES: usize = 64;
 const MAGIC: &[u8; 8] = b"AGRECSEG";
 const VERSION: u32 = 1;
-/// Length, CRC32C over number and payload, number.
+/// Bytes before a payload: length, CRC32C over number and payload, number.
 pub(super) const FRAME_BYTES: usize = 16;
-/// The largest payload: the largest record has some 25 kB; more is damage.
+/// Largest payload, bytes. The largest record has some 25 kB; a greater length is
+/// damage.
 pub(super) const MAX_PAYLOAD: usize = 1 << 20;
 
 /// A segment's header.
@@ -30,7 +31,7 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Says what is wrong with bytes that are no header.
+    /// Decodes a header, or says what is wrong with the bytes.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or("its header is cut off")?;
         if &bytes[..8] != MAGIC {
@@ -50,10 +51,10 @@ impl SegmentHeader {
     }
 }
 
-/// Writes the frame of `payload` into the `FRAME_BYTES` before it.
+/// The frame's head for `payload`, to be written into the `FRAME_BYTES` before it.
 pub(super) fn frame(seq: Seq, payload: &[u8]) -> [u8; FRAME_BYTES] {
     let mut bytes = [0; FRAME_BYTES];
-    // Payloads are bounded by the writer, far below 4 GiB.
+    // The writer bounds payloads far below 4 GiB.
     bytes[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     bytes[8..].copy_from_slice(&seq.0.to_le_bytes());
     let crc = checksum(&bytes[8..], payload);
@@ -61,7 +62,7 @@ pub(super) fn frame(seq: Seq, payload: &[u8]) -> [u8; FRAME_BYTES] {
     bytes
 }
 
-/// What stands at a position.
+/// The content at a position.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
     Frame {
@@ -69,14 +70,14 @@ pub(super) enum Found<'a> {
         payload: &'a [u8],
         bytes: usize,
     },
-    /// More bytes are needed to say, `bytes` in all.
+    /// The frame needs more bytes to be judged: `bytes` in all.
     Incomplete {
         bytes: usize,
     },
     Damaged,
 }
 
-/// Reads a frame. Allocates nothing, and never looks beyond [`MAX_PAYLOAD`].
+/// Reads a frame. It allocates nothing, and reads nothing beyond [`MAX_PAYLOAD`].
 pub(super) fn parse(bytes: &[u8]) -> Found<'_> {
     if bytes.len() < FRAME_BYTES {
         return Found::Incomplete { bytes: FRAME_BYTES };
@@ -99,8 +100,8 @@ pub(super) fn parse(bytes: &[u8]) -> Found<'_> {
     }
 }
 
-/// Length of payload and number that a frame at this position would have; `None` where there are
-/// too few bytes to say, or no frame can be.
+/// Length of the payload and number that a frame at this position would have; `None`
+/// where there are too few bytes, or the bytes cannot be a frame.
 pub(super) fn claim(bytes: &[u8]) -> Option<(usize, Seq)> {
     let length = u32_at(bytes.first_chunk::<FRAME_BYTES>()?, 0) as usize;
     (length != 0 && length <= MAX_PAYLOAD).then(|| (length, Seq(u64_at(bytes, 8))))
@@ -128,7 +129,8 @@ mod tests {
 
     use super::*;
 
-    // Put together by another program, bit by bit: what every machine has to write and read (R9).
+    // Another program made these bytes, bit by bit: every machine has to write and
+    // read them (R9).
     const STREAM: [u8; 16] = [
         0x01, 0x93, 0x72, 0x0f, 0xa8, 0x00, 0x7a, 0xbc, 0x8d, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89,
         0xab,

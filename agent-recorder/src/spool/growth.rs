@@ -1,4 +1,4 @@
-//! Waiting for a stream to grow (inotify(7)).
+//! Waits until a stream grows (inotify(7)).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use rustix::fs::inotify;
 
-/// Tells when something in a stream's folder was written.
+/// Reports writes to a stream's folder.
 #[derive(Debug)]
 pub struct Growth {
     events: OwnedFd,
 }
 
 impl Growth {
-    /// Begins: what is written from now on ends a wait.
+    /// Begins to watch: a later write ends a wait.
     pub(super) fn new(directory: &Path) -> io::Result<Self> {
         let events = inotify::init(inotify::CreateFlags::CLOEXEC)?;
         let wanted = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE;
@@ -22,13 +22,14 @@ impl Growth {
         Ok(Self { events })
     }
 
-    /// Waits until something was written since the last wait, or since the beginning.
+    /// Waits until there was a write since the last wait, or since the beginning.
     ///
     /// # Errors
     ///
     /// read(2) fails.
     pub fn wait(&mut self) -> io::Result<()> {
-        // Room for any event (inotify(7)); what they say is not looked at.
+        // The buffer has room for any event (inotify(7)). The contents of events are
+        // not used.
         let mut buffer = [MaybeUninit::uninit(); 4096];
         inotify::Reader::new(&self.events, &mut buffer).next()?;
         Ok(())

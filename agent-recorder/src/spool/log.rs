@@ -1,9 +1,9 @@
 //! The segments of one stream, open for appending.
 //!
-//! Frames stay in memory until they are synced. After a failed sync the kernel
-//! may hold pages as clean that never reached the disk (fsync(2), ERRORS), so
-//! that segment is not written again: what was not synced is written anew, into
-//! a segment that begins there.
+//! Frames stay in memory until they are synced. After a failed sync the kernel may
+//! treat pages as clean that never reached the disk (fsync(2), ERRORS), so that
+//! segment is never written again: its unsynced frames are written anew, into a
+//! segment that begins there.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use crate::fault;
 use crate::record::chain::Chain;
 use crate::record::{Seq, StreamId};
 
-/// Frames wait in memory up to this before they are written, bytes: one write(2) for some hundreds of them.
+/// Bytes of frames that wait in memory before they are written: one write(2) for some
+/// hundreds of frames.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// The segments of one stream.
@@ -30,17 +31,18 @@ pub(super) struct Log {
     pub(super) directory: PathBuf,
     pub(super) stream: StreamId,
     pub(super) chain: Chain,
-    /// Synced, and the head says so.
+    /// The last number that is synced, and noted in the head.
     pub(super) durable: Seq,
     segment: Option<Open>,
     waiting: Waiting,
     head: Position,
     head_due: bool,
     pub(super) freed: Position,
-    /// What somebody else did to the segment that was written.
+    /// The change of another process to the open segment.
     pub(super) altered: Option<String>,
     pub(super) options: Options,
-    /// Held as long as the stream is open; the kernel lets go of it however the process ends.
+    /// The lock as long as the stream is open. The kernel releases it however the
+    /// process ends.
     _lock: Option<Lock>,
 }
 
@@ -48,13 +50,13 @@ pub(super) struct Log {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) bytes: Vec<u8>,
-    /// The number of the first of them.
+    /// The number of the first frame.
     pub(super) first: Seq,
-    /// Bytes of them that are in the segment.
+    /// Bytes of the frames that the segment has.
     pub(super) written: usize,
 }
 
-/// The segment that is written.
+/// The open segment.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) file: Box<dyn Handle>,
@@ -64,13 +66,13 @@ pub(super) struct Open {
     pub(super) begun: Instant,
 }
 
-/// What a log begins with.
+/// The initial state of a log.
 #[derive(Debug)]
 pub(super) struct Start {
     pub(super) chain: Chain,
     pub(super) durable: Seq,
     pub(super) segment: Option<Open>,
-    /// Frames that are to be written anew, and the first of their numbers.
+    /// Frames to write anew, and the number of the first.
     pub(super) waiting: Option<(Seq, Vec<u8>)>,
 }
 
@@ -93,7 +95,7 @@ impl Log {
             disk,
             directory,
             stream,
-            // What can be read of it is perhaps only in the kernel's memory.
+            // The readable head may be in the kernel's memory only.
             head_due: true,
             chain: start.chain,
             durable: start.durable,
@@ -116,13 +118,13 @@ impl Log {
         self.waiting.bytes.len()
     }
 
-    /// Whether so much waits that it should be written.
+    /// Whether enough frames wait for a write.
     pub(super) fn is_due(&self) -> bool {
         self.waiting.bytes.len() - self.waiting.written >= BUFFER_BYTES
     }
 
-    /// Frames what `write` appends; it gives the number. `None`, and nothing
-    /// changed, when that is larger than a frame can be.
+    /// Frames the bytes that `write` appends; `write` returns their number. `None`,
+    /// and no change, when they are larger than a frame.
     pub(super) fn push(
         &mut self,
         write: impl FnOnce(&mut Chain, &mut Vec<u8>) -> Seq,
@@ -147,7 +149,7 @@ impl Log {
         Some(seq)
     }
 
-    /// Writes what waits, so that readers see it.
+    /// Writes the waiting frames, so that readers see them.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         let Waiting { bytes, written, .. } = &self.waiting;
         if *written == bytes.len() {
@@ -163,7 +165,7 @@ impl Log {
         Ok(())
     }
 
-    /// Makes everything durable. The last number.
+    /// Makes all frames durable. Returns the last number.
     pub(super) fn sync(&mut self) -> Result<Seq, Error> {
         self.look_at_segment()?;
         self.flush()?;
@@ -195,13 +197,13 @@ impl Log {
         Ok(self.durable)
     }
 
-    /// Whether this is the segment that is written.
+    /// Whether this is the open segment.
     pub(super) fn writes(&self, path: &Path) -> bool {
         self.segment.as_ref().is_some_and(|open| open.path == path)
     }
 
-    /// A segment that somebody else removed, cut or wrote to is not written
-    /// again: what was not synced goes into the next one.
+    /// Checks the open segment. After another process removed, cut or changed it, it
+    /// is never written again, and its unsynced frames go into the next one.
     fn look_at_segment(&mut self) -> Result<(), Error> {
         let Some(open) = &self.segment else {
             return Ok(());
@@ -219,19 +221,22 @@ impl Log {
         Ok(())
     }
 
-    /// Never writes the open segment again; what was not synced waits for the next one.
+    /// Never writes the open segment again. Its unsynced frames wait for the next
+    /// one.
     fn abandon(&mut self) {
         self.waiting.written = 0;
         let Some(open) = self.segment.take() else {
             return;
         };
         if open.synced == HEADER_BYTES as u64 {
-            // Nothing in it counts. If it stays, the next one stands for it all the same.
+            // The segment has no synced frame. If it stays, the next one replaces it
+            // all the same.
             let _ = self.disk.remove(&open.path);
         }
     }
 
-    /// Begins the segment of the first frame that waits, behind those that were begun there before.
+    /// Begins the segment of the first waiting frame, after earlier ones of the same
+    /// number.
     fn begin(&self) -> Result<Open, Error> {
         let first = self.waiting.first;
         let keys = names::segments(&*self.disk, &self.directory)?;
@@ -255,7 +260,7 @@ impl Log {
                 synced.map_err(io("sync", &self.directory))
             });
         if let Err(error) = made {
-            // Without frames it stands for nothing, if it stays.
+            // A segment without frames that stays replaces no other.
             let _ = self.disk.remove(&path);
             return Err(error);
         }

@@ -1,22 +1,21 @@
-//! The append-only store on the host; a collector's store has the same form.
+//! The append-only store on the host. A collector's store has the same format.
 //!
-//! Constraints: one writer a stream; a reader at any time, in any process;
-//! nothing is believed without its checksum; nothing is allocated by what a
-//! damaged file claims; a number that was durable is never given again.
+//! Constraints: a stream has one writer; it has readers at any time, in any process;
+//! nothing is believed without its checksum; no length in a damaged file causes an
+//! allocation; a durable number is never given to another record.
 //!
-//! Format: `<dir>/<stream uuid>/<first seq, 20 digits>[.<attempt>].seg` holds a
-//! header (see `format`) and frames of length, CRC32C, sequence number and the
-//! stored record; `lock` is held by the writer; `head` says how far the stream
-//! is durable. A segment ends where the next one begins. Integers are
-//! little-endian.
+//! Format: `<dir>/<stream uuid>/<first seq, 20 digits>[.<attempt>].seg` has a header
+//! (see `format`) and frames of length, CRC32C, sequence number and the stored
+//! record; the writer locks `lock`; `head` has the last durable number. A segment
+//! ends where the next one begins. Integers are little-endian.
 //!
-//! Operation: records are framed into memory and written when a buffer is
-//! full, on `flush` and on `sync`; `sync` makes them durable, then the head.
-//! Frames stay in memory until then: after a failed sync they are written anew.
+//! Operation: records are framed in memory, and written when a buffer is full, on
+//! `flush` and on `sync`; `sync` makes them durable, then the head. Frames stay in
+//! memory until then: after a failed sync they are written anew.
 //!
-//! Recovery: opening for writing cuts what follows the last good frame; what
-//! was durable and cannot be read is told of, and later frames stay. Reading
-//! reports damage and goes on behind it.
+//! Recovery: opening for writing cuts everything after the last good frame. Durable
+//! records that cannot be read are reported as missing, and later frames stay.
+//! Reading reports damage and continues after it.
 //!
 //! Not here: what a process or a session is.
 
@@ -52,19 +51,19 @@ pub use read::{Cursor, Item, Store};
 pub use replica::{Kept, Replica};
 pub use spool::{Choice, Spool};
 
-/// Frames that are not synced are held up to this, bytes; then they are synced before more come.
+/// Most bytes of unsynced frames. Beyond it they are synced before more are added.
 const HELD_BYTES: usize = 4 << 20;
 
-/// How to keep a stream.
+/// Retention and segments of a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// A segment is sealed when it has grown beyond this, bytes.
+    /// Size beyond which a segment is sealed, bytes.
     pub segment_bytes: u64,
-    /// A segment is sealed when it was begun so long ago.
+    /// Age after which a segment is sealed.
     pub segment_age: Duration,
-    /// The oldest segments are taken away when all are larger than this, bytes.
+    /// Size of all segments beyond which the oldest are removed, bytes.
     pub retain_bytes: u64,
-    /// A segment is taken away when it was last written so long ago.
+    /// Time since its last write after which a segment is removed.
     pub retain_age: Duration,
 }
 
@@ -73,7 +72,7 @@ impl Default for Options {
         Self {
             segment_bytes: 64 << 20,
             segment_age: Duration::from_secs(3600),
-            // Who does not say how long, keeps everything.
+            // The default keeps everything.
             retain_bytes: u64::MAX,
             retain_age: Duration::MAX,
         }

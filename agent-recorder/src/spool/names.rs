@@ -1,4 +1,4 @@
-//! The names of segments, which say where each begins.
+//! The names of segments, which contain their first numbers.
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -8,13 +8,13 @@ use super::disk::Disk;
 use super::error::io;
 use crate::record::Seq;
 
-/// A segment's place in its stream. It ends where the next one begins: what
-/// stands in it from there on was written anew.
+/// A segment's position in its stream. The segment ends where the next one begins:
+/// frames from there on were written anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    /// The first number in it.
+    /// The first number of the segment.
     pub(super) first: Seq,
-    /// How many segments were begun at that number before it.
+    /// The number of earlier segments with the same first number.
     pub(super) attempt: u32,
 }
 
@@ -45,7 +45,7 @@ pub(super) fn segments(disk: &dyn Disk, directory: &Path) -> Result<Vec<Key>, Er
     Ok(keys)
 }
 
-/// The one that holds a number, if any does; else the first.
+/// The segment that contains a number; else the first.
 pub(super) fn holding(keys: &[Key], seq: Seq) -> Option<Key> {
     let behind = keys.partition_point(|key| key.first.cmp(&seq) != Ordering::Greater);
     keys.get(behind.saturating_sub(1)).copied()

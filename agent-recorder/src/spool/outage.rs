@@ -1,18 +1,20 @@
-//! What is held while nothing can be written, and what of it goes first.
+//! Records in memory while the disk cannot be written, and the order in which they
+//! are dropped.
 //!
-//! A record is refused before it has a number, so that numbers stay dense; it
-//! is counted, and told of in a loss record when writing goes on.
+//! A record is refused before it has a number, so that numbers stay dense. It is
+//! counted, and a loss record follows when writing continues.
 
 use std::collections::BTreeMap;
 
 use crate::record::{DropClass, Facts, LossStage, proto};
 
-/// Frames held for want of a disk, bytes: a record of a class is refused when more is held.
+/// Most bytes of frames in memory up to which a record of the lowest class is
+/// accepted.
 const LOW_BYTES: usize = 1 << 20;
 const NORMAL_BYTES: usize = 4 << 20;
 const HIGH_BYTES: usize = 8 << 20;
 
-/// How much may be held for a record like this to be held, too.
+/// Most bytes of frames in memory up to which a record like this is accepted.
 pub(super) fn room(record: &proto::Record) -> usize {
     let class = record.body.as_ref().map(|body| Facts::of(body).drop_class);
     match class {
@@ -22,13 +24,13 @@ pub(super) fn room(record: &proto::Record) -> usize {
     }
 }
 
-/// What a record is counted as.
+/// The kind under which a loss record counts a record.
 pub(super) fn kind(record: &proto::Record) -> &'static str {
     let body = record.body.as_ref();
     body.map_or("none", |body| Facts::of(body).counted_as)
 }
 
-/// Records that were not kept, per kind.
+/// Records that were dropped, per kind.
 #[derive(Debug, Default)]
 pub(super) struct Drops {
     untold: BTreeMap<&'static str, u64>,
@@ -41,12 +43,12 @@ impl Drops {
         self.total += 1;
     }
 
-    /// All of them, told of or not.
+    /// All dropped records, whether a loss record counted them or not.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
-    /// Those that were not told of yet.
+    /// The dropped records that no loss record counted yet.
     pub(super) fn take(&mut self) -> Option<proto::Loss> {
         let untold = std::mem::take(&mut self.untold);
         (!untold.is_empty()).then(|| proto::Loss {

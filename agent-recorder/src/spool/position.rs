@@ -1,8 +1,8 @@
-//! Positions beside a stream's segments: a number and the chain value at it.
+//! Positions beside a stream's segments: a number and its chain value.
 //!
-//! `head` says how far the stream is durable, `freed` how far it was taken
-//! away to make room. A position has two slots, written in turn and a sector apart:
-//! one that a power loss tears leaves the other.
+//! `head` is the last durable position; `freed` is the last one that was removed to
+//! make room. A position has two slots, written in turn and a sector apart: a power
+//! loss that tears one leaves the other.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use super::error::io;
 use crate::record::Seq;
 use crate::record::chain::{CHAIN_BYTES, Chain};
 
-/// Says how far a stream is durable.
+/// File of the last durable position.
 pub(super) const HEAD: &str = "head";
-/// Says how far a stream was taken away.
+/// File of the last removed position.
 pub(super) const FREED: &str = "freed";
-/// Number, chain value, CRC32C.
+/// Bytes of a slot: number, chain value, CRC32C.
 const SLOT_BYTES: usize = 8 + CHAIN_BYTES + 4;
-/// Disks write whole sectors of at least this.
+/// Smallest sector that disks write as a whole, bytes.
 const SECTOR: u64 = 512;
 
 /// One position, open for writing.
@@ -27,14 +27,14 @@ const SECTOR: u64 = 512;
 pub(super) struct Position {
     file: Box<dyn Handle>,
     path: PathBuf,
-    /// The slot that is written next: not the one that holds the newest value.
+    /// The slot that is written next, which is not the newest one.
     turn: u64,
 }
 
 impl Position {
-    /// Opens it. Where there is none, it is made with room for both slots, so
-    /// that moving it needs no space, and stands at `start`: one that says
-    /// nothing is a damaged one.
+    /// Opens a position. A missing file is created with room for both slots, so that
+    /// setting it needs no space, and with the value `start`: an empty file counts as
+    /// damaged.
     pub(super) fn open(
         disk: &dyn Disk,
         directory: &Path,
@@ -66,7 +66,8 @@ impl Position {
         Ok(position)
     }
 
-    /// Moves it, durably. After an error the next call dirties the same page again.
+    /// Sets the position durably. After an error the next call writes the same page
+    /// again.
     pub(super) fn set(&mut self, chain: &Chain) -> Result<(), Error> {
         let mut bytes = chain.seq().0.to_le_bytes().to_vec();
         bytes.extend_from_slice(&chain.value());
@@ -79,7 +80,7 @@ impl Position {
     }
 }
 
-/// Where a position stands; `None` where it never stood or cannot be read.
+/// Reads a position; `None` where the file is missing or unreadable.
 pub(super) fn read(disk: &dyn Disk, directory: &Path, name: &str) -> Option<Chain> {
     let file = disk.open_to_read(&directory.join(name)).ok()?;
     slots(&*file).into_iter().flatten().max_by_key(Chain::seq)

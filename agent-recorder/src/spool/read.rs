@@ -1,4 +1,4 @@
-//! Reading streams: forward, in constant memory, past damage.
+//! Reads streams: forward, in constant memory, past damage.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,16 +22,16 @@ pub struct Store {
     directory: PathBuf,
 }
 
-/// What stands next in a stream.
+/// The next item of a stream.
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// A record whose checksum holds.
+    /// A record with a correct checksum.
     Record {
         /// Its number.
         seq: Seq,
-        /// Decoded.
+        /// The decoded record.
         record: Box<proto::Record>,
-        /// As stored.
+        /// The stored bytes.
         bytes: Vec<u8>,
     },
     /// Numbers that are missing.
@@ -40,14 +40,14 @@ pub enum Item {
         first: Seq,
         /// The last of them, unknown at the end of the stream.
         last: Option<Seq>,
-        /// What was found.
+        /// The reason.
         why: &'static str,
     },
-    /// Something is not as it was written, but no number is missing by it.
+    /// Something differs from what was written, but no number is missing by it.
     Flaw {
-        /// The number that it stands at.
+        /// The number at the flaw.
         at: Seq,
-        /// What was found.
+        /// The flaw.
         why: &'static str,
     },
 }
@@ -57,7 +57,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// There is none.
+    /// The directory is missing.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         if !directory.is_dir() {
             return Err(Error::Empty {
@@ -80,7 +80,7 @@ impl Store {
         Ok(streams)
     }
 
-    /// Tells when a stream grows.
+    /// Reports when a stream grows.
     ///
     /// # Errors
     ///
@@ -90,12 +90,12 @@ impl Store {
         Growth::new(&directory).map_err(io("watch", &directory))
     }
 
-    /// Where a stream is kept.
+    /// The folder of a stream.
     pub fn folder(&self, stream: StreamId) -> PathBuf {
         self.directory.join(stream.to_string())
     }
 
-    /// A cursor at the beginning of a stream, which sees all that was written.
+    /// A cursor at the beginning of a stream, which reads all written records.
     ///
     /// # Errors
     ///
@@ -104,8 +104,8 @@ impl Store {
         Ok(Cursor::new(Arc::new(Host), self.folder(stream), stream))
     }
 
-    /// A cursor that sees only what is durable: what leaves this machine must
-    /// never be written another way after a power loss.
+    /// A cursor that reads durable records only: a record that leaves this machine
+    /// must never be written differently after a power loss.
     ///
     /// # Errors
     ///
@@ -116,19 +116,20 @@ impl Store {
         Ok(cursor)
     }
 
-    /// How far a stream is known to have been durable: number and chain value.
+    /// The last durable number of a stream, and its chain value.
     pub fn head(&self, stream: StreamId) -> Option<(Seq, [u8; CHAIN_BYTES])> {
         let head = position::read(&Host, &self.folder(stream), HEAD)?;
         Some((head.seq(), head.value()))
     }
 
-    /// Where the chain of what is held begins: behind what was taken away to make room.
+    /// The chain before the first stored record: after the records that were removed
+    /// to make room.
     pub fn beginning(&self, stream: StreamId) -> Chain {
         beginning(&Host, &self.folder(stream), stream)
     }
 }
 
-/// The folders that are named as streams are; others are not ours.
+/// The folders whose names are ids of streams; others are skipped.
 pub(super) fn stream_ids(directory: &Path) -> Result<Vec<StreamId>, Error> {
     let entries = fs::read_dir(directory).map_err(io("list", directory))?;
     Ok(entries
@@ -136,7 +137,7 @@ pub(super) fn stream_ids(directory: &Path) -> Result<Vec<StreamId>, Error> {
         .collect())
 }
 
-/// Where the chain of what is held begins.
+/// The chain before the first stored record.
 pub(super) fn beginning(disk: &dyn Disk, directory: &Path, stream: StreamId) -> Chain {
     position::read(disk, directory, FREED).unwrap_or_else(|| Chain::start(stream))
 }
@@ -149,13 +150,13 @@ pub struct Cursor {
     stream: StreamId,
     expected: Seq,
     segment: Option<Segment>,
-    /// Where the segment after that begins, as far as was known when it was opened.
+    /// The first number of the following segment, as of the opening.
     ceiling: Option<Seq>,
-    /// Nothing beyond is read, when only what is durable is.
+    /// The last number that a durable cursor reads.
     durable: Option<Seq>,
 }
 
-/// What stands next, not decoded.
+/// The next item, not decoded.
 #[derive(Debug)]
 pub(super) enum Raw {
     Frame {
@@ -187,27 +188,27 @@ impl Cursor {
         }
     }
 
-    /// The stream that is read.
+    /// The stream of the cursor.
     pub fn stream_id(&self) -> StreamId {
         self.stream
     }
 
-    /// Reads nothing beyond the head.
+    /// Limits the cursor to the head.
     pub(super) fn only_durable(&mut self) {
         self.durable = Some(Seq::default());
     }
 
-    /// The number that comes next.
+    /// The next number.
     pub(super) fn expected(&self) -> Seq {
         self.expected
     }
 
-    /// The segment that is read.
+    /// The open segment.
     pub(super) fn segment(&self) -> Option<&Segment> {
         self.segment.as_ref()
     }
 
-    /// Goes on from a number; those that are not held then follow as damage.
+    /// Continues from a number. Missing numbers follow as damage.
     ///
     /// # Errors
     ///
@@ -221,7 +222,8 @@ impl Cursor {
         Ok(())
     }
 
-    /// The next record or damage; `None` at the present end: a later call goes on when more was written.
+    /// The next record or damage; `None` at the present end. A later call continues
+    /// when more was written.
     ///
     /// # Errors
     ///
@@ -291,8 +293,8 @@ impl Cursor {
                         }
                         continue;
                     }
-                    // The segment after this one is gone, or not wholly there: what it was
-                    // begun to replace still stands here.
+                    // The following segment is gone or incomplete, so the frames that
+                    // it was to replace are read here.
                     if self.ceiling.take().is_some() {
                         continue;
                     }
@@ -306,7 +308,7 @@ impl Cursor {
         }
     }
 
-    /// Whether the next number is within what this cursor reads.
+    /// Whether the cursor may read the next number.
     fn may_read(&mut self) -> bool {
         let Some(durable) = self.durable else {
             return true;
@@ -327,7 +329,8 @@ impl Cursor {
         }
     }
 
-    /// Goes on to the segment after the one that is read, or to the first; false when there is none.
+    /// Continues with the following segment, or with the first; false when there is
+    /// none.
     fn next_segment(&mut self) -> Result<bool, Error> {
         let keys = names::segments(&*self.disk, &self.directory)?;
         let current = self.segment.as_ref().map(|segment| segment.key);
@@ -340,7 +343,7 @@ impl Cursor {
         Ok(false)
     }
 
-    /// Opens a segment; false when there is nothing in it, or it has just gone.
+    /// Opens a segment; false when it is empty, or was removed just now.
     pub(super) fn open(&mut self, key: Key, keys: &[Key]) -> Result<bool, Error> {
         let Some(segment) = Segment::open(&*self.disk, &self.directory, self.stream, key)? else {
             return Ok(false);

@@ -16,25 +16,26 @@ pub struct Replica {
     log: Log,
 }
 
-/// What became of a record that was handed to a replica.
+/// The result of appending a record to a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// It continues the stream.
+    /// The record continues the stream.
     New,
-    /// It was there.
+    /// The record is stored already.
     Duplicate,
-    /// It was kept, and numbers before it are missing for good.
+    /// The record was stored, and numbers before it are missing for good.
     AfterGap,
-    /// It does not continue the chain, and was not kept.
+    /// The record does not continue the chain, and was not stored.
     Broken,
 }
 
 impl Replica {
-    /// Opens or begins the copy of a stream under `directory`. All that it holds is durable.
+    /// Opens or begins the copy of a stream under `directory`. Its present contents
+    /// are durable.
     ///
     /// # Errors
     ///
-    /// It cannot be made, or somebody else writes it.
+    /// The copy cannot be created, or another process writes it.
     pub fn open(directory: &Path, stream: StreamId, options: Options) -> Result<Self, Error> {
         directory::prepare(directory)?;
         let folder = directory.join(stream.to_string());
@@ -60,16 +61,16 @@ impl Replica {
         Ok(Self { log })
     }
 
-    /// The last number that is held.
+    /// The last stored number.
     pub fn last_seq(&self) -> Seq {
         self.log.chain.seq()
     }
 
-    /// Keeps a record as it was stored elsewhere; durable after [`Replica::sync`].
+    /// Appends a record with its stored bytes; durable after [`Replica::sync`].
     ///
     /// # Errors
     ///
-    /// So much was held that it had to be written, and could not be.
+    /// So many frames waited that they had to be written, and the write failed.
     pub fn append(&mut self, seq: Seq, stored: &[u8]) -> Result<Kept, Error> {
         let last = self.last_seq();
         if seq <= last {
@@ -91,7 +92,7 @@ impl Replica {
         Ok(if continues { Kept::New } else { Kept::AfterGap })
     }
 
-    /// Makes everything durable. The last number.
+    /// Makes all records durable. Returns the last number.
     ///
     /// # Errors
     ///

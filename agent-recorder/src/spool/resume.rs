@@ -1,9 +1,9 @@
-//! Going on with a stream that somebody wrote before.
+//! Continues a stream of an earlier writer.
 //!
-//! Only the segment that holds the last durable number and later ones are
-//! read, so that a long backlog costs nothing. Numbers that were durable are
-//! never given again, whatever became of their frames: a collector may have
-//! them. What was written and perhaps not synced is written anew.
+//! Only the segment with the last durable number and later ones are read, so that a
+//! long backlog costs nothing. A durable number is never given again, whatever became
+//! of its frame, because a collector may have it. Frames that were written and
+//! perhaps not synced are written anew.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,53 +23,55 @@ use super::{Error, Options, retain};
 use crate::record::chain::{self, Chain};
 use crate::record::{Seq, StreamId, proto};
 
-/// Frames beyond the head that are written anew, bytes: a writer holds no more of them.
+/// Most bytes of frames after the head that are written anew: a writer never has more
+/// of them.
 const REWRITTEN_BYTES: usize = 8 << 20;
-/// Ranges that are told of one by one; what is damaged in more places is told of as one range from there on.
+/// Most ranges that are reported one by one. Further damage is reported as one range.
 const RANGES: usize = 256;
 
-/// Numbers that were given and cannot be read.
+/// A range of numbers that were given and cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Missing {
     pub(super) first: Seq,
     pub(super) last: Seq,
-    /// They were synced once.
+    /// Whether the numbers were durable.
     pub(super) durable: bool,
 }
 
-/// What is done with a stream.
+/// The use of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Numbers are given here.
+    /// The recorder gives numbers to new records.
     Numbers,
-    /// They come with the records: what is missing is sent again.
+    /// Numbers come with the records, and missing ones are sent again.
     Copies,
 }
 
-/// A stream that goes on.
+/// A stream that is continued.
 #[derive(Debug)]
 pub(super) struct Resumed {
     pub(super) log: Log,
-    /// What is missing, and no record says so yet.
+    /// Missing numbers that no record declares yet.
     pub(super) missing: Vec<Missing>,
 }
 
-/// What is known while the end of a stream is read.
+/// State while the end of a stream is read.
 #[derive(Debug)]
 struct Scan {
-    /// Where the stream was durable; `None` where no head says so.
+    /// The durable position; `None` where there is no head.
     head: Option<Chain>,
-    /// Behind the last record; `None` before the first one.
+    /// The chain after the last record; `None` before the first one.
     chain: Option<Chain>,
-    /// Frames beyond the head.
+    /// Frames after the head.
     beyond: Vec<u8>,
     beyond_first: Option<Seq>,
-    /// There are more of them than are held.
+    /// Whether there are more frames after the head than are stored here.
     overflow: bool,
     missing: Vec<Missing>,
-    /// The frame there does not go on what was durable: it and what follows is not ours.
+    /// Whether the frame after the head does not continue its chain: this frame and
+    /// all later ones are foreign.
     foreign: bool,
-    /// A segment is not as it was written, and nothing is to be added to it.
+    /// Whether a segment is damaged, and must not be appended to.
     flawed: bool,
     last_read: Option<Seq>,
 }
@@ -100,7 +102,7 @@ pub(super) fn resume(
         Some(head) => names::holding(&keys, head.seq()).into_iter().collect(),
         None => keys.clone(),
     };
-    // With no head to say where, the last segment that has a record in it.
+    // Without a head, the last segment with a record is read.
     while let Some(key) = candidates.pop() {
         if key.first == begins.seq().next() {
             scan.chain = Some(begins);
@@ -111,7 +113,7 @@ pub(super) fn resume(
             break;
         }
     }
-    // Where nothing can be read, the stream goes on from what is known to have been.
+    // Where nothing can be read, the stream continues from the last known position.
     let known = known.unwrap_or(begins);
     let chain = match scan.chain {
         Some(chain) if chain.seq() >= known.seq() => chain,
@@ -157,7 +159,7 @@ impl Scan {
         }
     }
 
-    /// Reads to the end, or to what is not ours.
+    /// Reads to the end, or to the first foreign frame.
     fn read(&mut self, cursor: &mut Cursor) -> Result<(), Error> {
         while !self.foreign {
             match cursor.next_raw()? {
@@ -186,7 +188,7 @@ impl Scan {
             return;
         }
         if let Some(head) = self.head.filter(|_| seq == durable) {
-            // Whether the record there is the one that was durable, `verify` says.
+            // `verify` decides whether the record at the head is the durable one.
             self.chain = Some(head);
             return;
         }
@@ -235,7 +237,7 @@ impl Scan {
         }
     }
 
-    /// Forgets what a loss record tells of.
+    /// Removes the numbers that a loss record declares.
     fn declared(&mut self, stored: &[u8]) {
         if self.missing.is_empty() {
             return;
@@ -250,8 +252,8 @@ impl Scan {
     }
 }
 
-/// The stream's segments, without those at its end that hold nothing: they
-/// were begun and never written, and would stand for what they were to replace.
+/// The segments of a stream, without empty ones at its end: these were begun and
+/// never written, and would replace frames of earlier ones.
 fn remove_empty(disk: &dyn Disk, directory: &Path) -> Result<Vec<Key>, Error> {
     let mut keys = names::segments(disk, directory)?;
     while let Some(key) = keys.last() {
@@ -263,14 +265,14 @@ fn remove_empty(disk: &dyn Disk, directory: &Path) -> Result<Vec<Key>, Error> {
         if length.is_some_and(|length| length > HEADER_BYTES as u64) {
             break;
         }
-        // If it stays, readers pass it over.
+        // If the file stays, readers skip it.
         let _ = disk.remove(&path);
         keys.pop();
     }
     Ok(keys)
 }
 
-/// Makes durable what is too much to be written anew.
+/// Syncs the segments when the frames after the head are too many to write anew.
 fn sync_segments(
     disk: &dyn Disk,
     directory: &Path,
@@ -287,8 +289,8 @@ fn sync_segments(
         .map_err(io("sync", directory))
 }
 
-/// The last segment, cut behind its last good frame, when the stream can go on
-/// in it. Where it cannot, a new one is begun.
+/// The last segment, cut after its last good frame, if the stream can continue in it.
+/// Otherwise a new one is begun.
 fn last_segment(disk: &dyn Disk, cursor: &Cursor, keys: &[Key]) -> Option<Open> {
     let segment = cursor.segment()?;
     if Some(&segment.key) != keys.last() {

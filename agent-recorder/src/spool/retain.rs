@@ -1,8 +1,8 @@
-//! Making room: the oldest segments go, whole, and never the one that is written.
+//! Makes room by removing the oldest segments as a whole, never the open one.
 //!
-//! First the mark says how far the stream was taken away, then names go, then
-//! that is synced: whenever the power goes, the next start sees what was meant.
-//! Numbers go in their order, so that acknowledged ones go first.
+//! The order is: `freed` is set, names are removed, the directory is synced. After a
+//! power loss at any moment the next start completes the removal. Segments are
+//! removed in the order of their numbers, so that acknowledged ones are first.
 
 use std::io;
 use std::time::SystemTime;
@@ -16,25 +16,26 @@ use super::segment::{Segment, Step};
 use crate::record::Seq;
 use crate::record::chain::{self, CHAIN_BYTES, Chain};
 
-/// The file beside the segments in which the stream notes how far a collector has it: a decimal number.
+/// The file beside the segments with the number that a collector has acknowledged, in
+/// decimal.
 const ACKNOWLEDGED: &str = "acked";
-/// Segments that go at once when the disk is full.
+/// Segments that are removed at once when the disk is full.
 const AT_ONCE: usize = 4;
-/// The longest number, and a line's end.
+/// Bytes of the longest number and a newline.
 const NUMBER_BYTES: usize = 21;
 
-/// What was taken away.
+/// A range of records that were removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Freed {
     pub(super) first: Seq,
     pub(super) last: Seq,
-    /// How far a collector has the stream; `None` where there never was one.
+    /// The last number that a collector acknowledged; `None` without a collector.
     pub(super) acknowledged: Option<Seq>,
     pub(super) why: &'static str,
 }
 
 impl Freed {
-    /// What of it no collector had, where one was to have it.
+    /// The removed records that the collector had not acknowledged.
     pub(super) fn unacknowledged(&self) -> Option<(Seq, Seq)> {
         let acknowledged = self.acknowledged.filter(|seq| *seq < self.last)?;
         Some((self.first.max(acknowledged.next()), self.last))
@@ -51,7 +52,7 @@ struct Sealed {
 }
 
 impl Log {
-    /// Takes away what is beyond the configured size and age.
+    /// Removes segments beyond the configured size and age.
     pub(super) fn retain(&mut self, now: SystemTime) -> Result<Option<Freed>, Error> {
         let sealed = self.sealed()?;
         let mut held = self.bytes()?;
@@ -74,7 +75,7 @@ impl Log {
         self.free(&sealed[..go], why)
     }
 
-    /// Bytes of all its segments.
+    /// Bytes of all segments of the stream.
     pub(super) fn bytes(&self) -> Result<u64, Error> {
         let mut bytes = 0;
         for key in names::segments(&*self.disk, &self.directory)? {
@@ -89,7 +90,7 @@ impl Log {
         Ok(bytes)
     }
 
-    /// Takes away some of what a collector has.
+    /// Removes some of the acknowledged segments.
     pub(super) fn make_room(&mut self) -> Result<Option<Freed>, Error> {
         let Some(acknowledged) = acknowledged(&*self.disk, self) else {
             return Ok(None);
@@ -152,7 +153,7 @@ impl Log {
         Ok((freed.first <= freed.last).then_some(freed))
     }
 
-    /// The chain's value at a segment's end; zeros where it cannot be read.
+    /// The chain value at a segment's end; zeros where it cannot be read.
     fn value_at(&self, sealed: &Sealed) -> Result<[u8; CHAIN_BYTES], Error> {
         let mut value = None;
         let segment = Segment::open(&*self.disk, &self.directory, self.stream, sealed.key)?;
@@ -167,7 +168,7 @@ impl Log {
     }
 }
 
-/// Ends what was begun when the power went: segments that the mark says are taken away.
+/// Completes a removal that a power loss interrupted: removes segments up to `freed`.
 pub(super) fn finish(
     disk: &dyn Disk,
     directory: &std::path::Path,
@@ -179,7 +180,7 @@ pub(super) fn finish(
         .take_while(|pair| pair[1].first <= freed.next())
         .count();
     for key in keys.drain(..gone) {
-        // If it stays, readers begin behind it all the same.
+        // If the file stays, readers begin after it all the same.
         let _ = disk.remove(&directory.join(key.name()));
     }
 }
@@ -192,6 +193,6 @@ fn acknowledged(disk: &dyn Disk, log: &Log) -> Option<Seq> {
         let text = std::str::from_utf8(&bytes[..length]).unwrap_or_default();
         Ok(text.trim().parse().ok().map(Seq))
     };
-    // A number that cannot be true frees no more than is durable.
+    // A number that is too large frees no more than is durable.
     read().ok()?.map(|seq| seq.min(log.durable))
 }

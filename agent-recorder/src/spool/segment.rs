@@ -1,7 +1,7 @@
-//! Reading one segment: frame by frame, past damage.
+//! Reads one segment: frame by frame, past damage.
 //!
-//! Nothing is allocated by what a damaged file claims, and looking for the next
-//! frame behind damage has an end.
+//! No length in a damaged file causes an allocation, and the search for the next
+//! frame after damage is bounded.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use super::format::{self, FRAME_BYTES, Found, HEADER_BYTES, MAX_PAYLOAD, Segment
 use super::names::Key;
 use crate::record::{Seq, StreamId};
 
-/// Bytes read at once.
+/// Bytes of one read.
 const CHUNK: usize = 256 << 10;
-/// Behind damage, a frame is believed when its number is at most this far on:
-/// more frames than the largest segment can have.
+/// After damage a frame is believed when its number is at most this much larger: more
+/// frames than the largest segment has.
 const WINDOW: u64 = 1 << 23;
-/// Bytes whose checksum is tried in vain behind one segment's damage: who can
-/// write what is recorded can write into it what looks like frames.
+/// Most bytes of failed checksums after one segment's damage. The limit is needed
+/// because a session can put bytes that look like frames into its records.
 const TRIES_BYTES: usize = 256 << 20;
 
 /// One segment, open for reading.
@@ -27,41 +27,41 @@ pub(super) struct Segment {
     file: Box<dyn Handle>,
     path: PathBuf,
     pub(super) key: Key,
-    /// The smallest number that the next frame can have.
+    /// The smallest possible number of the next frame.
     next: Seq,
     /// Offset in the file of `buffer[0]`.
     offset: u64,
     buffer: Vec<u8>,
     at: usize,
-    /// Behind the last good frame.
+    /// Offset after the last good frame.
     pub(super) good_end: u64,
     tries_left: usize,
-    /// No frame stands behind the position in a file of this length.
+    /// Length of the file at which no further frame was found.
     hopeless_at: Option<u64>,
-    /// What is wrong with its header.
+    /// The flaw of its header.
     pub(super) flaw: Option<&'static str>,
 }
 
-/// What stands next in a segment.
+/// The next item of a segment.
 #[derive(Debug)]
 pub(super) enum Step {
     Frame {
         seq: Seq,
         bytes: Vec<u8>,
     },
-    /// A good frame whose number was there before.
+    /// A good frame whose number was read before.
     Stray {
         seq: Seq,
     },
-    /// Nothing more that is good.
+    /// No good frame follows.
     End {
-        /// Bytes stand there that are no frame.
+        /// Whether there are bytes that are no frame.
         torn: bool,
     },
 }
 
 impl Segment {
-    /// Opens it; `None` when it is no longer there, or nothing is in it.
+    /// Opens a segment; `None` when it is missing or empty.
     pub(super) fn open(
         disk: &dyn Disk,
         directory: &Path,
@@ -75,8 +75,8 @@ impl Segment {
         };
         let mut header = [0; HEADER_BYTES];
         let have = read_up_to(&*file, &mut header, 0).map_err(io("read the header of", &path))?;
-        // One that was begun and never written stands for nothing. It can come
-        // back at a power loss after it was removed.
+        // A segment that was begun and never written replaces no frames. After a
+        // power loss it can reappear although it was removed.
         let length = file.length().map_err(io("look at", &path))?;
         if have < HEADER_BYTES || length == Some(HEADER_BYTES as u64) {
             return Ok(None);
@@ -103,19 +103,19 @@ impl Segment {
         }))
     }
 
-    /// The file.
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The next frame before `ceiling`, where the next segment begins.
+    /// The next frame below `ceiling`, where the next segment begins.
     pub(super) fn step(&mut self, ceiling: Option<Seq>) -> Result<Step, Error> {
         loop {
             match format::parse(&self.buffer[self.at..]) {
                 Found::Frame { seq, .. } if ceiling.is_some_and(|ceiling| seq >= ceiling) => {
                     return Ok(Step::End { torn: false });
                 }
-                // No number follows the last one there is.
+                // The largest number has no successor.
                 Found::Frame {
                     seq: Seq(u64::MAX), ..
                 } => {
@@ -147,7 +147,7 @@ impl Segment {
                     if self.at == self.buffer.len() {
                         return Ok(Step::End { torn: false });
                     }
-                    // A frame that is still being written, unless one stands behind it.
+                    // A frame that is still being written, unless another follows it.
                     if !self.resynchronise(ceiling)? {
                         return Ok(Step::End { torn: false });
                     }
@@ -161,13 +161,14 @@ impl Segment {
         }
     }
 
-    /// Stands before the frame again that was read last.
+    /// Steps back to the frame that was read last.
     pub(super) fn back(&mut self, seq: Seq, payload: &[u8]) {
         self.at -= FRAME_BYTES + payload.len();
         self.next = seq;
     }
 
-    /// Reads on until there are more bytes from the position, `wanted` in all if it can; false at the end of the file.
+    /// Reads until there are `wanted` bytes from the position, if the file has them;
+    /// false at the end of the file.
     fn fill(&mut self, wanted: usize) -> Result<bool, Error> {
         self.buffer.drain(..self.at);
         self.offset += self.at as u64;
@@ -185,7 +186,8 @@ impl Segment {
         Ok(read > 0)
     }
 
-    /// Goes on to the next byte at which a frame stands; stays where it is when there is none.
+    /// Advances to the next byte at which a frame begins; without one the position
+    /// stays.
     fn resynchronise(&mut self, ceiling: Option<Seq>) -> Result<bool, Error> {
         let here = self.offset + self.at as u64;
         let length = self.file.length().map_err(io("look at", &self.path))?;
@@ -216,7 +218,7 @@ impl Segment {
                 {
                     continue;
                 }
-                // Beyond the end of the file, or its checksum is wrong.
+                // The frame would end after the file, or its checksum is wrong.
                 self.tries_left = self.tries_left.saturating_sub(payload);
             }
             self.at += 1;

@@ -1,8 +1,8 @@
 //! The stream that this host's recorder writes.
 //!
-//! Its writer never fails: while the disk is full, read-only or broken, frames
-//! are held in memory, and `sync` tries again each time it is called. What had
-//! no room is counted and told of afterwards.
+//! Its writer never fails: while the disk is full, read-only or broken, frames stay
+//! in memory, and `sync` tries again at each call. Records without room are counted,
+//! and a loss record declares them afterwards.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use crate::record::chain::Chain;
 use crate::record::{LossStage, RecorderEvent, Seq, StreamId, proto};
 use proto::record::Body;
 
-/// So often streams of earlier recorders are looked at, whose ends are read for it.
+/// Interval at which the streams of earlier recorders are examined, whose ends have
+/// to be read.
 const OTHERS_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 /// The stream that this host's recorder writes.
@@ -31,11 +32,11 @@ pub struct Spool {
     drops: Drops,
     news: Vec<Body>,
     looked_at_others: Option<Instant>,
-    /// When it was opened, by both clocks.
+    /// Time of the opening, by both clocks.
     opened: (SystemTime, Instant),
 }
 
-/// Nothing can be written.
+/// A time in which the disk cannot be written.
 #[derive(Debug)]
 struct Outage {
     why: String,
@@ -43,19 +44,20 @@ struct Outage {
     held: Seq,
 }
 
-/// Which of the streams that nobody writes a recorder goes on with.
+/// Which of the streams without a writer a recorder continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// The newest.
+    /// The newest stream.
     Newest,
-    /// This one, whose sessions it goes on with; the newest where that cannot go on.
+    /// This stream, whose sessions the recorder takes over; the newest where this one
+    /// cannot be continued.
     First(StreamId),
-    /// The newest but this one, which somebody else will go on with.
+    /// The newest except this one, which another recorder will continue.
     Without(StreamId),
 }
 
 impl Choice {
-    /// What is tried, in this order.
+    /// The streams to try, in this order.
     fn among(self, mut streams: Vec<StreamId>) -> Vec<StreamId> {
         streams.sort_unstable_by(|one, other| other.cmp(one));
         match self {
@@ -68,20 +70,20 @@ impl Choice {
 }
 
 impl Spool {
-    /// Continues the newest stream under `directory` that nobody writes, or begins one.
+    /// Continues the newest stream under `directory` without a writer, or begins one.
     ///
     /// # Errors
     ///
-    /// The directory is not safe, cannot be made, or a stream cannot be begun.
+    /// The directory is not safe or cannot be created, or a stream cannot be begun.
     pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
         Self::open_one(directory, options, Choice::Newest)
     }
 
-    /// As [`Spool::open`], with a say in which stream it is.
+    /// As [`Spool::open`], with a choice of the stream.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As for [`Spool::open`].
     pub fn open_one(directory: &Path, options: Options, choice: Choice) -> Result<Self, Error> {
         directory::prepare(directory)?;
         if let Some(state) = directory.parent().filter(|state| state.is_absolute()) {
@@ -106,7 +108,8 @@ impl Spool {
                 Role::Numbers,
             ) {
                 Ok(resumed) => return Ok(Self::new(resumed.log, &resumed.missing)),
-                // It stays as it is, for `verify`; what happens now is recorded all the same.
+                // The stream stays as it is, for `verify`, and the recorder begins
+                // another one.
                 Err(error) => tracing::warn!("stream {stream} cannot go on: {error}"),
             }
         }
@@ -149,22 +152,22 @@ impl Spool {
         &self.log.directory
     }
 
-    /// The last number that was given.
+    /// The last number.
     pub fn last_seq(&self) -> Seq {
         self.log.chain.seq()
     }
 
-    /// The last number that is durable: what may leave this host.
+    /// The last durable number: records up to it may leave this host.
     pub fn durable(&self) -> Seq {
         self.log.durable
     }
 
-    /// Records that were not kept since it was opened.
+    /// Records that were dropped since the opening.
     pub fn dropped(&self) -> u64 {
         self.drops.total()
     }
 
-    /// What is to be recorded about the spool itself, once each.
+    /// The records about the spool itself, each once.
     pub fn take_news(&mut self) -> Vec<Body> {
         let mut news = std::mem::take(&mut self.news);
         if self.outage.is_none() {
@@ -173,11 +176,12 @@ impl Spool {
         news
     }
 
-    /// Numbers, chains and keeps a record; durable after [`Spool::sync`].
-    /// `None` when there is no room for it: it is counted, and has no number.
+    /// Gives a record its number and chain value, and stores it; durable after
+    /// [`Spool::sync`]. `None` when there is no room: the record is counted, and has
+    /// no number.
     pub fn append(&mut self, record: proto::Record) -> Option<Seq> {
         if self.log.held() >= HELD_BYTES && self.outage.is_none() {
-            // What is wrong stands in `outage` now.
+            // `outage` contains the error now.
             let _ = self.sync();
         }
         let kind = outage::kind(&record);
@@ -195,8 +199,8 @@ impl Spool {
         seq
     }
 
-    /// Writes what waits, so that readers on this host see it. False where it
-    /// is held in memory, for the disk is full or broken.
+    /// Writes the waiting frames, so that readers on this host see them. False where
+    /// they stay in memory, because the disk is full or broken.
     pub fn flush(&mut self) -> bool {
         if self.outage.is_none()
             && let Err(error) = self.log.flush()
@@ -206,11 +210,12 @@ impl Spool {
         self.outage.is_none()
     }
 
-    /// Makes everything durable. The last number.
+    /// Makes all records durable. Returns the last number.
     ///
     /// # Errors
     ///
-    /// Writing or syncing fails; what waits is held, and the next call tries again.
+    /// Writing or syncing fails. The frames stay in memory, and the next call tries
+    /// again.
     pub fn sync(&mut self) -> Result<Seq, Error> {
         let mut synced = self.log.sync();
         if synced.as_ref().is_err_and(Error::is_full) {
@@ -239,8 +244,8 @@ impl Spool {
         }
     }
 
-    /// Takes away what is beyond the configured size and age, also of streams
-    /// that earlier recorders left.
+    /// Removes segments beyond the configured size and age, also of earlier
+    /// recorders' streams.
     pub fn tidy(&mut self) {
         if let Err(error) = self.tidy_all() {
             tracing::warn!("cannot take away old records: {error}");
@@ -248,7 +253,8 @@ impl Spool {
     }
 
     fn tidy_all(&mut self) -> Result<(), Error> {
-        // Nothing becomes old because somebody sets the wall clock.
+        // The age is measured by the monotonic clock, so that a change of the wall
+        // clock makes nothing old.
         let (then, since) = self.opened;
         let now = then + since.elapsed();
         if let Some(freed) = self.log.retain(now)? {
@@ -272,7 +278,8 @@ impl Spool {
                 format!("of stream {stream}, {first} to {last}: {why}"),
             );
             if let Some((first, last)) = freed.unacknowledged() {
-                // Without numbers: those of this stream would be meant.
+                // The record has no numbers, because those would belong to this
+                // stream.
                 self.news.push(Body::Loss(proto::Loss {
                     stage: LossStage::Spool.name().to_owned(),
                     count: last.0 - first.0 + 1,

@@ -1,7 +1,7 @@
-//! From the spool's records to batches.
+//! Makes batches of the spool's records.
 //!
-//! Only what is durable leaves: a number that a collector has seen is never
-//! given to another record after a crash. A batch's numbers are dense.
+//! Only durable records are sent: a number that a collector has seen is never given
+//! to another record after a crash. A batch's numbers are dense.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use crate::record::{Seq, StreamId, proto};
 use crate::spool::{Cursor, Error, Item, Store};
 
-/// A batch ends at whichever comes first.
+/// Most records of a batch, which ends at whichever limit comes first.
 pub(crate) const BATCH_RECORDS: usize = 512;
 pub(crate) const BATCH_BYTES: usize = 1 << 20;
 pub(super) const BATCH_WAIT: Duration = Duration::from_millis(200);
 
-/// A batch that is ready to leave.
+/// A batch that is ready to be sent.
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) last: Seq,
@@ -29,7 +29,8 @@ pub(super) struct Batcher {
     store: Store,
     stream: StreamId,
     cursor: Cursor,
-    /// Read, and too much for the batch before it or not durable yet.
+    /// A record that was read, but is not durable yet or does not fit into the last
+    /// batch.
     held: Option<(Seq, Vec<u8>)>,
     durable: Seq,
     open: proto::Batch,
@@ -40,7 +41,7 @@ pub(super) struct Batcher {
 }
 
 impl Batcher {
-    /// Behind what the collector holds.
+    /// Begins after the last record that the collector stores.
     pub(super) fn new(store: Store, stream: StreamId, held: Seq) -> Result<Self, Error> {
         let mut cursor = store.cursor(stream)?;
         cursor.seek(held.next())?;
@@ -57,7 +58,7 @@ impl Batcher {
         })
     }
 
-    /// A batch that is full, or whose first record has waited long enough.
+    /// The next batch that is full, or whose first record has waited long enough.
     pub(super) fn next(&mut self, most: usize, now: Instant) -> Result<Option<Ready>, Error> {
         let full = self.fill(most, now)?;
         let waited = self.deadline().is_some_and(|deadline| deadline <= now);
@@ -73,24 +74,24 @@ impl Batcher {
         }))
     }
 
-    /// When what has been read must leave.
+    /// The time at which the open batch has to be sent.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.open_since.map(|since| since + BATCH_WAIT)
     }
 
-    /// Up to where the spool was durable when it was last looked at.
+    /// The last durable number when the head was read.
     pub(super) fn durable(&self) -> Seq {
         self.durable
     }
 
-    /// Whether everything that is durable was given away.
+    /// Whether every durable record was returned.
     pub(super) fn is_drained(&self) -> bool {
         self.open.records.is_empty() && self.held.is_none()
     }
 
-    /// True when nothing more fits.
+    /// Fills the batch. True when it is full.
     fn fill(&mut self, most: usize, now: Instant) -> Result<bool, Error> {
-        // A head that is being written is read at the next look.
+        // A head that is being written is read at the next attempt.
         if let Some((durable, _)) = self.store.head(self.stream) {
             self.durable = self.durable.max(durable);
         }
@@ -99,7 +100,7 @@ impl Batcher {
                 Some(held) => held,
                 None => match self.cursor.next()? {
                     None | Some(Item::Damage { last: None, .. }) => return Ok(false),
-                    // The numbers tell.
+                    // The gap in the numbers shows the damage.
                     Some(Item::Damage { .. } | Item::Flaw { .. }) => continue,
                     Some(Item::Record { seq, bytes, .. }) => (seq, bytes),
                 },

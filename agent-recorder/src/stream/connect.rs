@@ -1,5 +1,5 @@
-//! One connection to the collector, by what its address says: `https` with
-//! mutual TLS, `http` without. Neither ever becomes the other.
+//! One connection to the collector, according to the address: `https` with mutual
+//! TLS, `http` without. Neither ever becomes the other.
 
 use std::io;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use super::Options;
 use crate::identity::{self, HostPair};
 
-/// A connection that answers no ping within the two together is gone.
+/// Interval of pings, and wait for an answer. A connection without one is closed.
 const PING: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(10);
-/// For TCP and TLS together.
+/// Longest time for TCP and TLS together.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Why there is none.
+/// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("its address is no URL")]
@@ -34,7 +34,7 @@ pub(super) enum Error {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// A transport's error says the least in its first line.
+/// A transport's error and its causes: the first line says the least.
 fn causes(error: &tonic::transport::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -45,7 +45,7 @@ fn causes(error: &tonic::transport::Error) -> String {
     text
 }
 
-/// The pair that an `https` address is connected with; `None` for `http`.
+/// The key pair for an `https` address; `None` for `http`.
 pub(super) fn pair(options: &Options) -> Result<Option<Arc<HostPair>>, Error> {
     let address: Uri = options.collector.parse().map_err(|_| Error::Address)?;
     match address.scheme_str() {

@@ -1,13 +1,13 @@
 //! The daemon's side of the stream to a collector.
 //!
-//! It reads its own spool, never the recorder: a collector that is slow or
-//! gone costs the recorder nothing. What is acknowledged is kept beside the
-//! stream, and after a break it goes on from what the collector holds.
+//! It reads its own spool, never the recorder: a slow or absent collector costs the
+//! recorder nothing. The acknowledged number is stored beside the stream. After a
+//! break the stream continues from the records that the collector stores.
 //!
-//! What a collector does wrong, or refuses, is handed to the recorder as a
-//! [`Declaration`]: it becomes a record of the stream.
+//! A fault or a refusal of the collector is handed to the recorder as a
+//! [`Declaration`], which becomes a record of the stream.
 //!
-//! Not here: what is durable (`spool`), and what a record means.
+//! Not here: durability (`spool`), and the meaning of a record.
 
 mod batch;
 mod clock;
@@ -32,12 +32,14 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::record::Seq;
 use sender::{Sending, Watched};
 
-/// Declarations that wait for the recorder: each is rare, and more than these say nothing new.
+/// Most declarations that wait for the recorder. Each is rare, and further ones add
+/// nothing new.
 const QUEUED_DECLARATIONS: usize = 16;
-/// Streams that earlier recorders left and that are sent at one time, beside the recorder's own.
+/// Most streams of earlier recorders that are sent at one time, beside the recorder's
+/// own.
 const EARLIER_AT_ONCE: usize = 4;
 
-/// A stream on its way.
+/// The sender of a stream.
 #[derive(Debug)]
 pub struct Stream {
     progress: watch::Sender<Progress>,
@@ -48,7 +50,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Sends in the running tokio runtime, for ever.
+    /// Sends in the running tokio runtime, without end.
     pub fn start(options: Options) -> Self {
         let (progress, growth) = watch::channel(Progress::default());
         let (sender, flow) = watch::channel(Flow::default());
@@ -67,7 +69,7 @@ impl Stream {
         }
     }
 
-    /// Says how much there is to read, and what was lost.
+    /// Tells the sender how much there is to read, and how many records were lost.
     pub fn grown(&self, progress: Progress) {
         self.progress.send_if_modified(|known| {
             let changed = *known != progress;
@@ -76,12 +78,12 @@ impl Stream {
         });
     }
 
-    /// What is to be recorded.
+    /// The next declaration to record.
     pub fn declaration(&mut self) -> Option<Declaration> {
         self.declarations.try_recv().ok()
     }
 
-    /// What is on its way.
+    /// The state of the stream.
     pub fn flow(&self) -> Flow {
         *self.flow.borrow()
     }
@@ -91,12 +93,14 @@ impl Stream {
         self.flow().acknowledged
     }
 
-    /// Waits until everything up to `last` is acknowledged, at most `limit`. How many records are left.
+    /// Waits until every record up to `last` is acknowledged, at most `limit`.
+    /// Returns how many records are left.
     pub async fn drain(mut self, last: Seq, limit: Duration) -> u64 {
         let deadline = Instant::now() + limit;
         while self.acknowledged() < last {
             let rest = deadline.saturating_duration_since(Instant::now());
-            // Out of time, or the sender has ended: what is left stays in the spool.
+            // The time is over, or the sender has ended: the records stay in the
+            // spool.
             if !matches!(
                 tokio::time::timeout(rest, self.flow.changed()).await,
                 Ok(Ok(()))
@@ -114,15 +118,16 @@ impl Drop for Stream {
     }
 }
 
-/// Streams that earlier recorders left: they no longer grow, and each is done once it is acknowledged.
+/// Streams that earlier recorders left. They no longer grow, and each is done once it
+/// is acknowledged.
 #[derive(Debug)]
 pub struct Earlier {
     tasks: tokio::task::JoinSet<()>,
 }
 
 impl Earlier {
-    /// Sends them in the running tokio runtime, a few at a time, beside what
-    /// is recorded now; what is to be declared of them is declared in that.
+    /// Sends them in the running tokio runtime, a few at a time, beside the
+    /// recorder's own stream, which also receives their declarations.
     pub fn start(streams: Vec<Options>, beside: &Stream) -> Self {
         let turns = Arc::new(Semaphore::new(EARLIER_AT_ONCE));
         let mut tasks = tokio::task::JoinSet::new();
@@ -130,7 +135,7 @@ impl Earlier {
             let turns = Arc::clone(&turns);
             let watched = Watched::nobody(beside.declare.clone());
             tasks.spawn(async move {
-                // It is never closed.
+                // The semaphore is never closed.
                 let Ok(_turn) = turns.acquire().await else {
                     return;
                 };
@@ -140,7 +145,7 @@ impl Earlier {
         Self { tasks }
     }
 
-    /// Waits until all are acknowledged to their end.
+    /// Waits until all streams are acknowledged to their end.
     pub async fn finished(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }

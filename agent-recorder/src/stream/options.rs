@@ -1,4 +1,4 @@
-//! Which stream is sent where.
+//! The stream to send, and its collector.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,20 +6,20 @@ use std::sync::Arc;
 use crate::identity::HostKeys;
 use crate::record::StreamId;
 
-/// Where to, and what.
+/// The stream to send, and its collector.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// `https://HOST:PORT`, or `http://HOST:PORT` without TLS.
     pub collector: String,
-    /// What the host shows, and knows the collector by; for `https` only.
+    /// The host's keys and the collector's CA; for `https` only.
     pub keys: Option<Arc<HostKeys>>,
-    /// The folder of streams.
+    /// Directory of the streams.
     pub spool: PathBuf,
     /// The stream.
     pub stream: StreamId,
 }
 
-/// The file beside a stream that says how far it is acknowledged.
+/// The file beside a stream that contains the acknowledged number.
 pub(crate) fn acknowledged_path(spool: &Path, stream: StreamId) -> PathBuf {
     spool.join(stream.to_string()).join("acked")
 }

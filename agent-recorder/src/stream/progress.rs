@@ -1,26 +1,26 @@
-//! What the recorder and its stream tell each other.
+//! Messages between the recorder and its stream.
 
 use crate::record::{RecorderEvent, Seq};
 
-/// How far a recorder has come.
+/// The progress of a recorder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The last record that was made.
+    /// The number of the last record.
     pub last: Seq,
-    /// Records lost since it started, by every cause.
+    /// Records lost since the recorder started, for every cause.
     pub lost: u64,
 }
 
-/// Something about the collector that belongs into the stream.
+/// A fact about the collector that belongs into the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declaration {
     /// `collector_fault`, `collector_behind` or `records_refused`.
     pub event: RecorderEvent,
-    /// What happened.
+    /// The detail, for people.
     pub detail: String,
 }
 
-/// What a stream has on its way to the collector.
+/// The state of a stream on its way to the collector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     /// Whether the collector has answered on the present connection.
@@ -29,6 +29,6 @@ pub struct Flow {
     pub acknowledged: Seq,
     /// Batches without an acknowledgement.
     pub batches: usize,
-    /// Their bytes.
+    /// Bytes of those batches.
     pub bytes: usize,
 }

@@ -1,8 +1,8 @@
-//! What a collector refused: kept on the host, and declared.
+//! Records that a collector refused: they are stored on the host, and declared.
 //!
-//! One file a stream beside the spool, of length-delimited `SetAside`
-//! messages. The spool may free a record that was acknowledged; what was
-//! refused stays here.
+//! Each stream has one file beside the spool, of length-delimited `SetAside`
+//! messages. The spool may free an acknowledged record; a refused one stays in this
+//! file.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,9 +15,10 @@ use super::clock::unix_ns;
 use crate::record::{Seq, StreamId, proto};
 use crate::spool::{self, Cursor, Item, Store};
 
-/// A file's length at most: a collector that refuses everything does not fill the disk a second time.
+/// Most bytes of a file: a collector that refuses everything does not fill the disk a
+/// second time.
 const MOST_BYTES: u64 = 16 << 20;
-/// Of the collector's words, in characters.
+/// Most characters of the collector's reason.
 const REASON_CHARS: usize = 200;
 
 /// The refusals of one stream since the last declaration.
@@ -29,12 +30,12 @@ pub(super) struct Refused {
     count: u64,
     unkept: u64,
     reason: String,
-    /// Stands behind the last one that was kept: refusals come in order.
+    /// Cursor after the last stored refusal: refusals come in order.
     cursor: Option<Cursor>,
 }
 
 impl Refused {
-    /// The file of a stream whose spool is given.
+    /// The file of this stream in this spool.
     pub(super) fn new(spool: &Path, stream: StreamId) -> Self {
         let folder = spool.parent().unwrap_or(spool).join("refused");
         Self {
@@ -48,7 +49,8 @@ impl Refused {
         }
     }
 
-    /// Keeps a record as the spool has it. One that was set aside before is not again.
+    /// Stores a record as the spool has it. A record that is in the file already is
+    /// skipped.
     pub(super) fn keep(&mut self, store: &Store, stream: StreamId, seq: Seq, reason: &str) {
         if seq <= self.last {
             return;
@@ -68,7 +70,7 @@ impl Refused {
         }
     }
 
-    /// What is to be recorded of it, once.
+    /// The text to record about new refusals, once.
     pub(super) fn declaration(&mut self) -> Option<String> {
         let count = std::mem::take(&mut self.count);
         let unkept = std::mem::take(&mut self.unkept);

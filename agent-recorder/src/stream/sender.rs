@@ -1,4 +1,4 @@
-//! One stream, one connection at a time, for ever.
+//! The sender of one stream: one connection at a time, without end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +23,20 @@ use crate::spool::{self, Item, Store};
 use proto::ingest_client::IngestClient;
 use proto::{to_collector, to_daemon};
 
-/// The version of the protocol that is spoken.
+/// Version of the protocol.
 pub(crate) const PROTOCOL: u32 = 1;
-/// Messages that have not left: one is enough, for the window is what bounds.
+/// Most messages that have not been sent. One is enough, because the window bounds
+/// the stream.
 const QUEUED: usize = 1;
-/// Silence is told of, so that it is not taken for health.
+/// Interval of heartbeats: silence must not be taken for health.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// A collector reads its copy before it welcomes: gigabytes on a slow disk.
+/// Longest wait for a Welcome. A collector reads its copy first: gigabytes on a slow
+/// disk.
 const WELCOME: Duration = Duration::from_secs(120);
-/// Time between two tries, doubled each time.
+/// First wait between two attempts, which doubles with each.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(30);
-/// What a collector says is short: acknowledgements and reasons.
+/// Most bytes of an answer: acknowledgements and reasons are short.
 const MAX_ANSWER: usize = 64 << 10;
 
 /// Why a connection ended.
@@ -54,7 +56,7 @@ enum Broken {
     Fault(Fault),
 }
 
-/// What a collector that works never does. It is recorded.
+/// A fault that a working collector never makes. It is recorded.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error("it speaks another protocol")]
@@ -91,15 +93,15 @@ impl From<BadAck> for Broken {
     }
 }
 
-/// Why a connection ended well.
+/// The reason why a connection ended without an error.
 enum Ended {
-    /// All of a stream that no longer grows is acknowledged.
+    /// A stream that no longer grows is acknowledged as a whole.
     Done,
-    /// There is a newer certificate to connect with.
+    /// A newer certificate exists, and the next connection uses it.
     Renew,
 }
 
-/// How the sender and the rest of the daemon see each other.
+/// The channels between the sender and the rest of the daemon.
 pub(super) struct Watched {
     pub(super) progress: watch::Receiver<Progress>,
     pub(super) flow: watch::Sender<Flow>,
@@ -107,7 +109,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// For a stream that nobody waits for.
+    /// The channels of a stream without a waiting caller.
     pub(super) fn nobody(declare: mpsc::Sender<Declaration>) -> Self {
         Self {
             progress: watch::channel(Progress::default()).1,
@@ -123,7 +125,7 @@ pub(super) struct Sending {
     acknowledged: Seq,
     refused: Refused,
     window: Option<usize>,
-    /// What is no longer written has an end.
+    /// Whether the stream ends, because nobody writes it any more.
     ends: bool,
     told: bool,
     faulted: bool,
@@ -132,7 +134,8 @@ pub(super) struct Sending {
 impl Sending {
     pub(super) fn new(options: Options, watched: Watched, ends: bool) -> Self {
         let path = acknowledged_path(&options.spool, options.stream);
-        // Absent or cut short, it is as if nothing was acknowledged: the collector knows better.
+        // Without a whole number the sender assumes that nothing was acknowledged;
+        // the collector's Welcome corrects it.
         let acknowledged = std::fs::read_to_string(path)
             .ok()
             .and_then(|text| text.trim().parse().ok())
@@ -150,7 +153,8 @@ impl Sending {
         }
     }
 
-    /// Connects again and again; a stream that ends, until all of it is acknowledged.
+    /// Connects again and again. A stream that ends is sent until all of it is
+    /// acknowledged.
     pub(super) async fn run(mut self) {
         let mut wait = RETRY_FIRST;
         loop {
@@ -172,7 +176,8 @@ impl Sending {
         }
     }
 
-    /// Once an absence: retries are not news. Faults are told of although the absence was.
+    /// Logs an absence of the collector once, because retries are no news. A fault is
+    /// logged during an absence, too.
     fn tell(&mut self, broken: &Broken) {
         let fault = matches!(broken, Broken::Fault(_));
         if fault && !std::mem::replace(&mut self.faulted, true) {
@@ -191,7 +196,7 @@ impl Sending {
         if self.ends {
             detail = format!("stream {}: {detail}", self.options.stream);
         }
-        // Nobody takes them, or too many wait: the log has it all the same.
+        // The receiver is gone or the queue is full. The log has the text anyway.
         let _ = self.watched.declare.try_send(Declaration { event, detail });
     }
 
@@ -216,7 +221,7 @@ impl Sending {
         let hello = self.hello(&store, pair.as_deref())?;
         let last = Seq(hello.last_seq);
         let (outbox, messages) = mpsc::channel(QUEUED);
-        // The channel is empty, and has room for one.
+        // The channel is empty, and has room for one message.
         let _ = outbox.try_send(message(to_collector::Message::Hello(hello)));
         let opened = timeout(WELCOME, async {
             let mut inbox = client
@@ -277,7 +282,7 @@ impl Sending {
         })
     }
 
-    /// Judges what the collector says it holds, and takes its word for how far it has come.
+    /// Compares the collector's position with the spool, and continues from it.
     fn welcomed(
         &mut self,
         store: &Store,
@@ -298,7 +303,7 @@ impl Sending {
         if held > Seq::default() {
             let mut cursor = store.cursor(self.options.stream)?;
             cursor.seek(held)?;
-            // What the spool has freed cannot be compared.
+            // A record that the spool has freed cannot be compared.
             if let Some(Item::Record { seq, bytes, .. }) = cursor.next()?
                 && seq == held
                 && chain::split(&bytes).is_some_and(|(_, value)| value[..] != welcome.held_chain)
@@ -308,7 +313,8 @@ impl Sending {
         }
         let before = self.acknowledged;
         self.acknowledge(through);
-        // Before it is told of: who hears of it must not see what was acknowledged before.
+        // The state changes before the declaration: its reader must not see the older
+        // acknowledgement.
         self.show(true, (0, 0));
         if through < before {
             self.declare(
@@ -319,7 +325,7 @@ impl Sending {
         Ok(through)
     }
 
-    /// Sends what there is, and takes acknowledgements.
+    /// Sends batches, and takes acknowledgements.
     async fn pump(
         &mut self,
         pump: &mut Pump,
@@ -342,7 +348,8 @@ impl Sending {
                     .outgoing
                     .as_ref()
                     .is_some_and(|ready| pump.window.takes(ready.bytes));
-            // A sync of the spool wakes nobody: while records wait for one it is looked for.
+            // A sync of the spool wakes nobody. While records wait for one, the head
+            // is read again at intervals.
             let unsynced = self.watched.progress.borrow().last > pump.batcher.durable();
             let look = pump
                 .batcher
@@ -365,13 +372,13 @@ impl Sending {
                         fault::point(fault::BATCH_SENT);
                     }
                 }
-                // A stream that nobody watches does not grow.
+                // A stream whose recorder has ended does not grow.
                 Ok(()) = self.watched.progress.changed(), if idle => {}
                 () = at(look), if idle => {}
                 _ = heartbeat.tick() => {
                     pump.beat_due = true;
                     self.declare_refusals();
-                    // A pair that cannot be read is told of, and the one in use stays.
+                    // An unreadable pair is logged, and the one in use stays.
                     if let (Some(used), Ok(Some(now))) = (&pump.pair, connect::pair(&self.options))
                         && !Arc::ptr_eq(used, &now)
                     {
@@ -402,7 +409,7 @@ impl Sending {
                     .keep(&pump.store, self.options.stream, seq, &refusal.reason);
                 Ok(())
             }
-            // A message of a newer collector.
+            // A newer collector sends message kinds that this version lacks.
             None => Ok(()),
             Some(to_daemon::Message::Welcome(_)) => Err(Fault::Protocol.into()),
         }
@@ -420,13 +427,15 @@ impl Sending {
         }
     }
 
-    /// Kept beside the stream, so that a copy that went back shows after a restart, too.
+    /// Writes the acknowledged number beside the stream, so that a copy that lost
+    /// records is noticed after a restart, too.
     fn acknowledge(&mut self, through: Seq) {
         self.acknowledged = through;
         fault::point(fault::ACKNOWLEDGED);
         let path = acknowledged_path(&self.options.spool, self.options.stream);
         if let Err(error) = keep_number(&path, through) {
-            // A full disk: the acknowledgement is what makes room, and must not be stopped by it.
+            // On a full disk the stream continues, because the acknowledgement is
+            // what makes room.
             tracing::warn!("cannot write {}: {error}", path.display());
         }
         fault::point(fault::ACKNOWLEDGEMENT_KEPT);
@@ -447,7 +456,7 @@ impl Sending {
     }
 }
 
-/// One connection's parts.
+/// The parts of one connection.
 struct Pump {
     batcher: Batcher,
     window: Window,
@@ -464,7 +473,7 @@ fn message(message: to_collector::Message) -> proto::ToCollector {
     }
 }
 
-/// Waits for a moment; for ever without one.
+/// Waits until a moment; without one, for ever.
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
@@ -472,7 +481,8 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-/// In place and of one length: on a full disk it needs no new block.
+/// Overwrites the number in place with one of equal length: on a full disk it needs
+/// no new block.
 fn keep_number(path: &std::path::Path, number: Seq) -> std::io::Result<()> {
     use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
     let file = std::fs::OpenOptions::new()
@@ -484,7 +494,8 @@ fn keep_number(path: &std::path::Path, number: Seq) -> std::io::Result<()> {
     file.write_all_at(format!("{:020}", number.0).as_bytes(), 0)
 }
 
-/// Between half and all of it: many daemons do not come back at one moment.
+/// A random wait between half of `wait` and all of it, so that many daemons do not
+/// connect at one moment.
 fn jittered(wait: Duration) -> Duration {
     let random = uuid::Uuid::now_v7().as_u128() as u32;
     wait / 2 + wait.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)

@@ -1,11 +1,11 @@
-//! Flow control: how much may be on its way without an acknowledgement.
+//! Flow control: how many bytes may be sent without an acknowledgement.
 //!
-//! The window follows the collector: quick acknowledgements widen it, slow
-//! ones narrow it, so that what is on its way is always about as much as the
-//! other end takes in a few seconds. On a line of 1 KiB/s a wide window would
-//! keep the keep-alive's answer behind megabytes of records.
+//! The window follows the collector: quick acknowledgements widen it, slow ones
+//! narrow it. So the unacknowledged bytes are always about as much as the collector
+//! takes in a few seconds. On a line of 1 KiB/s a wide window would delay the
+//! keep-alive's answer by megabytes of records.
 //!
-//! Not here: sockets, and clocks other than the one it is given.
+//! Not here: sockets, and any clock but the times that callers pass.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,21 +15,23 @@ use tokio::time::Instant;
 use super::batch::BATCH_BYTES;
 use crate::record::Seq;
 
-/// Bytes at the beginning: a fresh line is not known yet, and a quick one doubles it with each answer.
+/// First window, bytes. The speed of a new line is unknown, and each quick answer
+/// doubles the window.
 const FIRST: usize = 64 << 10;
-/// Never fewer: some hundred records, 16 s at 1 KiB/s before compression.
+/// Smallest window, bytes: some hundred records, 16 s at 1 KiB/s before compression.
 const LEAST: usize = 16 << 10;
-/// Never more: four whole batches keep a quick line busy.
+/// Largest window, bytes: four whole batches fill a quick line.
 const MOST: usize = 4 * BATCH_BYTES;
-/// Small batches are bounded by number: each is a sync of the collector's disk.
+/// Most unacknowledged batches. Small ones are bounded by number, because each is a
+/// sync of the collector's disk.
 const MOST_BATCHES: usize = 32;
-/// An acknowledgement within this is quick, beyond the other slow.
+/// Time up to which an acknowledgement is quick. Beyond `SLOW` it is slow.
 const QUICK: Duration = Duration::from_secs(1);
 const SLOW: Duration = Duration::from_secs(5);
-/// No acknowledgement for as long: the other end is gone, or does nothing.
+/// Longest time without an acknowledgement, after which the collector counts as gone.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// An acknowledgement that cannot be true.
+/// An acknowledgement that contradicts the batches sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadAck {
     #[error("it acknowledges {through}, and only {sent} was sent")]
@@ -58,7 +60,8 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Begins behind what the collector holds; `wish` is where the last connection's stood.
+    /// Begins after the last record that the collector stores. `wish` is the size of
+    /// the last connection's window.
     pub(super) fn new(held: Seq, told: u64, wish: Option<usize>) -> Self {
         let told = usize::try_from(told).unwrap_or(usize::MAX);
         let most = if told == 0 {
@@ -77,17 +80,18 @@ impl Window {
         }
     }
 
-    /// Where the next connection may begin: a break says that this was too much.
+    /// The window of the next connection: a break shows that this one was too large.
     pub(super) fn after_break(&self) -> usize {
         (self.limit / 4).max(LEAST)
     }
 
-    /// The largest batch that makes sense now.
+    /// The largest useful batch now, bytes.
     pub(super) fn batch_bytes(&self) -> usize {
         self.limit.min(BATCH_BYTES)
     }
 
-    /// Whether a batch of this size may leave. One alone always may: a large record is not stuck.
+    /// Whether a batch of this size may be sent. A single one always may, so that a
+    /// large record is not stuck.
     pub(super) fn takes(&self, bytes: usize) -> bool {
         self.on_way.is_empty()
             || (self.on_way.len() < MOST_BATCHES && self.bytes + bytes <= self.limit)
@@ -135,18 +139,19 @@ impl Window {
         Ok(())
     }
 
-    /// Whether a refusal can be meant for this connection.
+    /// Whether a refusal of this number can belong to this connection.
     pub(super) fn covers(&self, seq: Seq) -> bool {
         seq > self.acknowledged && seq <= self.last_sent
     }
 
-    /// When the wait for an acknowledgement ends; `None` while nothing is on its way.
+    /// The time at which the wait for an acknowledgement ends; `None` while no batch
+    /// waits.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let first = self.on_way.front()?.at;
         Some(self.last_progress.map_or(first, |last| last.max(first)) + DEADLINE)
     }
 
-    /// Batches and bytes on their way.
+    /// Batches and bytes without an acknowledgement.
     pub(super) fn on_way(&self) -> (usize, usize) {
         (self.on_way.len(), self.bytes)
     }

@@ -1,12 +1,12 @@
-//! The rule for a crate's files: its top-level modules stand on floors, and
-//! an import goes down or stays on its floor; neither modules nor files
-//! import in a circle.
+//! The rule for a crate's files: its top-level modules have floors, and an import
+//! leads to the same floor or a lower one. Neither modules nor files import in a
+//! circle.
 //!
-//! A parent and its children are files like any others here: a child that
-//! needs what its parent defines while the parent uses the child is a circle.
-//! One that is right is declared with its reason (`Circle`).
+//! A parent module and its children are ordinary files here: a child that needs a
+//! definition of its parent, while the parent uses the child, is a circle. An
+//! intended circle is declared with its reason (`Circle`).
 //!
-//! Not here: how imports are found (`imports`).
+//! Not here: finding imports (`imports`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

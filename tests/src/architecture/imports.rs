@@ -1,14 +1,14 @@
-//! Reads which file of a crate imports from which: follows `mod` items from
-//! the crate's root, and resolves every path of every file.
+//! Finds the imports between the files of a crate: it follows `mod` items from the
+//! crate's root, and resolves every path of every file.
 //!
-//! A name is resolved to the file that defines it: `use crate::spool::Cursor`
-//! is an import from `spool::read` if `spool` only re-exports it. A module
-//! that re-exports from below itself is a door and imports nothing by that.
+//! A name is resolved to the file that defines it: `use crate::spool::Cursor` is an
+//! import from `spool::read` if `spool` only re-exports it. A module's re-exports of
+//! its own children are no imports.
 //!
 //! Paths inside macro invocations and macro definitions count. Code under
-//! `#[cfg(test)]` does not, and neither do other crates.
+//! `#[cfg(test)]` and other crates are left out.
 //!
-//! Not here: which imports are wrong (`floors`).
+//! Not here: judging imports (`floors`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,10 +1,9 @@
-//! The order in which a crate's modules may know one another, and the tests
-//! that hold the sources to it.
+//! The order of a crate's modules, and the tests that compare the sources with it.
 //!
-//! Another crate is another `Layout` with its test.
+//! Another crate needs another `Layout` and a test.
 //!
-//! Not here: how imports are found (`imports`), what breaks an order
-//! (`floors`), the proof that both can fail (`small_crates`).
+//! Not here: finding imports (`imports`), judging them (`floors`), and the proof that
+//! both can fail (`small_crates`).
 
 mod floors;
 mod imports;

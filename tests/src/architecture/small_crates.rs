@@ -1,4 +1,4 @@
-//! The rule can fail: small crates, each wrong in one way, and what is found.
+//! The rule can fail: small crates with one fault each, and the findings.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ const SMALL: Layout = Layout {
     circles: &[],
 };
 
-/// What is broken in a small crate of these files.
+/// The findings in a small crate of these files.
 fn broken_in(layout: &Layout, files: &[(&str, &str)]) -> anyhow::Result<Vec<String>> {
     let files: BTreeMap<PathBuf, &str> = files
         .iter()
@@ -53,7 +53,7 @@ fn small_with(path: &str, text: &str) -> anyhow::Result<Vec<String>> {
     broken_in(&SMALL, &files)
 }
 
-/// One violation there is, and it says what is wanted.
+/// Expects one finding with these words.
 fn assert_one(broken: &[String], wanted: &str) {
     assert!(
         broken.len() == 1 && broken[0].contains(wanted),

@@ -1,4 +1,5 @@
-//! An untagged neighbour that does what the stimulus does, all along.
+//! A process outside every session that does what the stimulus does, during the whole
+//! test.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,7 +19,8 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Runs a program with these words and a directory, once, then goes on in a thread.
+    /// Runs a program with these words and a directory once, then repeats it in a
+    /// thread.
     ///
     /// # Errors
     ///
@@ -36,11 +38,11 @@ impl Beside {
         Ok(Self { stop, thread })
     }
 
-    /// Stops it, and makes sure that nothing of it was recorded.
+    /// Stops it, and verifies that none of its acts was recorded.
     ///
     /// # Errors
     ///
-    /// Something was, or the stimulus failed.
+    /// An act was recorded, or the stimulus failed.
     pub fn was_left_alone(self, records: &[Value]) -> anyhow::Result<()> {
         drop(self.stop);
         let pids = self

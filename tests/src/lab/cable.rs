@@ -10,14 +10,14 @@ use crate::lab::netns;
 use crate::lab::packets::{Carried, Carrier, Quality};
 use crate::lab::wait::wait_for;
 
-/// The calling thread's end, and the other.
+/// Addresses of the calling thread's end and of the other end.
 pub const NEAR: &str = "10.77.0.1";
-/// The end of the namespace that a process holds.
+/// Address of the end in the namespace of a process.
 pub const FAR: &str = "10.77.0.2";
-/// Nobody's: frames to it arrive, and are dropped without a word.
+/// A MAC address without an owner: frames to it are dropped without an error.
 const NOBODY: &str = "02:00:00:00:00:99";
 
-/// The calling thread's namespace, one that a process holds, and what is between.
+/// The calling thread's namespace, the namespace of a process, and the cable.
 #[derive(Debug)]
 pub struct Cable {
     far: Child,
@@ -41,8 +41,7 @@ impl Cable {
         Ok(cable)
     }
 
-    /// The same with a line between that can be made as bad as a test wants;
-    /// at first it is good.
+    /// As [`Cable::lay`], with a line whose quality a test sets; at first it is good.
     ///
     /// # Errors
     ///
@@ -87,20 +86,21 @@ impl Cable {
         command
     }
 
-    /// What the line does to packets from now on; nothing on a veth pair.
+    /// Sets the line's quality; without effect on a veth pair.
     pub fn set(&self, quality: Quality) {
         if let Some(carrier) = &self.carrier {
             carrier.set(quality);
         }
     }
 
-    /// What it did to them so far.
+    /// The packets that the line carried so far.
     pub fn carried(&self) -> Carried {
         let carrier = self.carrier.as_ref();
         carrier.map(Carrier::carried).unwrap_or_default()
     }
 
-    /// From now on nothing arrives on either side of a veth pair, and neither is told.
+    /// Cuts a veth pair: nothing arrives on either side, and neither side sees an
+    /// error.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Cable {
         ))
     }
 
-    /// It arrives again.
+    /// Connects the pair again.
     ///
     /// # Errors
     ///

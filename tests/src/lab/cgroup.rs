@@ -1,4 +1,4 @@
-//! Cgroups of a test's own, which go with it.
+//! Cgroups for one test, which are removed with it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::lab::wait::until;
 
-/// A cgroup of a hierarchy, for as long as the test.
+/// A cgroup that exists as long as this value.
 #[derive(Debug)]
 pub struct Cgroup(PathBuf);
 
@@ -27,8 +27,8 @@ impl Cgroup {
         Ok(Some(Self(unique.keep())))
     }
 
-    /// Of version 2, with all that ends or stops it as a whole; `None` where
-    /// that is not mounted.
+    /// A cgroup of version 2, with the files that kill or freeze it; `None` where
+    /// version 2 is not mounted.
     ///
     /// # Errors
     ///
@@ -38,7 +38,8 @@ impl Cgroup {
         Ok(found.filter(|cgroup| cgroup.0.join("cgroup.kill").exists()))
     }
 
-    /// Of version 1, which freezes whom nothing wakes; `None` where that is not mounted.
+    /// A cgroup of version 1, which freezes processes; `None` where its freezer is
+    /// not mounted.
     ///
     /// # Errors
     ///
@@ -54,7 +55,7 @@ impl Cgroup {
         &self.0
     }
 
-    /// What one of its files says; nothing, where it cannot be read.
+    /// The contents of one of its files; empty where it cannot be read.
     pub fn read(&self, file: &str) -> String {
         fs::read_to_string(self.0.join(file)).unwrap_or_default()
     }
@@ -62,7 +63,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Those who were killed in it may not have left it yet.
+        // Killed processes may not have left the cgroup yet.
         let _ = until("the cgroup is empty", || {
             !self.0.exists() || fs::remove_dir(&self.0).is_ok()
         });

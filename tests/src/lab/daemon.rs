@@ -1,7 +1,7 @@
-//! The daemon under test, and its records as `replay --format json` shows them.
+//! The daemon under test, and its records in the form of `replay --format json`.
 //!
-//! Knows the command line and the JSON (docs/reference), and of the inside only how
-//! a store is read for the names of its sessions.
+//! It uses the command line and the JSON form (docs/reference). Of the library it
+//! uses only the reader of a store, for the ids of sessions.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -28,10 +28,10 @@ use crate::lab::wait::wait_for;
 use crate::oracle::compare::{self, lost_by_skipping};
 use crate::oracle::tally;
 
-/// An emulated guest that is not alone on its machine takes more than a minute.
+/// Longest start: an emulated guest on a busy machine takes more than a minute.
 const START_LIMIT: Duration = Duration::from_secs(240);
 const END_LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks at whether the daemon still runs, or a session has ended.
+/// Interval at which the daemon, or a session's end, is looked up.
 const PACE: Duration = Duration::from_millis(200);
 
 /// A daemon with a state directory of its own.
@@ -80,8 +80,8 @@ impl Daemon {
         Self::start_all(tempfile::tempdir()?, configuration, &[("PATH", path)])
     }
 
-    /// As [`Daemon::start_with`], as a service whose manager ends it when it
-    /// does not come by for `within`.
+    /// As [`Daemon::start_with`], as a service whose manager ends it after `within`
+    /// without a report.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl Daemon {
         let stay = Some(host::together());
         std::fs::write(state.path().join("config.toml"), configuration)?;
         let socket = state.path().join("notify");
-        // Of a daemon that was here before.
+        // The socket is that of an earlier daemon.
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
             _ => {}
@@ -178,7 +178,8 @@ impl Daemon {
         self.process.id()
     }
 
-    /// Sends SIGTERM and waits for the end; the state directory stays as long as what is given back.
+    /// Sends SIGTERM and waits for the end. The state directory stays as long as the
+    /// returned value.
     ///
     /// # Errors
     ///
@@ -197,7 +198,8 @@ impl Daemon {
         Ok(std::mem::replace(&mut self.state, tempfile::tempdir()?))
     }
 
-    /// Kills it, and waits for the end; the state directory stays as long as what is given back.
+    /// Kills the daemon and waits for the end. The state directory stays as long as
+    /// the returned value.
     ///
     /// # Errors
     ///
@@ -208,7 +210,7 @@ impl Daemon {
         Ok(std::mem::replace(&mut self.state, tempfile::tempdir()?))
     }
 
-    /// Leaves it running: whoever finds its state directory ends it.
+    /// Leaves the daemon running: the finder of its state directory ends it.
     pub(crate) fn leave(mut self) -> PathBuf {
         drop(self.stay.take());
         let mut left = std::mem::ManuallyDrop::new(self);
@@ -230,7 +232,7 @@ impl Daemon {
         Ok(records)
     }
 
-    /// All its records so far, of no session, too.
+    /// All records so far, including those of no session.
     ///
     /// # Errors
     ///
@@ -311,8 +313,8 @@ impl Daemon {
             .context("run replay")?;
         let said = String::from_utf8_lossy(&output.stderr);
         let text = String::from_utf8(output.stdout).context("replay's output is UTF-8")?;
-        // Status 3, records lost, is a failure as well: so little must not overrun
-        // anything. But on Linux 7 the kernel can skip programs.
+        // Status 3 for lost records is a failure as well, because so few events must
+        // not overrun a ring. On Linux 7, however, the kernel can skip programs.
         let is_skipped = || lost_by_skipping(&compare::said(text.as_bytes())?);
         ensure!(
             output.status.success() || output.status.code() == Some(3) && is_skipped()?,
@@ -410,10 +412,7 @@ fn all_ended(records: &[Record]) -> bool {
 /// One line of `replay --format json`, as far as these tests look.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(
-    missing_docs,
-    reason = "the interface section of the design names them"
-)]
+#[expect(missing_docs, reason = "docs/reference names the fields")]
 pub struct Record {
     pub session_id: Option<String>,
     pub time: String,
@@ -431,7 +430,7 @@ pub struct Record {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
+#[expect(missing_docs, reason = "docs/reference names the fields")]
 pub struct Tamper {
     pub act: String,
     pub path: Option<String>,
@@ -439,7 +438,7 @@ pub struct Tamper {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
+#[expect(missing_docs, reason = "docs/reference names the fields")]
 pub struct HandOff {
     pub way: String,
     pub to: String,
@@ -447,7 +446,7 @@ pub struct HandOff {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
+#[expect(missing_docs, reason = "docs/reference names the fields")]
 pub struct Heir {
     pub file: String,
     pub script: bool,
@@ -456,14 +455,14 @@ pub struct Heir {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
+#[expect(missing_docs, reason = "docs/reference names the fields")]
 pub struct Process {
     pub pid: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
+#[expect(missing_docs, reason = "docs/reference names the fields")]
 pub struct SessionStart {
     pub agent: String,
     pub rule: String,
@@ -472,14 +471,14 @@ pub struct SessionStart {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
+#[expect(missing_docs, reason = "docs/reference names the fields")]
 pub struct SessionEnd {
     pub reason: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
+#[expect(missing_docs, reason = "docs/reference names the fields")]
 pub struct Exec {
     pub argv: Vec<String>,
     #[serde(default)]
@@ -489,14 +488,14 @@ pub struct Exec {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
+#[expect(missing_docs, reason = "docs/reference names the fields")]
 pub struct Fork {
     pub child_pid: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
+#[expect(missing_docs, reason = "docs/reference names the fields")]
 pub struct FileRecord {
     pub op: String,
     #[serde(default)]
@@ -507,7 +506,7 @@ pub struct FileRecord {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "as above")]
+#[expect(missing_docs, reason = "docs/reference names the fields")]
 pub struct Enforcement {
     pub action: String,
     pub count: u64,

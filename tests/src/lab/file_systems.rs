@@ -48,7 +48,8 @@ pub fn in_own_namespace<T: Send>(
     work: impl FnOnce() -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
     let thread = || {
-        // SAFETY: numbers only; of the thread's state it changes what is its own from here on.
+        // SAFETY: the argument is a number, and the thread uses its new namespace
+        // alone from here on.
         let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) };
         ensure!(
             unshared == 0,

@@ -1,9 +1,9 @@
-//! The host that all tests of one process share. A daemon records every agent of
-//! the host, so whoever starts agents has it alone, and so has whoever changes
-//! what is the kernel's.
+//! The host that all tests of one process share. A daemon records every agent of the
+//! host, so a test that starts agents has the host alone, and so has a test that
+//! changes global settings of the kernel.
 //!
-//! Not here: tests of other processes, which `cargo xtask test` runs one after
-//! the other.
+//! Not here: tests of other processes, which `cargo xtask test` runs one after the
+//! other.
 
 use std::cell::Cell;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ static HOST: Mutex<Users> = Mutex::new(Users {
 static LEFT: Condvar = Condvar::new();
 
 thread_local! {
-    /// The thread's own recorders do not wait for it.
+    /// Whether this thread has the host alone: its own recorders do not wait.
     static ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -44,7 +44,7 @@ fn wait_while(is_in_the_way: impl Fn(&Users) -> bool) -> MutexGuard<'static, Use
         .unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until no test has the host alone, but for the calling thread's own.
+/// Waits until no other thread's test has the host alone.
 pub(crate) fn together() -> Stay {
     let counted = !ALONE.get();
     if counted {
@@ -53,8 +53,8 @@ pub(crate) fn together() -> Stay {
     Stay { counted }
 }
 
-/// Waits until there is no recorder of another test, and keeps others from
-/// starting one. The calling thread starts its own, after this.
+/// Waits until no other test has a recorder, and keeps others from starting one. The
+/// calling thread starts its own afterwards.
 pub fn alone() -> Alone {
     wait_while(|users| users.alone || users.together > 0).alone = true;
     ALONE.set(true);
@@ -99,7 +99,8 @@ mod tests {
             told.send("gone").ok();
         });
         drop(first);
-        // Long enough for who does not wait: whoever waits says nothing, however long.
+        // A thread that does not wait sends within this time; one that waits sends
+        // nothing.
         let soon = Duration::from_millis(20);
         assert!(tells.recv_timeout(soon).is_err(), "it did not wait");
         drop(second);

@@ -1,4 +1,5 @@
-//! A bad line between a daemon and a collector: slow, or cut in mid-batch.
+//! A bad line between a daemon and a collector: slow, or cut in the middle of a
+//! batch.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,12 +10,13 @@ use std::time::Duration;
 
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size};
 
-/// Between two pieces of a slow line.
+/// Interval between two pieces on a slow line.
 const TICK: Duration = Duration::from_millis(100);
-/// The least that a kernel takes (socket(7), SO_RCVBUF): what is queued in the line is not slow.
+/// The smallest receive buffer of a socket (socket(7), SO_RCVBUF): bytes in the
+/// buffer pass quickly.
 const QUEUE: usize = 2048;
 
-/// What the line does to what goes towards the collector.
+/// A line that slows or cuts data towards the collector.
 #[derive(Debug)]
 pub struct Line {
     /// Where it is reached.
@@ -24,15 +26,16 @@ pub struct Line {
 
 #[derive(Debug)]
 struct State {
-    /// 0 for as fast as it goes.
+    /// Bytes per second; 0 for full speed.
     bytes_per_second: AtomicU64,
-    /// What each next connection carries before it is reset.
+    /// Bytes that each next connection carries before it is reset.
     budgets: Vec<usize>,
     connections: AtomicUsize,
 }
 
 impl Line {
-    /// To a collector, each of the first connections reset after so many bytes.
+    /// A line to a collector. Each of the first connections is reset after so many
+    /// bytes.
     ///
     /// # Errors
     ///
@@ -64,7 +67,7 @@ impl Line {
         Ok(Self { address, state })
     }
 
-    /// From now on as fast as it goes.
+    /// Sets the full speed.
     pub fn quicken(&self) {
         self.state.bytes_per_second.store(0, Ordering::SeqCst);
     }
@@ -80,7 +83,7 @@ fn carry(near: &TcpStream, far: &TcpStream, state: &State) {
     let mut budget = state.budgets.get(number).copied();
     thread::scope(|scope| {
         scope.spawn(|| {
-            // Answers are not slowed. The line is cut when either end is gone.
+            // Answers have full speed. The line is cut when either end is gone.
             let _ = std::io::copy(&mut &*far, &mut &*near);
             let _ = near.shutdown(Shutdown::Both);
         });

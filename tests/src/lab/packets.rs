@@ -1,5 +1,5 @@
-//! A line of IP packets that loses, delays and reorders them: what tc-netem(8)
-//! does, on kernels that have none.
+//! A line of IP packets that loses, delays and reorders them, as tc-netem(8) does,
+//! for kernels without it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,30 +11,30 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// The longest that is waited for packets, so that an end is noticed.
+/// Longest wait for packets, so that the end is noticed.
 const TICK: Duration = Duration::from_millis(100);
-/// More than any packet has.
+/// More bytes than a packet has.
 const PACKET: usize = 65_536;
 
-/// What happens to packets. Times are added to each on its way.
+/// The treatment of packets. Delay and jitter apply to each packet.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quality {
-    /// Of a hundred.
+    /// Percentage of lost packets.
     pub lost: u64,
-    /// To all.
+    /// Delay of all packets.
     pub delay: Duration,
-    /// Up to so much more: who has less overtakes.
+    /// Largest further delay: a packet with less of it overtakes others.
     pub jitter: Duration,
 }
 
 /// Packets so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Carried {
-    /// That arrived.
+    /// Packets that arrived.
     pub arrived: u64,
-    /// That were lost.
+    /// Packets that were lost.
     pub lost: u64,
-    /// That arrived behind one that was sent later.
+    /// Packets that arrived after one that was sent later.
     pub overtaken: u64,
 }
 
@@ -93,7 +93,7 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// When it is due, which it is, towards which end.
+/// Due time, number, destination and bytes of a packet.
 type Packet = Reverse<(Instant, u64, usize, Vec<u8>)>;
 
 struct Line {
@@ -101,7 +101,7 @@ struct Line {
     on_the_way: BinaryHeap<Packet>,
     state: Arc<Mutex<State>>,
     sent: u64,
-    /// The latest sent that arrived, at each end.
+    /// The number of the last sent packet that arrived, at each end.
     arrived: [u64; 2],
     random: u64,
 }
@@ -129,7 +129,7 @@ impl Line {
         Ok(())
     }
 
-    /// Takes what came out of one end.
+    /// Takes the packets from one end.
     fn collect(&mut self, from: usize) -> io::Result<()> {
         let mut packet = vec![0; PACKET];
         loop {
@@ -151,7 +151,7 @@ impl Line {
         }
     }
 
-    /// Lets arrive what is due.
+    /// Delivers the packets that are due.
     fn deliver(&mut self) -> io::Result<()> {
         while let Some(Reverse((due, ..))) = self.on_the_way.peek()
             && *due <= Instant::now()

@@ -1,5 +1,5 @@
-//! A gRPC client that sends any bytes as a message: what no well-behaved
-//! daemon sends. It answers with what the collector made of them.
+//! A gRPC client that sends arbitrary bytes as a message, as no well-behaved daemon
+//! does. It returns the collector's answers.
 
 use agent_recorder::record::proto::{ToCollector, ToDaemon, to_collector, to_daemon};
 use agent_recorder::record::{StreamId, proto};
@@ -81,7 +81,7 @@ impl Raw {
         Ok(Self { outbox, inbox })
     }
 
-    /// Opens it for a stream, as a daemon does; what the collector welcomes it with.
+    /// Opens it for a stream, as a daemon does, and returns the Welcome.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl Raw {
 
     /// Sends any bytes.
     pub fn send(&self, bytes: Vec<u8>) {
-        // A stream that was ended shows at the next answer.
+        // The next answer shows that the stream has ended.
         let _ = self.outbox.send(bytes);
     }
 

@@ -41,7 +41,7 @@ pub fn binary() -> anyhow::Result<PathBuf> {
         .context("agent-recorder is not built: run `cargo xtask build`")
 }
 
-/// The one line that a failing command said, after its exit status was checked.
+/// The single line of a failing command, after its exit status was checked.
 ///
 /// # Errors
 ///
@@ -58,9 +58,9 @@ pub fn complaint(output: &Output, status: i32) -> anyhow::Result<String> {
     Ok(said)
 }
 
-/// What `doctor` says of this machine, in the profile that is tested. Asked
-/// once: to say it, it loads the programs of every profile, which takes an
-/// emulated guest a minute.
+/// The report of `doctor` about this machine in the tested profile. It is run once,
+/// because it loads the programs of every profile, which takes an emulated guest a
+/// minute.
 ///
 /// # Errors
 ///
@@ -109,7 +109,8 @@ pub fn stored(state: &Path) -> anyhow::Result<Vec<Record>> {
     Ok(records)
 }
 
-/// A configuration that guards what lies in temporary directories, too: there tests have their files.
+/// A configuration that guards temporary directories, too, because tests have their
+/// files there.
 pub const GUARDING_TEMPORARY: &str = r#"[guard]
 keep = ["/tmp", "/var/tmp", "/dev/shm", "/var/cache", ".tmp", "target", ".cache"]
 "#;
@@ -163,8 +164,8 @@ impl Recorder {
         })
     }
 
-    /// With a guard for which nothing here may be thrown away, though it lies
-    /// in a temporary directory.
+    /// A recorder with a guard that counts every file here, though it is in a
+    /// temporary directory.
     ///
     /// # Errors
     ///
@@ -280,8 +281,8 @@ impl Recorder {
         Ok(details.iter().filter_map(name).collect())
     }
 
-    /// A tracepoint of io_uring that this kernel lacks, once something was
-    /// recorded: without it nobody is shown requests.
+    /// The io_uring tracepoint that this kernel lacks, once something was recorded:
+    /// without it requests are not traced.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! One daemon for several tests, where loading the programs is what takes
-//! long: in an emulated guest, which ends with all that runs in it.
+//! One daemon for several tests, where loading the programs takes long: in an
+//! emulated guest, which ends with all its processes.
 //!
 //! Not for tests on a host: nothing here ends the last daemon.
 
@@ -15,16 +15,16 @@ use tempfile::TempDir;
 
 use crate::lab::daemon::Daemon;
 
-/// Names a directory for such a daemon's state; without it, nothing is shared.
+/// Names a directory for such a daemon's state. Without it, nothing is shared.
 const VARIABLE: &str = "AGENT_RECORDER_SHARED";
 
-/// A daemon that takes longer to end hangs.
+/// Longest time until a daemon ends; a slower one hangs.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
-/// The state directory of the daemon that runs with this configuration: the
-/// one that the test before left, or a new one in its place. `None` where
-/// nothing is shared: a test in a mount namespace of its own has its own daemon,
-/// for to that one paths of the others are foreign.
+/// The state directory of the daemon with this configuration: the one that the last
+/// test left, or a new one in its place. `None` where nothing is shared. A test in a
+/// mount namespace of its own has its own daemon, because paths in another namespace
+/// count as foreign.
 ///
 /// # Errors
 ///
@@ -33,7 +33,7 @@ pub(crate) fn with(configuration: &str) -> anyhow::Result<Option<PathBuf>> {
     let Some(directory) = std::env::var_os(VARIABLE).map(PathBuf::from) else {
         return Ok(None);
     };
-    // Of the thread: that of the process is its main thread's.
+    // The namespace of this thread: that of the process is its main thread's.
     if fs::read_link("/proc/thread-self/ns/mnt")? != fs::read_link("/proc/1/ns/mnt")? {
         return Ok(None);
     }
@@ -51,7 +51,8 @@ pub(crate) fn with(configuration: &str) -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(state))
 }
 
-/// By the number in its lock. Another test's child it was: nobody here can wait for it.
+/// Ends the daemon by the pid in its lock. It is a child of another test, so this
+/// process cannot wait for it.
 fn end(state: &Path) -> anyhow::Result<()> {
     let pid = fs::read_to_string(state.join("daemon.lock"))?
         .trim()

@@ -1,20 +1,22 @@
-//! Waiting for what a test caused: looked for until it is there, never for a time.
+//! Waits for a condition that a test caused, never for a time.
 
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-/// A daemon tries again after at most 30 s, and a dead peer is found within 30.
+/// Longest wait: a daemon tries again after at most 30 s, and notices a dead peer
+/// within 30 s.
 pub const LIMIT: Duration = Duration::from_secs(120);
 /// The pause after the first look; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Looks again and again until there is something.
+/// Evaluates a condition again and again until it has a value.
 ///
 /// # Errors
 ///
-/// It never came, with `what` was waited for; or looking failed.
+/// The condition had no value within the limit, which the error names by `what`; or
+/// evaluating it failed.
 pub fn wait_for<T>(
     what: &str,
     mut look: impl FnMut() -> anyhow::Result<Option<T>>,
@@ -31,7 +33,7 @@ pub fn wait_for<T>(
     }
 }
 
-/// Looks again and again until something holds.
+/// Evaluates a condition again and again until it holds.
 ///
 /// # Errors
 ///

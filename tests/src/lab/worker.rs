@@ -1,5 +1,5 @@
-//! A session that works step by step while something happens to its daemon,
-//! and what is to be in its records.
+//! A session that works step by step while something happens to its daemon, and the
+//! records that it must have.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,13 +13,13 @@ use serde_json::Value;
 use crate::lab::daemon::Daemon;
 use crate::oracle::compare::is_forgiven;
 
-/// Far below what a worker makes without a daemon.
+/// A ring far smaller than the events that a worker makes without a daemon.
 pub const SMALL_RING: &str = "[kernel]\nbulk_ring_bytes = 65536\n[guard]\naction = \"off\"\n";
-/// Opens for each file that is made: a program's first of each file is recorded.
+/// Opens for each created file: a program's first open of each file is recorded.
 pub const OPENED: usize = 2000;
 
-/// Makes and removes files, so many for each line that it reads, and says when.
-/// What there is in a second folder it opens between the two.
+/// Creates and removes files, as many as each line of its input says, and reports the
+/// end. Between the two it opens the files of a second folder.
 pub const WORKER: &str = r#"
     n=0
     while read -r count; do
@@ -33,7 +33,7 @@ pub const WORKER: &str = r#"
         echo done
     done"#;
 
-/// Where a guard cannot tell what a session made, it would end the workers.
+/// A guard that cannot see which files a session created would end the workers.
 pub const NO_GUARD: &str = "[guard]\naction = \"off\"\n";
 
 /// A session that works when it is told to.
@@ -41,7 +41,7 @@ pub const NO_GUARD: &str = "[guard]\naction = \"off\"\n";
 pub struct Worker {
     /// `run`, or what else was started.
     pub process: Child,
-    /// Where it reads what to do.
+    /// The pipe from which it reads its orders.
     pub orders: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
@@ -130,7 +130,7 @@ pub fn deleted(records: &[Value]) -> Vec<&str> {
         .collect()
 }
 
-/// Each of the files of a worker was recorded as deleted, once.
+/// Verifies that each file of a worker was recorded as deleted, once.
 ///
 /// # Errors
 ///
@@ -144,7 +144,7 @@ pub fn each_once(records: &[Value], folder: &Path, count: usize) -> anyhow::Resu
     Ok(())
 }
 
-/// How often each was, of those that were not once.
+/// Counts of deletions for the files that were not recorded exactly once.
 pub fn not_once(records: &[Value], folder: &Path, count: usize) -> Vec<(usize, usize)> {
     let deleted = deleted(records);
     let times = (0..count).map(|number| {
@@ -163,7 +163,8 @@ pub fn counts(list: &Value) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// What was made is what got here and what was lost, by kind. What was lost.
+/// Verifies that the made events are those delivered and lost, by kind. Returns the
+/// lost ones.
 ///
 /// # Errors
 ///
@@ -179,7 +180,7 @@ pub fn balanced(records: &[Value]) -> anyhow::Result<BTreeMap<String, u64>> {
     Ok(lost)
 }
 
-/// Nothing of a session was lost.
+/// Verifies that nothing of a session was lost.
 ///
 /// # Errors
 ///

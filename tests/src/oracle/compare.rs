@@ -1,4 +1,5 @@
-//! Two multisets of operations, both ways: done and not recorded, recorded and not done.
+//! Compares two multisets of operations: done and not recorded, recorded and not
+//! done.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::oracle::tally;
 
-/// What a line says of its process.
+/// The fields of a line about its process.
 const PROCESS: [&str; 3] = ["pid", "tid", "ppid"];
 
-/// Reads what a stimulus said.
+/// Parses the output of a stimulus.
 ///
 /// # Errors
 ///
@@ -36,7 +37,8 @@ pub fn files_under(records: &[Value], directory: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Whether the profile sees objects, and not only what a caller says of them.
+/// Whether the profile sees the objects of operations, and not only the arguments of
+/// callers.
 pub fn sees_objects(records: &[Value]) -> bool {
     records.iter().any(|record| {
         let profile = &record["sessionStart"]["profile"];
@@ -61,24 +63,24 @@ pub fn of_kinds(records: &[Value], kinds: &[&str]) -> Vec<Value> {
         .collect()
 }
 
-/// What the guard did, each time.
+/// The enforcement records of a session.
 pub fn enforcements(records: &[Value]) -> Vec<&Value> {
     let told = records.iter().filter_map(|it| it.get("enforcement"));
     told.collect()
 }
 
-/// What the guard did, where it did something once.
+/// The only enforcement record of a session.
 ///
 /// # Errors
 ///
-/// It did nothing, or more.
+/// There is none, or more than one.
 pub fn enforcement(records: &[Value]) -> anyhow::Result<&Value> {
     let told = enforcements(records);
     anyhow::ensure!(told.len() == 1, "not one enforcement: {told:#?}");
     Ok(told[0])
 }
 
-/// The kind of a line, and the fields that it claims.
+/// The kind of a line, and the fields that it states.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {
     process: Vec<&'static str>,
@@ -99,7 +101,7 @@ impl Shape {
         let mut fields: BTreeSet<String> = fields
             .map(|fields| fields.keys().cloned().collect())
             .unwrap_or_default();
-        // To say no error is to claim that there was none.
+        // A line without an error states that there was none.
         fields.insert("error".to_owned());
         let process = PROCESS
             .into_iter()
@@ -112,7 +114,8 @@ impl Shape {
         }
     }
 
-    /// What two lines have alike if they tell of the same; `None` for another kind.
+    /// The common part of two lines about the same operation; `None` for another
+    /// kind.
     fn key(&self, line: &Value) -> Option<String> {
         let fields = line.get(&self.kind)?;
         let mut parts = vec![self.kind.clone()];
@@ -144,7 +147,7 @@ impl Differences {
 
 /// What was done and not recorded, and what was recorded and not done.
 ///
-/// A stimulus that does not say a field does not claim anything of it.
+/// A field that a stimulus leaves out is not compared.
 pub fn differences(done: &[Value], recorded: &[Value]) -> Differences {
     let mut missing: BTreeMap<String, usize> = BTreeMap::new();
     let mut shapes = BTreeSet::new();
@@ -155,7 +158,7 @@ pub fn differences(done: &[Value], recorded: &[Value]) -> Differences {
         }
         shapes.insert(shape);
     }
-    // Those that claim more are matched first.
+    // Lines with more fields are matched first.
     let mut shapes: Vec<Shape> = shapes.into_iter().collect();
     shapes.sort_by_key(|shape| std::cmp::Reverse(shape.fields.len()));
     let mut spurious = Vec::new();
@@ -187,12 +190,12 @@ pub fn same(done: &[Value], recorded: &[Value]) -> anyhow::Result<()> {
     same_or_told(done, recorded, &[])
 }
 
-/// What the kernel skipped programs for, in thousandths of what was done: more
-/// is a fault of ours, whatever the recorder says of it.
+/// Most operations that may be missing because the kernel skipped programs, in
+/// thousandths: more is a defect, whatever the recorder reports.
 const SKIPPED_AT_MOST: usize = 5;
 
-/// As [`same`], but where the kernel can skip a program (Linux 7 preempts them)
-/// a few operations may be missing if `records` tell that so many were lost.
+/// As [`same`], but where the kernel can skip a program (Linux 7 preempts them) a few
+/// operations may be missing if `records` report that loss.
 ///
 /// # Errors
 ///
@@ -227,8 +230,8 @@ pub fn same_or_told(done: &[Value], recorded: &[Value], records: &[Value]) -> an
     )
 }
 
-/// Whether so many may be missing of what was done: as many as `records` tell
-/// that the kernel skipped programs for, and few.
+/// Whether so many operations may be missing: few, and no more than `records` report
+/// as skipped.
 pub fn is_forgiven(missing: usize, done: usize, records: &[Value]) -> bool {
     let is_told = u64::try_from(missing).is_ok_and(|missing| missing <= skipped(records));
     is_told && missing * 1000 <= done * SKIPPED_AT_MOST
@@ -237,8 +240,8 @@ pub fn is_forgiven(missing: usize, done: usize, records: &[Value]) -> bool {
 /// The first kernel whose tracepoints can be preempted, so that it skips programs.
 const SKIPS_SINCE: (u32, u32) = (7, 0);
 
-/// Whether these records tell of a loss, and of none but what a kernel that
-/// skips programs skipped them for.
+/// Whether these records report a loss, and only one of programs that the kernel
+/// skipped.
 ///
 /// # Errors
 ///
@@ -262,7 +265,7 @@ pub fn kernel() -> anyhow::Result<(u32, u32)> {
     next().zip(next()).context("a kernel without a number")
 }
 
-/// How often the kernel skipped a program, by the records of losses.
+/// How often the kernel skipped a program, by the loss records.
 fn skipped(records: &[Value]) -> u64 {
     records
         .iter()

@@ -1,7 +1,7 @@
-//! What is right: what a stimulus says that it did, or strace saw, and how it is
-//! compared with what was recorded.
+//! The truth: a stimulus's own account of its acts, or strace's, and the comparison
+//! with the records.
 //!
-//! Not here: doing it (`stimuli`), having it recorded (`lab`).
+//! Not here: the acts (`stimuli`), and recording them (`lab`).
 
 pub mod check;
 pub mod compare;

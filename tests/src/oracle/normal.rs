@@ -1,8 +1,8 @@
-//! Records without what differs from one run to the next: a process by its
-//! part in the session, a file by its name in the working directory, numbers
-//! that the kernel chose by what they number.
+//! Records without the parts that differ between runs: a process becomes its role in
+//! the session, a file its name in the working directory, a number of the kernel a
+//! word for its kind.
 //!
-//! Which fields are left out at all is the caller's decision, not made here.
+//! Not here: leaving fields out, which the caller does.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,10 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-/// Equal bytes in a row from which on they are counted instead.
+/// Number of equal bytes in a row from which on they are counted instead.
 const RUN: usize = 20;
 
-/// What stands for a number that follows a sign.
+/// Words for numbers that follow a prefix.
 const NUMBERS: [(&str, &str); 9] = [
     ("127.0.0.1:", "PORT"),
     ("0.0.0.0:", "PORT"),
@@ -31,7 +31,7 @@ const NUMBERS: [(&str, &str); 9] = [
 /// Who did it, as `pid` and `startTimeNs`.
 type Key = (u64, u64);
 
-/// The parts of a session's processes: `main`, and whose child each other is.
+/// The roles of a session's processes: `main`, and the parent of each other one.
 #[derive(Debug, Default)]
 pub struct Parts {
     main: Option<Key>,
@@ -79,7 +79,7 @@ fn key(of: &Value, pid: &str, start: &str) -> Option<Key> {
     Some((of[pid].as_u64()?, of[start].as_u64()?))
 }
 
-/// What names stand for in one run.
+/// Words for the names of one run.
 #[derive(Debug)]
 pub struct Names {
     /// Whole strings or beginnings of paths, and what is written for them.
@@ -142,7 +142,7 @@ impl Names {
     }
 }
 
-/// Bytes, readable: they can hold names that differ.
+/// Decodes bytes, which can contain names of one run.
 fn decoded(value: Value) -> Value {
     match value {
         Value::Array(values) => values.into_iter().map(decoded).collect(),
@@ -154,7 +154,8 @@ fn decoded(value: Value) -> Value {
     }
 }
 
-/// Digits and dots after the sign; a 0 alone is no number that anybody chose.
+/// Replaces digits and dots after the prefix. A single 0 is the same in every run,
+/// and stays.
 fn without_numbers(text: &str, sign: &str, word: &str) -> String {
     let mut parts = text.split(sign);
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -172,7 +173,7 @@ fn without_numbers(text: &str, sign: &str, word: &str) -> String {
     out
 }
 
-/// A name under itself, over and over.
+/// Counts a name that is repeated below itself.
 fn names_counted(text: &str) -> String {
     let mut out: Vec<(&str, usize)> = Vec::new();
     for name in text.split('/') {
@@ -238,7 +239,7 @@ mod tests {
                 "fork": {"childPid": child, "childStartTimeNs": child}})
         };
         let start = json!({"process": process(1, 1), "sessionStart": {}});
-        // Records of several rings come in any order.
+        // Records of two rings come in any order.
         let parts = Parts::of(&[fork(2, 3), start, fork(1, 2)]);
         assert_eq!(parts.name(&process(1, 1)), "main");
         assert_eq!(parts.name(&process(1, 9)), "main/thread");

@@ -1,5 +1,5 @@
-//! The page of the configuration: each key with its comment, its type and the
-//! default that the parser really gives it.
+//! The page of the configuration: each key with its comment, its type and the default
+//! that the parser uses.
 
 use std::fmt::Write as _;
 
@@ -137,7 +137,7 @@ fn value(key: &Key, path: &str, defaults: &Defaults, out: &mut String) -> Result
     Ok(())
 }
 
-/// What a person calls the type; `None` for tables.
+/// The readable name of the type; `None` for tables.
 fn type_name(kind: &Kind) -> Option<String> {
     Some(match kind {
         Kind::Boolean => "boolean".to_owned(),

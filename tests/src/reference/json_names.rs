@@ -1,9 +1,9 @@
-//! What each field of a record is called in JSON, found out by changing it.
+//! Finds the JSON name of each field of a record by changing the field.
 //!
-//! A record with everything set is shown as JSON, one field is changed, and it
-//! is shown again: the keys whose values differ are the field's. Some keys are
-//! shown for some acts only, so this is done for each value of the message's
-//! enums. Not here: the form itself (`agent_recorder::replay`).
+//! A complete record is shown as JSON, one field is changed, and it is shown again:
+//! the keys with different values belong to the field. Some keys appear for some acts
+//! only, so this is repeated for each value of the message's enums.
+//! Not here: the JSON form itself (`agent_recorder::replay`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! The few forms of markdown that the pages use.
+//! The markdown constructs of the pages.
 
 use std::fmt::Write as _;
 

@@ -1,9 +1,9 @@
-//! The pages of docs/reference, made from what they describe: the command
-//! line's definition, the configuration's types and the protocol.
+//! The pages of docs/reference, generated from the command line's definition, the
+//! configuration's types and the protocol.
 //!
-//! `cargo xtask reference` writes them, and a test here holds the committed
-//! files equal. Not here: any text about a command, a key or a field, which is
-//! a comment beside its definition.
+//! `cargo xtask reference` writes them, and a test here compares the committed files.
+//! Not here: the text about a command, a key or a field, which is a comment beside
+//! its definition.
 
 mod command_line;
 mod configuration;

@@ -1,7 +1,7 @@
 //! The page of the records: each message and enum of record.proto with its
 //! comments, and the name of each field in JSON.
 //!
-//! Not here: how those names are found out (`json_names`).
+//! Not here: finding those names (`json_names`).
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

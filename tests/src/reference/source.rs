@@ -1,8 +1,7 @@
-//! The configuration's types as their source has them: fields, comments, and
-//! the names that serde gives them.
+//! The configuration's types in their source: fields, comments, and serde's names.
 //!
-//! Not here: defaults, and which names the parser really takes, for the types
-//! themselves say both (`configuration`).
+//! Not here: defaults and the names that the parser accepts, which the types
+//! themselves show (`configuration`).
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,8 +1,9 @@
 //! A collector that comes back after hours: `cargo xtask backlog` (N1, S7).
 //!
-//! A host's spool is filled with what so long an absence leaves; then there is
-//! a collector, and the host goes on recording while it is sent. At the end
-//! both hold the same. Not here: kernel programs; the records are made up.
+//! A host's spool is filled with the records of such an absence. Then a collector
+//! starts, and the host continues to record while the backlog is sent. At the end
+//! both have the same records.
+//! Not here: kernel programs; the records are made up.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! What `cargo xtask bench` runs in each of its columns: one operation in a
-//! loop, or a command, and what it cost.
+//! The measured program of `cargo xtask bench` in each of its columns: one operation
+//! in a loop, or a command, and its cost.
 //!
 //! `bench_micro RECORDER MODE N` and `bench_micro RECORDER run CMD…`, where
 //! RECORDER is the recorder's pid, or 0 for none. Prints one JSON object:

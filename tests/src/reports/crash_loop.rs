@@ -1,11 +1,11 @@
-//! Kills the daemon, and now and then the collector, at named points while
-//! sessions are recorded, over and over: `cargo xtask crash-loop` (D1, N3).
+//! Kills the daemon, and sometimes the collector, at named points while sessions are
+//! recorded, again and again: `cargo xtask crash-loop` (D1, N3).
 //!
-//! What must hold at the end, whatever was cut off: numbers are dense, nothing
-//! that was acknowledged is missing, and the collector's copy is the spool.
-//! Sessions outlive their daemon: each that was seen to its end begins and ends
-//! once, what the kernel made is what got here and what was told as lost, and
-//! no delete is missing beyond that.
+//! Wherever a process was killed, these properties hold at the end: numbers are
+//! dense, no acknowledged record is missing, and the collector's copy equals the
+//! spool. Sessions outlive their daemon: each session whose end was observed begins
+//! and ends once, its made events are those delivered or recorded as lost, and no
+//! delete is missing beyond that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -61,7 +61,7 @@ const FILES: u64 = 8;
 const DELETE: &str = "delete";
 const PACE: Duration = Duration::from_millis(20);
 
-/// What the records say of a session.
+/// The account of a session in the records.
 #[derive(Debug, Default)]
 struct Seen {
     name: String,

@@ -1,7 +1,7 @@
 //! A scripted model on loopback, alone in a network namespace of its own.
 //!
-//! It prints its process id once it listens: whoever starts an agent joins
-//! `/proc/PID/ns/net` first, so that nothing the agent does leaves the machine.
+//! It prints its process id once it listens. The starter of an agent joins
+//! `/proc/PID/ns/net` first, so that nothing of the agent leaves the machine.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
-//! What a stimulus program says of itself: one JSON object a line, each an
-//! operation that it performed, in the shape that the recorder shows.
+//! The report of a stimulus program about itself: one JSON object a line, each an
+//! operation that it performed, in the form of the recorder's output.
 //!
-//! Lines are kept in memory and written at the end, so that saying adds no operation.
+//! Lines stay in memory until the end, so that reporting adds no operation.
 
 mod abi;
 

@@ -1,5 +1,5 @@
-//! The end-to-end tests: the real binary on the real kernel. One module for each
-//! claim, in it one for each matter, so that a test is `claim::matter::what_must_hold`.
+//! The end-to-end tests: the real binary on the real kernel. Each claim has a module,
+//! and each matter of it another, so that a test is `claim::matter::what_must_hold`.
 //!
 //! One test, as root, after `cargo xtask build`:
 //!
@@ -7,12 +7,12 @@
 //! cargo test -p agent-recorder-tests --test e2e -- records::loss::a_replay_of
 //! ```
 //!
-//! One matter is `records::loss::`, one claim `records::`, and `-- --list` prints
-//! all. `cargo xtask test` runs one matter after the other, each in a process of
-//! its own.
+//! `records::loss::` selects a matter, `records::` a claim, and `-- --list` prints
+//! all tests. `cargo xtask test` runs one matter after the other, each in a process
+//! of its own.
 //!
-//! Not here: the programs that are recorded (`src/stimuli`), what their records
-//! are compared with (`src/oracle`), and what a test takes (`src/lab`).
+//! Not here: the recorded programs (`src/stimuli`), the truth about their acts
+//! (`src/oracle`), and the tests' tools (`src/lab`).
 
 mod cli;
 mod guard;

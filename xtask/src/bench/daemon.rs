@@ -1,5 +1,5 @@
-//! A recorder for the length of one block: started, waited for, asked to end,
-//! waited for again. While none runs, nothing of it is attached.
+//! A recorder for the length of one block. Between two blocks no recorder runs, and
+//! no program is attached.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,26 +13,26 @@ use tempfile::TempDir;
 use super::workload::session_words;
 use crate::workspace;
 
-/// Loading and verifying the programs takes the kernel a second or so.
+/// Longest start: the kernel takes about a second to verify and load the programs.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
-/// The workloads delete in bulk: that is what is measured, not what is to be stopped.
+/// The guard is off, because the workloads delete in bulk.
 const CONFIGURATION: &str = "[guard]\naction = \"off\"\n";
 
-/// A running `agent-recorder daemon`, ended with this value.
+/// A running `agent-recorder daemon`, which ends when this value is dropped.
 pub(super) struct Daemon {
     recorder: PathBuf,
     child: Option<Child>,
-    /// Configuration, state and log, on the workspace's disk as a spool is.
+    /// Configuration, state and log, on the workspace's disk, as a spool would be.
     folder: TempDir,
 }
 
 impl Daemon {
-    /// Starts one and waits until it answers.
+    /// Starts a daemon and waits until it answers.
     ///
     /// # Errors
     ///
-    /// It does not start or does not answer: the error holds what it said.
+    /// The daemon does not start or does not answer: the error contains its output.
     pub(super) fn start(recorder: &Path) -> Result<Self> {
         let parent = workspace::target("");
         let folder = tempfile::Builder::new()
@@ -68,16 +68,17 @@ impl Daemon {
         self.child.as_ref().map_or(0, Child::id)
     }
 
-    /// The words that record what follows them.
+    /// The beginning of a command line that records the rest of it.
     pub(super) fn session_words(&self) -> Vec<String> {
         session_words(&self.recorder, &self.options())
     }
 
-    /// Ends it as systemd would, and waits until it is gone, its programs with it.
+    /// Ends the daemon as systemd would, and waits until it and its programs are
+    /// gone.
     ///
     /// # Errors
     ///
-    /// It does not end, or not well: the error holds what it said.
+    /// The daemon does not end, or ends with an error, which contains its output.
     pub(super) fn stop(mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else {
             return Ok(());
@@ -163,10 +164,11 @@ fn signal(child: &Child, signal: Signal) -> Result<()> {
 }
 
 impl Drop for Daemon {
-    /// For the ways out that are errors: nothing of ours outlives us.
+    /// Ends the daemon after an error, so that nothing stays behind.
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // Nothing can be done about either failing, and an error is on its way already.
+            // A failure cannot be handled here, and another error is returned
+            // already.
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -1,5 +1,5 @@
-//! What the workloads work on: the same bytes on every machine and in every
-//! run, in memory, so that no disk is measured.
+//! The inputs of the workloads: the same bytes on every machine and in every run, in
+//! memory, so that no disk is measured.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::step;
 
-/// The source tree: about what a middling service has.
+/// Folders of the source tree, about as many as a middle-sized service has.
 const FOLDERS: usize = 40;
 const FILES_A_FOLDER: usize = 20;
 const LINES_A_FILE: usize = 400;
@@ -20,7 +20,7 @@ const FILES_CHANGED: usize = 150;
 /// Files of the C project besides its `main.c`.
 const C_FILES: usize = 12;
 
-/// The folder that holds them, removed with this value.
+/// The folder of the inputs, which is removed with this value.
 pub(super) struct Inputs {
     folder: TempDir,
 }
@@ -49,13 +49,13 @@ impl Inputs {
         Ok(Self { folder })
     }
 
-    /// Where they are, and where the workloads run.
+    /// The folder of the inputs, in which the workloads run.
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// tmpfs where there is one for everybody (shm_overview(7)).
+/// A tmpfs where there is one for every user (shm_overview(7)).
 fn in_memory() -> PathBuf {
     let shared = PathBuf::from("/dev/shm");
     if shared.is_dir() {
@@ -73,7 +73,8 @@ fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))
 }
 
-/// `tail` ends the files that the second branch changes.
+/// Creates the source tree. `tail` is appended to the files that the second branch
+/// changes.
 fn make_tree(tree: &Path, tail: &str) -> Result<()> {
     let mut words = Words::default();
     for folder in 0..FOLDERS {
@@ -158,8 +159,8 @@ fn git(folder: &Path, words: &[&str]) -> Result<()> {
     step::output(&mut command).map(drop)
 }
 
-/// Keeps the machine's own settings, version managers' shims and the time out
-/// of what is made and run.
+/// An environment without the machine's settings, version managers' shims and the
+/// time.
 pub(super) const ENVIRONMENT: &[(&str, &str)] = &[
     ("PATH", "/usr/local/bin:/usr/bin:/bin"),
     ("GIT_CONFIG_GLOBAL", "/dev/null"),

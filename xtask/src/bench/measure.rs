@@ -1,4 +1,4 @@
-//! One measurement: a workload in one column, by bench_micro.
+//! One measurement by bench_micro: a workload in one column.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,26 +11,26 @@ use super::inputs::ENVIRONMENT;
 use super::workload::Workload;
 use crate::step;
 
-/// Under which circumstances a workload runs.
+/// The circumstances of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
-    /// No recorder on the machine.
+    /// No recorder runs on the machine.
     Bare,
-    /// In a session of the running recorder.
+    /// The workload is in a session of the running recorder.
     Recorded,
-    /// Outside every session, while a recorder runs.
+    /// The workload is outside every session, while a recorder runs.
     Beside,
 }
 
-/// What one measurement gave, for all the times the operation was done.
+/// The result of one measurement, over all repetitions of the operation.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Sample {
-    /// Time that passed, ns.
+    /// Elapsed time, ns.
     pub wall_ns: u64,
     /// User and system time of the workload's processes, ns.
     pub cpu_ns: u64,
-    /// CPU time of the recorder meanwhile, ns.
+    /// CPU time of the recorder in the meantime, ns.
     pub recorder_cpu_ns: u64,
     /// Records of the session; none outside one.
     #[serde(default)]
@@ -38,7 +38,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// All CPU time that the work took, whoever spent it.
+    /// CPU time of the workload and the recorder together, ns.
     pub(super) fn cost_ns(&self) -> f64 {
         (self.cpu_ns + self.recorder_cpu_ns) as f64
     }
@@ -66,7 +66,7 @@ impl Round {
         }
     }
 
-    /// Puts a sample in its place.
+    /// Stores a sample.
     pub(super) fn set(&mut self, workload: usize, column: Column, sample: Sample) {
         let samples = &mut self.samples[workload];
         *match column {
@@ -103,7 +103,7 @@ impl Round {
     }
 }
 
-/// Where and with what to measure.
+/// The program and the folder of the measurements.
 pub(super) struct Bench<'a> {
     /// bench_micro.
     pub micro: &'a Path,
@@ -121,8 +121,8 @@ impl Bench<'_> {
         self.outside(workload, 0)
     }
 
-    /// Runs a workload outside every session, while `daemon` runs; what that
-    /// spends meanwhile is not the workload's, and is given all the same.
+    /// Runs a workload outside every session, while `daemon` runs. The daemon's CPU
+    /// time is returned, but is not the workload's.
     ///
     /// # Errors
     ///
@@ -167,7 +167,7 @@ impl Bench<'_> {
             .map(|(sample, _)| sample)
     }
 
-    /// The sample, and what was said on stderr.
+    /// Returns the sample, and the output on stderr.
     fn run(
         &self,
         program: &Path,

@@ -1,11 +1,12 @@
-//! `cargo xtask bench`: what recording costs a workload, and what the recorder
-//! costs those beside it.
+//! `cargo xtask bench`: the cost of recording for a workload, and the recorder's cost
+//! for processes outside its sessions.
 //!
-//! Three columns: bare (no recorder on the machine), recorded (in a session),
-//! beside (outside every session while the recorder runs). A recorder's hooks
-//! tax every process, so none runs during bare measurements: each round has a
-//! block without and a block with one, in an order that changes from round to
-//! round, and ratios are taken within a round. No test asserts these numbers.
+//! There are three columns: bare (no recorder on the machine), recorded (in a
+//! session), beside (outside every session while the recorder runs). A recorder's
+//! hooks cost every process time, so none runs during bare measurements: each round
+//! has a block without and a block with a recorder, in an order that changes from
+//! round to round, and ratios are computed within a round. No test asserts these
+//! numbers.
 
 mod daemon;
 mod inputs;
@@ -104,7 +105,7 @@ pub(crate) fn command(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The recorder and bench_micro, released.
+/// Builds the recorder and bench_micro for release.
 fn built() -> Result<(PathBuf, PathBuf)> {
     let mut steps = Steps::new(5);
     steps.run("what the workloads run", setup::for_tests)?;
@@ -138,8 +139,8 @@ fn measure_rounds(
     workloads: &[Workload],
     count: u32,
 ) -> Result<Vec<Round>> {
-    // Ctrl-C ends the workload that runs, and with it us, by way of an error:
-    // so the recorder is ended and the folders are removed.
+    // Ctrl-C ends the running workload, and xtask by an error, so that the recorder
+    // is ended and the folders are removed.
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("catch signals")?;
@@ -167,7 +168,7 @@ fn measure_rounds(
     Ok(rounds)
 }
 
-/// Part of a round, between which the recorder is started or ended.
+/// A part of a round. The recorder is started or ended between the two parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Block {
     Without,
@@ -237,7 +238,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
         .with_context(|| format!("find {}", path.display()))
 }
 
-/// What was measured, and with what.
+/// The versions of the programs.
 fn versions(recorder: &Path) -> Result<Vec<(&'static str, String)>> {
     let recorder = step::output(Command::new(recorder).arg("--version"))?;
     let recorder = recorder
@@ -249,7 +250,7 @@ fn versions(recorder: &Path) -> Result<Vec<(&'static str, String)>> {
         ("agent-recorder", recorder),
         ("cargo", rustc.split(' ').nth(1).unwrap_or("?").to_owned()),
     ];
-    // A release's sources come without a repository.
+    // The sources of a release have no repository.
     let mut git = Command::new("git");
     git.args(["describe", "--always", "--dirty", "--abbrev=12"])
         .current_dir(workspace::root());

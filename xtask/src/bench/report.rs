@@ -1,4 +1,4 @@
-//! What was measured, as a markdown table for people and JSON for programs.
+//! The results as a markdown table for people and as JSON for programs.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,7 +11,7 @@ use super::measure::{Column, Round, Sample};
 use super::stats::Middle;
 use super::workload::Workload;
 
-/// The machine, since every number is its own.
+/// The machine, because the numbers hold for it only.
 #[derive(Debug, Serialize)]
 pub(super) struct Machine {
     kernel: String,
@@ -20,7 +20,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// The one we run on.
+    /// Reads the facts about this machine.
     pub(super) fn this() -> Result<Self> {
         let kernel = rustix::system::uname();
         let cpus = fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
@@ -45,18 +45,18 @@ impl Machine {
 
 /// Everything that is reported.
 pub(super) struct Report<'a> {
-    /// Where it ran.
+    /// The machine.
     pub machine: &'a Machine,
-    /// What ran: names and versions.
+    /// Names and versions of the programs.
     pub versions: &'a [(&'static str, String)],
     /// The rows.
     pub workloads: &'a [Workload],
-    /// What was measured, a row of samples a round.
+    /// The samples of each round.
     pub rounds: &'a [Round],
 }
 
 impl Report<'_> {
-    /// CPU and wall time a row, each with its ratios to bare.
+    /// A table of CPU and wall times, each with its ratio to bare.
     pub(super) fn markdown(&self) -> String {
         let Machine { kernel, cpu, cores } = self.machine;
         let versions: Vec<_> = self
@@ -156,7 +156,7 @@ fn shown_time(nanoseconds: &[f64]) -> String {
         ns if ns < 1e6 => (ns / 1e3, "µs"),
         ns => (ns / 1e6, "ms"),
     };
-    // Three figures: the rest is noise.
+    // Three digits: the rest is noise.
     let decimals = if value < 10.0 {
         2
     } else {

@@ -1,16 +1,16 @@
-//! Medians, their spread, and ratios of what was measured round by round.
+//! Medians, their spread, and ratios within rounds.
 
-/// A median and how far the values lie from it.
+/// A median and the spread of the values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Middle {
     /// The median.
     pub median: f64,
-    /// The median of the absolute distances from it.
+    /// The median of the absolute distances from the median.
     pub deviation: f64,
 }
 
 impl Middle {
-    /// Of at least one value; `None` of none.
+    /// The median of at least one value; `None` without a value.
     pub(super) fn of(values: &[f64]) -> Option<Self> {
         let median = median(values)?;
         let distances: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
@@ -20,7 +20,7 @@ impl Middle {
         })
     }
 
-    /// Of each round's ratio, so that what slows a whole round down does not count.
+    /// The median of the rounds' ratios, so that a slow round has no effect.
     pub(super) fn of_ratios(values: &[f64], bases: &[f64]) -> Option<Self> {
         let ratios: Vec<f64> = values
             .iter()

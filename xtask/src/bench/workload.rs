@@ -1,17 +1,17 @@
-//! What is measured: single operations in loops, and the commands that agents
-//! run all day. Each is bounded, offline, and the same in every round.
+//! The workloads: single operations in loops, and commands that agents run all day.
+//! Each is bounded, offline, and the same in every round.
 
 use std::path::Path;
 
-/// `--quick` does each so many times less often.
+/// `--quick` divides the repetitions by this.
 const QUICK_DIVISOR: u64 = 5;
 
 /// One row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Workload {
-    /// The row's name, of one operation.
+    /// Name of one operation.
     pub name: &'static str,
-    /// How often the operation is done in one measurement.
+    /// Repetitions of the operation in one measurement.
     pub times: u64,
     what: What,
 }
@@ -20,9 +20,10 @@ pub(super) struct Workload {
 enum What {
     /// A mode of bench_micro.
     Loop(&'static str),
-    /// A shell command, repeated; in the inputs' folder.
+    /// A shell command, which is repeated in the inputs' folder.
     Shell(&'static str),
-    /// A session from start to end around /bin/true: its cost is the recorder's and the command line's own.
+    /// A session around /bin/true: its cost is that of the recorder and the command
+    /// line.
     Session,
 }
 
@@ -72,7 +73,7 @@ const fn row(name: &'static str, times: u64, what: What) -> Workload {
 }
 
 impl Workload {
-    /// Fewer times, for `--quick`; an even number stays even, so that a
+    /// Fewer repetitions, for `--quick`. An even number stays even, so that a
     /// checkout and its way back stay in pairs.
     pub(super) fn quick(self) -> Self {
         let times = (self.times / QUICK_DIVISOR).max(1);
@@ -86,13 +87,13 @@ impl Workload {
         }
     }
 
-    /// Whether it starts its own session, and is not run inside one.
+    /// Whether it starts its own session.
     pub(super) fn is_session(&self) -> bool {
         matches!(self.what, What::Session)
     }
 
-    /// bench_micro's arguments after the recorder's pid. `session` are the
-    /// words that record what follows them, for [`Workload::is_session`].
+    /// bench_micro's arguments after the recorder's pid. `session` is the beginning
+    /// of a recording command line, for [`Workload::is_session`].
     pub(super) fn words(&self, session: &[String]) -> Vec<String> {
         let shell = |command: &str| {
             let script = format!(
@@ -118,7 +119,8 @@ impl Workload {
     }
 }
 
-/// The words that record what follows them, in the running daemon's session.
+/// The beginning of a command line that records the rest of it, in a session of the
+/// running daemon.
 pub(super) fn session_words(recorder: &Path, options: &[String]) -> Vec<String> {
     let recorder = recorder.display().to_string();
     std::iter::once(recorder)

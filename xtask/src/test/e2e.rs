@@ -1,5 +1,5 @@
-//! The end-to-end tests on this host: group after group, as root, and what
-//! failed once more at the end.
+//! The end-to-end tests on this host: each group in turn, as root, and failed tests
+//! once more at the end.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,12 +14,12 @@ use crate::libtest::{self, Verdict};
 use crate::skips;
 use crate::step::say;
 
-/// Runs the groups one after the other; their logs and what they said of
-/// skipping are kept in a folder.
+/// Runs the groups one after the other. A folder has their logs and the tally of
+/// skips.
 ///
 /// # Errors
 ///
-/// A program cannot be started, or a file not be kept.
+/// A program cannot be started, or a file cannot be written.
 pub(super) fn run(groups: &[Group], place: &str, user: User, logs: &Path) -> Result<Outcome> {
     fs::create_dir_all(logs).with_context(|| format!("create {}", logs.display()))?;
     let tally = logs.join(format!("{place}-tally.jsonl"));
@@ -43,7 +43,7 @@ pub(super) fn run(groups: &[Group], place: &str, user: User, logs: &Path) -> Res
     Ok(outcome)
 }
 
-/// Runs a group, says how it went, and enters it.
+/// Runs a group, reports its result, and stores it.
 fn enter(outcome: &mut Outcome, start: &Start<'_>) -> Result<()> {
     let ended = start.run()?;
     let group = start.group;
@@ -126,7 +126,8 @@ mod tests {
         Ok(())
     }
 
-    /// A program of which `b` fails unless it is alone, and `c` always; `d` skips.
+    /// A program whose `b` fails unless it runs alone, and whose `c` always fails;
+    /// `d` skips.
     const PROGRAM: &str = r#"#!/bin/sh
 case "$*" in
 *"--exact c "*) echo "test c ... FAILED"; list='    c' ;;

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check and every test, on a machine in any state.
 //!
-//! A phase that fails does not keep the later ones from running, unless they
-//! need what it makes; the status says whether all went well.
+//! After a failed phase the later ones run, unless they need its results. The exit
+//! status is that of all phases.
 
 mod e2e;
 pub(crate) mod outcome;
@@ -42,21 +42,21 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Which guests, of a run without a filter.
+    /// The guests of a run without a filter.
     fn extent(&self) -> Option<Extent> {
         let extent = if self.full { Extent::Full } else { Extent::Two };
         self.filter.is_none().then_some(extent)
     }
 }
 
-/// Where unit tests run, for the summary.
+/// The place of unit tests in the summary.
 const UNIT: &str = "unit";
 
-/// Runs all phases and prints what came of them; the last line counts the tests.
+/// Runs all phases and prints their results; the last line counts the tests.
 ///
 /// # Errors
 ///
-/// What the tests need cannot be installed or does not compile.
+/// The requirements of the tests cannot be installed or do not compile.
 pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     let candidate = Candidate::begin()?;
     let extent = args.extent();
@@ -83,10 +83,10 @@ fn phases(steps: &mut Steps, summary: &mut Summary, args: &Args) -> Result<()> {
         extent.map_or(Ok(()), |_| setup::for_guests())
     })?;
     thread::scope(|scope| {
-        // The network's work, beside the compilers'.
+        // Fetching uses the network, while the compilers use the cores.
         let kernels = extent.map(|extent| scope.spawn(move || vm::prepare(extent)));
-        // The kernel programs are one crate, and its compiler has one thread: the
-        // lints, which need no object, have the other cores.
+        // The kernel programs are one crate, which compiles on one core. The lints,
+        // which need no object, use the other cores.
         let object = scope.spawn(|| build::object(&Toolchain::ready()?));
         if extent.is_some() {
             steps.check("formatting", || {
@@ -108,7 +108,7 @@ fn phases(steps: &mut Steps, summary: &mut Summary, args: &Args) -> Result<()> {
     })
 }
 
-/// What a thread beside the steps came to.
+/// The result of a thread beside the steps.
 fn joined(work: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
     work.join()
         .unwrap_or_else(|_| Err(anyhow!("a thread beside the steps panicked")))
@@ -153,7 +153,7 @@ fn on_host(
     Ok(())
 }
 
-/// The groups with the tests whose names contain the filter.
+/// The groups, with only those tests whose names contain the filter.
 fn filtered(mut groups: Vec<Group>, filter: Option<&str>) -> Vec<Group> {
     for group in &mut groups {
         let is_wanted = |test: &String| filter.is_none_or(|filter| test.contains(filter));
@@ -201,7 +201,8 @@ fn verdict(failed: usize, complaints: &[String]) -> Result<()> {
     }
 }
 
-/// Cargo alone knows how to build these; their number is what it prints.
+/// Runs the documentation tests. Only cargo can build them, so their number is that
+/// in its output.
 fn documentation(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     let mut cargo = workspace::cargo();
     cargo

@@ -1,4 +1,4 @@
-//! What tests came to in one place: on the host, or in one guest.
+//! The results of tests in one place: on the host, or in one guest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::skips::{Expected, Skip};
 pub(crate) struct Outcome {
     /// `host`, or a guest's row.
     pub place: String,
-    /// How each test ended, after it was run once more if it was.
+    /// The result of each test, after its second run if there was one.
     pub verdicts: BTreeMap<String, Verdict>,
-    /// The last words of each test that failed at first.
+    /// The message of each test that failed at first.
     pub words: BTreeMap<String, String>,
-    /// What failed, and passed when it was run once more.
+    /// Tests that failed, and passed in their second run.
     pub unstable: Vec<Unstable>,
-    /// What ended early, as the tests say it.
+    /// Skips, as the tests reported them.
     pub skips: Vec<Skip>,
-    /// How long each group took.
+    /// The time of each group.
     pub times: Vec<(String, Duration)>,
 }
 
@@ -27,11 +27,11 @@ pub(crate) struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unstable {
     pub test: String,
-    /// Its last words when it failed.
+    /// The message of its failure.
     pub words: String,
 }
 
-/// How many tests ended how.
+/// Numbers of tests by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub passed: usize,
@@ -48,7 +48,7 @@ impl std::ops::AddAssign for Counts {
 }
 
 impl Outcome {
-    /// Of a place where nothing was run yet.
+    /// The results of a place where nothing has run yet.
     pub(crate) fn of(place: &str) -> Self {
         Self {
             place: place.to_owned(),
@@ -65,7 +65,7 @@ impl Outcome {
             .collect()
     }
 
-    /// A test that skipped passed for the program that ran it; here it counts
+    /// The numbers of results. A skipped test passed in its program; here it counts
     /// as skipped, as an ignored one does.
     pub(crate) fn counts(&self) -> Counts {
         let skipped: BTreeSet<&str> = self.skips.iter().map(|skip| skip.test.as_str()).collect();
@@ -81,7 +81,7 @@ impl Outcome {
         counts
     }
 
-    /// What is wrong with its skips, a line each.
+    /// The errors in the skips, a line each.
     pub(crate) fn complaints(&self, expected: &Expected) -> Vec<String> {
         let ran = self
             .verdicts
@@ -113,7 +113,7 @@ mod tests {
             test: test.into(),
             why: "so".into(),
         };
-        // Twice, since it was run twice; and of one that failed all the same.
+        // The test ran twice and skipped twice; the other one failed all the same.
         outcome.skips = vec![skip("b"), skip("b"), skip("d")];
         assert_eq!(
             outcome.counts(),

@@ -1,5 +1,5 @@
-//! `target/passed-commit`: the commit whose tests passed whole, for whoever
-//! wants to know whether what he has was tested.
+//! `target/passed-commit`: the commit whose tests all passed, for callers that need
+//! to know whether their sources were tested.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,14 +13,14 @@ use crate::workspace;
 /// Its name in `target`.
 const FILE: &str = "passed-commit";
 
-/// A run of the tests that may become one that passed whole.
+/// A run of the tests that may pass as a whole.
 pub(super) struct Candidate {
     file: PathBuf,
     before: Option<String>,
 }
 
 impl Candidate {
-    /// What an earlier run said no longer counts.
+    /// Removes the result of an earlier run.
     ///
     /// # Errors
     ///
@@ -39,8 +39,8 @@ impl Candidate {
         Ok(Self { file, before })
     }
 
-    /// The whole run passed: writes the commit, where the work tree was that
-    /// commit's at the beginning and still is.
+    /// Writes the commit after a run that passed as a whole, if the work tree was
+    /// that commit's at the beginning and still is.
     ///
     /// # Errors
     ///
@@ -62,8 +62,8 @@ impl Candidate {
     }
 }
 
-/// The commit that a work tree is, file by file. `None` where something was
-/// changed or added, and where git knows nothing of it.
+/// The commit of a work tree without changes. `None` where a file was changed or
+/// added, or git does not know the tree.
 fn clean_commit(tree: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
         let mut git = std::process::Command::new("git");

@@ -1,7 +1,8 @@
-//! Test programs: which tests they hold, in which groups these run, and one
-//! start of one, with a limit to its time.
+//! Test programs: their tests, the groups of the tests, and one start of a program
+//! with a time limit.
 //!
-//! Not here: what a program's output means (`libtest`), and what is made of it.
+//! Not here: the meaning of a program's output (`libtest`), and the use of the
+//! results.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,14 +17,14 @@ use crate::libtest;
 use crate::step;
 use crate::workspace;
 
-/// One group takes a minute or two; one that hangs ends here.
+/// Time limit of a group, which takes a minute or two.
 const LIMIT: Duration = Duration::from_secs(600);
-/// The same of one test.
+/// Time limit of one test.
 const LIMIT_ALONE: Duration = Duration::from_secs(300);
-/// How long what was told to end may take.
+/// Time until a program that was asked to end is killed.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Tests of one file, which may run beside each other, and beside no others.
+/// Tests of one file. They run in parallel with each other, and with no others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     /// `claim::file`, or the program where tests are in no module.
@@ -34,12 +35,13 @@ pub(crate) struct Group {
     pub folder: PathBuf,
     /// The tests' names.
     pub tests: Vec<String>,
-    /// What makes these names ones of all programs: nothing, where modules do.
+    /// Prefix that makes the names unique among all programs; empty where modules do
+    /// so.
     pub scope: String,
 }
 
 impl Group {
-    /// A test's name among those of all programs.
+    /// The unique name of a test.
     pub(crate) fn shown(&self, test: &str) -> String {
         format!("{}{test}", self.scope)
     }
@@ -67,7 +69,7 @@ pub(crate) fn groups(program: &Artifact) -> Result<Vec<Group>> {
     Ok(groups.into_values().collect())
 }
 
-/// All tests of a program in one group: such as may run beside each other.
+/// All tests of a program as one group, for tests that may run in parallel.
 ///
 /// # Errors
 ///
@@ -86,32 +88,32 @@ pub(crate) fn whole(program: &Artifact) -> Result<Group> {
     })
 }
 
-/// Of `claim::file::test` the first two, and of deeper modules, too.
+/// The first two parts of `claim::file::test`, and of names in deeper modules.
 fn group_of(test: &str) -> Option<&str> {
     let (module, _) = test.rsplit_once("::")?;
     let second = module.match_indices("::").nth(1);
     Some(second.map_or(module, |(end, _)| &module[..end]))
 }
 
-/// As whom a program runs.
+/// The user of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum User {
     Ours,
-    /// Through sudo when we are not root.
+    /// Root, through sudo when xtask does not run as root.
     Root,
 }
 
 /// One start of a group's program.
 pub(crate) struct Start<'a> {
     pub group: &'a Group,
-    /// Which of its tests.
+    /// The tests to run.
     pub tests: &'a [String],
-    /// Nothing runs beside the first; otherwise as many as there are cores.
+    /// Whether one test runs at a time; otherwise as many as there are cores.
     pub is_alone: bool,
     pub user: User,
-    /// Where the tests say that they skipped.
+    /// File in which the tests report skips.
     pub tally: &'a Path,
-    /// Where all that it prints is kept.
+    /// File of the program's output.
     pub log: &'a Path,
 }
 
@@ -123,13 +125,12 @@ pub(crate) struct Ended {
 }
 
 impl Start<'_> {
-    /// Runs it to its end, or to the limit's. What it prints goes into a file
-    /// and not through a pipe, whose end a daemon that a test left behind would
-    /// keep from us.
+    /// Runs the program to its end or the time limit. The output goes to a file,
+    /// because a daemon that a test left behind would keep a pipe open.
     ///
     /// # Errors
     ///
-    /// It cannot be started, or its log not be kept.
+    /// The program cannot be started, or its log cannot be written.
     pub(crate) fn run(&self) -> Result<Ended> {
         let keep = || format!("keep {}", self.log.display());
         if let Some(folder) = self.log.parent() {
@@ -162,7 +163,7 @@ impl Start<'_> {
         };
         workspace::forget_libraries(&mut command);
         if let Some(path) = std::env::var_os("PATH") {
-            // sudo sets its own.
+            // sudo sets its own PATH.
             let mut search = std::ffi::OsString::from("PATH=");
             search.push(path);
             command.arg(search);
@@ -170,12 +171,13 @@ impl Start<'_> {
         let limit = if self.is_alone { LIMIT_ALONE } else { LIMIT };
         command
             .arg(format!("AGENT_RECORDER_TALLY={}", self.tally.display()))
-            // As cargo runs tests; what we have of it is ours.
+            // cargo's search path for tests, with xtask's own entries.
             .arg(format!(
                 "CARGO_MANIFEST_DIR={}",
                 self.group.folder.display()
             ))
-            // timeout(1) runs it in a process group of its own, and ends that.
+            // timeout(1) runs the program in a process group of its own, and ends the
+            // group.
             .arg("timeout")
             .arg(format!("--kill-after={}", GRACE.as_secs()))
             .arg(limit.as_secs().to_string())
@@ -189,7 +191,7 @@ impl Start<'_> {
     }
 }
 
-/// env(1) as root, with our environment.
+/// env(1) as root, with xtask's environment.
 fn root_env() -> Result<Command> {
     let mut command = step::as_root("env")?;
     if !step::is_root() {
@@ -199,11 +201,11 @@ fn root_env() -> Result<Command> {
     Ok(command)
 }
 
-/// A folder for logs, with nothing in it.
+/// An empty folder for logs.
 ///
 /// # Errors
 ///
-/// What an earlier run left cannot be removed.
+/// The files of an earlier run cannot be removed.
 pub(crate) fn fresh_logs() -> Result<PathBuf> {
     let folder = workspace::target("test-logs");
     if let Err(error) = fs::remove_dir_all(&folder)

@@ -1,16 +1,16 @@
-//! A test that fails is run once more, alone: what then passes is unstable and
-//! does not fail the run. So much for a machine's bad moments; where many tests
-//! fail, it is no moment, and none is run again.
+//! A failed test runs once more, alone. If it passes, it is unstable and does not
+//! fail the run, because a busy machine can be the reason. After many failures no
+//! test runs again.
 
 use anyhow::Result;
 
 use super::outcome::{Outcome, Unstable};
 use crate::libtest::Verdict;
 
-/// More failures than these are no accident.
+/// Most failures that are run again.
 pub(crate) const MOST: usize = 10;
 
-/// Which failed tests of an outcome to run once more.
+/// The failed tests of a place that run once more.
 pub(crate) fn again(outcome: &Outcome) -> Vec<String> {
     let failed = outcome.failed();
     if failed.len() > MOST {
@@ -19,7 +19,8 @@ pub(crate) fn again(outcome: &Outcome) -> Vec<String> {
     failed.into_iter().map(str::to_owned).collect()
 }
 
-/// Runs them by `start`, which says whether a test passed, and enters it.
+/// Runs the tests by `start`, which returns whether a test passed, and stores the
+/// results.
 ///
 /// # Errors
 ///
@@ -36,7 +37,7 @@ pub(crate) fn settle(
     Ok(())
 }
 
-/// Enters that a failed test passed when it was run alone.
+/// Stores that a failed test passed when it ran alone.
 pub(crate) fn pardon(outcome: &mut Outcome, test: &str) {
     let words = outcome.words.get(test).cloned();
     outcome.verdicts.insert(test.to_owned(), Verdict::Passed);

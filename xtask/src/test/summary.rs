@@ -1,15 +1,15 @@
-//! The end of a test run: what took long, what is unstable, what failed, and
-//! the line that counts, last.
+//! The end of a test run: the slowest groups, unstable tests, failures, and last the
+//! line of counts.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::outcome::{Counts, Outcome};
 
-/// Of the groups, so many of those that took longest are named.
+/// Number of the slowest groups that are named.
 const SLOWEST: usize = 10;
 
-/// All that ran.
+/// The results of all places.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     outcomes: Vec<Outcome>,
@@ -17,12 +17,12 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Enters what tests came to in one place.
+    /// Adds the results of one place.
     pub(super) fn add(&mut self, outcome: Outcome) {
         self.outcomes.push(outcome);
     }
 
-    /// Enters tests that are known by their number only.
+    /// Adds tests of which only the numbers are known.
     pub(super) fn count(&mut self, counts: Counts) {
         self.others += counts;
     }
@@ -52,7 +52,7 @@ impl Summary {
         text
     }
 
-    /// All tests together, in the form that readers of many such runs know.
+    /// The sum of all tests, in the format of libtest's closing line.
     pub(super) fn line(&self) -> String {
         let Counts {
             passed,

@@ -1,6 +1,6 @@
-//! An initramfs in the kernel's own format: cpio's "newc"
-//! (Documentation/driver-api/early-userspace/buffer-format.rst). Writes only;
-//! no device nodes, so that nobody needs to be root.
+//! Writes an initramfs in the kernel's own format: cpio's "newc"
+//! (Documentation/driver-api/early-userspace/buffer-format.rst). It contains no
+//! device nodes, so that root is not needed.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,8 +11,8 @@ const FILE: u32 = 0o100_644;
 const PROGRAM: u32 = 0o100_755;
 const LINK: u32 = 0o120_777;
 
-/// An archive in the making. The kernel unpacks several that follow each other
-/// in one file, the later over the earlier.
+/// An archive that is being written. The kernel unpacks several archives in one file,
+/// each over the earlier ones.
 #[derive(Debug, Default)]
 pub(crate) struct Archive {
     bytes: Vec<u8>,
@@ -21,7 +21,7 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// A directory, and those above it.
+    /// Adds a directory and its parents.
     pub(crate) fn directory(&mut self, path: &Path) {
         let path = relative(path);
         let ends = path
@@ -38,22 +38,22 @@ impl Archive {
         }
     }
 
-    /// A file that can be read.
+    /// Adds a readable file.
     pub(crate) fn file(&mut self, path: &Path, content: &[u8]) {
         self.place(path, FILE, content);
     }
 
-    /// A file that can be run.
+    /// Adds an executable file.
     pub(crate) fn program(&mut self, path: &Path, content: &[u8]) {
         self.place(path, PROGRAM, content);
     }
 
-    /// A symbolic link.
+    /// Adds a symbolic link.
     pub(crate) fn link(&mut self, path: &Path, target: &Path) {
         self.place(path, LINK, target.as_os_str().as_bytes());
     }
 
-    /// The archive, with its end.
+    /// Returns the archive with its trailer.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry(b"TRAILER!!!", 0, &[]);
         self.bytes
@@ -102,7 +102,7 @@ impl Archive {
     }
 }
 
-/// Names are relative to the root that the kernel unpacks to.
+/// The path relative to the root to which the kernel unpacks.
 fn relative(path: &Path) -> &[u8] {
     path.strip_prefix("/")
         .unwrap_or(path)

@@ -1,7 +1,7 @@
-//! The report on the guard in guests: which of its cases their few programs
-//! can do, on every kernel and in every profile, as one table with a row a case.
+//! The report on the guard in guests: the cases that a guest's few programs can do,
+//! on every kernel and in every profile, as one table with a row a case.
 //!
-//! Not here: the cases, and whether one is as it should be (the tests' `guard_report`).
+//! Not here: the cases and their expected results (the tests' `guard_report`).
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,26 +14,29 @@ use super::image::{self, DESTROY, GUARD_REPORT, Image};
 use super::kernels::Kernel;
 use super::{matrix, rows, script};
 
-/// Emulated, a case takes up to half a minute, and there are a hundred.
+/// Time limit of a guest: an emulated case takes up to half a minute, and there are a
+/// hundred.
 const LIMIT: Duration = Duration::from_secs(5400);
-/// Outside temporary directories, and on a file system that holds what it is given.
+/// Folder of the cases: outside temporary directories, and on a file system with room
+/// for them.
 const PLACE: &str = "/var/lib";
-/// The guard's short window there: emulated, programs need longer for as much.
+/// The guard's short window in guests: emulated programs need longer for the same
+/// work.
 const WINDOW: &str = "2m";
 
-/// What one guest says of one case.
+/// The result of one case in one guest.
 #[derive(Debug, PartialEq, Eq)]
 enum Cell {
-    /// A program that it takes is missing.
+    /// A program of the case is missing.
     NotRun,
-    /// As it should be: files destroyed, or counted.
+    /// The expected result: files destroyed, or counted.
     Right(String),
-    /// Known to be otherwise.
+    /// A known deviation.
     Known(String),
     Wrong(String),
 }
 
-/// The cases of one kind: their names in order, and what each guest says of them.
+/// The cases of one kind: their names in order, and each guest's results.
 #[derive(Debug, Default)]
 struct Section {
     title: String,
@@ -41,8 +44,8 @@ struct Section {
     cells: BTreeMap<(String, usize), Cell>,
 }
 
-/// Runs the cases whose names contain a pattern in the guests of these kernels, or
-/// of all if none is named; the table, and how many cells of it are wrong.
+/// Runs the cases whose names contain a pattern in the guests of these kernels, or of
+/// all if none is named. Returns the table, and the number of wrong cells.
 ///
 /// # Errors
 ///
@@ -104,7 +107,7 @@ fn cells(sections: &[Section]) -> usize {
     sections.iter().map(|section| section.cells.len()).sum()
 }
 
-/// Takes one guest's tables apart.
+/// Reads the tables of one guest.
 fn read(said: &str, column: usize, sections: &mut Vec<Section>) {
     let mut current = None;
     for line in said.lines() {
@@ -131,7 +134,8 @@ fn read(said: &str, column: usize, sections: &mut Vec<Section>) {
     }
 }
 
-/// A case's row: its name first, what is to be said of it last, and a number of files before.
+/// The cells of a case's row: the name first, the result last, and a number of files
+/// before it.
 fn cell(line: &str) -> Option<(&str, Cell)> {
     let fields: Vec<_> = line
         .strip_prefix("| ")?
@@ -187,7 +191,7 @@ fn table(names: &[String], sections: &[Section]) -> String {
     text
 }
 
-/// How the cases of a kind went in one guest, as one row.
+/// The results of a kind's cases in one guest, as one row.
 fn sum(section: &Section, column: usize, name: &str) -> String {
     let count = |is_so: fn(&Cell) -> bool| {
         let cells = section.cells.iter().filter(|((_, of), _)| *of == column);

@@ -1,6 +1,6 @@
-//! What a suite's script says in a guest (`script`): how each test ended, what
-//! was run once more, the tests' own sums, and how far a suite came that did
-//! not end.
+//! Reads the output of a suite's script in a guest (`script`): the results of the
+//! tests, second runs, the tests' own sums, and the last test of a suite that did not
+//! end.
 
 use std::ops::AddAssign;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::test::outcome::Outcome;
 use crate::test::program::Group;
 use crate::test::retry;
 
-/// What the comparisons of a suite came to.
+/// The sums of a suite's comparisons.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub(super) struct Tally {
@@ -35,9 +35,9 @@ impl AddAssign for Tally {
     }
 }
 
-/// What one start of a program said.
+/// The output of one start of a program.
 struct Section<'a> {
-    /// The group's name, or the test's that runs once more.
+    /// Name of the group, or of the test that runs once more.
     name: &'a str,
     is_again: bool,
     said: &'a str,
@@ -45,7 +45,8 @@ struct Section<'a> {
 
 impl<'a> Section<'a> {
     fn all(output: &'a str) -> impl Iterator<Item = Self> {
-        // Each begins with a line of its own; what is before the first is the guest's.
+        // Each section begins with a line of its own; lines before the first are the
+        // guest's.
         let starts: Vec<_> = output
             .match_indices('@')
             .filter(|(at, _)| *at == 0 || output.as_bytes()[at - 1] == b'\n')
@@ -70,7 +71,8 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Its exit status, and the seconds that it took; none where the guest ended before it.
+    /// Its exit status, and its time in seconds; `None` where the guest ended before
+    /// it.
     fn ended(&self) -> Option<(i32, Duration)> {
         let line = self
             .said
@@ -88,8 +90,8 @@ impl<'a> Section<'a> {
     }
 }
 
-/// What the groups came to in a guest. Of what it says nothing of, the tests
-/// did not come to their end.
+/// The results of the groups in a guest. Tests without a line in the output count as
+/// unfinished.
 pub(super) fn read(output: &str, place: &str, groups: &[Group]) -> Outcome {
     let mut outcome = Outcome::of(place);
     outcome.skips = skips::in_tally(tallied(output));
@@ -126,7 +128,7 @@ fn enter(outcome: &mut Outcome, group: &Group, section: &Section<'_>) {
     }
 }
 
-/// All comparisons of an output together.
+/// The sum of all comparisons in an output.
 pub(super) fn tally(output: &str) -> Tally {
     let mut all = Tally::default();
     for line in tallied(output).filter_map(|line| serde_json::from_str::<Tally>(line).ok()) {
@@ -139,7 +141,7 @@ fn tallied(output: &str) -> impl Iterator<Item = &str> {
     output.lines().filter_map(|line| line.strip_prefix(TALLY))
 }
 
-/// The first failed test and its last words, and how many more failed.
+/// The first failed test with its message, and the number of further failures.
 pub(super) fn reason(outcome: &Outcome) -> Option<String> {
     let failed = outcome.failed();
     let first = failed.first()?;
@@ -151,7 +153,7 @@ pub(super) fn reason(outcome: &Outcome) -> Option<String> {
     })
 }
 
-/// Where a suite was when its guest ended before it.
+/// The position of a suite whose guest ended before it.
 pub(super) fn last(output: &str) -> Option<&str> {
     output
         .lines()
@@ -159,7 +161,7 @@ pub(super) fn last(output: &str) -> Option<&str> {
         .rfind(|line| !line.is_empty() && !line.starts_with(TALLY))
 }
 
-/// The lines of what programs cost a verifier.
+/// The lines about the programs' cost for the verifier.
 pub(super) fn costs(output: &str) -> impl Iterator<Item = &str> {
     output
         .lines()

@@ -1,5 +1,5 @@
-//! What a guest's memory holds when it starts: busybox and an init, the
-//! binaries under test, and what to run. Who unpacks it is the kernel.
+//! The contents of a guest's memory at its start: busybox and an init, the binaries
+//! under test, and the command to run. The kernel unpacks them.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -17,23 +17,24 @@ use super::kernels::Fetched;
 use crate::artifacts::{self, Artifact};
 use crate::{build, step, workspace};
 
-/// File systems that are made here, for a guest cannot, and what makes each of
-/// an empty file. Small, and compressed they are next to nothing.
+/// File systems that are made on the host, because a guest cannot, each with the
+/// program that makes it of an empty file. They are small, and compressed they take
+/// almost no space.
 const FILE_SYSTEMS: [(&str, u64, &[&str]); 2] = [
     ("ext4", 16 << 20, &["mke2fs", "-q", "-F", "-t", "ext4"]),
-    // Data and metadata in one: otherwise it takes more than 100 MiB.
+    // Data and metadata are mixed: otherwise a btrfs takes more than 100 MiB.
     ("btrfs", 32 << 20, &["mkfs.btrfs", "-q", "--mixed"]),
 ];
 
 const INIT: &str = include_str!("init.sh");
 const PROFILE: &str = "guest";
 const RECORDER: &str = "agent-recorder";
-/// What the names of the tests' stimuli begin with.
+/// Prefix of the stimuli's names.
 const STIMULI: &str = "stim";
-/// Where the image has the integration tests.
+/// Directory of the integration tests in the image.
 pub(super) const TESTS: &str = "/tests";
 
-/// What makes the report on the guard, and the program that destroys for it.
+/// The program of the report on the guard, and the program that destroys for it.
 pub(super) const GUARD_REPORT: &str = "guard_report";
 pub(super) const DESTROY: &str = "/bin/destroy";
 const DESTROY_SOURCE: &str = "tests/src/reports/guard_report/destroy.c";
@@ -45,7 +46,8 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// With the recorder, the stimuli and the end-to-end tests among these programs.
+    /// An image with the recorder, and the stimuli and end-to-end tests among these
+    /// programs.
     ///
     /// # Errors
     ///
@@ -57,7 +59,7 @@ impl Image {
         })
     }
 
-    /// The same with what the report on the guard takes, and no test.
+    /// An image with the programs of the report on the guard, and no tests.
     ///
     /// # Errors
     ///
@@ -72,7 +74,8 @@ impl Image {
         })
     }
 
-    /// One file of all that a guest with this kernel needs to run a shell script, or to give a shell.
+    /// One file with all that a guest with this kernel needs to run a shell script,
+    /// or to offer a shell.
     ///
     /// # Errors
     ///
@@ -82,7 +85,8 @@ impl Image {
         kernel: &Fetched,
         script: Option<&[u8]>,
     ) -> Result<NamedTempFile> {
-        // Among what `cargo clean` removes, should we be killed before we can.
+        // The file is in a folder that `cargo clean` removes, in case xtask is killed
+        // first.
         let mut file = NamedTempFile::new_in(workspace::target("vm"))
             .context("make a file for the guest's memory")?;
         for part in [&self.base, &self.binaries, &kernel.modules] {
@@ -99,13 +103,13 @@ impl Image {
     }
 }
 
-/// A command's words as a script that runs just it.
+/// A script that runs a command's words.
 pub(super) fn script(words: &[OsString]) -> Vec<u8> {
     let quoted: Vec<Vec<u8>> = words.iter().map(|word| quoted(word.as_bytes())).collect();
     [quoted.join(&b' '), b"\n".to_vec()].concat()
 }
 
-/// In single quotes, where the shell takes everything but those as it is.
+/// The word in single quotes, in which the shell changes only those quotes.
 fn quoted(word: &[u8]) -> Vec<u8> {
     let mut quoted = vec![b'\''];
     for &byte in word {
@@ -141,7 +145,7 @@ fn base() -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// Made once: each has an identity of its own.
+/// The file system is made once, because each has an identity of its own.
 fn file_system(name: &str, bytes: u64, maker: &[&str]) -> Result<Vec<u8>> {
     let folder = workspace::target("vm");
     let kept = folder.join(format!("{name}.gz"));
@@ -149,7 +153,8 @@ fn file_system(name: &str, bytes: u64, maker: &[&str]) -> Result<Vec<u8>> {
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let image = NamedTempFile::new_in(&folder)?;
         image.as_file().set_len(bytes)?;
-        // Where programs of administrators are not on PATH, they are here.
+        // These directories have the programs of administrators where PATH lacks
+        // them.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
         let mut command = Command::new("env");
         command.arg(format!("PATH={path}")).args(maker);
@@ -160,8 +165,8 @@ fn file_system(name: &str, bytes: u64, maker: &[&str]) -> Result<Vec<u8>> {
     fs::read(&kept).with_context(|| format!("read {}", kept.display()))
 }
 
-/// Builds the recorder and these targets of the tests for the speed of a guest:
-/// optimised, and in a build of their own.
+/// Builds the recorder and these targets of the tests optimised, for the speed of a
+/// guest, in a separate target folder.
 ///
 /// # Errors
 ///
@@ -178,7 +183,7 @@ pub(super) fn optimised(targets: &[(&str, &str)]) -> Result<Vec<Artifact>> {
     artifacts::built(&mut cargo)
 }
 
-/// The report's C program, which needs nothing else of the image.
+/// Compiles the report's C program, which is statically linked.
 fn destroy() -> Result<Vec<u8>> {
     let program = workspace::target("vm/destroy");
     let mut compiler = Command::new("cc");
@@ -206,7 +211,7 @@ fn binaries(programs: &[Artifact]) -> Result<Archive> {
         let name = program.path.file_name().unwrap_or_default();
         place(program, &Path::new(TESTS).join(name))?;
     }
-    // The tests know them by the path that they were built at; a person by their name.
+    // Tests find the stimuli by their build path, and people by their name.
     let others: Vec<_> = programs
         .iter()
         .filter(|program| program.is_bin(&program.name))
@@ -225,7 +230,7 @@ fn binaries(programs: &[Artifact]) -> Result<Archive> {
     Ok(archive)
 }
 
-/// A program without what only debuggers read, which would be most of a guest's memory.
+/// A program without debug information, which would take most of a guest's memory.
 fn stripped(program: &Path) -> Result<Vec<u8>> {
     let file = NamedTempFile::new_in(workspace::target("vm"))?;
     let mut strip = Command::new("strip");
@@ -233,8 +238,8 @@ fn stripped(program: &Path) -> Result<Vec<u8>> {
     fs::read(file.path()).with_context(|| format!("read what strip made of {}", program.display()))
 }
 
-/// The libraries that a program loads here, and its loader, by the paths that
-/// it finds them at; none of one that is statically linked.
+/// The libraries that a program loads on this host, and its loader, by their paths;
+/// empty for a statically linked program.
 fn loaded(program: &Path) -> Result<Vec<PathBuf>> {
     let said = Command::new("ldd").arg(program).output();
     let said = said.with_context(|| format!("start `ldd {}`", program.display()))?;
@@ -247,8 +252,8 @@ fn loaded(program: &Path) -> Result<Vec<PathBuf>> {
     Ok(libraries(&text))
 }
 
-/// Lines of ldd(1): `NAME => PATH (ADDRESS)`, or `PATH (ADDRESS)` of the
-/// loader; what the kernel maps by itself has no path.
+/// Parses the output of ldd(1): `NAME => PATH (ADDRESS)`, or `PATH (ADDRESS)` of the
+/// loader. The vdso has no path.
 fn libraries(said: &str) -> Vec<PathBuf> {
     let path = |line: &str| {
         let found = line.split_once(" => ").map_or(line, |(_, found)| found);

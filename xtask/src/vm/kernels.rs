@@ -1,8 +1,8 @@
-//! Debian's kernels: which package is the newest of its line, fetched by apt
-//! with lists and a cache of its own, so that the machine's stay as they are.
+//! Debian's kernels: finds the newest package of a line, and fetches it by apt with
+//! separate lists and a separate cache, so that the machine's stay as they are.
 //!
-//! The mirrors are those of the machine's own sources. Point releases go from
-//! the archive when the next one comes, so none is named here.
+//! The mirrors are those of the machine's own sources. Point releases leave the
+//! archive when the next one appears, so no version is named here.
 
 use std::cmp::Ordering;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::apt::{Apt, Installed, Mirrors, source};
 use crate::step;
 use crate::workspace;
 
-/// A kernel, by the number that it is asked for.
+/// A kernel, by its number on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kernel {
     /// Debian 11's
@@ -32,33 +32,34 @@ pub(crate) enum Kernel {
     Sid,
 }
 
-/// Where a kernel's packages are, and what their names have in common.
+/// The source of a kernel's packages, and the common part of their names.
 struct Line {
     number: &'static str,
     suite: Option<&'static str>,
     security: Option<&'static str>,
     prefix: &'static str,
-    /// The same of the package that has the modules, where that is another.
+    /// The common part of the names of the package with the modules, where that is
+    /// another one.
     modules: Option<&'static str>,
 }
 
-/// A kernel that is here.
+/// A kernel on this machine.
 #[derive(Clone, Debug)]
 pub(super) struct Fetched {
     /// Its image.
     pub image: PathBuf,
-    /// An archive of modules, for its memory.
+    /// An archive of its modules, for a guest's memory.
     pub modules: PathBuf,
 }
 
-/// The flavour without the drivers of real hardware: the smallest.
+/// The flavour without drivers of real hardware, which is the smallest.
 const FLAVOUR: &str = "-cloud-amd64";
 
 impl Kernel {
     /// All, the oldest first.
     pub(crate) const ALL: [Self; 4] = [Self::Bullseye, Self::Bookworm, Self::Trixie, Self::Sid];
 
-    /// As it is asked for.
+    /// The number on the command line.
     pub(crate) fn number(self) -> &'static str {
         self.line().number
     }
@@ -96,7 +97,7 @@ impl Kernel {
         }
     }
 
-    /// The kernel with its modules; fetched unless that was done before.
+    /// Fetches the kernel with its modules, unless that was done before.
     ///
     /// # Errors
     ///
@@ -115,7 +116,8 @@ impl Kernel {
     }
 
     fn fetch(self, folder: &Path, kernel: &Fetched) -> Result<()> {
-        // Without a status of its own the kernels that are installed here count as known.
+        // The empty status file hides the installed kernels, so that apt fetches
+        // these packages as well.
         let sources = self.sources(&Mirrors::of_this_machine()?);
         let apt = Apt::new(folder, &sources, Installed::Nothing)?;
         step::output(&mut apt.update())?;
@@ -152,7 +154,7 @@ impl Kernel {
     }
 }
 
-/// The newest of one line among the names of all packages.
+/// The newest package of one line among the names of all packages.
 fn newest<'a>(known: &'a str, prefix: &str) -> Option<&'a str> {
     known
         .lines()
@@ -160,7 +162,7 @@ fn newest<'a>(known: &'a str, prefix: &str) -> Option<&'a str> {
         .max_by(|one, other| by_version(one, other))
 }
 
-/// As `sort -V`: runs of digits by their number, all else by its bytes.
+/// The order of `sort -V`: runs of digits by their number, all else by its bytes.
 fn by_version(one: &str, other: &str) -> Ordering {
     parts(one).cmp(&parts(other))
 }
@@ -186,7 +188,7 @@ fn parts(name: &str) -> Vec<Part<'_>> {
     found
 }
 
-/// Old packages have it under boot, new ones with the modules.
+/// Old packages have the image under boot, new ones with the modules.
 fn find_image(folder: &Path) -> Result<Option<PathBuf>> {
     for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
         let entry = entry?;

@@ -1,7 +1,7 @@
-//! Guests side by side, one for each row: the suite in each, what programs cost
-//! each kernel's verifier, or any script.
+//! Guests in parallel, one for each row: they run the suite, measure the programs'
+//! cost for the kernel's verifier, or run any script.
 //!
-//! Not here: which rows there are (`rows`), and how a table of them looks (`table`).
+//! Not here: the list of rows (`rows`), and the table of results (`table`).
 
 use std::fs;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub(super) fn run(rows: &[Row], guests: &Guests, limit: Duration) -> Vec<Line> {
     })
 }
 
-/// Whether all went well in all rows.
+/// Verifies that all rows succeeded.
 ///
 /// # Errors
 ///
@@ -52,8 +52,8 @@ pub(super) fn verdict(lines: &[Line]) -> Result<()> {
     Ok(())
 }
 
-/// Prints what each program costs each kernel's verifier, a line a program,
-/// as the tests' `verifier_cost.tsv` holds them.
+/// Prints each program's cost for each kernel's verifier, a line a program, in the
+/// format of the tests' `verifier_cost.tsv`.
 ///
 /// # Errors
 ///
@@ -81,7 +81,7 @@ pub(super) fn report(rows: &[Row], guests: &Guests, limit: Duration) -> Result<(
     Ok(())
 }
 
-/// What a script says in the guest of each row, one that depends on the row.
+/// The output of a script in the guest of each row. The script depends on the row.
 pub(super) fn said(
     rows: &[Row],
     image: &Image,
@@ -115,12 +115,13 @@ fn tell_omitted(rows: &[Row]) {
     }
 }
 
-/// Has the rows' kernels here, as far as they can be had.
+/// Fetches the kernels of the rows, as far as they are available.
 pub(super) fn fetch(rows: &[Row]) {
     drop(fetched(rows));
 }
 
-/// The kernels of the rows, one after the other: a mirror has one wire.
+/// Fetches the kernels of the rows one after the other, because the mirror limits the
+/// speed.
 fn fetched(rows: &[Row]) -> Vec<(Kernel, Result<Fetched>)> {
     Kernel::ALL
         .into_iter()
@@ -140,10 +141,12 @@ fn of_number(kernels: &[(Kernel, Result<Fetched>)], wanted: Kernel) -> Result<&F
     }
 }
 
-/// As many at once as there are cores; the outcomes in the rows' order.
+/// Runs as many rows at a time as there are cores. The results are in the rows'
+/// order.
 fn side_by_side<T: Send>(rows: &[Row], run: impl Fn(Row) -> T + Sync) -> Vec<T> {
     let at_once = thread::available_parallelism().map_or(1, usize::from);
-    // The last are of the newest kernel and take longest: first, so that no core is idle at the end.
+    // The last rows are those of the newest kernel and take longest. They begin
+    // first, so that no core is idle at the end.
     let waiting = Mutex::new(rows.iter().copied().enumerate().rev());
     let next = || {
         let mut waiting = waiting
@@ -173,7 +176,7 @@ fn side_by_side<T: Send>(rows: &[Row], run: impl Fn(Row) -> T + Sync) -> Vec<T> 
     finished.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-/// The suite in one guest.
+/// Runs the suite in one guest.
 fn of_row(
     row: Row,
     kernels: &[(Kernel, Result<Fetched>)],

@@ -1,6 +1,6 @@
-//! `cargo xtask vm`: the recorder on other kernels than this machine's, each
-//! in a guest of its own; for a person to look around in, or the test suite on
-//! all of them. Needs no root and no hardware help.
+//! `cargo xtask vm`: runs the recorder on other kernels, each in a guest of its own,
+//! interactively or with the test suite on all of them. It needs no root and no
+//! hardware virtualisation.
 
 mod archive;
 pub(crate) mod guard;
@@ -34,11 +34,11 @@ use crate::test::program::{self, Group};
 use crate::toolchain::Toolchain;
 use crate::{build, setup};
 
-/// Emulated, one suite takes minutes; one that hangs must not take the night.
+/// Time limit of a suite, which takes minutes when it is emulated.
 const ROW_LIMIT: Duration = Duration::from_secs(1800);
-/// Of what there is always time for.
+/// Time limit of the quick part.
 const QUICK_LIMIT: Duration = Duration::from_secs(900);
-/// With the tests of a daemon's life.
+/// Time limit with the tests of a daemon's life.
 const WHOLE_LIMIT: Duration = Duration::from_secs(5400);
 const COMMAND_LIMIT: Duration = Duration::from_secs(600);
 
@@ -95,7 +95,7 @@ impl Args {
         self.limit.map_or(usual, Duration::from_secs)
     }
 
-    /// The rows that are asked for.
+    /// The requested rows.
     fn rows(&self) -> Result<Vec<Row>> {
         let mut rows = rows::of(self.kernel);
         for only in &self.only {
@@ -109,14 +109,14 @@ impl Args {
     }
 }
 
-/// What guests start with, and which tests they run.
+/// The image of the guests, and the tests that they run.
 pub(crate) struct Guests {
     image: Image,
     groups: Vec<Group>,
 }
 
 impl Guests {
-    /// Of the programs that cargo built; the tests are those of these groups.
+    /// Guests with the programs that cargo built, and the tests of these groups.
     ///
     /// # Errors
     ///
@@ -133,14 +133,15 @@ impl Guests {
         })
     }
 
-    /// With programs that are optimised for them.
+    /// Guests with optimised programs.
     fn optimised(tests: &[&str]) -> Result<Self> {
-        // With a test cargo builds the package's own programs: the stimuli are among them.
+        // With a test, cargo also builds the package's own programs, which include
+        // the stimuli.
         Self::of(&image::optimised(&[("--test", "e2e")])?, tests)
     }
 }
 
-/// Builds what the guests hold, and boots.
+/// Builds the contents of the guests, and boots them.
 ///
 /// # Errors
 ///
@@ -170,12 +171,12 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// How much of the tests `cargo xtask test` has guests run.
+/// The part of the tests that `cargo xtask test` runs in guests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// What there is always time for, on two rows.
+    /// The quick part, on two rows.
     Two,
-    /// All that guests can run, on all rows.
+    /// All tests that guests can run, on all rows.
     Full,
 }
 
@@ -188,8 +189,8 @@ impl Extent {
     }
 }
 
-/// Has here what [`test`] boots, but for the programs. A kernel that cannot be
-/// had now fails its rows then.
+/// Fetches everything that [`test`] boots, except for the programs. A kernel that
+/// cannot be fetched fails its rows later.
 ///
 /// # Errors
 ///
@@ -200,13 +201,13 @@ pub(crate) fn prepare(extent: Extent) -> Result<()> {
     Ok(())
 }
 
-/// Runs tests of the programs that cargo built in the guests of an extent; of
-/// all rows, the table goes to docs/evidence.
+/// Runs tests of the built programs in the guests of an extent. The table of all rows
+/// goes to docs/evidence.
 ///
 /// # Errors
 ///
-/// What guests take is missing, or the table cannot be written. A row that
-/// fails has its reason instead.
+/// A requirement of the guests is missing, or the table cannot be written. A failed
+/// row has its reason instead.
 pub(crate) fn test(extent: Extent, programs: &[Artifact]) -> Result<(Vec<Outcome>, Result<()>)> {
     let (guests, limit) = match extent {
         Extent::Two => (Guests::of(programs, QUICK)?, QUICK_LIMIT),

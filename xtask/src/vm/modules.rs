@@ -1,6 +1,6 @@
-//! The modules that a guest loads when it starts: file systems that Debian's
-//! kernels have not built in, with what they depend on, in the order to load
-//! them in. Which there are is the kernel's: what is missing is not loaded.
+//! The modules that a guest loads at its start: file systems that Debian's kernels
+//! lack as built-in, with their dependencies, in the order of loading. A module that
+//! the kernel's package lacks is left out.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,7 +13,8 @@ use anyhow::{Context as _, Result};
 use super::archive::Archive;
 use crate::step;
 
-/// Those that tests want; of btrfs the checksums too, which it asks for by no dependency.
+/// Modules that tests need. The checksums of btrfs are listed, because btrfs requests
+/// them without a dependency.
 const WANTED: [&str; 5] = [
     "loop",
     "overlay",
@@ -21,7 +22,7 @@ const WANTED: [&str; 5] = [
     "blake2b_generic",
     "btrfs",
 ];
-/// Where a guest has them; see `init.sh`.
+/// Directory of the modules in a guest; see `init.sh`.
 const PLACE: &str = "/modules";
 const COMPRESSED: &str = "xz";
 
@@ -46,7 +47,7 @@ pub(super) fn archive(unpacked: &Path) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// A module after those that it depends on.
+/// Adds a module after its dependencies.
 fn load(
     name: &str,
     files: &BTreeMap<String, PathBuf>,
@@ -73,7 +74,7 @@ fn content(file: &Path) -> Result<Vec<u8>> {
     step::output_bytes(Command::new("xz").arg("-dc").arg(file))
 }
 
-/// What its section `.modinfo` says: `depends=ONE,OTHER`, between NULs.
+/// The dependencies in the section `.modinfo`: `depends=ONE,OTHER`, between NULs.
 fn dependencies(module: &[u8]) -> Vec<String> {
     let sign = b"\0depends=";
     let Some(at) = module.windows(sign.len()).position(|bytes| bytes == sign) else {
@@ -87,7 +88,7 @@ fn dependencies(module: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Files have dashes where modules have underscores, or not.
+/// The name with underscores: files may have dashes where modules have underscores.
 fn normal(name: &str) -> String {
     name.replace('-', "_")
 }

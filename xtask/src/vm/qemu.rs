@@ -1,5 +1,6 @@
-//! One guest in QEMU, without hardware help: started, listened to, and ended
-//! by its process id whatever happens. What it runs is the image's.
+//! One guest in QEMU, without hardware virtualisation: it is started, its output is
+//! read, and it is ended by its process id in every case. The image determines the
+//! command.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -15,30 +16,31 @@ use tempfile::NamedTempFile;
 use crate::step;
 
 const PROGRAM: &str = "qemu-system-x86_64";
-/// The guest's last words before it ends; see `init.sh`.
+/// Beginning of the guest's last line; see `init.sh`.
 const STATUS: &[u8] = b"@status ";
 /// `panic=-1`: a kernel that panics restarts at once, which ends QEMU.
 const CMDLINE: &str = "console=ttyS0 quiet panic=-1";
-/// How much of the console goes into an error.
+/// Lines of the console in an error.
 const CONSOLE_LINES: usize = 5;
 
-/// What boots.
+/// The machine to boot.
 pub(super) struct Machine<'a> {
     /// The kernel's image.
     pub kernel: &'a Path,
-    /// The memory that it starts with.
+    /// The initial memory.
     pub initramfs: &'a Path,
-    /// What follows on the kernel's command line.
+    /// Further words of the kernel's command line.
     pub cmdline: &'a str,
 }
 
 impl Machine<'_> {
-    /// Runs the image's command; what it prints goes to `heard`, bit by bit. Its
-    /// status, which is that of the shell that ran it.
+    /// Runs the image's command, and passes its output to `heard` as it comes.
+    /// Returns the exit status of the command's shell.
     ///
     /// # Errors
     ///
-    /// The guest ends without a status, has none within `limit`, or its kernel complains.
+    /// The guest ends without a status, has none within `limit`, or its kernel
+    /// reports a fault.
     pub(super) fn run(&self, limit: Duration, mut heard: impl FnMut(&[u8])) -> Result<u8> {
         let console = NamedTempFile::new().context("make a file for the guest's console")?;
         let mut command = self.command();
@@ -54,7 +56,7 @@ impl Machine<'_> {
         let lines = guest.lines()?;
         let deadline = Instant::now() + limit;
         let mut status = None;
-        // The last line's end is the one that sets the status off from it.
+        // The newline of the last line before the status separates the two.
         let mut end: &[u8] = b"";
         loop {
             match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -87,7 +89,8 @@ impl Machine<'_> {
         })
     }
 
-    /// A shell on our terminal, until it ends. Ends QEMU's own way too: Ctrl-A X.
+    /// Connects the guest's shell to the terminal until it ends. Ctrl-A X ends QEMU,
+    /// too.
     ///
     /// # Errors
     ///
@@ -100,9 +103,10 @@ impl Machine<'_> {
     fn command(&self) -> Command {
         let mut command = Command::new(PROGRAM);
         command
-            // A hypervisor below ours seldom runs stock kernels: emulate. In one
-            // thread: in several, a CPU of the guest can run into a breakpoint with
-            // which the kernel patches its code after that is over (`Oops: int3`).
+            // A hypervisor below this machine's seldom runs stock kernels, so the CPU
+            // is emulated. One thread is used, because with several a guest's CPU can
+            // reach a breakpoint of the kernel's code patching after the patching is
+            // over (`Oops: int3`).
             .args(["-accel", "tcg,thread=single", "-cpu", "max"])
             .args(["-m", "1024", "-smp", "2", "-no-reboot", "-nic", "none"])
             .arg("-kernel")
@@ -115,7 +119,7 @@ impl Machine<'_> {
     }
 }
 
-/// QEMU, while it runs.
+/// A running QEMU.
 struct Guest(Child);
 
 impl Guest {
@@ -127,7 +131,7 @@ impl Guest {
         Ok(Self(child))
     }
 
-    /// What it prints, line by line, read beside us so that we can stop waiting.
+    /// The output line by line. A thread reads it, so that the wait can have a limit.
     fn lines(&mut self) -> Result<Receiver<Vec<u8>>> {
         let output: ChildStdout = self.0.stdout.take().context("take QEMU's output")?;
         let (to_us, lines) = channel();
@@ -157,7 +161,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // Both do nothing to one that was waited for.
+        // Both calls do nothing to a process that was waited for.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -175,7 +179,7 @@ fn status_in(line: &[u8]) -> Option<u8> {
     str::from_utf8(rest).ok()?.trim().parse().ok()
 }
 
-/// The line in which a kernel tells of a fault of its own.
+/// The line in which a kernel reports a fault of its own.
 fn complaint(console: &str) -> Option<&str> {
     let signs = ["BUG: ", "Oops", "Kernel panic", "WARNING: CPU"];
     console
@@ -189,7 +193,7 @@ fn read(console: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The console's end for an error, where it has any.
+/// The last lines of the console, for an error.
 fn last_words(console: &Path) -> String {
     let text = read(console);
     let lines: Vec<_> = text

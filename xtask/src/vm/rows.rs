@@ -1,4 +1,4 @@
-//! The rows: every kernel in every profile that it allows. One row is one boot.
+//! The rows: every kernel in every profile that it allows. Each row is one boot.
 
 use super::kernels::Kernel;
 
@@ -11,23 +11,24 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Its kernel and profile.
+    /// Name of the kernel and the profile.
     pub(super) fn name(&self) -> String {
         format!("{} {}", self.kernel.number(), self.profile)
     }
 
-    /// As it is named on a command line, and in the table of expected skips.
+    /// The name on the command line, and in the table of expected skips.
     pub(super) fn label(&self) -> String {
         format!("{}-{}", self.kernel.number(), self.profile)
     }
 
-    /// What its recorder is told to use.
+    /// The profile that its recorder is configured with.
     pub(super) fn profile(&self) -> &'static str {
         self.profile
     }
 }
 
-/// Without `bpf` in this list no LSM program is ever called, and fentry is what remains.
+/// Without `bpf` in this list the kernel calls no LSM program, and the profile is
+/// fentry.
 const NO_BPF_LSM: &str = "lsm=landlock,lockdown,yama";
 
 /// The rows of all kernels, or of one.
@@ -39,9 +40,9 @@ pub(crate) fn of(only: Option<Kernel>) -> Vec<Row> {
         .collect()
 }
 
-/// The two that have the most between them: the object for old kernels with
-/// hooks that modify returns, and that for kernels of today with LSM hooks.
-/// What a host without either has is tracepoints, and those the host's tests show.
+/// The two rows with the greatest coverage: the object for old kernels with fmod_ret
+/// programs, and that for new kernels with LSM programs. The host's own tests cover
+/// tracepoints.
 pub(crate) fn two() -> Vec<Row> {
     let is_one = |row: &Row| match row.kernel {
         Kernel::Bullseye => row.profile == "fentry",
@@ -58,7 +59,7 @@ fn of_kernel(kernel: Kernel) -> Vec<Row> {
         cmdline,
     };
     match kernel {
-        // Its list has no bpf as Debian built it.
+        // Debian built this kernel without `bpf` in its list.
         Kernel::Bullseye => vec![row("tracepoint", ""), row("fentry", "")],
         Kernel::Bookworm | Kernel::Trixie | Kernel::Sid => vec![
             row("tracepoint", ""),

@@ -1,6 +1,5 @@
-//! The shell script that runs tests in a guest: group after group in one
-//! boot, and what failed once more, alone. What it prints between them is read
-//! by `heard`.
+//! The shell script that runs tests in a guest: all groups in one boot, and failed
+//! tests once more, alone. `heard` reads the lines that it prints between them.
 
 use std::fmt::Write as _;
 
@@ -9,32 +8,32 @@ use super::suite::COST;
 use crate::test::program::Group;
 use crate::test::retry;
 
-/// Before a group's name, in the guest's output.
+/// Prefix of a line with a group's name in the guest's output.
 pub(super) const GROUP: &str = "@test ";
-/// Before a test's name that runs once more.
+/// Prefix of a line with the name of a test that runs once more.
 pub(super) const AGAIN: &str = "@again ";
-/// Before a program's exit status and the seconds that it ran.
+/// Prefix of a line with a program's exit status and its time in seconds.
 pub(super) const ENDED: &str = "@ended ";
-/// Before a line of the tests' tally.
+/// Prefix of a line of the tests' tally.
 pub(super) const TALLY: &str = "@tally ";
 
-/// Processes of the storm in a guest: emulated, one takes tens of milliseconds.
+/// Processes of the storm in a guest: an emulated one takes tens of milliseconds.
 const STORM: u32 = 300;
 
-/// The group whose expected records have all of the storm.
+/// The group whose expected records include the whole storm.
 const WHOLE_STORM: &str = "kernels::same_records";
 
-/// A group takes minutes where a machine is emulated; one that hangs leaves the others their time.
+/// Time limit of a group: an emulated one takes minutes, and one that hangs leaves
+/// time for the others.
 const GROUP_SECONDS: u32 = 900;
 
-/// Where tests keep the state of a daemon that they share: emulated, loading
-/// its programs takes as long as a test.
+/// Directory of a daemon that tests share: when emulated, loading its programs takes
+/// as long as a test.
 pub(super) const SHARED: &str = "/scratch/shared";
 
-/// Functions of the script. `start`: a program with some of its tests, whose
-/// output goes into a file and not through a pipe, for what a test left running
-/// would keep that open. `group`: the same, and what failed once more, alone,
-/// while few have.
+/// Functions of the script. `start` runs a program with some of its tests; the output
+/// goes to a file, because a process that a test left behind would keep a pipe open.
+/// `group` does so and runs failed tests once more, alone, unless many have failed.
 const FUNCTIONS: &str = r#"
 start() {
     program=$1; shift
@@ -89,13 +88,14 @@ pub(super) fn suite(profile: &str, groups: &[Group]) -> String {
             group.tests.join(" ")
         );
     }
-    // What failed is said test by test; the status is whether the suite came to its end.
+    // The output has the failures; the status says only whether the suite reached its
+    // end.
     script.push_str("exit 0\n");
     script
 }
 
-/// Prints a line for each program: kernel, profile, program, instructions that
-/// the verifier went through.
+/// Prints a line for each program: kernel, profile, program, instructions that the
+/// verifier visited.
 pub(super) fn cost(profile: &str, groups: &[Group]) -> String {
     let mut script =
         format!("export AGENT_RECORDER_PROFILE={profile} AGENT_RECORDER_VERIFIER_COST=print\n");
@@ -110,7 +110,7 @@ pub(super) fn cost(profile: &str, groups: &[Group]) -> String {
     script
 }
 
-/// Where the image has a group's program.
+/// Path of a group's program in the image.
 pub(super) fn program(group: &Group) -> String {
     let name = group.program.file_name().unwrap_or_default();
     format!("{TESTS}/{}", name.to_string_lossy())
@@ -129,7 +129,7 @@ mod tests {
     use crate::libtest::Verdict;
     use crate::step;
 
-    /// Of its tests `b` fails unless it runs again, and `c` always.
+    /// The test `b` fails unless it runs again, and `c` always fails.
     const PROGRAM: &str = r#"
 case "$*" in
 *"--exact g::x::c") echo "test g::x::c ... FAILED"; list='    g::x::c' ;;

@@ -1,14 +1,14 @@
-//! The end-to-end tests as guests run them: which groups, and which tests of
-//! them not and why. The tests themselves know nothing of guests.
+//! The end-to-end tests in guests: the list of groups, and the tests that are left
+//! out, with the reasons. The tests themselves know nothing of guests.
 //!
-//! Not here: the shell script that runs them (`script`), and what it says (`heard`).
+//! Not here: the shell script that runs them (`script`), and its output (`heard`).
 
 use anyhow::{Result, ensure};
 
 use super::kernels::Kernel;
 use crate::test::program::Group;
 
-/// The tests that compare with the truth, and those of the guard's limit.
+/// Groups that compare records with the truth, and those of the guard's limit.
 pub(super) const TRUTH: &[&str] = &[
     "records::file_operations",
     "records::process_operations",
@@ -28,8 +28,8 @@ pub(super) const TRUTH: &[&str] = &[
     "guard::whole_destruction",
 ];
 
-/// Those of a daemon's life. Most start one of their own, and loading its
-/// programs is what takes long where a kernel is emulated.
+/// Groups of a daemon's life. Most tests start a daemon, and loading its programs
+/// takes long where a kernel is emulated.
 const DAEMON: &[&str] = &[
     "guard::gate",
     "records::handoff",
@@ -38,7 +38,7 @@ const DAEMON: &[&str] = &[
     "life::restart",
 ];
 
-/// Those that `cargo xtask test` has time for.
+/// Groups that `cargo xtask test` runs.
 pub(super) const QUICK: &[&str] = &[
     "records::file_operations",
     "records::process_operations",
@@ -52,15 +52,15 @@ pub(super) const QUICK: &[&str] = &[
     "guard::bulk_delete",
 ];
 
-/// The group that prints what programs cost the verifier.
+/// The group that prints the programs' cost for the verifier.
 pub(super) const COST: &str = "kernels::verifier_cost";
 
-/// All that a guest can run.
+/// All groups that a guest can run.
 pub(super) fn whole() -> Vec<&'static str> {
     [TRUTH, DAEMON].concat()
 }
 
-/// What of them does not run, and why.
+/// Tests that are left out, and the reason.
 struct Omitted {
     test: &'static str,
     kernels: &'static [Kernel],
@@ -113,7 +113,7 @@ const OMITTED: &[Omitted] = &[
     },
 ];
 
-/// What does not run on a kernel, by a part of its name, and why.
+/// Tests that are left out on a kernel, by a part of the name, and the reason.
 pub(super) fn omitted(kernel: Kernel) -> impl Iterator<Item = (&'static str, &'static str)> {
     OMITTED
         .iter()
@@ -125,7 +125,7 @@ pub(super) fn omitted(kernel: Kernel) -> impl Iterator<Item = (&'static str, &'s
 ///
 /// # Errors
 ///
-/// There is none of a name: a file of tests was renamed, and its guests would
+/// A group of some name is missing: a file of tests was renamed, and its guests would
 /// run nothing.
 pub(super) fn named(all: &[Group], names: &[&str]) -> Result<Vec<Group>> {
     let mut found = Vec::new();
@@ -140,7 +140,7 @@ pub(super) fn named(all: &[Group], names: &[&str]) -> Result<Vec<Group>> {
     Ok(found)
 }
 
-/// The same without what a kernel cannot run.
+/// The groups without the tests that a kernel cannot run.
 pub(super) fn of_kernel(groups: &[Group], kernel: Kernel) -> Vec<Group> {
     let is_omitted = |test: &String| omitted(kernel).any(|(part, _)| test.contains(part));
     let mut groups = groups.to_vec();

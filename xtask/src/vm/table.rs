@@ -1,4 +1,4 @@
-//! The matrix as a table: a line a row, on a terminal and in docs/evidence.
+//! The matrix as a table with a line a row, on a terminal and in docs/evidence.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -13,12 +13,13 @@ use crate::step::{self, say};
 use crate::test::outcome::Outcome;
 use crate::workspace;
 
-/// Of a long reason the end is kept: that is where programs say why.
+/// Most characters of a reason; the end of a longer one is shown, because programs
+/// state the reason there.
 const REASON_LENGTH: usize = 160;
-/// Where the evidence of all rows is, below the workspace's folder.
+/// Path of the evidence of all rows, below the workspace's folder.
 const EVIDENCE: &str = "docs/evidence/kernel-rows.md";
 
-/// What a row came to.
+/// The result of a row.
 pub(super) struct Line {
     pub row: Row,
     pub tally: Tally,
@@ -27,7 +28,7 @@ pub(super) struct Line {
     pub took: Duration,
 }
 
-/// For a terminal: one line a row.
+/// The table for a terminal: one line a row.
 pub(super) fn plain(lines: &[Line]) -> String {
     let heads = [
         "kernel", "profile", "done", "recorded", "missing", "spurious", "lost", "passed", "failed",
@@ -48,7 +49,7 @@ pub(super) fn plain(lines: &[Line]) -> String {
 ///
 /// # Errors
 ///
-/// The commit is not known, or the file cannot be written.
+/// The commit is unknown, or the file cannot be written.
 pub(super) fn keep(lines: &[Line], command: &str) -> Result<()> {
     let git = |arguments: &[&str]| {
         let mut git = Command::new("git");
@@ -144,7 +145,7 @@ fn spaced(cells: &[String; 12], reason: &str) -> String {
     line.trim_end().to_owned()
 }
 
-/// On one line, and the end of what is too long.
+/// The reason on one line, of which a long one keeps its end.
 fn shortened(reason: &str) -> String {
     let flat = reason.replace('\n', " ");
     let length = flat.chars().count();

@@ -1,12 +1,12 @@
-//! What is done to other processes, and to the kernel's programs.
+//! Acts on other processes, and on the kernel's programs.
 
 use crate::pod::pod;
 
-/// What is done to another process, as `ControlOp` in record.proto numbers it.
+/// Acts on another process, with the numbers of `ControlOp` in record.proto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ControlOp {
-    /// kill(2) and its kin.
+    /// kill(2) and related calls.
     Signal = 1,
     /// ptrace(2) that attaches, and process_vm_writev(2).
     Ptrace = 2,
@@ -18,7 +18,8 @@ pub enum ControlOp {
     Descriptor = 5,
 }
 
-/// The caller is in a pid namespace of its own: `target` is that one's number.
+/// The caller is in a pid namespace of its own, and `target` is a number of that
+/// namespace.
 pub const CONTROL_NESTED: u32 = 1;
 
 /// Body of [`Kind::Control`].
@@ -27,16 +28,17 @@ pub const CONTROL_NESTED: u32 = 1;
 pub struct ControlBody {
     /// [`ControlOp`].
     pub op: u32,
-    /// The signal, the request of ptrace(2), the command of bpf(2), the
-    /// resource of prlimit(2), or the descriptor of pidfd_getfd(2).
+    /// The signal; or the request of ptrace(2), the command of bpf(2), the resource
+    /// of prlimit(2), or the descriptor of pidfd_getfd(2).
     pub command: u32,
-    /// The process, thread or group as the call takes it; 0 where there is none or it is not known.
+    /// The process, thread or group as the call takes it; 0 where there is none, or
+    /// it is unknown.
     pub target: i32,
     /// errno, 0 for success.
     pub error: u32,
     /// `CONTROL_…`.
     pub marks: u32,
-    /// None yet.
+    /// Always 0.
     pub spare: u32,
 }
 

@@ -1,8 +1,8 @@
-//! File operations: as a call or a request ends, and as a security hook sees their object.
+//! File operations: their results, and the objects that security hooks see.
 
 use crate::pod::pod;
 
-/// File operations, as `FileOp` in record.proto numbers them.
+/// File operations, with the numbers of `FileOp` in record.proto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the system calls' own names")]
@@ -26,12 +26,13 @@ pub enum Op {
     Chdir = 16,
     SubvolumeDelete = 17,
     Attributes = 18,
-    /// Of no file operation: the program that an exec is about to start.
+    /// The program that an exec is about to start; this is no file operation of a
+    /// record.
     Exec = 128,
 }
 
 impl Op {
-    /// Whether an operation makes, moves or removes names that the guard looks at.
+    /// Whether an operation creates, moves or removes names that the guard examines.
     pub const fn is_of_names(op: u8) -> bool {
         op == Self::Delete as u8
             || op == Self::Rmdir as u8
@@ -43,26 +44,27 @@ impl Op {
     }
 }
 
-/// The first path is of the kernel's objects, not of the caller's memory.
+/// The first path comes from the kernel's objects, not from the caller's memory.
 pub const FILE_KERNEL_PATH: u16 = 1;
-/// Announced: a [`Kind::Uring`] event with the same token brings the result.
+/// The operation is announced, and a [`Kind::Uring`] event with the same token has
+/// the result.
 pub const FILE_PENDING: u16 = 2;
-/// A walked path was cut at its root side.
+/// The walked path was cut at its root side.
 pub const FILE_WALK_CUT: u16 = 4;
-/// As a walked path's last name, which no name can be: its mount is attached nowhere.
+/// Last name of a walked path whose mount is detached. No real name contains a slash.
 pub const WALKED_DETACHED: &[u8] = b"/";
 /// The caller's path was cut.
 pub const FILE_PATH_CUT: u16 = 8;
 /// The caller's memory could not be read.
 pub const FILE_PATH_UNREADABLE: u16 = 16;
-/// The last component of the first path is followed when it is a symbolic link.
+/// The last component of the first path is followed if it is a symbolic link.
 pub const FILE_FOLLOWS: u16 = 32;
-/// `uid` and `gid` are meant.
+/// `uid` and `gid` are valid.
 pub const FILE_OWNER: u16 = 64;
 /// The second location's walked path was cut at its root side.
 pub const FILE_SECOND_WALK_CUT: u16 = 128;
 
-/// A result that is no record: this program has opened this file before.
+/// The result needs no record: the program has opened this file before.
 pub const FILE_SEEN: u16 = 256;
 /// The first path is `/proc/self/fd/N`, followed, and its base is that descriptor's file.
 pub const FILE_DESCRIPTOR: u16 = 512;
@@ -74,16 +76,17 @@ pub const FILE_SECOND_PATH_CUT: u16 = 2048;
 /// The extra bytes were cut.
 pub const FILE_EXTRA_CUT: u16 = 4096;
 
-/// [`FileBody::replaced`]: whether something stood at the new name is not known.
+/// [`FileBody::replaced`]: it is unknown whether the rename replaced an object.
 pub const REPLACED_UNKNOWN: u16 = 0;
-/// Nothing did, or the object that is renamed itself.
+/// The new name was free, or a name of the renamed object.
 pub const REPLACED_NOTHING: u16 = 1;
-/// Something did, which has that name no more.
+/// The rename replaced an object, which has lost that name.
 pub const REPLACED_SOMETHING: u16 = 2;
 
-/// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files, [`Kind::Uring`];
-/// of [`Kind::Victim`] and [`Kind::Object`], which come before the one of these
-/// that has the operation's result: from the same thread, or with its token.
+/// Body of [`Kind::File`], [`Kind::Open`], [`Kind::Delete`] and, for files,
+/// [`Kind::Uring`]. It is also the body of [`Kind::Victim`] and [`Kind::Object`],
+/// which precede the event with the operation's result, from the same thread or with
+/// the same token.
 ///
 /// Segments: base (walked) and path of the first location, base and path of
 /// the second, then extra bytes (an attribute's name, a link's target, a
@@ -99,40 +102,42 @@ pub struct FileBody {
     pub marks: u16,
     /// errno, 0 for success.
     pub error: u32,
-    /// The call's flags.
+    /// Flags of the call.
     pub flags: u64,
     /// Inode number, 0 where unknown.
     pub ino: u64,
-    /// Length, for truncate.
+    /// Length of a truncate, bytes.
     pub length: u64,
-    /// Pairs announcement and result.
+    /// Token that an announcement and its result share.
     pub token: u64,
     /// `s_dev`, 0 where unknown.
     pub dev: u32,
-    /// The call's mode.
+    /// Mode of the call.
     pub mode: u32,
-    /// chown(2); `u32::MAX` leaves it.
+    /// New user of chown(2); `u32::MAX` leaves it.
     pub uid: u32,
-    /// chown(2); `u32::MAX` leaves it.
+    /// New group of chown(2); `u32::MAX` leaves it.
     pub gid: u32,
-    /// Length of the segment.
+    /// Length of the first location's base, bytes.
     pub base_len: u16,
-    /// Length of the segment.
+    /// Length of the first location's path, bytes.
     pub path_len: u16,
-    /// Length of the segment.
+    /// Length of the second location's base, bytes.
     pub base2_len: u16,
-    /// Length of the segment.
+    /// Length of the second location's path, bytes.
     pub path2_len: u16,
-    /// Length of the segment.
+    /// Length of the extra bytes.
     pub extra_len: u16,
-    /// A rename: `REPLACED_…`.
+    /// `REPLACED_…` of a rename.
     pub replaced: u16,
-    /// Bytes that the first location's base lacks ([`FILE_WALK_CUT`]); of a path beyond
-    /// [`crate::limits::WALKED_LEVELS`], as many as are known, and at least 1.
+    /// Bytes that the first location's base lacks ([`FILE_WALK_CUT`]). Of a path
+    /// beyond [`crate::limits::WALKED_LEVELS`] only the walked levels count, and the
+    /// number is at least 1.
     pub omitted: u32,
-    /// The same of the second location's ([`FILE_SECOND_WALK_CUT`]).
+    /// Bytes that the second location's base lacks ([`FILE_SECOND_WALK_CUT`]),
+    /// counted like `omitted`.
     pub omitted2: u32,
-    /// None yet.
+    /// Always 0.
     pub padding: u32,
 }
 

@@ -1,6 +1,6 @@
-//! That the guard's limit was met.
+//! The event of a session that met the guard's limit.
 //!
-//! Not here: how it counts (`policy`).
+//! Not here: the counters (`policy`).
 
 use crate::pod::pod;
 
@@ -10,17 +10,17 @@ use crate::pod::pod;
 pub struct GuardBody {
     /// Destructive operations of the session, this one included.
     pub count: u64,
-    /// The limit in force.
+    /// Limit in force.
     pub limit: u64,
-    /// The window in force, ns.
+    /// Window in force, ns.
     pub window: u64,
-    /// Not 0 when the session was condemned, 0 when only told of.
+    /// Not 0 when the session was condemned; 0 when the event only reports the limit.
     pub killed: u64,
-    /// Not 0 when the operation over the limit was refused, and is not in `count`.
+    /// Not 0 when the operation over the limit was refused, and so is not part of `count`.
     pub denied: u64,
-    /// [`crate::policy::Policy`].
+    /// The [`crate::policy::Policy`] whose limit was met.
     pub policy: u32,
-    /// Zero.
+    /// Always 0.
     pub spare: u32,
 }
 

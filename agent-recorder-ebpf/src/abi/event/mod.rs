@@ -1,9 +1,9 @@
-//! Events as they lie in the rings: a [`Header`], the body of its kind, then
-//! the body's segments of bytes, whose lengths the body holds.
+//! Events in the rings: a [`Header`], the body of the kind, then the body's segments
+//! of bytes, whose lengths are in the body.
 //!
-//! A walked path is a segment of names, leaf first, each ended by a NUL: the
-//! kernel is walked from the leaf to the root, and turning it round there
-//! would cost a second pass. A segment of one NUL is the root itself.
+//! A walked path is a segment of names, leaf first, each ended by a NUL: the kernel
+//! programs walk from the leaf to the root, and reversing the order would cost them a
+//! second pass. A segment of one NUL is the root itself.
 
 mod control;
 mod file;
@@ -27,11 +27,11 @@ pub use process::{
 };
 pub use socket::{DnsBody, NetBody, NetOp, SOCKET_CONNECTED, SOCKET_FRESH, SOCKET_PENDING};
 
-/// Kinds: each is counted on its own, and lives in one of the two rings.
+/// Kinds of events. Each has its own counters and one of the two rings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Kind {
-    /// A session began by a rule.
+    /// A rule began a session.
     Session = 0,
     /// A program was started, or failed to start.
     Exec = 1,
@@ -41,23 +41,24 @@ pub enum Kind {
     Fork = 3,
     /// A name was removed: unlink and rmdir.
     Delete = 4,
-    /// The guard's limit was met.
+    /// A session met the guard's limit.
     Guard = 5,
     /// The result of a request of io_uring that was announced.
     Uring = 6,
-    /// What a security hook saw of a name that is to be removed, or of a program that is to be started.
+    /// A name that is to be removed, or a program that is to be started, as a
+    /// security hook sees it.
     Victim = 7,
     /// Any other file operation.
     File = 8,
-    /// An open that made no file.
+    /// An open that created no file.
     Open = 9,
     /// A socket operation.
     Network = 10,
-    /// A question to a name server.
+    /// A DNS question.
     Dns = 11,
-    /// What a security hook saw of any other file operation.
+    /// The object of any other file operation, as a security hook sees it.
     Object = 12,
-    /// Something done to another process, or to the kernel's programs.
+    /// An act on another process, or on the kernel's programs.
     Control = 13,
 }
 
@@ -65,7 +66,7 @@ pub enum Kind {
 pub const KINDS: usize = 14;
 
 impl Kind {
-    /// All, in order of their numbers.
+    /// All kinds, in the order of their numbers.
     pub const ALL: [Self; KINDS] = [
         Self::Session,
         Self::Exec,
@@ -83,14 +84,16 @@ impl Kind {
         Self::Control,
     ];
 
-    /// Whether it goes through the priority ring, which a flood of the others cannot fill.
+    /// Whether events of the kind go through the priority ring, which a flood of the
+    /// others cannot fill.
     ///
-    /// Control has its place in the order of forks and exits: whose the other process is, they tell.
+    /// Control events share the ring of forks and exits, because their order shows
+    /// whether the other process is a member.
     pub const fn is_priority(self) -> bool {
         (self as u16) <= (Self::Victim as u16) || matches!(self, Self::Control)
     }
 
-    /// Its name in loss records and totals.
+    /// Name of the kind in loss records and totals.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Session => "session",
@@ -110,7 +113,7 @@ impl Kind {
         }
     }
 
-    /// From the number in a header.
+    /// The kind of a number in a header.
     pub const fn from_number(number: u16) -> Option<Self> {
         if (number as usize) < KINDS {
             Some(Self::ALL[number as usize])
@@ -120,21 +123,21 @@ impl Kind {
     }
 }
 
-/// What every event begins with.
+/// The beginning of every event.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Header {
     /// CLOCK_BOOTTIME, ns.
     pub time: u64,
-    /// Whose it is.
+    /// Session of the process.
     pub session: SessionNumber,
     /// `start_boottime` of the thread group's leader, ns.
     pub start_time: u64,
-    /// Thread group, in the initial pid namespace.
+    /// Thread group id in the initial pid namespace.
     pub pid: u32,
-    /// Thread.
+    /// Thread id in the initial pid namespace.
     pub tid: u32,
-    /// Thread group of the real parent.
+    /// Thread group id of the real parent.
     pub ppid: u32,
     /// Real uid, in the initial user namespace.
     pub uid: u32,
@@ -142,7 +145,7 @@ pub struct Header {
     pub loginuid: u32,
     /// [`Kind`].
     pub kind: u16,
-    /// None yet.
+    /// Always 0.
     pub spare: u16,
     /// cgroup v2 id (its inode number).
     pub cgroup: u64,
@@ -150,30 +153,31 @@ pub struct Header {
     pub comm: [u8; 16],
 }
 
-/// Through a system call of its own.
+/// The operation came through a system call.
 pub const VIA_SYSCALL: u8 = 1;
-/// Through io_uring.
+/// The operation came through io_uring.
 pub const VIA_URING: u8 = 2;
 
 pod! { Header = 72 }
 
-/// What could not be done, counted per CPU; user space makes loss records of it.
+/// Failures of the kernel programs, counted per CPU; user space makes loss records of
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Trouble {
-    /// A task could not be tagged: it runs outside its session, unrecorded.
+    /// A task could not be tagged, and runs outside its session without records.
     TagFailed = 0,
-    /// A session could not be counted: the guard does not see it.
+    /// A session could not be counted, and the guard does not see it.
     SessionMapFull = 1,
-    /// A request of io_uring could not be remembered: its result is not known.
+    /// A request of io_uring could not be stored, and its result is unknown.
     UringMapFull = 2,
-    /// A path was deeper than is walked.
+    /// A path was deeper than the walk, and was cut.
     WalkCut = 3,
-    /// Too many hooks were under way on one CPU: an event was not made.
+    /// Too many hooks were running on one CPU, and an event was not made.
     AreasTaken = 4,
     /// Several deletes of a session may have been counted as one (kernels before 5.17).
     CountContended = 5,
-    /// A gated program could not be told of, and was ended.
+    /// A gated program had no room in the gate's ring, and was ended.
     GateFull = 6,
 }
 
@@ -181,7 +185,7 @@ pub enum Trouble {
 pub const TROUBLES: usize = 7;
 
 impl Trouble {
-    /// All, in order of their numbers.
+    /// All troubles, in the order of their numbers.
     pub const ALL: [Self; TROUBLES] = [
         Self::TagFailed,
         Self::SessionMapFull,
@@ -192,7 +196,7 @@ impl Trouble {
         Self::GateFull,
     ];
 
-    /// Its name in loss records.
+    /// Name of the trouble in loss records.
     pub const fn name(self) -> &'static str {
         match self {
             Self::TagFailed => "tag_failed",

@@ -6,17 +6,17 @@ use crate::pod::pod;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SessionBody {
-    /// The rule that matched, from 1.
+    /// Number of the matching rule, from 1.
     pub rule: u32,
-    /// None yet.
+    /// Always 0.
     pub spare: u32,
 }
 
-/// The argv was cut.
+/// The arguments were cut.
 pub const EXEC_ARGV_CUT: u32 = 1;
-/// The program's file has no name: a memfd, or unlinked.
+/// The program's file has no name: it is a memfd, or was unlinked.
 pub const EXEC_FILELESS: u32 = 2;
-/// The filename was cut: what is kept is its beginning.
+/// The filename was cut, and the segment has its beginning.
 pub const EXEC_FILENAME_CUT: u32 = 4;
 
 /// Body of [`Kind::Exec`]. Segments: exe (walked), filename, cwd (walked), argv (each argument ended by a NUL).
@@ -27,25 +27,26 @@ pub struct ExecBody {
     pub error: u32,
     /// `EXEC_…`.
     pub flags: u32,
-    /// A rule that it matches, from 1; 0 for none.
+    /// Number of a matching rule, from 1; 0 for none.
     pub rule: u32,
     /// `s_dev` of the program's file.
     pub dev: u32,
-    /// Its inode number.
+    /// Inode number of the program's file.
     pub ino: u64,
     /// Bytes of all arguments with their terminators, before any cut; 0 where unknown (a failed exec).
     pub argv_bytes: u64,
-    /// Bytes that the exe's segment lacks, 0 where it is whole: as `FileBody::omitted`.
+    /// Bytes that the exe's segment lacks, counted like `FileBody::omitted`; 0 where
+    /// it is whole.
     pub exe_omitted: u32,
-    /// Bytes that the cwd's segment lacks.
+    /// Bytes that the cwd's segment lacks; 0 where it is whole.
     pub cwd_omitted: u32,
-    /// Length of the segment.
+    /// Length of the exe's segment, bytes.
     pub exe_len: u16,
-    /// Length of the segment.
+    /// Length of the filename's segment, bytes.
     pub filename_len: u16,
-    /// Length of the segment.
+    /// Length of the cwd's segment, bytes.
     pub cwd_len: u16,
-    /// Length of the segment.
+    /// Length of the argv's segment, bytes.
     pub argv_len: u16,
 }
 
@@ -55,9 +56,9 @@ pub struct ExecBody {
 pub struct ForkBody {
     /// The child's `start_boottime`, ns.
     pub child_start_time: u64,
-    /// Its pid.
+    /// The child's pid.
     pub child_pid: u32,
-    /// Its parent: not the caller with CLONE_PARENT.
+    /// The child's parent, which is the caller's parent with CLONE_PARENT.
     pub child_ppid: u32,
 }
 
@@ -65,9 +66,9 @@ pub struct ForkBody {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExitBody {
-    /// As wait(2) gives it.
+    /// Status in the encoding of wait(2).
     pub status: u32,
-    /// None yet.
+    /// Always 0.
     pub spare: u32,
 }
 

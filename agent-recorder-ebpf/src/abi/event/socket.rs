@@ -1,11 +1,11 @@
-//! Socket operations, and questions to name servers.
+//! Socket operations, and DNS questions.
 //!
-//! Not here: what the programs remember of a socket between two events (`state`),
-//! and the addresses themselves (`address`).
+//! Not here: the programs' state of a socket between two events (`state`), and the
+//! addresses themselves (`address`).
 
 use crate::pod::pod;
 
-/// Socket operations, as `NetworkOp` in record.proto numbers them.
+/// Socket operations, with the numbers of `NetworkOp` in record.proto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "the system calls' own names")]
@@ -18,11 +18,12 @@ pub enum NetOp {
     Close = 6,
 }
 
-/// A connect was begun and its outcome is awaited (in [`crate::state::Socket`]).
+/// A connect has begun, and its result is pending (in [`crate::state::Socket`]).
 pub const SOCKET_PENDING: u32 = 1;
-/// That connect is all that was done with it: if it fails, there is nothing that could end.
+/// The pending connect is the only operation on the socket: if it fails, the socket
+/// has no end to emit.
 pub const SOCKET_FRESH: u32 = 2;
-/// Its connect succeeded and was told of.
+/// The connect succeeded, and its event was emitted.
 pub const SOCKET_CONNECTED: u32 = 4;
 
 /// Body of [`Kind::Network`]. Segments: local address, peer address.
@@ -37,17 +38,17 @@ pub struct NetBody {
     pub family: u16,
     /// `SOCK_*`.
     pub socket_kind: u16,
-    /// None yet.
+    /// Always 0.
     pub spare: u16,
     /// errno, 0 for success.
     pub error: u32,
-    /// Length of the segment.
+    /// Length of the local address, bytes.
     pub local_len: u16,
-    /// Length of the segment.
+    /// Length of the peer's address, bytes.
     pub peer_len: u16,
-    /// CLOSE: bytes that were sent.
+    /// Bytes sent, of a CLOSE.
     pub sent: u64,
-    /// CLOSE: bytes that were received.
+    /// Bytes received, of a CLOSE.
     pub received: u64,
 }
 
@@ -55,11 +56,11 @@ pub struct NetBody {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DnsBody {
-    /// Length of the segment.
+    /// Length of the server's address, bytes.
     pub server_len: u16,
-    /// Length of the segment.
+    /// Length of the datagram's beginning, bytes.
     pub payload_len: u16,
-    /// None yet.
+    /// Always 0.
     pub spare: u32,
 }
 

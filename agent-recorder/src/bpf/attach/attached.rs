@@ -1,4 +1,4 @@
-//! The programs that the kernel has taken, and their places at its hooks.
+//! The programs that the kernel has loaded, and the links that attach them.
 //!
 //! Not here: which programs there are (`hooks`), loading them (`load`,
 //! `modify_return`), and where they are pinned (`pins`).
@@ -17,16 +17,18 @@ use crate::bpf::error::program_error;
 use crate::bpf::pins::Generation;
 use crate::bpf::{Error, commands};
 
-/// One that the kernel has taken.
+/// A program that the kernel has loaded.
 struct Placed {
     name: &'static str,
     program: OwnedFd,
-    /// Holds it at its hook; closed and not pinned, the program comes off.
+    /// The link holds the program at its hook: a closed link without a pin detaches
+    /// it.
     link: Option<OwnedFd>,
 }
 
 impl Placed {
-    /// Otherwise a trampoline calls it.
+    /// Whether the program sits on a tracepoint. Every other one is called by a
+    /// trampoline.
     fn is_on_tracepoint(&self) -> bool {
         tracepoints().any(|Tracepoint { program, again, .. }| {
             *program == self.name || again.contains(&self.name)
@@ -34,13 +36,14 @@ impl Placed {
     }
 }
 
-/// All of a profile, in the order in which they are attached.
+/// All programs of a profile, in the order in which they are attached.
 pub(in crate::bpf) struct Attached {
     programs: Vec<Placed>,
 }
 
 impl Attached {
-    /// What was loaded of an object, and of the programs that decide; on no hook yet.
+    /// Takes the loaded programs of an object, and its deciding programs. None is
+    /// attached yet.
     pub(in crate::bpf) fn loaded(
         bpf: &Ebpf,
         profile: Profile,
@@ -70,11 +73,12 @@ impl Attached {
         Ok(Self { programs })
     }
 
-    /// Those that a recorder before this one left at their hooks.
+    /// The programs that an earlier recorder left attached.
     ///
     /// # Errors
     ///
-    /// One cannot be opened, or a link holds another program than it is to.
+    /// A program or link cannot be opened, or a link holds another program than
+    /// expected.
     pub(in crate::bpf) fn left(generation: &Generation, profile: Profile) -> Result<Self, Error> {
         let mut programs = Vec::new();
         for name in in_order(profile) {
@@ -89,15 +93,16 @@ impl Attached {
         Ok(Self { programs })
     }
 
-    /// Puts every program on its hook; one that is there already comes off
-    /// first, and is away from it for some microseconds.
+    /// Attaches every program. A program that is attached already is detached first,
+    /// for some microseconds.
     ///
-    /// `by_trampoline`: those, too, that are called by a trampoline, which 5.10
-    /// attaches only once. `pinned`: where they stay when this process ends.
+    /// `by_trampoline`: whether to include programs that a trampoline calls, which
+    /// 5.10 attaches only once. `pinned`: the directory that keeps them attached when
+    /// this process ends.
     ///
     /// # Errors
     ///
-    /// The kernel refuses one: the first that it did. The others are attached.
+    /// The first refusal of the kernel. All other programs are attached.
     pub(in crate::bpf) fn attach(
         &mut self,
         by_trampoline: bool,
@@ -128,7 +133,7 @@ impl Attached {
         result
     }
 
-    /// Their names and descriptors.
+    /// Names and descriptors of the programs.
     pub(in crate::bpf) fn programs(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
         self.programs
             .iter()
@@ -154,11 +159,11 @@ impl Attached {
     }
 
     /// How often the kernel skipped one of the programs that do more than decide,
-    /// in all; where there are copies, the last.
+    /// over all of them. Of a program with replicas only the last counts.
     ///
     /// # Errors
     ///
-    /// bpf(2) refuses to tell.
+    /// bpf(2) refuses the information.
     pub(in crate::bpf) fn skipped(&self) -> Result<u64, Error> {
         let is_stood_in_for = |name: &str| {
             tracepoints().any(|Tracepoint { program, again, .. }| {
@@ -176,15 +181,15 @@ impl Attached {
             })
     }
 
-    /// Whether the programs on inode times are in use.
+    /// Whether the programs that see changes of inode times are in use.
     pub(in crate::bpf) fn are_touched(&self) -> bool {
         TOUCHES.iter().all(|touch| self.has(touch.program))
     }
 
-    /// Hooks that this kernel lacks, and that nothing replaces. `refuses`:
-    /// whether there are programs that decide.
+    /// Hooks that this kernel lacks and no other hook replaces. `refuses`: whether
+    /// there are programs that decide.
     pub(in crate::bpf) fn absent(&self, profile: Profile, refuses: bool) -> Vec<Absent> {
-        // One of the two takes the completions.
+        // One of the two programs sees the completions.
         let complete = if self.has(COMPLETE_BY_VALUE.program) {
             COMPLETE_BY_VALUE
         } else {
@@ -206,7 +211,8 @@ impl Attached {
             .filter(|_| profile.sees())
             .map(|hook| named(hook, profile))
             .filter(|name| !is_one_of(&YOUNG, name))
-            // Where nothing is refused, that is said at once and for all.
+            // Where nothing is refused, one message says so; the deciding hooks are
+            // not listed.
             .filter(|name| profile == Profile::Lsm || refuses || !is_one_of(&ONLY_DECIDING, name));
         tracepoints
             .chain(touches)
@@ -217,8 +223,9 @@ impl Attached {
     }
 }
 
-/// The kernel calls the copies of a program in the order in which they come.
-/// Each one that is attached anew goes to the end, so it holds then, too.
+/// The kernel calls the replicas of a program in the order of their attachment. A
+/// replica that is attached anew moves to the end, so that attaching all of them
+/// preserves the order.
 fn in_order(profile: Profile) -> impl Iterator<Item = &'static str> {
     let hooks = SECURITY_HOOKS.iter().map(move |hook| named(hook, profile));
     let replacements = REPLACEMENTS.iter().map(|known| known.function);

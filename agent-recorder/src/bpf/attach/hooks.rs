@@ -1,31 +1,32 @@
-//! Which programs there are, what each sits on, and which a profile takes.
+//! The kernel programs, the hook of each, and the programs of each profile.
 //!
-//! Not here: loading and attaching them (`load`, `attached`).
+//! Not here: loading and attaching the programs (`load`, `attached`).
 
 use std::fmt;
 
 /// A set of hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// BPF LSM programs see the objects and refuse.
+    /// BPF LSM programs see the objects of an operation, and refuse operations.
     Lsm,
-    /// Programs on the kernel functions that call the hooks see them, and
-    /// refuse where the kernel takes fmod_ret programs.
+    /// Programs on the kernel functions that call the security hooks see the same
+    /// objects, and refuse where the kernel takes fmod_ret programs.
     Fentry,
-    /// System calls at their exit: sees what the caller handed in.
+    /// Programs at the exit of system calls see the arguments of the caller.
     Tracepoint,
 }
 
 impl Profile {
-    /// The strongest first.
+    /// All profiles, the strongest first.
     pub const ALL: [Self; 3] = [Self::Lsm, Self::Fentry, Self::Tracepoint];
 
-    /// Whether objects are seen before they are acted on.
+    /// Whether the programs see objects before an operation changes them.
     pub(in crate::bpf) fn sees(self) -> bool {
         self != Self::Tracepoint
     }
 
-    /// Whether the guard can refuse, if the kernel takes what it takes.
+    /// Whether the guard can refuse, provided that the kernel takes the deciding
+    /// programs.
     pub(in crate::bpf) fn can_refuse(self) -> bool {
         self.sees()
     }
@@ -41,20 +42,20 @@ impl fmt::Display for Profile {
     }
 }
 
-/// A program and the tracepoints that it can sit on, newest kernel first.
+/// A program and the names of its tracepoint, that of the newest kernel first.
 pub(in crate::bpf) struct Tracepoint {
     pub(in crate::bpf) program: &'static str,
-    /// Its further copies, in their order.
+    /// The program's further replicas, in their order.
     pub(in crate::bpf) again: &'static [&'static str],
     pub(in crate::bpf) hooks: &'static [&'static str],
 }
 
-/// A hook that is not there.
+/// A hook that this kernel lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Absent {
     /// The program's name.
     pub program: &'static str,
-    /// What is not recorded without it.
+    /// What is missing from the records without the program.
     pub lost: &'static str,
 }
 
@@ -85,9 +86,9 @@ impl Absent {
 
 /// A program on a function's exit, for kernels that lack a tracepoint.
 pub(in crate::bpf) struct Replacement {
-    /// The tracepoint's program.
+    /// The program of the missing tracepoint.
     pub(in crate::bpf) of: &'static str,
-    /// The function, and the program that is named after it.
+    /// The kernel function, which is also the name of the program on it.
     pub(in crate::bpf) function: &'static str,
 }
 
@@ -108,7 +109,7 @@ const fn tracepoint(
     }
 }
 
-/// What every profile has.
+/// The tracepoints of every profile.
 pub(in crate::bpf) const TRACEPOINTS: &[Tracepoint] = &[
     tracepoint(
         "task_newtask",
@@ -140,7 +141,7 @@ pub(in crate::bpf) const TRACEPOINTS: &[Tracepoint] = &[
         &["sock_recv_length_2", "sock_recv_length_3"],
         &["sock_recv_length"],
     ),
-    // The second is its name on 6.1, the first that on 6.12.
+    // 6.12 has the first name, 6.1 the second.
     tracepoint(
         "io_uring_submit_req",
         &["io_uring_submit_req_2", "io_uring_submit_req_3"],
@@ -148,7 +149,8 @@ pub(in crate::bpf) const TRACEPOINTS: &[Tracepoint] = &[
     ),
     tracepoint("sys_exit", &["sys_exit_2", "sys_exit_3"], &["sys_exit"]),
 ];
-/// What stands for the hooks in the profile `tracepoint`: they pass every inode whose times change.
+/// Tracepoints that replace the security hooks in the profile `tracepoint`: they pass
+/// every inode whose times change.
 pub(in crate::bpf) const TOUCHES: &[Tracepoint] = &[
     tracepoint(
         "inode_set_ctime_to_ts",
@@ -178,8 +180,8 @@ pub(in crate::bpf) const COMPLETE_BY_VALUE: Tracepoint = tracepoint(
     &["io_uring_complete"],
 );
 
-/// Security hooks. A BPF LSM program is named after its hook, one on the
-/// function that calls the hook after that function, `security_…`.
+/// Security hooks. A BPF LSM program has the name of its hook; a program on the
+/// function that calls the hook has the name of that function, `security_…`.
 pub(in crate::bpf) const SECURITY_HOOKS: &[(&str, &str)] = &[
     ("path_unlink", "security_path_unlink"),
     ("path_rmdir", "security_path_rmdir"),
@@ -212,18 +214,19 @@ pub(in crate::bpf) const SECURITY_HOOKS: &[(&str, &str)] = &[
     ("inode_file_setattr", "security_inode_file_setattr"),
     ("bpf", "security_bpf"),
 ];
-/// Those that a kernel without them has no need of: what they are for passes
-/// another one there, or is not there either.
+/// Hooks that older kernels lack without a loss: another hook is passed there, or the
+/// operation does not exist there.
 pub(in crate::bpf) const YOUNG: [&str; 3] =
     ["file_truncate", "file_ioctl_compat", "inode_file_setattr"];
 
-/// Hooks that are passed structures by value: before 6.1 no program goes there.
+/// Hooks with structures as arguments by value: before 6.1 the kernel attaches no
+/// program to them.
 pub(in crate::bpf) const BY_VALUE: [&str; 1] = ["path_chown"];
-/// What the programs of io_uring are called by.
+/// Prefix of the names of io_uring programs.
 pub(in crate::bpf) const URING: &str = "io_uring_";
 
-/// Those whose programs only decide: where nothing is refused they are not
-/// loaded, and one that the kernel skipped costs no record.
+/// Hooks whose programs only decide. Where nothing is refused they are not loaded,
+/// and a skipped run of one loses no record.
 pub(in crate::bpf) const ONLY_DECIDING: [&str; 10] = [
     "file_open",
     "socket_listen",
@@ -237,7 +240,7 @@ pub(in crate::bpf) const ONLY_DECIDING: [&str; 10] = [
     "bpf",
 ];
 
-/// Whether the hook of this name, or of the function that calls it, is one of these.
+/// Whether `name` is one of these hooks, or the function that calls one of them.
 pub(in crate::bpf) fn is_one_of(hooks: &[&str], name: &str) -> bool {
     hooks.contains(&name.strip_prefix("security_").unwrap_or(name))
 }
@@ -253,7 +256,7 @@ pub(in crate::bpf) fn named(
     }
 }
 
-/// Those of every kernel.
+/// The tracepoints of every kernel.
 pub(in crate::bpf) fn tracepoints() -> impl Iterator<Item = &'static Tracepoint> {
     TRACEPOINTS
         .iter()

@@ -1,5 +1,5 @@
-//! The kernel programs at their hooks: which there are, what each sits on, and
-//! putting them there.
+//! The kernel programs at their hooks: the list of hooks, the programs of a profile,
+//! and attaching them.
 //!
 //! Not here: loading them (`load`).
 

@@ -1,13 +1,13 @@
-//! Programs that decide on the kernel functions that call security hooks, for
-//! kernels whose lsm list lacks `bpf`: fmod_ret programs. What one returns, if
-//! it is not 0, is what the function returns, and its body does not run.
+//! Programs that decide on the kernel functions that call security hooks, for kernels
+//! whose lsm list lacks `bpf`. They are fmod_ret programs: a result other than 0
+//! becomes the result of the function, and its body does not run.
 //!
-//! aya 0.14 knows no such programs. To the compiler one is an fentry program:
-//! same arguments, same context; only bpf(2) is told another attach type. So
-//! the object is read a second time, bound to the maps that aya has made of
-//! it, and each such program handed to bpf(2) here.
+//! aya 0.14 cannot load fmod_ret programs. The compiler sees one as an fentry program
+//! with the same arguments and context; only the attach type of bpf(2) differs. So
+//! this module parses the object a second time, binds it to the maps that aya
+//! created, and loads each such program by bpf(2).
 //!
-//! The kernel takes them on every function named `security_…`
+//! The kernel takes fmod_ret programs on every function named `security_…`
 //! (check_attach_modify_return() in kernel/bpf/verifier.c, 5.7).
 
 use std::collections::HashSet;
@@ -23,17 +23,17 @@ use crate::bpf::Error;
 use crate::bpf::commands::{self, ModifyReturn, Verified};
 use crate::bpf::error::{chain, ending, missing_program};
 
-/// Those of a profile that the kernel has taken, by the function that each is for.
+/// The loaded fmod_ret programs of a profile, by the function that each decides on.
 #[derive(Default)]
 pub(in crate::bpf) struct Deciders(Vec<(&'static str, OwnedFd)>);
 
 impl Deciders {
-    /// Loads the object's programs that are named after these functions, and
-    /// tries whether they can be attached.
+    /// Loads the object's programs that are named after these functions, and attaches
+    /// one of them on trial.
     ///
     /// # Errors
     ///
-    /// [`Error::CannotRefuse`]: the kernel takes no such programs.
+    /// [`Error::CannotRefuse`]: the kernel takes no fmod_ret programs.
     pub(in crate::bpf) fn load(
         object: &[u8],
         bpf: &Ebpf,
@@ -45,8 +45,9 @@ impl Deciders {
         }
         let (object, types) = bound(object, bpf, kernel_types)?;
         let load = |function| load_one(&object, &types, kernel_types, function);
-        // Off again at once: an error must come before anybody relies on it.
-        // And with a program of its own, for 5.10 attaches each only once.
+        // The trial shows an error before anybody relies on the guard. It uses a
+        // program of its own, which is detached at once, because 5.10 attaches each
+        // program only once.
         if let Some(first) = functions.first() {
             drop(attach_one(first, &load(first)?)?);
         }
@@ -61,12 +62,12 @@ impl Deciders {
         Ok(Self(deciders))
     }
 
-    /// Whether one of them is for this function.
+    /// Whether a program decides on this function.
     pub(in crate::bpf) fn are_on(&self, function: &str) -> bool {
         self.0.iter().any(|(decider, _)| *decider == function)
     }
 
-    /// The one for this function, to be attached.
+    /// Takes the program for this function out, to attach it.
     pub(in crate::bpf) fn take(&mut self, function: &str) -> Option<OwnedFd> {
         let mut deciders = self.0.iter();
         let position = deciders.position(|(decider, _)| *decider == function)?;
@@ -74,8 +75,8 @@ impl Deciders {
     }
 }
 
-/// The object with its calls resolved and its maps bound, as aya does it, and
-/// its type information in the kernel.
+/// The object with its calls resolved and its maps bound, as aya does it; and the
+/// descriptor of its type information in the kernel.
 fn bound(object: &[u8], bpf: &Ebpf, kernel_types: &Btf) -> Result<(Object, OwnedFd), Error> {
     let unusable = |error: &dyn std::error::Error| Error::Object(chain(error));
     let mut object = Object::parse(object).map_err(|error| unusable(&error))?;
@@ -108,7 +109,7 @@ fn bound(object: &[u8], bpf: &Ebpf, kernel_types: &Btf) -> Result<(Object, Owned
     Ok((object, types))
 }
 
-/// Of the kinds of maps that the object has.
+/// The descriptor of a map of one of the types that the object uses.
 fn descriptor(map: &Map) -> Option<RawFd> {
     match map {
         Map::Array(map)

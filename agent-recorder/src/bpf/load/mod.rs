@@ -1,7 +1,7 @@
-//! A profile's programs and maps, loaded for this kernel and on no hook yet.
+//! Loads a profile's programs and maps for this kernel, without attaching them.
 //!
-//! Not here: what they are used for, and those that were left of a recorder
-//! before (`kernel`).
+//! Not here: their use, and taking over the programs of an earlier recorder
+//! (`kernel`).
 
 mod object;
 mod preempt;
@@ -23,7 +23,7 @@ use crate::bpf::btf::{self, Resolved};
 use crate::bpf::maps::Maps;
 use crate::bpf::pins::Name;
 
-/// The kernel that runs, and what goes with it.
+/// The running kernel: its BTF, resolved offsets, and the object for it.
 pub(in crate::bpf) struct Host {
     pub(in crate::bpf) btf: Btf,
     pub(in crate::bpf) resolved: Resolved,
@@ -43,8 +43,8 @@ impl Host {
         })
     }
 
-    /// What the programs are loaded from: linked a second time where the first
-    /// shows that they can be preempted.
+    /// The object with the kernel's numbers. It is linked a second time where a probe
+    /// shows that its programs can be preempted.
     pub(in crate::bpf) fn source(&self) -> Result<Source<'_>, Error> {
         let mut source = Source {
             linked: link(self.object, &self.btf, Preemption::Unchanged),
@@ -59,7 +59,7 @@ impl Host {
         Ok(source)
     }
 
-    /// What programs are told apart by.
+    /// The layout: programs of equal layout are interchangeable.
     pub(in crate::bpf) fn layout(&self, options: &Options) -> String {
         layout(self.object, &self.resolved, options)
     }
@@ -80,7 +80,7 @@ pub(in crate::bpf) struct Loaded {
     pub(in crate::bpf) not_refusing: Option<Error>,
 }
 
-/// With its guard refusing, where the kernel takes that.
+/// Loads a profile; its guard refuses where the kernel allows that.
 pub(in crate::bpf) fn load_profile(
     options: &Options,
     profile: Profile,

@@ -1,7 +1,7 @@
-//! The object with the kernel programs: which one this kernel takes, and
-//! loading it with what is decided before.
+//! The object with the kernel programs: the choice of it for this kernel, and loading
+//! it with its global variables set.
 //!
-//! Not here: the programs in it (`programs`), and what its maps are used for (`kernel`).
+//! Not here: the programs in it (`programs`), and the use of its maps (`kernel`).
 
 use std::path::Path;
 
@@ -19,10 +19,11 @@ use crate::bpf::attach::hooks::Profile;
 use crate::bpf::btf::Resolved;
 use crate::bpf::error::{chain, refused};
 
-/// The object, built by `cargo xtask build`; aligned, for it is parsed in place.
+/// The object, built by `cargo xtask build`. It is aligned, because it is parsed in
+/// place.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder.bpf.o"));
-/// The same programs on what kernels without bpf_loop have.
+/// The same programs for kernels without bpf_loop.
 static OLD_OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/agent-recorder-old.bpf.o"));
 
@@ -39,11 +40,11 @@ pub(in crate::bpf) fn read_btf(path: &Path) -> Result<Btf, Error> {
     })
 }
 
-/// The one for this kernel.
+/// The object for this kernel.
 ///
 /// # Errors
 ///
-/// This binary was built without.
+/// This binary was built without the object.
 pub(in crate::bpf) fn object_for(resolved: &Resolved) -> Result<&'static [u8], Error> {
     if OBJECT.is_empty() || OLD_OBJECT.is_empty() {
         return Err(Error::NoObject);
@@ -55,11 +56,11 @@ pub(in crate::bpf) fn object_for(resolved: &Resolved) -> Result<&'static [u8], E
     })
 }
 
-/// Bytes of what [`layout`] tells programs apart by.
+/// Bytes of the hash in a [`layout`].
 const LAYOUT_BYTES: usize = 8;
 
-/// What programs are made of, in sum: those of an equal one are interchangeable, with all that is in
-/// their maps.
+/// A hash over all inputs of the programs. Programs of an equal layout are
+/// interchangeable, together with the contents of their maps.
 pub(in crate::bpf) fn layout(object: &[u8], resolved: &Resolved, options: &Options) -> String {
     let mut sum = Sha256::new();
     sum.update(object);
@@ -71,7 +72,7 @@ pub(in crate::bpf) fn layout(object: &[u8], resolved: &Resolved, options: &Optio
         options.priority_ring_bytes,
         options.bulk_ring_bytes,
         &options.profiles,
-        // Events name rules and programs by their numbers.
+        // Events refer to rules and programs by number.
         (&options.rules, &options.gated, &options.names),
     );
     sum.update(format!("{decided:?}"));
@@ -82,7 +83,7 @@ pub(in crate::bpf) fn layout(object: &[u8], resolved: &Resolved, options: &Optio
         .collect()
 }
 
-/// Maps whose size matters only to those who record.
+/// Maps whose size matters only to a recorder.
 const LARGE: [&str; 11] = [
     "SESSIONS",
     "SEEN",
@@ -97,7 +98,8 @@ const LARGE: [&str; 11] = [
     "LINEAGE",
 ];
 
-/// The object for a probe of the kernel: with little room, which is sooner made.
+/// Loads the object for a probe of the kernel, with small maps, which are faster to
+/// create.
 pub(in crate::bpf) fn load_probes(source: &Source<'_>) -> Result<Ebpf, Error> {
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
     let mut loader = EbpfLoader::new();
@@ -151,14 +153,15 @@ pub(in crate::bpf) fn load_object(
     loaded(&mut loader, source)
 }
 
-/// What this kernel's tracepoints show.
+/// What the tracepoints of this kernel show.
 #[derive(Clone, Copy, Debug, Default)]
 struct Traced {
-    /// Programs on them can be preempted, and are attached several times.
+    /// Programs on tracepoints can be preempted, and are attached as several
+    /// replicas.
     copied: bool,
-    /// What is sent.
+    /// The kernel traces what sockets send.
     sends: bool,
-    /// Changes of inodes.
+    /// The kernel traces changes of inode times.
     times: bool,
 }
 
@@ -177,8 +180,8 @@ fn can_refuse(action: u64) -> bool {
     [GUARD_KILL, GUARD_DENY, GUARD_FREEZE].contains(&action)
 }
 
-/// Where nothing can be refused, `deny` ends the session instead: the next
-/// strongest thing, and `Kernel::not_refusing` says so.
+/// Where nothing can be refused, `deny` ends the session instead, as the next
+/// strongest action; `Kernel::not_refusing` states why.
 fn effective(guard: GuardConfig, refuses: bool) -> GuardConfig {
     if guard.action == GUARD_DENY && !refuses {
         GuardConfig {
@@ -196,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    /// Each fact alone changes the field that is named after it, and no other.
+    /// Each fact changes the field of its name, and no other.
     #[test]
     fn what_is_frozen_says_what_it_is_named_after() {
         let traced = |copied, sends, times| Traced {

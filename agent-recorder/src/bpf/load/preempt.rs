@@ -1,6 +1,6 @@
-//! Whether programs on tracepoints can be preempted on this kernel: then each
-//! is attached several times (see `once` among the kernel programs), and keeps
-//! preemption off while it works (`unpreempted`).
+//! A probe whether this kernel preempts tasks in programs on tracepoints. If it does,
+//! each program is attached as several replicas (`replica` among the kernel programs)
+//! and turns preemption off while it runs (`preempt_guard`).
 
 use aya::Ebpf;
 use aya::maps::Array;
@@ -13,9 +13,9 @@ use crate::bpf::error::{map_error, missing};
 
 const PROBE: &str = "probe_preemption";
 
-/// Whether a task is known to be preempted in programs on tracepoints. Kernels
-/// that do not have the count as a variable of its own (6.2 to 6.14, where it
-/// is part of another) turn preemption off themselves, as all did before Linux 7.
+/// Whether the kernel preempts tasks in programs on tracepoints. Kernels before Linux
+/// 7 turn preemption off themselves; those of them from 6.2 to 6.14 lack the
+/// preemption count as a variable of its own, and are not probed.
 ///
 /// # Errors
 ///
@@ -29,8 +29,8 @@ pub(super) fn tracepoints_are_preemptible(
     }
     let bpf = &mut load()?;
     let probe: &mut BtfTracePoint = program(bpf, PROBE)?;
-    // One that does not show where its variables are (kallsyms) cannot be
-    // asked. What it skips is counted all the same.
+    // A kernel that hides the addresses of its variables (kallsyms) cannot be probed.
+    // The skipped runs are counted all the same.
     if probe.load("sys_exit", source.btf).is_err() {
         return Ok(false);
     }
@@ -40,12 +40,13 @@ pub(super) fn tracepoints_are_preemptible(
     Ok(count? == Some(0))
 }
 
-/// What the probe saw at the exit of a call of ours.
+/// The preemption count that the probe saw at the exit of a system call of this
+/// process.
 fn count_seen(bpf: &mut Ebpf) -> Result<Option<u32>, Error> {
     let failed = |error| map_error("PROBE", &error);
     let map = bpf.map_mut("PROBE").ok_or_else(|| missing("PROBE"))?;
     let mut answers: Array<_, u32> = Array::try_from(map).map_err(failed)?;
-    // The exit of this very call is seen already.
+    // The program already sees the exit of this bpf(2) call.
     answers.set(0, std::process::id(), 0).map_err(failed)?;
     let left = answers.get(&0, 0).map_err(failed)?;
     let count = answers.get(&1, 0).map_err(failed)?;

@@ -1,6 +1,7 @@
-//! Loading a profile's programs, and whether the kernel calls them.
+//! Loads a profile's programs, and probes whether the kernel calls them.
 //!
-//! Not here: which programs those are (`attach::hooks`), and attaching them (`attach::attached`).
+//! Not here: the list of the programs (`attach::hooks`), and attaching them
+//! (`attach::attached`).
 
 use std::net::UdpSocket;
 
@@ -18,16 +19,16 @@ use crate::bpf::attach::hooks::{
 use crate::bpf::attach::modify_return::Deciders;
 use crate::bpf::error::{map_error, missing, missing_program, program_error, refused};
 
-/// The hook of the probe: whoever makes a socket passes it.
+/// The hook of the probe. Every process that creates a socket passes it.
 const PROBED_HOOK: &str = "socket_create";
 const PROBED_FUNCTION: &str = "security_socket_create";
 
-/// Whether the kernel really calls programs of this kind. On one without
-/// `bpf` in its lsm list, LSM programs load and attach, and are never called.
+/// Probes whether the kernel calls programs of this kind. A kernel without `bpf` in
+/// its lsm list loads and attaches LSM programs, and never calls them.
 ///
 /// # Errors
 ///
-/// It refuses them, or does not call them.
+/// The kernel refuses the programs, or does not call them.
 pub(in crate::bpf) fn probe(bpf: &mut Ebpf, btf: &Btf, profile: Profile) -> Result<(), Error> {
     match call_probe(bpf, btf, profile) {
         Err(Error::NoPermission) => Err(Error::ProfileRefused { profile }),
@@ -67,7 +68,7 @@ fn is_probe_called(bpf: &mut Ebpf) -> Result<bool, Error> {
     asking
         .set(0, std::process::id(), 0)
         .map_err(|error| map_error("PROBE", &error))?;
-    // The descriptor is closed at once: making it is what is looked for.
+    // The socket is closed at once: the probe needs its creation only.
     drop(UdpSocket::bind("127.0.0.1:0"));
     let left = asking
         .get(&0, 0)
@@ -94,7 +95,8 @@ pub(in crate::bpf) fn deciding(btf: &Btf, profile: Profile, refuses: bool) -> Ve
         .collect()
 }
 
-/// Loads every program of a profile but the deciders, which are loaded already.
+/// Loads every program of a profile, except for the deciding ones, which are loaded
+/// already.
 ///
 /// # Errors
 ///
@@ -150,25 +152,25 @@ pub(in crate::bpf) fn load(
     Ok(())
 }
 
-/// Loads what takes the place of a tracepoint's program, where there is
-/// something and the kernel takes it; `absent` tells of the others.
+/// Loads the replacement of a tracepoint's program, where there is one and the kernel
+/// takes it. `absent` reports the other tracepoints.
 fn replace(bpf: &mut Ebpf, btf: &Btf, absent: &str) -> Result<(), Error> {
     let replacements = REPLACEMENTS.iter().filter(|known| known.of == absent);
     for Replacement { function, .. } in replacements {
         let program: &mut FExit = program(bpf, function)?;
-        // A kernel without trampolines refuses it, whatever it is.
+        // A kernel without trampolines refuses every such program.
         let _ = program.load(function, btf);
     }
     Ok(())
 }
 
-/// Whether the kernel tells itself what sockets send (6.3); otherwise what
-/// calls return tells it.
+/// Whether the kernel traces what sockets send (6.3). Otherwise the results of calls
+/// show it.
 pub(in crate::bpf) fn sends_are_traced(btf: &Btf) -> bool {
     has_tracepoint(btf, SENT)
 }
 
-/// Whether the kernel tells of every inode whose times change (6.13).
+/// Whether the kernel traces every inode whose times change (6.13).
 pub(in crate::bpf) fn times_are_traced(btf: &Btf) -> bool {
     TOUCHES
         .iter()
@@ -208,7 +210,7 @@ pub(in crate::bpf) fn attach_one<L>(
     name: &'static str,
     result: Result<L, aya::programs::ProgramError>,
 ) -> Result<(), Error> {
-    // The link is the program's: it comes off with it.
+    // The program owns the link: unloading the program detaches it.
     match result {
         Ok(_) => Ok(()),
         Err(error) => Err(program_error("attach", name, &error)),

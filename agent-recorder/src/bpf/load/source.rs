@@ -1,8 +1,8 @@
-//! What the programs are loaded from and for: the object, with the running
-//! kernel's numbers put in.
+//! The object that programs are loaded from, with the running kernel's numbers put
+//! in.
 //!
-//! Not here: which object that is (`object`), and whether its programs can be
-//! preempted (`preempt`).
+//! Not here: the choice of the object (`object`), and the probe for preemption
+//! (`preempt`).
 
 use agent_recorder_abi::kernel_symbols::{self, Kfunc};
 use aya::Btf;
@@ -10,29 +10,30 @@ use aya_obj::btf::BtfKind;
 
 use crate::bpf::btf::Resolved;
 
-/// What the programs are made of for this kernel.
+/// The source of the programs for this kernel.
 pub(in crate::bpf) struct Source<'a> {
     pub(in crate::bpf) linked: Linked,
     pub(in crate::bpf) btf: &'a Btf,
     pub(in crate::bpf) resolved: &'a Resolved,
-    /// Whether programs on tracepoints are attached several times.
+    /// Whether programs on tracepoints are attached as several replicas.
     pub(in crate::bpf) copied: bool,
 }
 
-/// The object, with what it uses of the kernel by number put in. In words, so
-/// that it is aligned: it is parsed in place, and half an instruction is one.
+/// The object with the running kernel's addresses and function numbers. It is a
+/// vector of words for its alignment: the object is parsed in place.
 pub(in crate::bpf) struct Linked {
     words: Vec<u64>,
-    /// Whether this kernel has the variable.
+    /// Whether this kernel has the preemption count as a variable.
     pub(super) has_variable: bool,
 }
 
-/// Whether programs keep themselves from being preempted.
+/// Whether programs turn preemption off while they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Preemption {
-    /// As the kernel has it.
+    /// Preemption stays as the kernel has it.
     Unchanged,
-    /// Off while a program works, where the kernel has the functions for that.
+    /// Preemption is off while a program runs, where the kernel has the functions for
+    /// that.
     Off,
 }
 
@@ -63,7 +64,8 @@ pub(super) fn link(object: &[u8], btf: &Btf, preemption: Preemption) -> Linked {
     }
 }
 
-/// What takes the place of each call of a kernel function: all of them, or nothing for each.
+/// The replacement of each call of a kernel function: all functions are called, or
+/// none.
 fn calls(btf: &Btf, preemption: Preemption) -> [(u64, u64); kernel_symbols::KFUNCS.len()] {
     let numbers =
         kernel_symbols::KFUNCS.map(|kfunc| btf.id_by_type_name_kind(kfunc.name, BtfKind::Func));
@@ -77,9 +79,10 @@ fn calls(btf: &Btf, preemption: Preemption) -> [(u64, u64); kernel_symbols::KFUN
 }
 
 impl Linked {
-    /// As a loader takes it.
+    /// The object as a loader takes it.
     pub(in crate::bpf) fn bytes(&self) -> &[u8] {
-        // SAFETY: the words' own memory, of which any part is bytes.
+        // SAFETY: the range is exactly the memory of `self.words`, which outlives the
+        // borrow; every byte of a word is a valid `u8`.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), size_of_val(&*self.words)) }
     }
 }

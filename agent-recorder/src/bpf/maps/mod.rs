@@ -15,14 +15,14 @@ use crate::bpf::Error;
 use crate::bpf::error::{map_error, missing};
 use crate::bpf::pins::Generation;
 
-/// The map by whose number programs are told from others.
+/// The map whose id identifies a set of programs.
 const COUNTING: &str = "PRODUCED";
 
 /// The maps of the programs, by their names, until each is taken.
 pub(in crate::bpf) struct Maps(BTreeMap<String, Map>);
 
 impl Maps {
-    /// Those of a loaded object. Its programs have their own hold on them.
+    /// The maps of a loaded object. Its programs hold references of their own.
     pub(in crate::bpf) fn of(mut bpf: Ebpf) -> Self {
         let names: Vec<String> = bpf.maps().map(|(name, _)| name.to_owned()).collect();
         let maps = names.into_iter().filter_map(|name| {
@@ -32,7 +32,7 @@ impl Maps {
         Self(maps.collect())
     }
 
-    /// Those that a recorder before this one left.
+    /// The pinned maps of an earlier recorder.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl Maps {
         Ok(Self(generation.maps()?))
     }
 
-    /// Has them stay when this process ends.
+    /// Pins the maps, so that they stay when this process ends.
     ///
     /// # Errors
     ///
@@ -53,11 +53,12 @@ impl Maps {
         Ok(())
     }
 
-    /// The kernel's number of the map that counts events: no other programs have the same.
+    /// The kernel's id of the map that counts events: it belongs to one set of
+    /// programs.
     ///
     /// # Errors
     ///
-    /// There is none, or the kernel does not say.
+    /// The map is missing, or the kernel does not return its id.
     pub(in crate::bpf) fn number(&self) -> Result<u32, Error> {
         let Some(Map::PerCpuArray(map)) = self.0.get(COUNTING) else {
             return Err(missing(COUNTING));
@@ -66,7 +67,7 @@ impl Maps {
         Ok(info.id())
     }
 
-    /// One of them, of whatever type.
+    /// Takes out a map of any type.
     pub(in crate::bpf) fn take_any(&mut self, name: &'static str) -> Result<Map, Error> {
         self.0.remove(name).ok_or_else(|| missing(name))
     }
@@ -81,7 +82,7 @@ pub(in crate::bpf) fn take<T>(
     convert(map).map_err(|error| map_error(name, &error))
 }
 
-/// A map that user space alone fills.
+/// A map that only user space fills, with a copy of its contents.
 pub(in crate::bpf) struct Filled<K, V> {
     map: HashMap<MapData, K, V>,
     name: &'static str,
@@ -94,7 +95,7 @@ where
     K: aya::Pod + Eq + std::hash::Hash,
     V: aya::Pod + PartialEq,
 {
-    /// One that is empty, or as a recorder before this one left it.
+    /// Wraps a map that is empty, or has the contents of an earlier recorder.
     pub(in crate::bpf) fn new(maps: &mut Maps, name: &'static str) -> Result<Self, Error> {
         let map: HashMap<MapData, K, V> = take(maps, name, HashMap::try_from)?;
         let held = map.iter().collect::<Result<_, _>>();
@@ -106,7 +107,8 @@ where
         })
     }
 
-    /// Makes it hold this and nothing else. What stays is there all the time.
+    /// Makes the map contain exactly these elements. An element that stays is never
+    /// missing in between.
     pub(in crate::bpf) fn hold(
         &mut self,
         wanted: std::collections::HashMap<K, V>,
@@ -117,7 +119,7 @@ where
         self.changed |= found != self.held;
         for key in found.keys().filter(|key| !wanted.contains_key(key)) {
             match self.map.remove(key) {
-                // Somebody else was faster.
+                // Another process removed the element first.
                 Ok(()) | Err(MapError::KeyNotFound) => {}
                 Err(error) => return Err(failed(error)),
             }
@@ -131,12 +133,12 @@ where
         Ok(())
     }
 
-    /// Makes it hold what it is to hold already.
+    /// Restores the contents.
     pub(in crate::bpf) fn hold_on(&mut self) -> Result<(), Error> {
         self.hold(self.held.clone())
     }
 
-    /// Its name, if it was found changed by somebody else since this was asked last.
+    /// The map's name, if another process changed it since the last call.
     pub(in crate::bpf) fn was_changed(&mut self) -> Option<&'static str> {
         std::mem::take(&mut self.changed).then_some(self.name)
     }

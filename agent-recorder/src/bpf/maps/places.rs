@@ -1,8 +1,8 @@
-//! What the kernel programs are told of files and words: directories of the
-//! guard's policy, programs that are known by their files, names.
+//! Maps of files and words: directories of the guard's policy, files of programs,
+//! names.
 //!
-//! Not here: names that a program is started by (`rules`), and what is the
-//! recorder's own (`self_protection`).
+//! Not here: names of started programs (`rules`), and the recorder's own objects
+//! (`self_protection`).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use agent_recorder_abi::policy::{NameKey, Place, PlaceKey};
 use super::{Filled, Maps};
 use crate::bpf::Error;
 
-/// The maps that it is in.
+/// The maps.
 pub(in crate::bpf) struct Places {
     places: Filled<PlaceKey, Place>,
     programs: Filled<PlaceKey, u32>,
@@ -20,7 +20,7 @@ pub(in crate::bpf) struct Places {
 }
 
 impl Places {
-    /// Of programs that are told of these names, and of no file yet.
+    /// Fills in these names; the programs have no file yet.
     pub(in crate::bpf) fn new(maps: &mut Maps, names: &[(NameKey, u32)]) -> Result<Self, Error> {
         let mut places = Self {
             places: Filled::new(maps, "PLACES")?,
@@ -49,8 +49,8 @@ impl Places {
             .hold(sizes.iter().map(|(size, value)| (*size, *value)).collect())
     }
 
-    /// Maps that were found changed by somebody else since this was asked last.
-    /// They hold again what they are to hold.
+    /// Names of maps that another process changed since the last call. Their contents
+    /// are restored.
     pub(in crate::bpf) fn changed(&mut self) -> Result<Vec<&'static str>, Error> {
         self.names.hold_on()?;
         let changed = [

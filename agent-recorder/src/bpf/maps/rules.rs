@@ -1,5 +1,5 @@
-//! Rules by which the kernel programs know a program that was started: agent
-//! rules and gated programs, which stay, and files that sessions wrote, which
+//! Rules by which the kernel programs recognise a started program: agent rules and
+//! gated programs, which are fixed, and names of files that sessions wrote, which
 //! come and go.
 
 use std::collections::{HashSet, VecDeque};
@@ -14,20 +14,20 @@ use crate::bpf::Error;
 use crate::bpf::Options;
 use crate::bpf::error::map_error;
 
-/// What is in the rules' map.
+/// The rules' maps and their contents.
 pub(in crate::bpf) struct Rules {
     map: HashMap<MapData, RuleKey, u32>,
-    /// Beginnings of environment entries, and their rules.
+    /// Prefixes of environment entries, and their rules.
     environment: Filled<u64, u32>,
-    /// What stays, whatever sessions write.
+    /// Agent rules and gated programs.
     fixed: std::collections::HashMap<RuleKey, u32>,
     written: HashSet<Vec<u8>>,
-    /// The oldest first.
+    /// Names of written files, the oldest first.
     order: VecDeque<Vec<u8>>,
 }
 
 impl Rules {
-    /// Puts in the rules and the gated programs.
+    /// Puts the rules and the gated programs into the maps.
     pub(in crate::bpf) fn fill(maps: &mut Maps, options: &Options) -> Result<Self, Error> {
         let mut prefixes = std::collections::HashMap::new();
         let mut fixed = std::collections::HashMap::new();
@@ -38,7 +38,7 @@ impl Rules {
             }
         }
         for &(key, value) in &options.gated {
-            // An agent can have a gated program's name.
+            // A gated program can have the name of an agent.
             *fixed.entry(key).or_insert(0) |= value;
         }
         let mut environment = Filled::new(maps, "ENVIRONMENT")?;
@@ -56,7 +56,7 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Maps that were found to lack what they are to hold. They hold it again.
+    /// Names of maps that lacked elements. The elements are restored.
     pub(in crate::bpf) fn changed(&mut self) -> Result<Vec<&'static str>, Error> {
         let is_whole = self.is_whole();
         let is_whole = is_whole.map_err(|error| map_error("RULES", &error))?;
@@ -71,7 +71,8 @@ impl Rules {
             .collect())
     }
 
-    /// Of the rules' map only what stays is looked at: the kernel programs add names.
+    /// Of the rules' map only the fixed elements are compared, because the kernel
+    /// programs add names to it.
     fn is_whole(&self) -> Result<bool, MapError> {
         for (key, wanted) in &self.fixed {
             match self.map.get(key, 0) {
@@ -83,8 +84,8 @@ impl Rules {
         Ok(true)
     }
 
-    /// Puts in all that it is to hold, and takes out what nobody knows of, for
-    /// which there was perhaps no room left.
+    /// Restores all elements, and removes unknown ones, which may have taken the room
+    /// of others.
     pub(in crate::bpf) fn restore(&mut self) -> Result<(), Error> {
         self.environment.hold_on()?;
         self.sweep()?;
@@ -100,9 +101,9 @@ impl Rules {
         Ok(())
     }
 
-    /// A session has a file of this name now, without its directories. One that
-    /// is too long is not known. The kernel programs add names, too; where they
-    /// have filled the map, those go that nobody was told of since.
+    /// Adds the last component of a file that a session wrote. A name that is too
+    /// long is left out. The kernel programs add names, too; once the map is full,
+    /// names that no record has mentioned since are removed.
     pub(in crate::bpf) fn add_written(&mut self, name: &[u8]) -> Result<(), Error> {
         let fits = !name.is_empty() && name.len() < PATTERN_BYTES;
         if !fits || self.written.contains(name) {
@@ -151,7 +152,8 @@ impl Rules {
         Ok(())
     }
 
-    /// Takes out what the kernel programs added and no record told of: those were lost.
+    /// Removes names that the kernel programs added and no record mentions: those
+    /// records were lost.
     fn sweep(&mut self) -> Result<(), Error> {
         let known: HashSet<RuleKey> = self
             .written
@@ -172,7 +174,8 @@ impl Rules {
     }
 }
 
-/// The names of files that sessions wrote: none, but where a recorder before this one left them.
+/// Names of files that sessions wrote. There are some only where an earlier recorder
+/// left them.
 fn written_in(map: &HashMap<MapData, RuleKey, u32>) -> Result<HashSet<Vec<u8>>, MapError> {
     let mut written = HashSet::new();
     for entry in map.iter() {
@@ -185,7 +188,8 @@ fn written_in(map: &HashMap<MapData, RuleKey, u32>) -> Result<HashSet<Vec<u8>>, 
     Ok(written)
 }
 
-/// As what a program's name, or an argument, is looked up.
+/// Kinds of keys under which a written name is looked up: a program's name, and an
+/// argument.
 const KINDS: [u32; 2] = [EXECUTABLE, SCRIPT];
 
 /// E2BIG (bpf(2), BPF_MAP_UPDATE_ELEM).

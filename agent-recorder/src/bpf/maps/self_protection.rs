@@ -1,7 +1,7 @@
-//! What the kernel programs keep members of sessions from: the recorder's own
-//! process, programs, maps and links, and the files that it is told of.
+//! The map of objects that the kernel programs protect from members of sessions: the
+//! recorder's process, programs, maps and links, and certain files.
 //!
-//! Not here: which files those are (`guard::self_protection`).
+//! Not here: the list of those files (`guard::self_protection`).
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,15 +14,15 @@ use agent_recorder_abi::self_protection::{
 use super::{Filled, Maps};
 use crate::bpf::Error;
 
-/// What is in the map of the recorder's own.
+/// The map of the recorder's own objects.
 pub(in crate::bpf) struct SelfProtection {
     map: Filled<OwnKey, u32>,
-    /// What stays while the programs are attached.
+    /// Objects that stay while the programs are attached.
     objects: Vec<OwnKey>,
 }
 
 impl SelfProtection {
-    /// Of programs that protect nothing yet.
+    /// Wraps the map, which is still empty.
     pub(in crate::bpf) fn new(maps: &mut Maps) -> Result<Self, Error> {
         Ok(Self {
             map: Filled::new(maps, "OWN")?,
@@ -30,33 +30,33 @@ impl SelfProtection {
         })
     }
 
-    /// Finds what this process holds, its programs being attached.
+    /// Collects the objects of this process, after its programs were attached.
     pub(in crate::bpf) fn look(&mut self) -> Result<(), Error> {
         self.objects = of_process()?;
         Ok(())
     }
 
-    /// The number of one of its maps.
+    /// The kernel's id of one of the recorder's maps.
     pub(in crate::bpf) fn map_number(&self) -> Option<u64> {
         let mut maps = self.objects.iter().filter(|key| key.kind == OWN_MAP);
         maps.next().map(|key| key.number)
     }
 
-    /// Protects what this process holds, and these files.
+    /// Protects the objects of this process, and these files.
     pub(in crate::bpf) fn set(&mut self, files: &[OwnKey]) -> Result<(), Error> {
         let all = self.objects.iter().chain(files);
         let wanted: HashMap<OwnKey, u32> = all.map(|key| (*key, 1)).collect();
         self.map.hold(wanted)
     }
 
-    /// The map's name, if somebody else changed it since this was asked last.
+    /// The map's name, if another process changed it since the last call.
     pub(in crate::bpf) fn changed(&mut self) -> Option<&'static str> {
         self.map.was_changed()
     }
 }
 
-/// This process, its namespace of mounts, and every BPF object that it has a
-/// descriptor of (proc_pid_fdinfo(5)).
+/// This process, its mount namespace, and every BPF object that it has a descriptor
+/// of (proc_pid_fdinfo(5)).
 fn of_process() -> Result<Vec<OwnKey>, Error> {
     let failed = |what| move |source| Error::System { what, source };
     let namespace =
@@ -69,14 +69,16 @@ fn of_process() -> Result<Vec<OwnKey>, Error> {
         fs::read_dir("/proc/self/fdinfo").map_err(failed("reading /proc/self/fdinfo"))?;
     for descriptor in descriptors {
         let descriptor = descriptor.map_err(failed("reading /proc/self/fdinfo"))?;
-        // Closed meanwhile, as the folder's own is: none of the objects.
+        // A descriptor that was closed in the meantime is no BPF object; that of
+        // /proc/self/fdinfo is such a one.
         let text = fs::read_to_string(descriptor.path()).unwrap_or_default();
         own.extend(object_in(&text));
     }
     Ok(own)
 }
 
-/// The object that a descriptor's lines tell of. A link's also name its program.
+/// The BPF object of a descriptor, by its fdinfo. That of a link names its program,
+/// too.
 fn object_in(fdinfo: &str) -> Option<OwnKey> {
     let number = |wanted: &str| {
         let mut lines = fdinfo.lines();

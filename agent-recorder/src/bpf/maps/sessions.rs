@@ -1,5 +1,4 @@
-//! The counters that the kernel programs keep of each session, and what their
-//! guard did to it.
+//! The kernel programs' counters of each session, and their guard's verdict on it.
 //!
 //! Not here: what a session is (`session`).
 
@@ -10,15 +9,15 @@ use super::{Maps, take};
 use crate::bpf::Error;
 use crate::bpf::error::map_error;
 
-/// What the guard in the kernel did to a session.
+/// The verdict of the guard in the kernel on a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condemned {
-    /// Nothing.
+    /// The session may run.
     No,
-    /// Its members are stopped at their next recorded call, and right after the
+    /// Its members are stopped at their next recorded call, and shortly after the
     /// limit was met at any call.
     Frozen,
-    /// They die there.
+    /// Its members die there.
     Killed,
 }
 
@@ -32,7 +31,7 @@ impl Condemned {
     }
 }
 
-/// The map that they are in.
+/// The map of the counters.
 pub(in crate::bpf) struct Sessions(HashMap<MapData, SessionNumber, Session>);
 
 impl Sessions {
@@ -40,12 +39,12 @@ impl Sessions {
         Ok(Self(take(maps, "SESSIONS", HashMap::try_from)?))
     }
 
-    /// The session's state, `None` where it is not counted.
+    /// The session's state; `None` where the kernel does not count it.
     pub(in crate::bpf) fn state(&self, number: SessionNumber) -> Option<Session> {
         self.0.get(&number, 0).ok()
     }
 
-    /// Begins counting; from `state`, if programs before these counted the session.
+    /// Begins to count a session; from `state`, if older programs counted it.
     pub(in crate::bpf) fn begin(
         &mut self,
         number: SessionNumber,
@@ -88,7 +87,7 @@ impl Sessions {
     }
 
     pub(in crate::bpf) fn end(&mut self, number: SessionNumber) {
-        // Absent already: the kernel had no room for it when it began.
+        // The element is missing where the map was full at the session's beginning.
         let _ = self.0.remove(&number);
     }
 

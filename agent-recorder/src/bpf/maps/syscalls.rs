@@ -1,4 +1,4 @@
-//! The table by which the kernel programs know what a system call does.
+//! The table of system calls for the kernel programs.
 //!
 //! Not here: its rows (`agent_recorder_abi::syscall`).
 
@@ -10,16 +10,16 @@ use super::{Maps, take};
 use crate::bpf::Error;
 use crate::bpf::error::map_error;
 
-/// The map that it is in.
+/// The map of the table.
 pub(in crate::bpf) struct SyscallTable(Array<MapData, Spec>);
 
 impl SyscallTable {
-    /// Of programs that know no call yet.
+    /// Wraps the map, which is still empty.
     pub(in crate::bpf) fn new(maps: &mut Maps) -> Result<Self, Error> {
         Ok(Self(take(maps, "SYSCALLS", Array::try_from)?))
     }
 
-    /// Puts every row in.
+    /// Fills in every row.
     pub(in crate::bpf) fn fill(&mut self) -> Result<(), Error> {
         let native = X86_64.iter().chain(PARTS).map(|row| (row.0, row.1));
         let compat = IA32.iter().map(|row| (row.0 + SYSCALL_NUMBERS, row.1));

@@ -1,12 +1,12 @@
-//! The kernel programs' objects under bpffs, where they outlive the daemon:
-//! the programs stay at their hooks, the guard goes on, and the rings fill.
+//! The kernel programs' objects under bpffs, where they outlive the daemon: the
+//! programs stay attached, the guard continues, and the rings fill.
 //!
-//! One folder a recorder, named after its state directory; in it one for the
-//! programs (a generation), named after what they were made of, so that no
-//! daemon goes on with programs that it does not know. A folder that is not
-//! whole has another name.
+//! Each recorder has a folder, named after its state directory. In it each set of
+//! programs (a generation) has a folder, named after the layout of the programs, so
+//! that no daemon takes over programs of another layout. An incomplete folder has
+//! another name.
 //!
-//! Not here: what a daemon that comes back makes of them (`daemon::takeover`).
+//! Not here: taking over pinned programs (`daemon::takeover`).
 
 mod previous;
 
@@ -27,31 +27,33 @@ pub use previous::Previous;
 
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
-/// The folder of programs that are being attached.
+/// Folder of programs that are still being attached.
 const UNFINISHED: &str = "unfinished";
-/// In the name of a generation whose guard cannot refuse, though its profile could.
+/// Suffix of a generation whose guard does not refuse, although its profile allows
+/// that.
 const OBSERVING: &str = "observing";
 
-/// What the names of generations begin with that are to go.
+/// Prefix of generations that are about to be removed.
 const ASIDE: &str = "aside";
 
 const MAPS: &str = "maps";
 const PROGRAMS: &str = "programs";
 const LINKS: &str = "links";
 
-/// Where a recorder's programs are pinned.
+/// Folder of a recorder's pins.
 #[derive(Clone, Debug)]
 pub struct Pins {
     directory: PathBuf,
 }
 
 impl Pins {
-    /// Of the recorder with this state directory, below a directory on a bpffs
-    /// that is made where it is missing.
+    /// The folder of the recorder with this state directory, below a directory on a
+    /// bpffs. The folder is created if it is missing.
     ///
     /// # Errors
     ///
-    /// It is on no bpffs, cannot be made, or the state directory is not there.
+    /// The directory is on no bpffs or cannot be created, or the state directory is
+    /// missing.
     pub fn new(below: &Path, state: &Path) -> Result<Self, Error> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -72,7 +74,7 @@ impl Pins {
         Ok(Self { directory })
     }
 
-    /// A recorder's folder of before, if it is still there.
+    /// The folder of an earlier recorder, if it still exists.
     pub fn there(directory: &Path) -> Option<Self> {
         let directory = directory.to_owned();
         directory.is_dir().then_some(Self { directory })
@@ -83,7 +85,8 @@ impl Pins {
         &self.directory
     }
 
-    /// What recorders before this one left and no new one has taken over: whole generations.
+    /// Complete generations that earlier recorders left and no recorder has taken
+    /// over.
     pub(in crate::bpf) fn left(&self) -> Result<Vec<Generation>, Error> {
         let entries = fs::read_dir(&self.directory).map_err(self.failed())?;
         let mut generations = Vec::new();
@@ -98,7 +101,8 @@ impl Pins {
         Ok(generations)
     }
 
-    /// The same, each under a name that no generation gets.
+    /// Renames every such generation to a name that no new generation gets, and
+    /// returns them.
     pub(in crate::bpf) fn set_aside(&self) -> Result<Vec<Generation>, Error> {
         let left = self.left()?;
         let taken: Vec<_> = left.iter().map(|it| it.folder.clone()).collect();
@@ -109,7 +113,7 @@ impl Pins {
         left.into_iter()
             .map(|generation| {
                 let from = generation.folder;
-                // There is always one.
+                // The iterator is endless, so the alternative is unreachable.
                 let folder = names.next().unwrap_or_else(|| from.clone());
                 fs::rename(&from, &folder).map_err(|source| Error::Pin { path: from, source })?;
                 Ok(Generation { folder })
@@ -117,7 +121,7 @@ impl Pins {
             .collect()
     }
 
-    /// Takes away all but one.
+    /// Removes all generations but one.
     pub(in crate::bpf) fn remove_others(&self, than: &Generation) -> Result<(), Error> {
         let left = self.left()?.into_iter();
         left.filter(|it| it.folder != than.folder)
@@ -139,8 +143,8 @@ impl Pins {
         Ok(Generation { folder })
     }
 
-    /// Takes everything away: the programs come off their hooks when this
-    /// process, too, has let go of them.
+    /// Removes all pins. The programs are detached once this process, too, has closed
+    /// their descriptors.
     ///
     /// # Errors
     ///
@@ -157,7 +161,7 @@ impl Pins {
     }
 }
 
-/// Whether a path, or what there is of it, is on a bpffs.
+/// Whether a path, or its longest existing parent, is on a bpffs.
 ///
 /// # Errors
 ///
@@ -165,17 +169,17 @@ impl Pins {
 pub fn is_on_bpffs(path: &Path) -> io::Result<bool> {
     let there = path.ancestors().find(|path| path.exists());
     let found = rustix::fs::statfs(there.unwrap_or(Path::new("/")))?;
-    // Its type differs from machine to machine; the magic has 32 bits.
+    // The type of `f_type` depends on the machine; the magic has 32 bits.
     Ok(found.f_type as u64 == BPF_FS_MAGIC)
 }
 
-/// What the programs of a generation are.
+/// Identity of a generation's programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::bpf) struct Name {
-    /// What they were made of: equal only where the programs are.
+    /// Layout of the programs: equal layouts mean equal programs.
     pub(in crate::bpf) layout: String,
     pub(in crate::bpf) profile: Profile,
-    /// Whether the guard could refuse and does not.
+    /// Whether the guard observes although its profile can refuse.
     pub(in crate::bpf) observes: bool,
 }
 
@@ -204,12 +208,12 @@ pub(in crate::bpf) struct Generation {
 }
 
 impl Generation {
-    /// Of which programs it is, if a recorder made it.
+    /// The identity of its programs; `None` for a folder that no recorder made.
     pub(in crate::bpf) fn name(&self) -> Option<Name> {
         Name::of(self.folder.file_name()?.to_str()?)
     }
 
-    /// It is whole.
+    /// Marks the generation as complete.
     pub(in crate::bpf) fn finish(&mut self, name: &Name) -> Result<(), Error> {
         let whole = self.folder.with_file_name(name.folder());
         remove(&whole)?;
@@ -221,7 +225,7 @@ impl Generation {
         Ok(())
     }
 
-    /// Takes it away, and the recorder's folder with the last.
+    /// Removes the generation, and with the last one the recorder's folder.
     pub(in crate::bpf) fn remove(&self) -> Result<(), Error> {
         remove(&self.folder)?;
         let Some(directory) = self.folder.parent() else {
@@ -237,7 +241,8 @@ impl Generation {
     }
 
     pub(in crate::bpf) fn keep_map(&self, name: &str, map: &Map) -> Result<(), Error> {
-        // bpffs has no such names: data of the object, which the programs hold.
+        // bpffs refuses a dot in a name. Maps with one are data of the object, which
+        // the programs keep alive.
         if name.contains('.') {
             return Ok(());
         }
@@ -265,7 +270,7 @@ impl Generation {
         Ok(maps)
     }
 
-    /// What holds its programs at their hooks.
+    /// The links that attach its programs.
     pub(in crate::bpf) fn links(&self) -> Result<Vec<OwnedFd>, Error> {
         let folder = self.folder.join(LINKS);
         let failed = |source| Error::Pin {
@@ -294,11 +299,11 @@ impl Generation {
         remove(&self.folder.join(LINKS).join(name))
     }
 
-    /// A program and what holds it at its hook; `None` where there is none of that name.
+    /// A program and its link; `None` where there is no program of this name.
     ///
     /// # Errors
     ///
-    /// One of the two is missing, or they do not belong together.
+    /// The program or the link is missing, or the link attaches another program.
     pub(in crate::bpf) fn program(&self, name: &str) -> Result<Option<(OwnedFd, OwnedFd)>, Error> {
         let path = self.folder.join(PROGRAMS).join(name);
         let program = match open(&path) {
@@ -332,7 +337,7 @@ fn open(path: &Path) -> Result<OwnedFd, Error> {
     })
 }
 
-/// A pin, or a folder with all that is in it; there need not be one.
+/// Removes a pin, or a folder with its contents, if there is one.
 fn remove(path: &Path) -> Result<(), Error> {
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),

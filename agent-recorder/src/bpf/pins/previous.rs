@@ -1,7 +1,7 @@
-//! What is of use of programs that this recorder does not go on with, for they
-//! are of another layout: who is in which session, and what was counted.
+//! Programs of another layout that an earlier recorder left. This recorder uses only
+//! their tags and counters: the members of each session, and the events counted.
 //!
-//! Not here: moving that over (`daemon::takeover::new_programs`).
+//! Not here: moving the sessions over (`daemon::takeover::new_programs`).
 
 use std::os::fd::OwnedFd;
 
@@ -14,15 +14,15 @@ use crate::bpf::maps::sessions::Sessions;
 use crate::bpf::maps::{Maps, sum, take};
 use crate::bpf::{Error, Tags};
 
-/// Programs that a recorder before this one left.
+/// Programs of another layout that an earlier recorder left.
 pub struct Previous {
     generation: Generation,
     number: Option<u32>,
-    /// `None` where they keep tags in another way.
+    /// `None` where the programs store tags in another way.
     tags: Option<Tags>,
     sessions: Option<Sessions>,
     counters: Option<[PerCpuArray<MapData, u64>; 2]>,
-    /// They stay at their hooks as long as these are open.
+    /// The programs stay attached as long as these links are open.
     links: Vec<OwnedFd>,
 }
 
@@ -33,11 +33,13 @@ impl std::fmt::Debug for Previous {
 }
 
 impl Previous {
-    /// All that there are. None of them is found by [`crate::bpf::Kernel::resume`] any more.
+    /// All such programs. From then on [`crate::bpf::Kernel::resume`] finds none of
+    /// them.
     ///
     /// # Errors
     ///
-    /// The folder cannot be read. What cannot be opened in it is of no use, and goes with the rest.
+    /// The folder cannot be read. An object in it that cannot be opened is of no use,
+    /// and is removed with the rest.
     pub fn find(pins: &Pins) -> Result<Vec<Self>, Error> {
         let generations = pins.set_aside()?.into_iter();
         Ok(generations.map(Self::open).collect())
@@ -65,7 +67,7 @@ impl Previous {
         }
     }
 
-    /// As [`crate::bpf::Kernel::number`].
+    /// The number as of [`crate::bpf::Kernel::number`].
     pub fn number(&self) -> Option<u32> {
         self.number
     }
@@ -79,7 +81,8 @@ impl Previous {
         self.sessions.as_ref()?.state(number)
     }
 
-    /// Events that found a place in its rings, by kind; nothing of kinds that it does not have.
+    /// Events that were written to its rings, by kind; 0 for a kind that the programs
+    /// lack.
     pub fn placed(&self) -> [u64; KINDS] {
         std::array::from_fn(|kind| {
             let [produced, lost] = self.counters.as_ref()?;
@@ -89,7 +92,7 @@ impl Previous {
         .map(Option::unwrap_or_default)
     }
 
-    /// Takes its programs off their hooks.
+    /// Detaches the programs.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Agents that ran before the recorder did: found by the same rules in /proc,
-//! and tagged with all their descendants, also those that fork meanwhile.
+//! Agents that ran before the recorder started: they are found in /proc by the same
+//! rules, and tagged with all their descendants, including those that fork meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,13 +12,14 @@ use crate::record::proto;
 use crate::session::agents::RuleSet;
 use crate::session::{self, Begin, authority};
 
-/// Passes over /proc: each finds the children that were made during the one before; a pass that finds none ends it.
+/// Most passes over /proc. Each pass finds the children that were made during the one
+/// before; a pass that finds none is the last.
 const MAX_PASSES: usize = 20;
 
 impl Recorder {
-    /// Finds and tags running agents that are in no session. From before the first look until the end
-    /// the kernel remembers every fork outside sessions, so that a descendant
-    /// is known also when its parent has ended.
+    /// Finds and tags running agents that are in no session. From the first pass to
+    /// the last the kernel remembers every fork outside sessions, so that a
+    /// descendant is found even if its parent has ended.
     ///
     /// # Errors
     ///
@@ -51,8 +52,8 @@ impl Recorder {
                 let tag = Tag::new(number, session::boot_ns());
                 match self.core.kernel.tags().set_process(pid, tag) {
                     Ok(1..) => self.core.tracker.join(number, pid),
-                    // Gone meanwhile: nothing to tag, and its children are in the
-                    // lineage. Or in another session.
+                    // The process has ended, and its children are in the lineage; or
+                    // it is in another session.
                     Ok(0) | Err(_) => gone.push((number, pid)),
                 }
             }
@@ -69,7 +70,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// A session for each outermost agent.
+    /// Begins a session for each outermost agent.
     fn begin_adopted(
         &mut self,
         rules: &RuleSet,
@@ -107,7 +108,8 @@ impl Recorder {
             })?;
             let start = self.core.tracker.started(number);
             self.core.store(start);
-            // Its first record names no process by which who comes after this recorder finds it.
+            // The session's first record names no process, so a later recorder finds
+            // it by the checkpoint only.
             self.keep();
             roots.insert(pid, number);
         }

@@ -1,11 +1,11 @@
-//! What a daemon knows that is neither in its records nor in the kernel, on
-//! the host's disk at every moment, for the daemon that comes after it.
+//! The checkpoint: the daemon's knowledge that is neither in its records nor in the
+//! kernel. It is on the host's disk at every moment, for the next daemon.
 //!
-//! It is of use as long as the kernel programs go on, which end with the host:
-//! so it is written and not synced. Two files in turn: one that was begun and
-//! not ended leaves the other.
+//! A checkpoint is useful as long as the kernel programs run, which end with the
+//! host; so it is written and not synced. Two files take turns: an interrupted write
+//! leaves the other file whole.
 //!
-//! Not here: what is in it (`recorder`).
+//! Not here: the contents (`recorder`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -16,12 +16,12 @@ use prost::Message as _;
 
 use crate::record::proto;
 
-/// In the state directory.
+/// File names in the state directory.
 const FILES: [&str; 2] = ["checkpoint.0", "checkpoint.1"];
-/// Before the message: its length and its CRC32C, little-endian.
+/// Bytes before the message: its length and its CRC32C, both little-endian.
 const HEADER: usize = 8;
 
-/// Where it is written.
+/// The two files of the checkpoint.
 #[derive(Debug)]
 pub(super) struct CheckpointFiles {
     files: [File; 2],
@@ -29,7 +29,7 @@ pub(super) struct CheckpointFiles {
 }
 
 impl CheckpointFiles {
-    /// In a state directory, with the newest that is whole.
+    /// Opens the files in a state directory, and reads the newest whole checkpoint.
     ///
     /// # Errors
     ///
@@ -51,11 +51,12 @@ impl CheckpointFiles {
         Ok((Self { files, generation }, newest))
     }
 
-    /// Writes one. A process that is killed meanwhile leaves the one before.
+    /// Writes a checkpoint. A process that is killed meanwhile leaves the previous
+    /// one.
     ///
     /// # Errors
     ///
-    /// The disk is full, or broken.
+    /// The disk is full or broken.
     pub(super) fn write(&mut self, mut checkpoint: proto::Checkpoint) -> io::Result<()> {
         let generation = self.generation + 1;
         checkpoint.generation = generation;
@@ -65,7 +66,7 @@ impl CheckpointFiles {
         bytes.extend(length.to_le_bytes());
         bytes.extend(crc32c::crc32c(&message).to_le_bytes());
         bytes.extend(message);
-        // Its own remainder: below two.
+        // The remainder is below two, the number of files.
         let [first, second] = &self.files;
         let file = if generation.is_multiple_of(2) {
             first
@@ -73,12 +74,13 @@ impl CheckpointFiles {
             second
         };
         file.write_all_at(&bytes, 0)?;
-        // One that failed is written again to the same file: the other is whole.
+        // The generation advances after a success only: the next attempt writes the
+        // same file, and the other stays whole.
         self.generation = generation;
         Ok(())
     }
 
-    /// Nothing is left to take over.
+    /// Empties the files: no session is left to take over.
     ///
     /// # Errors
     ///
@@ -88,8 +90,8 @@ impl CheckpointFiles {
     }
 }
 
-/// The newest that is whole and of this boot, for who does not take over. None
-/// where it cannot be read.
+/// The newest whole checkpoint of this boot, for a caller that does not take over.
+/// None where it cannot be read.
 pub(super) fn newest_of_this_boot(state: &Path) -> Option<proto::Checkpoint> {
     FILES
         .iter()
@@ -102,13 +104,13 @@ pub(super) fn is_of_this_boot(checkpoint: &proto::Checkpoint) -> bool {
     checkpoint.boot_id == boot_id()
 }
 
-/// Tells this run of the kernel from others.
+/// Identifies this boot of the kernel.
 pub(in crate::daemon) fn boot_id() -> String {
-    // Without it, no checkpoint is of another boot.
+    // Without an id, no checkpoint counts as one of another boot.
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
-/// What is whole in a file. Of a longer one before it, the end may follow.
+/// The whole checkpoint in a file. The end of a longer predecessor may follow it.
 fn read(mut file: &File) -> io::Result<Option<proto::Checkpoint>> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
@@ -150,7 +152,7 @@ mod tests {
         }
         let found = || CheckpointFiles::open(state.path()).unwrap().1.unwrap();
         assert_eq!((found().seq, found().sessions.len()), (3, 1));
-        // The third is in the second file, as the first was.
+        // The third checkpoint is in the second file, as the first was.
         let torn = OpenOptions::new()
             .write(true)
             .open(state.path().join(FILES[1]))
@@ -178,7 +180,7 @@ mod tests {
             after[at..at + bytes.len()].copy_from_slice(&bytes);
             std::fs::write(&path, &after).unwrap();
             let found = CheckpointFiles::open(state.path()).unwrap().1;
-            // What is behind its end is not its own.
+            // Bytes after its end belong to an older checkpoint.
             let is_whole = after[..before.len()] == before;
             prop_assert_eq!(found.is_some(), is_whole);
         }

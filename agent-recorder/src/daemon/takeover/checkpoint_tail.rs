@@ -1,7 +1,7 @@
-//! What a recorder that was killed had stored and not yet taken into its
-//! checkpoint: the records behind it.
+//! The records after the checkpoint: a recorder that was killed had stored them, and
+//! had not yet written the checkpoint that contains them.
 //!
-//! Not here: what is made of it (`same_programs`, `new_programs`).
+//! Not here: the use of the completed checkpoint (`same_programs`, `new_programs`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -12,7 +12,8 @@ use crate::record::proto::record::Body;
 use crate::record::{Facts, LossStage, RecorderEvent, Seq, proto};
 use crate::spool::{self, Item, Spool, Store};
 
-/// Takes them in. The sessions that ended in them. `members`: who is tagged, with what.
+/// Adds the records after the checkpoint to it. Returns the sessions that ended in
+/// them. `members`: the tagged processes, each with its session.
 pub(in crate::daemon) fn catch_up(
     spool: &Spool,
     left: &mut proto::Checkpoint,
@@ -42,15 +43,16 @@ pub(in crate::daemon) fn catch_up(
     Ok(ended)
 }
 
-/// Tells the records of the programs that were left from those of a recorder
-/// that had its own meanwhile, as one does that finds no bpffs.
+/// Distinguishes records of the programs that were left from those of a recorder that
+/// loaded its own meanwhile, as one does that finds no bpffs.
 #[derive(Default)]
 struct Whose {
     has_its_own: bool,
 }
 
 impl Whose {
-    /// Of the records behind a checkpoint, one after the other.
+    /// Whether a record is of the programs that were left. Records are passed in
+    /// their order.
     fn is_of_these_programs(&mut self, record: &proto::Record) -> bool {
         if let Some(Body::StreamEvent(told)) = &record.body {
             match RecorderEvent::from_name(&told.event) {
@@ -63,8 +65,8 @@ impl Whose {
     }
 }
 
-/// Sessions that began behind the checkpoint: records do not say the kernel's
-/// numbers of them, which their processes have.
+/// Sessions that began after the checkpoint. Their records lack the kernel's session
+/// numbers, which the tags of their processes have.
 #[derive(Default)]
 struct Unnumbered {
     processes: BTreeMap<Vec<u8>, BTreeSet<u32>>,
@@ -102,8 +104,8 @@ impl Unnumbered {
         }
     }
 
-    /// Of one whose processes have all ended nothing can come any more but what
-    /// the rings hold; that is then a session of its own.
+    /// Finds a session's number by a tagged process. If all its processes have ended,
+    /// only events in the rings can follow, and those become a session of their own.
     fn number(&self, tagged: &[(u32, SessionNumber)], left: &mut proto::Checkpoint) {
         for (id, processes) in &self.processes {
             let mut members = tagged.iter().filter(|(pid, _)| processes.contains(pid));
@@ -116,9 +118,10 @@ impl Unnumbered {
     }
 }
 
-/// Adds a record to what is known; the session that it ends.
+/// Adds a record to the checkpoint. Returns the session that the record ends.
 fn take_in(record: &proto::Record, left: &mut proto::Checkpoint) -> Option<SessionNumber> {
-    // An event whose record does not name it is told as lost, though it is not.
+    // An event whose record does not name its kind is recorded as lost, though it is
+    // not.
     let event = record.body.as_ref().and_then(|body| Facts::of(body).event);
     if let Some(count) = event.and_then(|kind| left.delivered.get_mut(kind as usize)) {
         *count += 1;
@@ -142,7 +145,8 @@ fn take_in(record: &proto::Record, left: &mut proto::Checkpoint) -> Option<Sessi
     None
 }
 
-/// What was told behind the checkpoint is not told again. Troubles are, which are few.
+/// Adds a loss that was recorded after the checkpoint, so that it is recorded once.
+/// Troubles, which are few, are recorded again.
 fn take_in_loss(loss: &proto::Loss, left: &mut proto::Checkpoint) {
     let told = match LossStage::from_name(&loss.stage) {
         Some(LossStage::Preempted) => {
@@ -162,7 +166,7 @@ fn take_in_loss(loss: &proto::Loss, left: &mut proto::Checkpoint) {
     }
 }
 
-/// Of a kernel with other kinds, those that both know.
+/// Counts by kind. Where the other recorder had other kinds, the common ones remain.
 pub(in crate::daemon) fn counts<const COUNT: usize>(kept: &[u64]) -> [u64; COUNT] {
     std::array::from_fn(|index| kept.get(index).copied().unwrap_or(0))
 }
@@ -236,10 +240,10 @@ mod tests {
         let mut whose = Whose::default();
         let mut is_of_these = |record: &proto::Record| whose.is_of_these_programs(record);
         assert!(is_of_these(&fork(1, 10, 11)));
-        // With programs of its own, to its end.
+        // A recorder with programs of its own, from start to end.
         assert!(!is_of_these(&told(RecorderEvent::Start)));
         assert!(!is_of_these(&start(2, 20)));
-        // Killed before it went on; then one that did.
+        // A recorder that was killed before it took over; then one that took over.
         assert!(!is_of_these(&told(RecorderEvent::Start)));
         assert!(!is_of_these(&told(RecorderEvent::Start)));
         assert!(is_of_these(&told(RecorderEvent::GoesOn)));

@@ -1,7 +1,8 @@
-//! What a recorder leaves for the next: where its programs are pinned, and its
+//! The state for the next recorder: the directory of the pinned programs, and the
 //! checkpoint.
 //!
-//! Not here: what is in a checkpoint (`recorder`), and its form (`checkpoint`).
+//! Not here: the contents of a checkpoint (`recorder`), and its format
+//! (`checkpoint`).
 
 use std::path::Path;
 
@@ -9,20 +10,20 @@ use super::checkpoint::{self, CheckpointFiles};
 use crate::bpf::{self, Pins};
 use crate::record::proto;
 
-/// Where a recorder can be taken over from.
+/// The places from which the next recorder takes over.
 #[derive(Debug)]
 pub(in crate::daemon) struct Handover {
     pub(super) pins: Pins,
     files: CheckpointFiles,
-    /// Whether all is left when this recorder stops by itself.
+    /// Whether everything is left when this recorder stops by itself.
     pub(super) leaves: bool,
-    /// Whether it was recorded that nothing can be kept.
+    /// Whether a failure to write the checkpoint was recorded.
     failed: bool,
 }
 
 impl Handover {
-    /// Below a directory on a bpffs, and in a state directory; with the
-    /// checkpoint that is there, if it is of this boot.
+    /// Opens the pins below a directory on a bpffs, and the checkpoint in a state
+    /// directory. Returns the present checkpoint if it is of this boot.
     ///
     /// # Errors
     ///
@@ -47,7 +48,7 @@ impl Handover {
         Ok((handover, newest.filter(checkpoint::is_of_this_boot)))
     }
 
-    /// Where the programs are pinned.
+    /// Directory of the pinned programs.
     pub(in crate::daemon) fn directory(&self) -> &Path {
         self.pins.directory()
     }
@@ -56,7 +57,7 @@ impl Handover {
     ///
     /// # Errors
     ///
-    /// The disk does not take it: why, if that is news.
+    /// The disk refuses it. The reason is returned for the first failure only.
     pub(in crate::daemon) fn keep(
         &mut self,
         checkpoint: proto::Checkpoint,
@@ -66,7 +67,7 @@ impl Handover {
         kept.map_err(|why| (!failed_before).then(|| why.to_string()))
     }
 
-    /// Nothing is left in the checkpoint.
+    /// Empties the checkpoint.
     ///
     /// # Errors
     ///

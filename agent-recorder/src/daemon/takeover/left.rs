@@ -1,7 +1,7 @@
-//! What a recorder that was killed left, and the kernel programs that one
-//! begins with: those, or its own.
+//! The state that a killed recorder left, and the kernel programs of the next: the
+//! same ones, or new ones.
 //!
-//! Not here: taking over from it (`same_programs`, `new_programs`).
+//! Not here: taking the sessions over (`same_programs`, `new_programs`).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,40 +14,40 @@ use crate::daemon::{Error, Setup};
 use crate::record::{RecorderEvent, StreamId, proto};
 use crate::spool::Choice;
 
-/// Of a recorder that was killed.
+/// The state that a killed recorder left.
 #[derive(Debug, Default)]
 pub(in crate::daemon) enum Left {
     /// Nothing.
     #[default]
     Nothing,
-    /// Its programs, which are in use.
+    /// Its programs, which are in use again, and its checkpoint.
     Programs(proto::Checkpoint),
-    /// Programs of another layout.
+    /// Its checkpoint, and programs of another layout.
     Others(proto::Checkpoint, Vec<Previous>),
 }
 
-/// What a recorder begins with.
+/// The kernel side at a recorder's beginning.
 pub(in crate::daemon) struct Beginning {
     pub(in crate::daemon) kernel: Kernel,
     pub(in crate::daemon) rings: Rings,
     pub(in crate::daemon) handover: Option<Handover>,
-    /// What the recorder before left.
+    /// The state that the earlier recorder left.
     pub(in crate::daemon) left: Left,
-    /// What is to be recorded of all that.
+    /// Events to record about the beginning.
     pub(in crate::daemon) news: Vec<(RecorderEvent, String)>,
 }
 
-/// The kernel's side: what was left of it, or anew.
+/// Begins the kernel side: takes over the programs that were left, or loads new ones.
 ///
 /// # Errors
 ///
-/// The kernel refuses, or the checkpoint cannot be opened.
+/// The kernel refuses the programs, or the checkpoint cannot be opened.
 pub(in crate::daemon) fn begin(setup: &Setup) -> Result<Beginning, Error> {
     if setup.pins.as_os_str().is_empty() {
         return unpinned(setup, Vec::new());
     }
     match pinned(setup) {
-        // A recorder that cannot be taken over from is better than none.
+        // A recorder without takeover is better than none.
         Err(why @ (bpf::Error::Pin { .. } | bpf::Error::NoBpffs { .. })) => {
             unpinned(setup, vec![(RecorderEvent::NotPinned, why.to_string())])
         }
@@ -55,7 +55,7 @@ pub(in crate::daemon) fn begin(setup: &Setup) -> Result<Beginning, Error> {
     }
 }
 
-/// With programs that outlive this process.
+/// Begins with programs that outlive this process.
 fn pinned(setup: &Setup) -> Result<Beginning, bpf::Error> {
     let options = &setup.kernel;
     let (handover, checkpoint) = Handover::open(&setup.pins, setup.state(), setup.leaves)?;
@@ -72,7 +72,7 @@ fn pinned(setup: &Setup) -> Result<Beginning, bpf::Error> {
     }
 }
 
-/// With programs that end with this process.
+/// Begins with programs that end with this process.
 fn unpinned(setup: &Setup, mut news: Vec<(RecorderEvent, String)>) -> Result<Beginning, Error> {
     let (kernel, rings) = Kernel::load(&setup.kernel, None)?;
     let checkpoint = checkpoint::newest_of_this_boot(setup.state());
@@ -95,7 +95,7 @@ fn unpinned(setup: &Setup, mut news: Vec<(RecorderEvent, String)>) -> Result<Beg
     })
 }
 
-/// The programs of a checkpoint that are pinned somewhere else than below `here`.
+/// The checkpoint's programs, where they are pinned in another directory than `here`.
 fn elsewhere(
     checkpoint: &proto::Checkpoint,
     here: Option<&Pins>,
@@ -104,7 +104,7 @@ fn elsewhere(
     if here.is_some_and(|here| here.directory() == directory) {
         return Ok(Vec::new());
     }
-    // Where it is not there any more, the programs are not either.
+    // A missing directory means that the programs are gone, too.
     match Pins::there(directory) {
         Some(pins) => Previous::find(&pins),
         None => Ok(Vec::new()),
@@ -119,7 +119,7 @@ fn left(checkpoint: proto::Checkpoint, previous: Vec<Previous>) -> Left {
     }
 }
 
-/// With the programs that were left, if they are those of the checkpoint.
+/// Takes over the programs that were left, if they are those of the checkpoint.
 fn taken_up(
     options: &bpf::Options,
     handover: &Handover,
@@ -131,7 +131,7 @@ fn taken_up(
     };
     match Kernel::resume(options, &handover.pins) {
         Ok(Some((kernel, rings))) if kernel.number() == checkpoint.programs => {
-            // Of one that was killed while it took over.
+            // These are programs of a recorder that was killed during its takeover.
             kernel.remove_others(&handover.pins)?;
             return Ok(Some((kernel, rings)));
         }
@@ -145,7 +145,7 @@ fn taken_up(
     Ok(None)
 }
 
-/// With new programs, beside those that were left.
+/// Loads new programs beside those that were left.
 fn anew(
     options: &bpf::Options,
     handover: Handover,
@@ -160,7 +160,7 @@ fn anew(
     let left = if let Some(checkpoint) = checkpoint {
         left(checkpoint, previous)
     } else {
-        // Nobody knows whose they are.
+        // Without a checkpoint the sessions of these programs are unknown.
         previous.into_iter().try_for_each(Previous::remove)?;
         Left::Nothing
     };
@@ -173,8 +173,8 @@ fn anew(
     })
 }
 
-/// The stream to write. That of a recorder that was killed is for who takes it
-/// over: a session is in one stream.
+/// The stream to write. A killed recorder's stream is left to the recorder that takes
+/// over, because a session is in one stream.
 pub(in crate::daemon) fn stream(takes_over: bool, state: &Path) -> Choice {
     let left = checkpoint::newest_of_this_boot(state);
     let stream = left.and_then(|left| StreamId::from_bytes(&left.stream_id));

@@ -1,10 +1,10 @@
-//! From one recorder to the next: what one finds when it begins, what it leaves
-//! at every moment, and how it ends.
+//! The transition from one recorder to the next: the state at the beginning, the
+//! state that is left at every moment, and the end.
 //!
-//! `left` is what is found, `handover` what is left; `checkpoint` is the files,
-//! `checkpoint_tail` the records behind them. Sessions are found with the
-//! programs that another left (`same_programs`), moved to new ones
-//! (`new_programs`), or begun for agents that run (`adopt`).
+//! `left` is the state at the beginning, `handover` the state that is left;
+//! `checkpoint` has the files, `checkpoint_tail` the records after them. Sessions
+//! continue with the programs that another recorder left (`same_programs`), are moved
+//! to new programs (`new_programs`), or begin for running agents (`adopt`).
 
 pub(in crate::daemon) mod adopt;
 pub(in crate::daemon) mod checkpoint;
@@ -23,13 +23,13 @@ use crate::fault;
 use crate::record::{RecorderEvent, proto};
 use crate::session::agents::RuleSet;
 
-/// What still comes is carried for as long before a recorder stops: agents that
-/// go on without a daemon never cease to make events.
+/// Longest time for which remaining events are carried before a recorder stops:
+/// agents that continue without a daemon never cease to make events.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
 impl Recorder {
-    /// Finds the sessions that ran before this recorder did: those of a daemon
-    /// that was killed, and running agents.
+    /// Takes over the sessions that ran before this recorder started: those of a
+    /// killed daemon, and running agents.
     ///
     /// # Errors
     ///
@@ -46,8 +46,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Carries everything that was made until now and makes it durable. What
-    /// still runs is ended, with the programs, or left to the next recorder.
+    /// Carries all events so far and makes their records durable. Running sessions
+    /// are ended, with the programs, or left to the next recorder.
     ///
     /// # Errors
     ///
@@ -86,7 +86,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Until nothing came: what a batch brings the guard to end makes events of its own.
+    /// Carries events until none comes: an enforcement of the guard makes further
+    /// events.
     fn carry_the_rest(&mut self) -> Result<(), Error> {
         let begun = Instant::now();
         while begun.elapsed() < FINISH_WITHIN {

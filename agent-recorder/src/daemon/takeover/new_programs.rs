@@ -1,10 +1,10 @@
-//! Going on after an upgrade, or with another configuration of the kernel side:
-//! the programs that were left are of another layout. New ones take their
-//! place, and the sessions move over.
+//! Takeover after an upgrade, or with another configuration of the kernel side: the
+//! programs that were left have another layout. New programs replace them, and the
+//! sessions move over.
 //!
-//! The old programs stay until everybody is tagged anew: who forks meanwhile
-//! has a child with their tag, which the next pass finds. What they made since
-//! the daemon was killed is of another layout, too, and told as lost.
+//! The old programs stay attached until every member is tagged anew: a child that is
+//! forked meanwhile inherits the old tag, and the next pass finds it. Their events
+//! since the daemon was killed have another layout, too, and are recorded as lost.
 //!
 //! Not here: programs of the same layout (`same_programs`).
 
@@ -22,7 +22,7 @@ use crate::daemon::{Error, Recorder};
 use crate::record::{LossStage, RecorderEvent, proto};
 use crate::session::{self, authority};
 
-/// Passes over /proc: one that finds nobody new ends it.
+/// Most passes over /proc. A pass that finds no new member is the last.
 const MAX_PASSES: usize = 20;
 
 /// A session that moves over.
@@ -34,12 +34,13 @@ struct Moved {
     began: u64,
 }
 
-/// /proc tells start times by ticks, and a session begins a moment after its first process.
+/// /proc gives start times in ticks, and a session begins a moment after its first
+/// process.
 const SLACK_NS: u64 = 1_000_000_000;
 
 impl Moved {
-    /// Its first process and who descends from it, with the session's number.
-    /// Nobody, where that process has ended and another has its number.
+    /// The session's first process and its descendants, each with the session's
+    /// number. Empty where that process has ended and another has its pid.
     fn tree(&self) -> Vec<(u32, SessionNumber)> {
         let is_root =
             authority::start_time_of(self.root).is_some_and(|start| start <= self.began + SLACK_NS);
@@ -50,8 +51,8 @@ impl Moved {
 }
 
 impl Recorder {
-    /// Moves every session from the programs that were left to the new ones,
-    /// and takes those away.
+    /// Moves every session from the programs that were left to the new ones, and
+    /// removes the old programs.
     pub(super) fn rebuild(
         &mut self,
         mut left: proto::Checkpoint,
@@ -59,7 +60,7 @@ impl Recorder {
     ) -> Result<(), Error> {
         let is_its_own = |it: &Previous| it.number() == Some(left.programs);
         let (own, others): (Vec<_>, Vec<_>) = previous.into_iter().partition(is_its_own);
-        // Of recorders that were killed while they took over.
+        // These are programs of recorders that were killed during their takeover.
         others.into_iter().try_for_each(Previous::remove)?;
         let previous = own.into_iter().next();
         let tags = previous.as_ref().and_then(Previous::tags);
@@ -83,7 +84,7 @@ impl Recorder {
             self.record_left_behind(&left, previous);
         }
         self.core.records.sync();
-        // From here on the new programs are what a recorder goes on with.
+        // From this checkpoint on the next recorder takes over the new programs.
         self.keep();
         previous.map_or(Ok(()), Previous::remove)?;
         self.end_empty()?;
@@ -117,7 +118,8 @@ impl Recorder {
         Ok(moved)
     }
 
-    /// Tags whoever is in one of the old sessions and in no new one. How many that were.
+    /// Tags every process that is in an old session and in no new one. Returns their
+    /// number.
     fn tag_anew(&mut self, previous: Option<&Previous>, moved: &[Moved]) -> Result<usize, Error> {
         let members: Vec<_> = match previous.and_then(Previous::tags) {
             Some(tags) => {
@@ -127,13 +129,14 @@ impl Recorder {
                     .filter_map(|(pid, was)| Some((pid, *numbers.get(&was)?)))
                     .collect()
             }
-            // Who has left the tree of a session's first process is not found then.
+            // Without tags, a process that has left the tree of the session's first
+            // process is not found.
             None => moved.iter().flat_map(Moved::tree).collect(),
         };
         let mut new = 0;
         for (pid, number) in members {
             let tag = Tag::new(number, session::boot_ns());
-            // Gone meanwhile: nobody to tag.
+            // A process that has ended meanwhile needs no tag.
             if let Ok(threads @ 1..) = self.core.kernel.tags().set_process(pid, tag) {
                 new += threads;
                 self.core.tracker.rejoin(number, pid);
@@ -142,7 +145,8 @@ impl Recorder {
         Ok(new)
     }
 
-    /// What the old programs put in rings that nobody reads.
+    /// Records as lost the events that the old programs wrote to rings without a
+    /// reader.
     fn record_left_behind(&mut self, left: &proto::Checkpoint, previous: &Previous) {
         let placed = previous.placed();
         let came = [&left.delivered, &left.canaries, &left.crashed].map(|kept| counts(kept));

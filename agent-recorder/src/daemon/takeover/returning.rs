@@ -1,7 +1,7 @@
-//! Sessions that the kernel programs know and nobody else: their beginning was
-//! lost with the recorder before.
+//! Sessions that only the kernel programs know: the record of their beginning was
+//! lost with the earlier recorder.
 //!
-//! Not here: ending those that ended meanwhile (`same_programs`).
+//! Not here: ending sessions that ended meanwhile (`same_programs`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -16,11 +16,11 @@ use crate::record::proto;
 use crate::session::agents::RuleSet;
 use crate::session::{Begin, authority};
 
-/// While a recorder takes over.
+/// The state during a takeover.
 #[derive(Debug)]
 pub(in crate::daemon) struct Returning {
     rules: RuleSet,
-    /// Sessions that ended; their kernel's part may still be there.
+    /// Sessions that ended. The kernel's counters of them may still exist.
     ended: HashSet<SessionNumber>,
 }
 
@@ -29,7 +29,7 @@ impl Returning {
         Self { rules, ended }
     }
 
-    /// Begins the sessions of a batch whose own beginning was lost.
+    /// Begins those sessions of a batch whose own beginning was lost.
     ///
     /// # Errors
     ///
@@ -61,8 +61,8 @@ impl Returning {
         Ok(())
     }
 
-    /// Begins a session that the kernel counts already. `pid`: a process that
-    /// was in it; false when none is and nothing is begun.
+    /// Begins a session that the kernel already counts. `pid`: a process that was in
+    /// it. False when there is no process, and no session was begun.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl Returning {
             .into_iter()
             .filter_map(|(pid, of)| (of == number).then_some(pid))
             .collect();
-        // By their numbers: most often the first is the oldest.
+        // The members are sorted by pid: most often the first is the oldest.
         let Some(root) = members.first().copied().or(pid) else {
             return Ok(false);
         };
@@ -97,7 +97,7 @@ impl Returning {
         Ok(true)
     }
 
-    /// The agent that one of these processes is, and the rule by which.
+    /// The agent that one of these processes is, and the rule that it matches.
     fn agent_among(&self, members: &BTreeSet<u32>) -> (String, String) {
         let names = self.rules.names();
         let rule = members

@@ -1,12 +1,13 @@
-//! Going on where a daemon before this one was killed: its kernel programs are
-//! still at their hooks, and have counted, struck and told all the while.
+//! Takeover from a killed daemon whose kernel programs are still attached, and have
+//! counted, enforced and emitted events in the meantime.
 //!
-//! Three sources, in this order: the checkpoint, which was written after each
-//! batch; the records behind it, of a batch that was stored and not yet taken
-//! into it; and the rings, with all that happened since. What left the rings
-//! and is in none of them is lost, and told as lost.
+//! There are three sources, in this order: the checkpoint, which was written after
+//! each batch; the records after it, of a batch that was stored before the checkpoint
+//! was written; and the rings, with everything since. An event that left the rings
+//! and is in none of them is lost, and recorded as lost.
 //!
-//! Not here: what those records say (`checkpoint_tail`), and how such a checkpoint and such programs come about (`left`).
+//! Not here: reading those records (`checkpoint_tail`), and opening the checkpoint
+//! and the programs (`left`).
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -28,13 +29,14 @@ use crate::guard::gate::Stopped;
 use crate::record::{RecorderEvent, proto};
 use crate::session::agents::RuleSet;
 
-/// So often, and so long, the rings are emptied to see what of a kind never came
-/// out of them: with a wait between, somebody who makes an event is off the CPU for less.
+/// Rounds, and their whole time, in which the rings are emptied to find the events
+/// that never arrived. A task that was preempted while it wrote an event runs again
+/// within that time.
 const ROUNDS: usize = 20;
 const ROUNDS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Recorder {
-    /// Takes over, with the programs that were left.
+    /// Takes over with the programs that were left.
     pub(super) fn go_on(
         &mut self,
         mut left: proto::Checkpoint,
@@ -63,7 +65,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Knows what the recorder before knew. The programs that were held then.
+    /// Restores the state of the earlier recorder. Returns the programs that were
+    /// held then.
     fn restore(&mut self, left: proto::Checkpoint) -> Vec<Held> {
         self.core.skip_numbers(left.next_session);
         self.self_check.go_on_from(counts(&left.canaries));
@@ -80,15 +83,15 @@ impl Recorder {
             .collect()
     }
 
-    /// Those of the members that are held before their first instruction.
+    /// The members that are held before their first instruction.
     fn held_among(&self, members: &[(u32, SessionNumber)]) -> Vec<(u32, SessionNumber)> {
         let tags = self.core.kernel.tags();
         let is_held = |(pid, _): &&(u32, _)| Stopped::held(tags, *pid).is_some();
         members.iter().filter(is_held).copied().collect()
     }
 
-    /// Judges what was held, and answers for what was taken out of its ring and
-    /// is in no checkpoint.
+    /// Judges the programs that were held, and answers those whose event left its
+    /// ring and is in no checkpoint.
     fn judge_left(&mut self, held: Vec<Held>, waiting: Vec<(u32, SessionNumber)>) {
         for held in held {
             self.exec_gate.judge(&mut self.core, held);
@@ -101,15 +104,17 @@ impl Recorder {
         }
     }
 
-    /// Carries all that the rings hold, and finds out what left them and went nowhere.
+    /// Carries all events in the rings, and finds those that left the rings without a
+    /// record.
     fn empty_rings(&mut self) -> Result<(), Error> {
         let begun = Instant::now();
         let mut missing = [u64::MAX; KINDS];
         for _ in 0..ROUNDS {
             self.pass_gate()?;
             self.carry_all()?;
-            // Read behind them, it counts all that came: what is missing, and
-            // what is on its way into a ring, which another round finds there.
+            // The counters are read after the rings: the difference is what is
+            // missing, or still being written to a ring, where another round finds
+            // it.
             let placed = self.core.kernel.placed()?;
             for (kind, placed) in placed.into_iter().enumerate() {
                 let came = self.losses.delivered[kind] + self.self_check.events()[kind];
@@ -136,9 +141,9 @@ impl Recorder {
         }
     }
 
-    /// Ends what ended meanwhile, begins what nobody knows of, and goes on with
-    /// ending what the guard condemned. `counted`: before the rings were emptied,
-    /// so that the beginning of each would have been in them.
+    /// Ends sessions that ended meanwhile, begins unknown ones, and ends those that
+    /// the guard condemned. `counted` was read before the rings were emptied, so that
+    /// the beginning of each session would have been in them.
     fn settle_sessions(&mut self, counted: &[(SessionNumber, Condemned)]) -> Result<(), Error> {
         for &(number, _) in counted {
             let is_known = self.sessions().get(number).is_some();
@@ -158,7 +163,7 @@ impl Recorder {
         }
     }
 
-    /// Ends the sessions that nobody is in.
+    /// Ends the sessions without a member.
     pub(super) fn end_empty(&mut self) -> Result<(), Error> {
         let sessions = self.core.tracker.registry.live();
         let empty: Vec<_> = sessions
@@ -172,7 +177,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// The guard in the kernel met them; perhaps nobody swept them.
+    /// Enforces the kernel guard's verdicts again, because the killed daemon may not
+    /// have swept those sessions.
     pub(super) fn strike_condemned(&mut self) -> Result<(), Error> {
         for (number, state) in self.core.kernel.counted_sessions()? {
             if self.core.tracker.registry.get(number).is_none() {
@@ -191,7 +197,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Processes whose end was lost.
+    /// Removes members whose exit event was lost.
     fn forget_the_dead(&mut self) -> Result<(), Error> {
         let alive: HashSet<_> = tagged(self.core.kernel.tags())?.into_iter().collect();
         let sessions = self.core.tracker.registry.live();
@@ -203,7 +209,7 @@ impl Recorder {
             })
             .filter(|member| !alive.contains(member))
             .collect();
-        // Who ended a moment ago is told of in the rings now.
+        // The exit of a process that ended a moment ago is in the rings now.
         self.carry_all()?;
         for (pid, number) in dead {
             self.core.tracker.leave(number, pid);

@@ -1,7 +1,8 @@
-//! The gate: whether a program of a session that the kernel has stopped may run.
+//! The gate decides whether a program of a session that the kernel has stopped may
+//! run.
 //!
-//! Not here: stopping it (the kernel programs), asking a person, and records of
-//! it (`daemon`).
+//! Not here: stopping the program (the kernel programs), asking a person, and the
+//! records (`daemon`).
 
 mod program_files;
 mod rules;
@@ -22,41 +23,42 @@ use crate::config::{Answer, Gate as Config, GateAction};
 use program_files::ProgramFiles;
 use rules::Rules;
 
-/// The rules, and the files that they are about.
+/// The rules, and the files of the gated programs.
 #[derive(Debug)]
 pub struct Gate {
     rules: Rules,
     programs: ProgramFiles,
     /// How long a person has to answer.
     pub timeout: Duration,
-    /// What nobody's answer is.
+    /// The answer when no person answers in time.
     pub answer: Answer,
 }
 
-/// What the kernel has to know of files that can come and go.
+/// Files of gated programs for the kernel; they can come and go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
-    /// Gated programs by their files.
+    /// Gated programs by file.
     pub programs: Vec<(PlaceKey, u32)>,
-    /// And by their sizes.
+    /// Gated programs by file size, bytes.
     pub sizes: BTreeMap<u64, u32>,
 }
 
 /// A program that meets a rule.
 #[derive(Debug)]
 pub struct Met {
-    /// The rule.
+    /// Name of the rule.
     pub rule: String,
-    /// What becomes of it.
+    /// Action of the rule.
     pub action: GateAction,
     /// The program's arguments, its name first.
     pub argv: Vec<Vec<u8>>,
-    /// What the rules looked at: the same command in another program of the same process meets the same rule.
+    /// The words that the rules compared. The same command in another program of the
+    /// same process meets the same rule.
     pub command: Vec<String>,
 }
 
 impl Gate {
-    /// By the configuration, which was checked.
+    /// Builds the gate from a checked configuration.
     pub fn of(config: &Config) -> Self {
         let rules = Rules::of(config);
         Self {
@@ -67,17 +69,17 @@ impl Gate {
         }
     }
 
-    /// The programs' names as the kernel takes them.
+    /// Names of the gated programs in the kernel's form.
     pub fn for_kernel(&self) -> Vec<(RuleKey, u32)> {
         self.rules.for_kernel()
     }
 
-    /// The words and interpreters that it looks for.
+    /// Words and interpreters for which the kernel stops a program.
     pub fn names(&self) -> Vec<(NameKey, u32)> {
         self.rules.names()
     }
 
-    /// The programs' files, looked for anew.
+    /// Looks the programs' files up again.
     pub fn files(&mut self) -> Files {
         self.programs = ProgramFiles::find(&self.rules);
         Files {
@@ -86,7 +88,8 @@ impl Gate {
         }
     }
 
-    /// The process, and the rule that its program meets, if it does; `None` when it has ended.
+    /// The stopped process, and the rule that its program meets; `None` when the
+    /// process has ended.
     pub fn judge(&self, tags: &Tags, held: &Held) -> Option<(Stopped, Option<Met>)> {
         let stopped = Stopped::open(tags, held)?;
         let position = if held.body.known_by == BY_SIZE {

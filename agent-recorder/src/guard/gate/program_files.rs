@@ -1,5 +1,5 @@
-//! The gated programs' files on this host: by them a renamed one is known, by
-//! their size and contents a copy.
+//! The gated programs' files on this host. The inode shows a renamed program; size
+//! and contents show a copy.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,17 +12,17 @@ use super::rules::Rules;
 use crate::config::ExecGate;
 use crate::guard::places::Mounts;
 
-/// Files by size, at most: the kernel's table has as many.
+/// Most sizes, as many as the kernel's table has.
 const MOST: usize = 512;
 
-/// Files that were found, by their program's position.
+/// The files that exist, by the position of their program.
 #[derive(Debug, Default)]
 pub(super) struct ProgramFiles {
     files: Vec<(usize, PathBuf, u64)>,
 }
 
 impl ProgramFiles {
-    /// What is there now.
+    /// Finds the files that exist now.
     pub(super) fn find(rules: &Rules) -> Self {
         let on_path = std::env::var_os("PATH").unwrap_or_default();
         let directories = std::env::split_paths(&on_path);
@@ -57,7 +57,7 @@ impl ProgramFiles {
         Self { files }
     }
 
-    /// Their keys, and what the kernel makes of them.
+    /// Keys of the files, with the kernel's values.
     pub(super) fn keys(&self, rules: &Rules) -> BTreeMap<[u64; 2], (PlaceKey, u32)> {
         let mounts = Mounts::read();
         let keys = self.files.iter().filter_map(|(position, file, _)| {
@@ -67,7 +67,8 @@ impl ProgramFiles {
         keys.collect()
     }
 
-    /// Their sizes. Of two programs of one size the first is stopped for both.
+    /// Sizes of the files, bytes. Where two programs have one size, the kernel stops
+    /// it as the first.
     pub(super) fn sizes(&self, rules: &Rules) -> BTreeMap<u64, u32> {
         let mut sizes = BTreeMap::new();
         for (position, _, size) in &self.files {
@@ -76,7 +77,8 @@ impl ProgramFiles {
         sizes
     }
 
-    /// Which program this file, of a size that one has, is a copy of.
+    /// The program whose copy this file is. The caller passes a file whose size is
+    /// that of a gated program.
     pub(super) fn copied(&self, file: &Path) -> Option<usize> {
         let size = fs::metadata(file).ok()?.len();
         let mut of_size = self.files.iter().filter(|known| known.2 == size);
@@ -84,14 +86,16 @@ impl ProgramFiles {
     }
 }
 
-/// Whether a file is the program, perhaps with its version. One of another name
-/// is many programs at once, as busybox(1) and snap(8) are: by it no single one is known.
+/// Whether a file's name is that of the program, perhaps with a version. A file of
+/// another name can be many programs at once, as busybox(1) and snap(8) are, and does
+/// not identify one.
 fn is_called(file: &Path, name: &str) -> bool {
     let own = file.file_name().unwrap_or_default();
     own.as_encoded_bytes().starts_with(name.as_bytes())
 }
 
-/// Whether the kernel runs the file itself: of a script, it is the interpreter's file that runs.
+/// Whether the kernel runs the file itself. For a script it runs the interpreter's
+/// file.
 fn is_binary(file: &Path) -> bool {
     let mut begin = [0; 4];
     File::open(file)

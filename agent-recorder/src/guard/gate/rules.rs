@@ -1,5 +1,5 @@
-//! Rules as they are judged by, and as the kernel takes them: which programs
-//! it stops, and by which of their words.
+//! Rules as they are judged here, and in the kernel's form: which programs it stops,
+//! and by which of their words.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(super) fn interprets(name: &str) -> bool {
     stem.is_some_and(|stem| known.iter().any(|it| it == stem))
 }
 
-/// What a rule has to say of a program.
+/// The conditions of a rule, and its action.
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) name: String,
@@ -34,14 +34,14 @@ pub(super) struct Rule {
     interpreters: Vec<Argument>,
 }
 
-/// A program as rules see it.
+/// A started program as rules see it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Started {
     /// The gated program's name.
     pub(super) program: String,
-    /// The last component of the file that runs.
+    /// Last component of the file that runs.
     pub(super) interpreter: String,
-    /// What comes after the program's name, or after the script.
+    /// Arguments after the program's name, or after the script.
     pub(super) arguments: Vec<String>,
     /// Names of the environment's variables.
     pub(super) environment: Vec<String>,
@@ -92,13 +92,14 @@ impl Rule {
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     pub(super) rules: Vec<Rule>,
-    /// Numbers count from 1; whether each is stopped whatever its arguments are.
+    /// Names of the programs, numbered from 1, each with whether it is stopped
+    /// whatever its arguments are.
     pub(super) programs: Vec<(String, bool)>,
     words: Vec<NameKey>,
 }
 
 impl Rules {
-    /// Of the configuration, which was checked.
+    /// Builds the rules from a checked configuration.
     pub(super) fn of(config: &Config) -> Self {
         let rules = config.in_force();
         let mut programs = BTreeMap::new();
@@ -119,18 +120,18 @@ impl Rules {
         }
     }
 
-    /// As the kernel takes a program, by its position here.
+    /// The kernel's value for the program at this position.
     pub(super) fn value(&self, position: usize) -> u32 {
         let always = self
             .programs
             .get(position)
             .is_some_and(|(_, always)| *always);
-        // Checked to be at most MAX_GATED.
+        // The configuration was checked: there are at most MAX_GATED programs.
         let number = u32::try_from(position + 1).unwrap_or_default();
         number << PROGRAM | if always { ALWAYS } else { 0 }
     }
 
-    /// Names of programs, as executables and as scripts.
+    /// Names of the programs, both as executables and as scripts.
     pub(super) fn for_kernel(&self) -> Vec<(RuleKey, u32)> {
         let programs = self.programs.iter().enumerate();
         programs
@@ -143,7 +144,7 @@ impl Rules {
             .collect()
     }
 
-    /// Words that have a program stopped, and names of interpreters.
+    /// Words for which the kernel stops a program, and names of interpreters.
     pub(super) fn names(&self) -> Vec<(NameKey, u32)> {
         let known = &ExecGate::built_in().programs;
         let interpreters = known.interpreters.iter().map(|name| {
@@ -156,13 +157,15 @@ impl Rules {
     }
 }
 
-/// The words one of which each command has that meets the rule; `None` where there are no such.
+/// Words of which every command that meets the rule has at least one; `None` where
+/// there are none.
 fn triggers(rule: &GateRule) -> Option<Vec<NameKey>> {
     let last = rule.words.last()?;
     alternatives(last).map(trigger).collect()
 }
 
-/// As the kernel compares: in lower case, up to a blank or `=`, whole or up to the first hyphen.
+/// A word as the kernel compares it: in lower case, up to a blank or `=`, whole or up
+/// to the first hyphen.
 fn trigger(alternative: &str) -> Option<NameKey> {
     let lower = alternative.to_ascii_lowercase();
     let fits = |word: &str| !word.is_empty() && word.len() < NAME_KEY_BYTES;
@@ -170,7 +173,7 @@ fn trigger(alternative: &str) -> Option<NameKey> {
     let word = if literal && fits(&lower) {
         lower.as_str()
     } else {
-        // As far as the hyphen, all of it is to be literal.
+        // The pattern has to be literal up to its hyphen.
         let (before, _) = lower.split_once('-')?;
         before
     };
@@ -188,7 +191,7 @@ mod tests {
 
     static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::of(&Config::default()));
 
-    /// What rules and options are made of, and anything.
+    /// Words from which rules and options are made, and arbitrary ones.
     fn word() -> impl Strategy<Value = String> {
         prop_oneof![
             2 => prop::sample::select(vec![
@@ -216,7 +219,7 @@ mod tests {
             }
         }
 
-        /// What is said behind it makes no destruction harmless.
+        /// An argument after a destructive command makes it no less destructive.
         #[test]
         fn words_behind_a_command_that_destroys_change_nothing(more in vec(word(), 0..40)) {
             let mut arguments = vec!["destroy".to_owned()];

@@ -1,5 +1,5 @@
-//! A program that the kernel has stopped before its first instruction: reading
-//! what it was started with, letting it go, ending it.
+//! A program that the kernel has stopped before its first instruction: reading its
+//! arguments, releasing it, ending it.
 
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -14,7 +14,7 @@ use crate::bpf::Tags;
 use crate::guard::members::poll_end;
 use crate::guard::script::after_script;
 
-/// One of them.
+/// A stopped program.
 #[derive(Debug)]
 pub struct Stopped {
     pid: u32,
@@ -23,7 +23,7 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// The process of an event; `None` when it has ended meanwhile.
+    /// Opens the process of an event; `None` when it has ended.
     pub(super) fn open(tags: &Tags, held: &Held) -> Option<Self> {
         let pid = held.header.pid;
         let process = pidfd_open(
@@ -38,7 +38,7 @@ impl Stopped {
         stopped.is_it(tags).then_some(stopped)
     }
 
-    /// The process of this number, if it is held at whatever program.
+    /// Opens the process of this pid, if any program of it is held.
     pub fn held(tags: &Tags, pid: u32) -> Option<Self> {
         let id = Pid::from_raw(i32::try_from(pid).ok()?)?;
         let process = pidfd_open(id, PidfdFlags::empty()).ok()?;
@@ -50,36 +50,37 @@ impl Stopped {
         })
     }
 
-    /// Whether the process is still at this program, and held: by its tag, which no other has.
+    /// Whether the process is still held at this program. The tag's image is unique
+    /// to it.
     fn is_it(&self, tags: &Tags) -> bool {
         let held = tags.held_image(self.pid, self.process.as_fd());
         held.is_ok_and(|image| image == Some(self.image)) && !self.has_ended()
     }
 
-    /// Whether it ended by somebody else's hand.
+    /// Whether the process was ended by somebody else.
     pub fn has_ended(&self) -> bool {
         poll_end(self.process.as_fd(), Duration::ZERO)
     }
 
-    /// Lets it run. False when it has ended.
+    /// Releases the program. False when it has ended.
     pub fn let_go(&self, tags: &Tags) -> bool {
         tags.release(self.pid, self.process.as_fd(), self.image)
             .is_ok_and(|released| released)
             && pidfd_send_signal(&self.process, Signal::CONT).is_ok()
     }
 
-    /// Ends it; that there is nobody to end is as good.
+    /// Ends the process. A process that has ended already needs nothing.
     pub fn end(&self) {
         let _ = pidfd_send_signal(&self.process, Signal::KILL);
     }
 
-    /// The file that runs.
+    /// The file that the process runs.
     pub(super) fn file(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/exe", self.pid))
     }
 
-    /// What it was started with, as rules see it, and all its arguments. `None`
-    /// when the program's name is a word among others there.
+    /// The program's arguments as rules see them, and all its arguments. `None` when
+    /// the program's name is only a word among others there.
     pub(super) fn read(&self, program: &str, known_by: u32) -> Option<(Started, Vec<Vec<u8>>)> {
         let of = |file: &str| fs::read(format!("/proc/{}/{file}", self.pid)).unwrap_or_default();
         let argv: Vec<Vec<u8>> = split(&of("cmdline")).map(<[u8]>::to_vec).collect();
@@ -113,7 +114,7 @@ impl Stopped {
     }
 }
 
-/// NUL-ended strings (proc_pid_cmdline(5)).
+/// Splits strings that end with a NUL each (proc_pid_cmdline(5)).
 fn split(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let all = bytes.strip_suffix(b"\0").unwrap_or(bytes);
     let is_empty = all.is_empty() && bytes.is_empty();

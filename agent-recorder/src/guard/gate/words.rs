@@ -1,27 +1,27 @@
-//! Arguments against a rule: parsed words, never substrings.
+//! Matches arguments with a rule: parsed words, never substrings.
 //!
-//! What an option is, each program decides for itself; whether one takes the
-//! next word as its value is known to it alone. So both readings of an option
-//! are tried, and one that meets the rule is enough.
+//! Each program defines its own options, and only it knows whether an option takes
+//! the next word as its value. So both readings of an option are tried, and one that
+//! meets the rule is enough.
 
 use globset::GlobMatcher;
 
 use crate::config::{alternatives, glob};
 
-/// Arguments of a program that are looked at: as many as a command has that somebody wrote.
+/// Most arguments that are compared: more than a hand-written command has.
 const MOST: usize = 4096;
 
 /// One word of a rule.
 #[derive(Clone, Debug)]
 pub(super) enum Word {
-    /// One of these.
+    /// One of several patterns.
     One(Vec<GlobMatcher>),
     /// Any number of words.
     Any,
 }
 
 impl Word {
-    /// Words are compared in any case.
+    /// Compiles a word. Words are compared without regard to case.
     pub(super) fn new(pattern: &str) -> Self {
         if pattern == "**" {
             return Self::Any;
@@ -38,20 +38,20 @@ impl Word {
 }
 
 fn any_case(pattern: &str) -> Option<GlobMatcher> {
-    // Checked with the configuration.
+    // The configuration was checked, so the pattern compiles.
     Some(glob(pattern, true).ok()?.compile_matcher())
 }
 
-/// One argument of a rule, in its own case.
+/// An argument pattern of a rule, compared with regard to case.
 #[derive(Clone, Debug)]
 pub(super) struct Argument {
     glob: GlobMatcher,
-    /// `-f`: its letter, which is also in `-uf`.
+    /// The letter of a short option: that of `-f` is also in `-uf`.
     letter: Option<char>,
 }
 
 impl Argument {
-    /// All of a pattern's.
+    /// The alternatives of a pattern.
     pub(super) fn all(pattern: &str) -> Vec<Self> {
         alternatives(pattern).filter_map(Self::new).collect()
     }
@@ -73,7 +73,7 @@ impl Argument {
     }
 }
 
-/// Whether an argument is several options of one letter each, and has this one.
+/// Whether an argument is a group of short options that contains this letter.
 fn has(argument: &str, letter: char) -> bool {
     argument.strip_prefix('-').is_some_and(|letters| {
         !letters.is_empty()
@@ -85,7 +85,7 @@ fn has(argument: &str, letter: char) -> bool {
 /// Whether the words that are no options begin with these.
 pub(super) fn begin_with(words: &[Word], arguments: &[String]) -> bool {
     let arguments = &arguments[..arguments.len().min(MOST)];
-    // Which of the rule's words may be next, at each argument and the end.
+    // Positions in the rule that can be next, for each argument and the end.
     let width = words.len() + 1;
     let mut reached = vec![false; (arguments.len() + 2) * width];
     reached[0] = true;
@@ -121,8 +121,8 @@ pub(super) fn begin_with(words: &[Word], arguments: &[String]) -> bool {
     false
 }
 
-/// Whether a statement begins with one of these words: an argument, or what is
-/// behind its `=`, cut at semicolons, without what is commented out before it.
+/// Whether a statement begins with one of these words. Statements are the parts of an
+/// argument, or of its value after `=`, between semicolons, without leading comments.
 pub(super) fn states(first: &[Word], argument: &str) -> bool {
     let behind = argument.split_once('=').map(|(_, behind)| behind);
     [Some(argument), behind].into_iter().flatten().any(|text| {

@@ -1,7 +1,7 @@
-//! A session as one page that needs nothing else: no network, no script.
+//! A session as one page without network access or scripts.
 //!
-//! All that was recorded is text to the template, which escapes it; the page
-//! forbids itself everything but its own style (CSP level 3).
+//! The template escapes everything recorded. The page's policy forbids every resource
+//! but its own style (CSP level 3).
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ use crate::replay::escaped;
 use crate::replay::render::{authority_line, line, rendered};
 use proto::record::Body;
 
-/// Records of one page: a browser bears some tens of thousands of rows.
+/// Most records of one page: a browser handles some tens of thousands of rows.
 const MAX_ROWS: usize = 50_000;
 
 const STYLE: &str = include_str!("page.css");
@@ -31,7 +31,7 @@ struct Row {
     failed: bool,
 }
 
-/// Writes the page once it is complete.
+/// Writes the page after the last record.
 struct HtmlView<'a> {
     page: Page,
     out: Output<'a>,
@@ -60,7 +60,7 @@ impl View for HtmlView<'_> {
     }
 }
 
-/// The page while it is put together.
+/// The collected contents of the page.
 #[derive(Debug, Default)]
 struct Page {
     start: Option<(proto::Record, proto::SessionStart)>,
@@ -191,7 +191,7 @@ impl Page {
     }
 }
 
-/// A kind's box, unchecked, hides the kind's rows.
+/// The CSS rule by which an unchecked box hides the rows of its kind.
 fn hiding_rule(kind: RecordKind) -> String {
     let name = kind.name();
     format!("#{name}:not(:checked) ~ table .{name} {{ display: none; }}\n")

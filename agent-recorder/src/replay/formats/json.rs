@@ -34,12 +34,12 @@ impl View for JsonView<'_> {
     }
 }
 
-/// Writes one record as a line, in which what a terminal would act on is
-/// escaped (RFC 8259 section 7).
+/// Writes one record as a line. Characters that a terminal interprets are escaped
+/// (RFC 8259 section 7).
 ///
 /// # Errors
 ///
-/// Those of `out`.
+/// Errors of `out`.
 pub fn write_json(
     mut out: &mut dyn Write,
     stream: StreamId,
@@ -50,7 +50,7 @@ pub fn write_json(
     out.write_all(b"\n")
 }
 
-/// JSON escapes by itself what is below U+0020.
+/// Escapes harmful characters from U+0020 on; JSON itself escapes those below.
 struct Harmless;
 
 impl Formatter for Harmless {
@@ -106,7 +106,7 @@ pub(in crate::replay) fn to_json(stream: StreamId, record: &proto::Record) -> Va
     object.into()
 }
 
-/// RFC 3339 with nanoseconds, UTC.
+/// A time in RFC 3339 with nanoseconds, UTC.
 pub(super) fn rfc3339(unix_ns: i64) -> String {
     jiff::Timestamp::from_nanosecond(unix_ns.into())
         .map_or_else(|_| unix_ns.to_string(), |time| format!("{time:.9}"))

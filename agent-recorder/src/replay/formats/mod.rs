@@ -1,7 +1,7 @@
-//! The output formats: a file with a view each, and their list.
+//! The output formats: one file with a view for each, and their list.
 //!
-//! Not here: how one kind of record reads (`render`), and which records are
-//! shown (`select`, `filter`).
+//! Not here: rendering a record of one kind (`render`), and selecting records
+//! (`select`, `filter`).
 
 mod html;
 mod json;
@@ -18,7 +18,7 @@ pub use text::act_line;
 use view::Output;
 pub use view::View;
 
-/// The output formats, the default first: a new one is a file with a view, its
+/// The output formats, the default first. A new one needs a file with a view, its
 /// `mod` line and a row here.
 #[rustfmt::skip]
 pub const FORMATS: &[Format] = &[
@@ -32,7 +32,7 @@ pub const FORMATS: &[Format] = &[
 pub struct Format {
     /// The word of `--format`.
     pub name: &'static str,
-    /// What it is, for `--help`.
+    /// Description for `--help`.
     pub about: &'static str,
     view: for<'a> fn(Output<'a>) -> Box<dyn View + 'a>,
 }
@@ -43,7 +43,7 @@ impl Format {
         FORMATS.iter().find(|format| format.name == name)
     }
 
-    /// A view that writes to `out`.
+    /// Creates a view that writes to `out`.
     pub fn view<'a>(&self, out: &'a mut dyn Write) -> Box<dyn View + 'a> {
         (self.view)(out)
     }

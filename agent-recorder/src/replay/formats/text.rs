@@ -1,4 +1,4 @@
-//! Records for people: a heading, one line a record, a closing line.
+//! Records as text: a heading, one line a record, a closing line.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::replay::escaped;
 use crate::replay::render::{authority_line, line};
 use proto::record::Body;
 
-/// Writes records as lines, with times since the first.
+/// Writes records as lines, with times since the first record.
 struct TextView<'a> {
     out: Output<'a>,
     first_ns: Option<u64>,
@@ -79,7 +79,7 @@ impl TextView<'_> {
     }
 }
 
-/// One act on a path, with when and by whom.
+/// One act on a path as a line, with its time and its author.
 pub fn act_line(act: &Act) -> String {
     let record = &act.record;
     let process = record.process.clone().unwrap_or_default();

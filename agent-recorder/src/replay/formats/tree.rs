@@ -1,4 +1,5 @@
-//! A session as its tree of processes, each with what it destroyed, wrote and reached.
+//! A session as its tree of processes, each with the files and addresses that it
+//! destroyed, wrote or reached.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -9,9 +10,9 @@ use crate::replay::escaped;
 use crate::replay::render::{command, line};
 use proto::record::Body;
 
-/// Acts that are listed below one process; more are counted.
+/// Most acts that are listed below one process; further ones are counted.
 const LISTED: usize = 12;
-/// Generations that are indented; a screen has room for fewer.
+/// Most generations that are indented; a screen has room for fewer.
 const MAX_INDENT: usize = 60;
 
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ struct Node {
     end: Option<String>,
 }
 
-/// Draws the tree once it is complete.
+/// Draws the tree after the last record.
 struct TreeView<'a> {
     tree: Tree,
     out: Output<'a>,
@@ -55,7 +56,7 @@ impl View for TreeView<'_> {
     }
 }
 
-/// The tree while it is put together.
+/// The collected contents of the tree.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     nodes: BTreeMap<(u32, u64), Node>,
@@ -109,17 +110,18 @@ impl Tree {
             })
     }
 
-    /// Draws it.
+    /// Draws the tree.
     ///
     /// # Errors
     ///
-    /// Those of `out`.
+    /// Errors of `out`.
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let is_root = |key: &ProcessKey| {
             let node = self.nodes.get(&(key.pid, key.start_time));
             node.is_some_and(|node| node.parent.is_none())
         };
-        // Not by recursion: a chain of forks is as long as the session likes.
+        // A loop and not a recursion, because a session decides the length of a chain
+        // of forks.
         let mut left: Vec<Branch> = self
             .order
             .iter()
@@ -135,7 +137,7 @@ impl Tree {
             .try_for_each(|remark| writeln!(out, "{remark}"))
     }
 
-    /// One process; its children are left to draw.
+    /// Draws one process, and adds its children to `left`.
     fn draw(&self, branch: &Branch, left: &mut Vec<Branch>, out: &mut dyn Write) -> io::Result<()> {
         let Some(node) = self.nodes.get(&(branch.key.pid, branch.key.start_time)) else {
             return Ok(());
@@ -177,7 +179,7 @@ impl Tree {
     }
 }
 
-/// A process to draw, and what stands before its lines.
+/// A process to draw, and the prefix of its lines.
 #[derive(Debug)]
 struct Branch {
     key: ProcessKey,

@@ -1,32 +1,32 @@
-//! What every output format does with records.
+//! The interface of an output format.
 
 use std::io::{self, Write};
 
 use crate::record::{StreamId, proto};
 
-/// Records on their way to one output format.
+/// Receives records and writes them in one output format.
 pub trait View {
-    /// Takes a record in, and writes it where the format can before its end.
+    /// Takes a record. A format that needs no later record writes it at once.
     ///
     /// # Errors
     ///
-    /// Those of the output.
+    /// Errors of the output.
     fn show(&mut self, stream: StreamId, record: &proto::Record) -> io::Result<()>;
 
-    /// Lets a reader see what was written so far.
+    /// Flushes the output, so that a reader sees the records so far.
     ///
     /// # Errors
     ///
-    /// Those of the output.
+    /// Errors of the output.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Writes what is left, after the last record.
+    /// Writes the rest, after the last record.
     ///
     /// # Errors
     ///
-    /// Those of the output.
+    /// Errors of the output.
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
-/// Where a view writes to.
+/// The output of a view.
 pub(in crate::replay) type Output<'a> = &'a mut dyn Write;

@@ -1,8 +1,8 @@
-//! What the forms of records are put together from.
+//! Building blocks of a record's JSON and text forms.
 //!
-//! Names are lowerCamelCase, enums their names, an errno its name. Bytes that
-//! are not UTF-8 are shown with replacement characters and given exactly in a
-//! sibling `…B64` (RFC 4648 section 4).
+//! Names are lowerCamelCase, enums their names, an errno its name. Bytes that are not
+//! UTF-8 have replacement characters, and a sibling `…B64` has the exact bytes (RFC
+//! 4648 section 4).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,7 @@ pub(in crate::replay) fn object<const N: usize>(pairs: [(&str, Value); N]) -> Ob
         .collect()
 }
 
-/// Text, and the exact bytes beside it where it is not UTF-8.
+/// A text, and its exact bytes where it is not UTF-8.
 pub(in crate::replay) fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
     object.insert(name.into(), String::from_utf8_lossy(bytes).into());
     if std::str::from_utf8(bytes).is_err() {
@@ -28,8 +28,8 @@ pub(in crate::replay) fn bytes(object: &mut Object, name: &str, bytes: &[u8]) {
     }
 }
 
-/// `NAMETruncated` of a path that was cut, and `NAMEBytes` where it is known how
-/// long it was; neither of a whole one.
+/// `NAMETruncated` of a cut path, and `NAMEBytes` where its length is known. A whole
+/// path has neither.
 pub(in crate::replay) fn truncated(
     object: &mut Object,
     name: &str,
@@ -44,8 +44,8 @@ pub(in crate::replay) fn truncated(
     }
 }
 
-/// A path in words, and where something of it is missing: before a tail of known
-/// length, or behind a beginning.
+/// A path as text, with a mark where something is missing: before a tail of known
+/// length, or after a beginning.
 pub(in crate::replay) fn path(bytes: &[u8], is_truncated: bool, length: u64) -> String {
     let shown = escaped(bytes);
     match (is_truncated, length) {
@@ -55,7 +55,7 @@ pub(in crate::replay) fn path(bytes: &[u8], is_truncated: bool, length: u64) -> 
     }
 }
 
-/// A path of which the tail is there, where it is not whole.
+/// A path as text that, where it is cut, is a tail.
 pub(in crate::replay) fn tail(bytes: &[u8], is_truncated: bool) -> String {
     let cut = if is_truncated { "…" } else { "" };
     format!("{cut}{}", escaped(bytes))
@@ -72,7 +72,7 @@ pub(in crate::replay) fn arguments(out: &mut Object, argv: &[Vec<u8>]) {
         .iter()
         .any(|argument| std::str::from_utf8(argument).is_err())
     {
-        // As long as argv: each argument exactly.
+        // The exact arguments, in an array of the length of `argv`.
         let exact: Vec<Value> = argv
             .iter()
             .map(|argument| STANDARD.encode(argument).into())
@@ -81,7 +81,7 @@ pub(in crate::replay) fn arguments(out: &mut Object, argv: &[Vec<u8>]) {
     }
 }
 
-/// Absent on success.
+/// The error of an act; absent on success.
 pub(in crate::replay) fn error(object: &mut Object, errno: u32) {
     if errno != 0 {
         object.insert("error".into(), error_name(errno).into());

@@ -1,4 +1,4 @@
-//! What the guard and the gate did, and what was done to the recorder.
+//! Acts of the guard and the gate, and acts against the recorder.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,17 +1,17 @@
-//! What every message of a record's body can be shown as.
+//! The forms of a record's message.
 
 use super::fields::Object;
 
-/// A message as it is shown.
+/// A message that can be shown.
 pub(in crate::replay) trait Render {
-    /// As a JSON object. An implementation takes the message apart field by
-    /// field, so that a new one cannot be forgotten.
+    /// The message as a JSON object. An implementation destructures the message, so
+    /// that a new field does not compile unless it is shown.
     fn json(&self) -> Object;
 
-    /// In words, all of it escaped.
+    /// The message as text, with all of it escaped.
     fn line(&self) -> String;
 
-    /// The errno of an act that failed, 0 of one that did not.
+    /// The errno of an act; 0 on success.
     fn errno(&self) -> u32 {
         0
     }

@@ -1,7 +1,6 @@
-//! How each kind of record reads: as JSON, and as one line.
+//! The form of each kind of record: as JSON, and as one line.
 //!
-//! Not here: what all records have in common, and how records are put together
-//! (`formats`).
+//! Not here: the fields that all records have, and the output as a whole (`formats`).
 
 mod fields;
 mod file;
@@ -33,7 +32,7 @@ macro_rules! define_rendered {
 }
 record_kinds!(define_rendered);
 
-/// A record's body in words, with its error.
+/// A record's body as text, with its error.
 pub(super) fn line(body: Option<&Body>) -> String {
     let Some(message) = body.map(rendered) else {
         return "a kind of record that this version does not know".to_owned();

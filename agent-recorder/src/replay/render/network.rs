@@ -93,7 +93,7 @@ fn address(object: &mut Object, name: &str, address: Option<&proto::Address>) {
     }
 }
 
-/// An address as people write it.
+/// An address in its usual notation.
 fn address_name(address: &proto::Address) -> Vec<u8> {
     match &address.kind {
         None => Vec::new(),

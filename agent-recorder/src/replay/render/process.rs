@@ -1,4 +1,4 @@
-//! What processes do to themselves and to each other.
+//! Acts of processes on themselves and on each other.
 
 use serde_json::json;
 
@@ -156,7 +156,7 @@ impl Render for proto::ControlAct {
     }
 }
 
-/// A command line, its arguments escaped and quoted where they hold spaces.
+/// A command line. Its arguments are escaped, and quoted where they contain spaces.
 pub(in crate::replay) fn command(exec: &proto::Exec) -> String {
     let mut marks = String::new();
     for (what, is_truncated) in [

@@ -1,4 +1,4 @@
-//! What the recorder says of itself.
+//! Events of the recorder itself.
 
 use serde_json::json;
 

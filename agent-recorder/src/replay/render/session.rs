@@ -145,7 +145,7 @@ fn authority_json(authority: &proto::Authority) -> Object {
     out
 }
 
-/// Who acted, in words.
+/// The author of an act, as text.
 pub(in crate::replay) fn authority_line(authority: &proto::Authority) -> String {
     let mut line = format!("uid {}", authority.uid);
     if !authority.user.is_empty() {

@@ -1,18 +1,18 @@
-//! A path that was recorded, as later records repeat it.
+//! A path of a record, for later records that repeat it.
 
 use std::sync::Arc;
 
 /// A path that later records repeat.
 #[derive(Clone, Debug, Default)]
 pub struct KnownPath {
-    /// Its bytes; of one that was cut, those that were kept.
+    /// The bytes that were recorded; of a cut path, the recorded part.
     pub bytes: Arc<[u8]>,
-    /// It was cut.
+    /// Whether the path was cut.
     pub truncated: bool,
 }
 
 impl KnownPath {
-    /// Of these bytes, or what was kept of them.
+    /// A path of these bytes.
     pub fn new(bytes: &[u8], truncated: bool) -> Self {
         Self {
             bytes: bytes.into(),

@@ -1,8 +1,8 @@
-//! From what the kernel programs saw of a path to the path itself.
+//! Paths from the kernel programs' events.
 //!
-//! A walked segment is the kernel's own answer (`walk`). A caller's string is
-//! joined to the walked directory it starts from, and resolved (`resolve`): that
-//! is why such a path is marked as the caller's.
+//! A walked segment is the kernel's own answer (`walk`). A caller's string is joined
+//! to the walked directory that it starts from, and then resolved (`resolve`): that
+//! is why such a path has the flag of a caller's path.
 
 mod known;
 mod resolve;

@@ -1,5 +1,5 @@
-//! Paths as callers give them: symbolic links and `..` are resolved a moment
-//! after the act, by links as they were then (`links`) as far as that can be told.
+//! Callers' paths: symbolic links and `..` are resolved a moment after the act, by
+//! the links at that time (`links`) as far as they are known.
 //!
 //! Not here: paths that the kernel walked (`walk`).
 
@@ -9,7 +9,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::session::links::Links;
 
-/// A caller's path, from the directory it starts at, without resolving anything.
+/// Joins a caller's path to the directory that it starts from, without resolving
+/// anything.
 pub(in crate::session) fn join(base: &[u8], path: &[u8]) -> Vec<u8> {
     let mut joined = if base == b"/" {
         Vec::new()
@@ -61,28 +62,28 @@ fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The process whose path it is.
+/// The process that used the path.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::session) struct Whose<'a> {
-    /// Its root directory, `None` when it is this process's own.
+    /// Root directory of the process; `None` when it is the recorder's own.
     pub(in crate::session) root: Option<&'a OwnedFd>,
     pub(in crate::session) pid: u32,
     pub(in crate::session) tid: u32,
-    /// When the path was used, ns since 1970.
+    /// Time of the use, ns since 1970.
     pub(in crate::session) used_unix_ns: i64,
 }
 
 impl Whose<'_> {
-    /// Whether this is the process's own way to its root (`/proc/PID/root`,
-    /// proc(5)), which is this process's own.
+    /// Whether this is the process's own link to its root (`/proc/PID/root`,
+    /// proc(5)), and the root is the recorder's own.
     fn has_root_at(self, path: &[u8]) -> bool {
         let pid = self.pid;
         self.root.is_none() && path == format!("/proc/{pid}/root").as_bytes()
     }
 
-    /// `/proc/self` and `/proc/thread-self` (proc(5)) as another process names
-    /// the same: to this one they lead to itself. A foreign root's are left as
-    /// they are: its procfs can count processes from elsewhere.
+    /// Replaces `/proc/self` and `/proc/thread-self` (proc(5)) by the process's
+    /// numbers, because for the recorder they lead to itself. Under another root they
+    /// stay: its procfs can be of another pid namespace.
     fn by_number(self, path: Vec<u8>) -> Vec<u8> {
         let Self { root, pid, tid, .. } = self;
         if !path.starts_with(b"/proc/") {
@@ -109,18 +110,20 @@ fn directory_length(path: &[u8]) -> usize {
     path.iter().rposition(|&byte| byte == b'/').unwrap_or(0)
 }
 
-/// Resolves caller's paths.
+/// Resolves callers' paths.
 #[derive(Debug, Default)]
 pub(in crate::session) struct Resolver {
-    /// What is known of symbolic links.
+    /// Symbolic links of sessions and of the file system.
     pub(in crate::session) links: Links,
 }
 
-/// Links followed in a row, as the kernel does (MAXSYMLINKS, include/linux/namei.h).
+/// Most links that are followed in a row, as in the kernel (MAXSYMLINKS,
+/// include/linux/namei.h).
 const MAX_FOLLOWED: usize = 40;
 
 impl Resolver {
-    /// The path that `path` named for a process, starting at `base`. `follow` resolves the last name too.
+    /// The file that `path` named for a process, starting at `base`. `follow`
+    /// resolves the last name, too.
     pub(in crate::session) fn resolve(
         &mut self,
         whose: Whose<'_>,
@@ -137,7 +140,7 @@ impl Resolver {
         }
     }
 
-    /// Name by name, as the kernel did it, each link as it was then.
+    /// Walks name by name, as the kernel did, with each link as it was then.
     fn walk(&mut self, whose: Whose<'_>, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
         let mut done = match path.first() {
             Some(b'/') => Vec::new(),
@@ -183,7 +186,7 @@ impl Resolver {
     }
 }
 
-/// The same under another root: by what the file system there says now.
+/// Resolves a path under another root, by the present state of the file system there.
 fn resolve_in(root: &OwnedFd, joined: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
     if follow && let Some(whole) = real_path(root, joined) {
         return whole;
@@ -205,7 +208,7 @@ fn resolve_in(root: &OwnedFd, joined: &[u8], path: &[u8], follow: bool) -> Vec<u
     resolved
 }
 
-/// Puts a path's names before the rest, which is kept last name first.
+/// Puts the names of a path before the rest, which is stored last name first.
 fn push_names(rest: &mut Vec<Vec<u8>>, path: &[u8]) {
     let names = path
         .split(|&byte| byte == b'/')
@@ -213,7 +216,7 @@ fn push_names(rest: &mut Vec<Vec<u8>>, path: &[u8]) {
     rest.extend(names.rev().map(<[u8]>::to_vec));
 }
 
-/// What exists of a path, resolved, and the rest as it stands.
+/// Resolves the longest part of a path that exists, and leaves the rest as it is.
 fn real_prefix(root: &OwnedFd, path: &[u8]) -> Vec<u8> {
     let mut existing = path;
     loop {
@@ -229,8 +232,8 @@ fn real_prefix(root: &OwnedFd, path: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The kernel's own name for what the path leads to now. Links of processes in
-/// procfs are not followed: they led elsewhere when the path was used.
+/// The kernel's name of the file at a path now. Links of processes in procfs are
+/// left: they led elsewhere when the path was used.
 fn real_path(root: &OwnedFd, path: &[u8]) -> Option<Vec<u8>> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -252,7 +255,7 @@ fn name_of(file: BorrowedFd<'_>) -> Option<Vec<u8>> {
     )
     .ok()?
     .into_bytes();
-    // A file that was removed meanwhile is named so by d_path().
+    // d_path() adds " (deleted)" to the name of a file that was removed meanwhile.
     (name.starts_with(b"/") && !name.ends_with(b" (deleted)")).then_some(name)
 }
 
@@ -298,7 +301,7 @@ mod tests {
         );
     }
 
-    /// A process that is not this one.
+    /// A process other than this one.
     const OTHER: Whose<'static> = Whose {
         root: None,
         pid: 1,
@@ -361,7 +364,7 @@ mod tests {
         let under = |name: &str| root.join(name).into_os_string().into_encoded_bytes();
         let base = root.as_os_str().as_bytes();
         let mut resolver = Resolver::default();
-        // As the session had it: another way, and by now a way of that name leads elsewhere.
+        // The session's link led elsewhere than the link of this name does now.
         resolver.links.made(&under("way"), b"early");
         assert_eq!(resolver.resolve(OTHER, base, b"/../x", false), b"/x");
         for path in ["way/file", "old/way/file", "way/x/../file", "./way//file"] {

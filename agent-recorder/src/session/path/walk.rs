@@ -1,11 +1,11 @@
 //! Paths that the kernel programs walked, name by name from the leaf.
 //!
-//! Not here: paths as callers give them (`resolve`).
+//! Not here: callers' paths (`resolve`).
 
 use agent_recorder_abi::event::WALKED_DETACHED;
 
-/// What the kernel puts before the path in a mount that is attached nowhere
-/// (getcwd(2)): no path from a root begins so.
+/// The kernel's prefix for a path in a detached mount (getcwd(2)). It distinguishes
+/// such a path from those that begin at a root.
 const UNREACHABLE: &[u8] = b"(unreachable)";
 
 /// A walked segment (names, leaf first, each ended by a NUL) as a path.
@@ -29,7 +29,8 @@ pub(in crate::session) fn from_walk(segment: &[u8]) -> Vec<u8> {
     path
 }
 
-/// The same of a segment that was walked inside one file system: its root has a name there, `/`.
+/// Converts a segment that was walked inside one file system, whose root has the name
+/// `/` there.
 pub(in crate::session) fn from_walk_inside(segment: &[u8]) -> Vec<u8> {
     if segment == b"/\0" {
         return b"/".to_vec();

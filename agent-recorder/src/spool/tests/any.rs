@@ -1,4 +1,4 @@
-//! Any bytes at all: reading ends, and gives nothing that was not written.
+//! Arbitrary bytes: reading ends, and returns only records that were written.
 
 use std::fs;
 use std::path::Path;
@@ -9,13 +9,13 @@ use super::super::{Item, Options, Spool, Store, position};
 use super::{in_memory, record};
 use crate::record::chain;
 
-/// Where, what, and how much of it.
+/// A change: its offset, its bytes, and their length.
 #[derive(Clone, Debug)]
 enum Change {
     Put(usize, Vec<u8>),
     Remove(usize, usize),
     Insert(usize, Vec<u8>),
-    /// A part again, somewhere else.
+    /// A copy of a part at another offset.
     Repeat(usize, usize, usize),
 }
 
@@ -57,7 +57,7 @@ impl Change {
     }
 }
 
-/// Reads all; every record must be one of those that were written.
+/// Reads a stream; each record must be one of those written.
 fn read(directory: &Path, written: &[Vec<u8>]) -> Vec<u64> {
     let store = Store::open(directory).unwrap();
     let mut cursor = store.cursor(store.streams().unwrap()[0]).unwrap();
@@ -93,7 +93,7 @@ fn numbers_index(seq: u64) -> usize {
 }
 
 proptest! {
-    /// S4: every kind of change, anywhere, also in the marks.
+    /// S4: any kind of change, anywhere, also in the positions.
     #[test]
     fn however_a_stream_is_changed_reading_ends_and_numbers_go_on(
         in_segment in prop::collection::vec(change(), 1..6),
@@ -128,7 +128,8 @@ proptest! {
             prop_assert_eq!(spool.stream_id(), stream);
             prop_assert_eq!(spool.append(record("next")), Some(durable.next()));
         } else {
-            // Where both the end and what says how far it went are altered, nothing can be known.
+            // Where both the end and the head are altered, the last number is
+            // unknown.
             spool.append(record("next")).unwrap();
             written.clear();
         }

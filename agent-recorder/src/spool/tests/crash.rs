@@ -1,4 +1,4 @@
-//! The writer is killed at any moment, again and again.
+//! A writer that is killed at any moment, again and again.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::record::Seq;
 const WRITER: &str = "AGENT_RECORDER_TEST_WRITER";
 const KILLS: u64 = 200;
 
-/// D1: killed in the middle of writes and syncs, with segments of a few frames.
+/// D1: the writer is killed during writes and syncs, with segments of a few frames.
 #[test]
 fn a_writer_that_is_killed_200_times_loses_nothing_durable_and_numbers_stay_dense() {
     if let Some(directory) = std::env::var_os(WRITER) {
@@ -32,12 +32,13 @@ fn a_writer_that_is_killed_200_times_loses_nothing_durable_and_numbers_stay_dens
             .lines()
             .map_while(Result::ok)
             .filter_map(|line| line.strip_prefix("durable ")?.parse().ok().map(Seq));
-        // Not the same phase each time: the numbers are coprime to the writer's rhythm.
+        // The numbers are coprime to the writer's rhythm, so that the phase differs
+        // each time.
         let wanted = 1 + usize::try_from(kill * 7 % 23).unwrap();
         let reached = durable.by_ref().take(wanted).last().unwrap();
         writer.kill().unwrap();
         writer.wait().unwrap();
-        // What it said after that, before it died, holds as well.
+        // Lines that it wrote after that, before it died, count as well.
         let reached = durable.last().unwrap_or(reached);
         assert!(reached > last, "{reached} after {last}");
         last = reached;

@@ -1,5 +1,5 @@
-//! Damage of every kind: reading ends, never claims more than is missing, and
-//! finds what is behind it.
+//! Damage of every kind: reading ends, reports no more than is missing, and finds the
+//! frames after it.
 
 use std::fs;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn a_damaged_header_costs_no_record_and_is_told() {
         let found = flaws(dir.path(), stream);
         assert!(matches!(found[..], [(1, _)]), "byte {at}: {found:?}");
     }
-    // Nothing is added to such a segment, and no number given twice.
+    // Such a segment is not appended to, and no number is given twice.
     let mut spool = Spool::open(dir.path(), Options::default()).unwrap();
     assert_eq!(told(&mut spool), []);
     assert_eq!(spool.append(record("next")), Some(Seq(4)));
@@ -87,7 +87,7 @@ fn a_segment_that_is_gone_is_missing_with_its_exact_numbers() {
     let (good, bad) = numbers(dir.path(), stream);
     assert_eq!(bad, [(from, Some(to))]);
     assert_eq!(good.len() as u64, 100 - (to - from + 1));
-    // Its whole is missing to a reader that begins in it, too.
+    // The whole of it is missing for a reader that begins in it, too.
     let mut cursor = Store::open(dir.path()).unwrap().cursor(stream).unwrap();
     cursor.seek(Seq(from + 1)).unwrap();
     assert!(matches!(
@@ -96,7 +96,7 @@ fn a_segment_that_is_gone_is_missing_with_its_exact_numbers() {
     ));
 }
 
-/// S4: who can write what is recorded can write into it what looks like frames.
+/// S4: a session can put bytes that look like frames into its records.
 #[test]
 fn looking_for_the_next_frame_has_an_end() {
     let dir = in_memory();
@@ -122,7 +122,7 @@ fn looking_for_the_next_frame_has_an_end() {
     );
 }
 
-/// S4: a record is written once for each loss, however often the recorder starts.
+/// S4: each loss has one record, however often the recorder starts.
 #[test]
 fn a_loss_that_a_record_declares_is_not_told_again() {
     let dir = in_memory();
@@ -130,7 +130,7 @@ fn a_loss_that_a_record_declares_is_not_told_again() {
     let path = folder.join("00000000000000000001.seg");
     let (whole, starts) = frames(&path);
     fs::write(&path, &whole[..starts[3]]).unwrap();
-    // Not told: the recorder died before that was durable.
+    // The recorder died before its loss record was durable.
     let mut spool = Spool::open(dir.path(), Options::default()).unwrap();
     assert_eq!(told(&mut spool), [(4, 5, true)]);
     drop(spool);
@@ -152,7 +152,7 @@ fn a_loss_that_a_record_declares_is_not_told_again() {
     }
 }
 
-/// How far the collector has it, only the head can bound.
+/// Only the head bounds the number that the collector has.
 #[test]
 fn a_stream_whose_head_cannot_be_read_is_left_and_another_one_begun() {
     let dir = in_memory();
@@ -168,7 +168,7 @@ fn a_stream_whose_head_cannot_be_read_is_left_and_another_one_begun() {
         assert_eq!(numbers(dir.path(), stream), ((1..=60).collect(), vec![]));
         fs::remove_dir_all(elsewhere).unwrap();
     }
-    // A copy's numbers come with its records: it goes on.
+    // A copy's numbers come with its records, so it continues.
     let replica = Replica::open(dir.path(), stream, Options::default()).unwrap();
     assert_eq!(replica.last_seq(), Seq(60));
 }

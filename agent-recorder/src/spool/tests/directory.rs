@@ -1,4 +1,5 @@
-//! A place that others can change is refused (D12), and who writes which stream.
+//! A directory that others can change is refused (D12); and the writer of each
+//! stream.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
@@ -35,7 +36,7 @@ fn a_state_directory_that_others_can_write_to_is_refused() {
         fs::set_permissions(path, before).unwrap();
     }
     drop(Spool::open(&spool, Options::default()).unwrap());
-    // As /tmp is.
+    // The mode of /tmp.
     mode(&dir.path().join("above"), 0o1777);
     drop(Spool::open(&spool, Options::default()).unwrap());
 }
@@ -55,7 +56,7 @@ fn a_state_directory_that_is_a_link_is_refused() {
 #[test]
 fn a_state_directory_that_is_somebody_elses_is_refused() {
     if !rustix::process::geteuid().is_root() {
-        // Nobody else can give a directory away.
+        // Only root can give a directory to another user.
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! A disk in memory that fails when it is told to, and at a power loss forgets
-//! what was not synced, in any order.
+//! A disk in memory that fails on demand, and at a power loss forgets what was not
+//! synced, in any order.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,20 +9,20 @@ use std::time::SystemTime;
 
 use super::super::disk::{Disk, Handle};
 
-/// What goes wrong, and when.
+/// Faults of the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Faults {
-    /// Writes until one fails.
+    /// Number of writes until one fails.
     pub(super) write_in: Option<u32>,
-    /// Syncs until one fails.
+    /// Number of syncs until one fails.
     pub(super) sync_in: Option<u32>,
-    /// Everything that writes or syncs fails.
+    /// Whether every write and sync fails.
     pub(super) broken: bool,
-    /// Bytes that all files together may have.
+    /// Most bytes of all files together.
     pub(super) capacity: Option<u64>,
 }
 
-/// The disk; clones are the same one.
+/// The disk; clones share their state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MemoryDisk(Arc<Mutex<State>>);
 
@@ -30,9 +30,9 @@ pub(super) struct MemoryDisk(Arc<Mutex<State>>);
 struct State {
     files: Vec<File>,
     names: BTreeMap<PathBuf, usize>,
-    /// As the last sync of the directory left them.
+    /// Names as of the last sync of the directory.
     durable_names: BTreeMap<PathBuf, usize>,
-    /// What became of names since.
+    /// Changes of names since then.
     renamings: Vec<(PathBuf, Option<usize>)>,
     faults: Faults,
 }
@@ -41,7 +41,7 @@ struct State {
 struct File {
     cached: Vec<u8>,
     durable: Vec<u8>,
-    /// Not synced, in their order.
+    /// Changes that are not synced, in their order.
     changes: Vec<Change>,
 }
 
@@ -108,15 +108,15 @@ impl MemoryDisk {
         self.state().faults = faults;
     }
 
-    /// What is on the disk, read like any file, without the cache.
+    /// The bytes of a file, without the cache.
     pub(super) fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state();
         let file = state.names.get(path)?;
         Some(state.files[*file].cached.clone())
     }
 
-    /// Power goes and comes back: of what was not synced, `survives` says for
-    /// each change whether it had reached the disk.
+    /// Loses the power and restores it: `survives` decides for each change that was
+    /// not synced whether it reached the disk.
     pub(super) fn lose_power(&self, mut survives: impl FnMut() -> bool) {
         let mut state = self.state();
         let mut names = state.durable_names.clone();
@@ -141,7 +141,7 @@ impl MemoryDisk {
         state.faults = Faults::default();
     }
 
-    /// Writes a small file that is no segment.
+    /// Writes a small file that is not a segment.
     pub(super) fn write(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.state();
         let file = File {
@@ -250,7 +250,7 @@ impl Handle for MemoryFile {
         }
         let mut take = bytes.len();
         if State::must_fail(&mut state.faults.write_in) {
-            // Some of it is written before it fails.
+            // A part is written before the failure.
             take /= 2;
             if take == 0 {
                 return Err(errno(rustix::io::Errno::IO));
@@ -293,7 +293,7 @@ impl Handle for MemoryFile {
         let file = &mut state.files[self.file];
         let changes = std::mem::take(&mut file.changes);
         if fails {
-            // The pages are clean now, and never get there.
+            // The pages are clean now, and never reach the disk.
             return Err(errno(rustix::io::Errno::IO));
         }
         for change in changes {

@@ -1,4 +1,4 @@
-//! What must hold of a stream on a real file system.
+//! Properties of a stream on a real file system.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
@@ -20,7 +20,7 @@ use super::format::{self, Found, HEADER_BYTES};
 use super::{Item, Options, Spool, Store};
 use crate::record::{Seq, StreamId, proto};
 
-/// A file system that syncs in no time: what a sync is worth, `outage` and `model` see to.
+/// A directory whose syncs take no time: `outage` and `model` test syncs.
 fn in_memory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap()
 }
@@ -80,7 +80,7 @@ fn numbers_are_dense_over_segments_and_reopening() {
     assert_eq!(numbers(dir.path(), stream), ((1..=120).collect(), vec![]));
 }
 
-/// The segment's bytes, and where each of its frames begins.
+/// The segment's bytes, and the offset of each frame.
 fn frames(path: &Path) -> (Vec<u8>, Vec<usize>) {
     let whole = fs::read(path).unwrap();
     let (mut at, mut starts) = (HEADER_BYTES, Vec::new());
@@ -91,7 +91,7 @@ fn frames(path: &Path) -> (Vec<u8>, Vec<usize>) {
     (whole, starts)
 }
 
-/// Ranges that the spool says are missing, and whether they had been durable.
+/// Ranges that the spool declares missing, and whether they had been durable.
 fn told(spool: &mut Spool) -> Vec<(u64, u64, bool)> {
     let news = spool.take_news().into_iter();
     news.filter_map(|body| match body {
@@ -105,7 +105,7 @@ fn told(spool: &mut Spool) -> Vec<(u64, u64, bool)> {
     .collect()
 }
 
-/// D1, S4: what was written and not synced when the recorder died.
+/// D1, S4: frames that were written and not synced when the recorder died.
 #[test]
 fn a_torn_tail_is_cut_at_the_last_good_frame() {
     let dir = in_memory();
@@ -143,7 +143,7 @@ fn a_torn_tail_is_cut_at_the_last_good_frame() {
     }
 }
 
-/// S4: the collector may hold what was durable here.
+/// S4: the collector may have the durable records.
 #[test]
 fn numbers_that_were_durable_are_never_given_again() {
     let dir = in_memory();
@@ -187,7 +187,7 @@ fn numbers_that_were_durable_are_never_given_again() {
     }
 }
 
-/// What leaves this host must not get another content at its number after a power loss.
+/// A record that leaves this host keeps its content and number after a power loss.
 #[test]
 fn a_durable_cursor_sees_only_what_is_synced() {
     let dir = in_memory();

@@ -1,6 +1,6 @@
-//! The spool against a model: whatever fails, and whenever the recorder or the
-//! host dies, what was durable is there as it was, and every record is kept,
-//! counted, or told of as missing.
+//! The spool compared with a model: whatever fails, and whenever the recorder or the
+//! host dies, durable records stay as they were, and every other record is stored,
+//! counted, or declared missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,12 +23,12 @@ enum Act {
     Append(u8),
     Flush,
     Sync,
-    /// What is more than the configured size goes.
+    /// Segments beyond the configured size are removed.
     Tidy,
     Fault(Faults),
-    /// The recorder dies; the host does not.
+    /// The recorder dies, and the host continues.
     Die,
-    /// The host dies; each unsynced change got to the disk or did not, by these bits.
+    /// The host dies. The bits decide which unsynced changes reached the disk.
     LosePower(u64),
 }
 
@@ -68,9 +68,9 @@ struct Model {
     stream: StreamId,
     spool: Spool,
     made: u64,
-    /// What was written at each number, last.
+    /// The last record at each number.
     content: BTreeMap<u64, String>,
-    /// What left the host.
+    /// Records that left the host.
     sent: BTreeMap<u64, String>,
     declared: BTreeSet<u64>,
 }
@@ -85,7 +85,7 @@ fn options() -> Options {
     }
 }
 
-/// The event of a record, which names it.
+/// The event of a record, which identifies it.
 fn name(record: &proto::Record) -> String {
     match &record.body {
         Some(proto::record::Body::StreamEvent(event)) => event.event.clone(),
@@ -183,12 +183,12 @@ impl Model {
         self.spool = Spool::new(resumed.log, &resumed.missing);
         let last = self.spool.last_seq();
         assert!(last >= before, "{last} < {before}");
-        // Numbers beyond were never durable: they can be given again.
+        // Larger numbers were never durable, and can be given again.
         self.content.split_off(&last.next().0);
         self.declared.split_off(&last.next().0);
     }
 
-    /// Sends what may leave the host, and holds what was sent against what is there.
+    /// Sends the durable records, and compares earlier ones with the disk.
     fn send(&mut self) {
         for (seq, name) in self.read(true) {
             let sent = self.sent.entry(seq).or_insert_with(|| name.clone());
@@ -240,7 +240,7 @@ impl Model {
     }
 }
 
-/// Found by the model below.
+/// The model below found this.
 #[test]
 fn a_segment_that_was_begun_in_vain_hides_nothing_when_it_comes_back() {
     let mut model = Model::new();
@@ -264,7 +264,7 @@ fn a_segment_that_was_begun_in_vain_hides_nothing_when_it_comes_back() {
     model.finish();
 }
 
-/// Found by the model below.
+/// The model below found this.
 #[test]
 fn a_segment_begun_again_stands_behind_the_one_begun_before() {
     let mut model = Model::new();

@@ -1,5 +1,5 @@
-//! A disk that fails: nothing that was durable changes, nothing that was
-//! numbered is lost, and what had no room is counted.
+//! A disk that fails: no durable record changes, no numbered record is lost, and a
+//! record without room is counted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) fn again(disk: &MemoryDisk, stream: StreamId) -> Spool {
     Spool::new(resumed.log, &resumed.missing)
 }
 
-/// Numbers and stored bytes, which must all be there.
+/// Numbers and stored bytes of a complete stream.
 fn stored(disk: &MemoryDisk, stream: StreamId) -> Vec<(u64, Vec<u8>)> {
     let mut cursor = Cursor::new(Arc::new(disk.clone()), DIRECTORY.into(), stream);
     let mut frames = Vec::new();
@@ -67,7 +67,7 @@ fn numbers(disk: &MemoryDisk, stream: StreamId) -> Vec<u64> {
         .collect()
 }
 
-/// S3: the kernel may hold pages as clean that never got to the disk.
+/// S3: the kernel may treat pages as clean that never reached the disk.
 #[test]
 fn after_a_failed_sync_what_was_not_synced_is_written_anew_elsewhere() {
     let (disk, stream) = (MemoryDisk::default(), StreamId::generate());
@@ -111,7 +111,7 @@ fn a_write_that_fails_halfway_is_gone_on_with_where_it_ended() {
     }
 }
 
-/// S1, S3: full, read-only or broken; the recorder goes on.
+/// S1, S3: the disk is full, read-only or broken, and the recorder continues.
 #[test]
 fn while_nothing_can_be_written_records_are_held_by_class_and_counted() {
     let (disk, stream) = (MemoryDisk::default(), StreamId::generate());

@@ -1,4 +1,4 @@
-//! What is taken away, in which order, and how it is told; and a long backlog.
+//! Removed segments, their order, and the records about them; and a long backlog.
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn size(spool: &Spool) -> u64 {
     lengths.flatten().sum()
 }
 
-/// Without a collector nobody waits for them: an event is enough.
+/// Without a collector no record waits to be sent: an event is enough.
 #[test]
 fn the_oldest_segments_go_when_there_are_more_bytes_than_configured() {
     let dir = in_memory();
@@ -141,7 +141,8 @@ fn streams_of_earlier_recorders_count_and_the_oldest_gives_way_first() {
     );
 }
 
-/// S1: oldest acknowledged segments first, and nothing else is lost.
+/// S1: the oldest acknowledged segments are removed first, and no other record is
+/// lost.
 #[test]
 fn on_a_full_disk_acknowledged_segments_go_and_records_are_written_on() {
     let (disk, stream) = (MemoryDisk::default(), StreamId::generate());
@@ -235,23 +236,24 @@ fn a_segment_is_sealed_when_it_is_old() {
 const BACKLOG: &str = "AGENT_RECORDER_TEST_BACKLOG";
 const SEGMENTS: u64 = 64;
 const SEGMENT_BYTES: u64 = 64 << 20;
-/// Of them 4 GiB are on the disk.
+/// Limit of the memory for 4 GiB on the disk, bytes.
 const MEMORY_BYTES: u64 = 32 << 20;
 
-/// S7: in a process of its own, whose memory is its alone.
+/// S7: it runs in a process of its own, whose memory is its own.
 #[test]
 fn four_gibibytes_of_backlog_start_in_constant_memory() {
     if let Some(directory) = std::env::var_os(BACKLOG) {
         return start_on_backlog(Path::new(&directory));
     }
-    // Not in memory: the files are sparse.
+    // The files are sparse, and on a real disk.
     let dir = tempfile::tempdir().unwrap();
     let stream = StreamId::generate();
     let folder = dir.path().join(stream.to_string());
     fs::create_dir(&folder).unwrap();
     let mut chain = Chain::start(stream);
     for number in 0..SEGMENTS {
-        // One record in each, and the rest of each unread; numbers as if it were full of them.
+        // Each segment has one record and a hole; its numbers are those of a full
+        // one.
         chain = Chain::at(Seq(number * 100_000), chain.value());
         let mut payload = Vec::new();
         let seq = chain.append(record("x"), &mut payload);

@@ -1,7 +1,7 @@
-//! Somebody else on the host, in no session, who does what agents do.
+//! A process outside every session that does what agents do.
 //!
-//! Deletes folders of files with `rm -rf` as long as it is left running:
-//! nothing of it may be recorded, and nothing of it may be stopped.
+//! It deletes folders of files with `rm -rf` until it is stopped. None of its acts
+//! may be recorded, and none refused.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! One run of one agent: a project made for it, the scripted model, and a
 //! network namespace that holds nothing else.
 //!
-//! Everything the agent can reach by its script lies in a temporary folder
-//! that this module made.
+//! Everything that the agent can reach by its script is in a temporary folder of this
+//! module.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -30,16 +30,17 @@ pub const DOOMED_FILES: usize = 10_000;
 /// A run takes seconds; this bounds one that hangs.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
 
-/// For what the agent left behind to go by itself, once the agent has gone.
+/// Time for processes that the agent left behind to end by themselves.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Between two looks at whether the agent is still there.
+/// Interval at which the agent's process is looked up.
 const PACE: Duration = Duration::from_millis(200);
 
-/// For a killed process to be gone.
+/// Longest wait for the end of a killed process.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
-/// Attempts to end what an agent left behind, which may fork meanwhile.
+/// Most attempts to end processes that the agent left behind, which may fork
+/// meanwhile.
 const SWEEPS: usize = 20;
 
 /// A project and a script for one run.
@@ -49,18 +50,18 @@ pub struct Stage {
     root: PathBuf,
 }
 
-/// What a run left to look at.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
-    /// What strace saw.
+    /// strace's account.
     pub truth: strace::Truth,
-    /// What the model ordered, and what came back.
+    /// The model's orders, and the results.
     pub log: Vec<log::Entry>,
-    /// How strace, and so the agent, ended; `None` when its time was up.
+    /// Exit status of strace, which is the agent's; `None` when its time was over.
     pub status: Option<ExitStatus>,
-    /// Processes of the agent that outlived it, until they were ended here.
+    /// Processes of the agent that outlived it and were ended here.
     pub leftovers: usize,
-    /// The last of what the agent said.
+    /// The last lines of the agent's output.
     pub said: String,
 }
 
@@ -123,7 +124,7 @@ impl Stage {
         Ok(DOOMED_FILES - fs::read_dir(self.doomed())?.count())
     }
 
-    /// Keeps the folder, for somebody to look at.
+    /// Keeps the folder for a later look.
     pub fn keep(self) -> PathBuf {
         self.folder.keep()
     }
@@ -153,7 +154,7 @@ impl Stage {
         }
     }
 
-    /// Runs the agent on the script until it ends, or its time is up. Nothing
+    /// Runs the agent on the script until it ends or its time is over. No process
     /// that it started is left running.
     pub fn run(&self, installed: &Installed, script: &Script) -> anyhow::Result<Run> {
         let log = self.root.join("model.jsonl");
@@ -177,7 +178,8 @@ impl Stage {
         })
     }
 
-    /// The agent under strace, with an environment that holds nothing of the caller's but `PATH`.
+    /// A command for the agent under strace, with no variable of the caller but
+    /// `PATH`.
     fn command(
         &self,
         installed: &Installed,
@@ -247,8 +249,8 @@ impl Model {
         Ok(model)
     }
 
-    /// Ends every process in the namespace but the model, and says how many
-    /// there were. strace, the `supervisor`, then ends by itself.
+    /// Ends every process in the namespace but the model, and returns their number.
+    /// strace, the `supervisor`, then ends by itself.
     fn sweep(&self, supervisor: u32) -> anyhow::Result<usize> {
         let mut ended = 0;
         for sweep in 0..SWEEPS {
@@ -266,9 +268,9 @@ impl Model {
     }
 }
 
-/// Waits until strace has ended, which it does after its last tracee, or until
-/// the agent itself has and what it left behind shows no sign of going. False
-/// when the agent's time is up.
+/// Waits until strace has ended, which is after its last tracee, or until the agent
+/// has ended and its remaining processes do not end. False when the agent's time is
+/// over.
 fn wait(strace: &Child, account: &Path) -> anyhow::Result<bool> {
     let started = Instant::now();
     let mut alone = None;

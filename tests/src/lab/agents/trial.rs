@@ -13,22 +13,22 @@ use crate::lab::model::log::What;
 use crate::lab::recorder::GUARDING_TEMPORARY;
 use crate::oracle::check::{self, Findings};
 
-/// What one trial showed.
+/// The result of a trial.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What the recorder said; the failures of all checks.
+    /// The recorder's account, and the failures of all checks.
     pub findings: Findings,
     /// Calls of the script.
     pub calls: usize,
-    /// Why the agent never asked the model for anything, if so: what it said.
+    /// Output of an agent that never asked the model for anything.
     pub refused: Option<String>,
     /// Doomed files that are gone.
     pub gone: usize,
-    /// Where everything was kept, if anything failed.
+    /// Folder of the run, which is kept after a failure.
     pub kept: Option<PathBuf>,
 }
 
-/// The agent alone: it does all that the script orders, deletion included.
+/// Runs the agent alone: it does all that the script orders, including the deletion.
 pub fn alone(installed: &Installed) -> anyhow::Result<Outcome> {
     let stage = Stage::new()?;
     let script = stage.script(installed.agent.remove);
@@ -40,7 +40,7 @@ pub fn alone(installed: &Installed) -> anyhow::Result<Outcome> {
     outcome(findings, &run, script.calls.len(), stage)
 }
 
-/// The agent beside a daemon that was told nothing of it, and beside a
+/// Runs the agent beside a daemon without a rule for this run, and beside a
 /// neighbour: it is recognised, recorded, and stopped.
 pub fn guarded(installed: &Installed) -> anyhow::Result<Outcome> {
     let stage = Stage::new()?;

@@ -1,8 +1,8 @@
-//! Compares three accounts of one run: what the model ordered, what strace
-//! saw, and what the recorder recorded.
+//! Compares three accounts of one run: the model's orders, strace's account, and the
+//! recorder's records.
 //!
-//! Each check adds sentences on what does not hold; none of them decides what
-//! a failure means.
+//! Each check adds sentences about its failures. The caller decides what a failure
+//! means.
 
 mod session;
 #[cfg(test)]
@@ -22,11 +22,11 @@ use crate::lab::model::Call;
 /// The guard's default.
 const LIMIT: usize = 64;
 
-/// What does not hold, in sentences.
+/// Failures, in sentences.
 pub type Failures = Vec<String>;
 
-/// The run itself: every call of the script was ordered and did its work.
-/// `stopped` says that the last one, the delete, was to be stopped.
+/// Checks the run itself: every call of the script was ordered and did its work.
+/// `stopped` means that the guard had to stop the last one, the delete.
 pub fn work(run: &Run, stage: &Stage, calls: usize, stopped: bool) -> anyhow::Result<Failures> {
     let mut failures = Failures::new();
     let mut hold = |holds: bool, sentence: String| {
@@ -79,12 +79,12 @@ pub fn work(run: &Run, stage: &Stage, calls: usize, stopped: bool) -> anyhow::Re
     Ok(failures)
 }
 
-/// What the recorder said of one run.
+/// The recorder's account of one run.
 #[derive(Debug, Default)]
 pub struct Findings {
     /// The rule that recognised the agent.
     pub rule: String,
-    /// Ordered calls of which the records show the work.
+    /// Ordered calls whose work the records show.
     pub seen: usize,
     /// Processes in the session.
     pub processes: usize,
@@ -96,8 +96,8 @@ pub struct Findings {
     pub failures: Failures,
 }
 
-/// The records against the other two accounts. `neighbours` are pids of
-/// processes that are in no session.
+/// Compares the records with the other two accounts. `neighbours` are pids of
+/// processes outside every session.
 pub fn record(
     records: &[Record],
     run: &Run,
@@ -147,7 +147,7 @@ fn recognised(start: &Record, agent: &str, findings: &mut Findings) {
     }
 }
 
-/// Nobody is in the session whom strace did not see under the agent.
+/// Checks that strace saw every process of the session under the agent.
 fn membership(
     session: &Session,
     records: &[Record],
@@ -189,7 +189,7 @@ fn membership(
     }
 }
 
-/// Each exec that strace saw is recorded once, and no other.
+/// Checks that each exec in strace's account is recorded once, and no other.
 fn execs(session: &Session, run: &Run, failures: &mut Failures) {
     let mut missing: Vec<(u32, Vec<String>)> = run
         .truth
@@ -289,7 +289,8 @@ fn files(session: &Session, stage: &Stage, findings: &mut Findings) {
     expect("the making", 0, &stage.sorted(), &["CREATE"]);
 }
 
-/// What is recorded as deleted is gone, nothing else is, and it stopped at the limit.
+/// Checks that the files recorded as deleted are gone, no others are, and their
+/// number is the limit.
 fn deletes(session: &Session, stage: &Stage, failures: &mut Failures) -> anyhow::Result<()> {
     let doomed = stage.doomed();
     let mut deleted = BTreeSet::new();
@@ -314,14 +315,14 @@ fn deletes(session: &Session, stage: &Stage, failures: &mut Failures) -> anyhow:
             deleted.len()
         ));
     }
-    // What it made itself, it may remove: that does not count.
+    // Files that the session created itself do not count.
     if gone != LIMIT {
         failures.push(format!("{gone} files are gone, not {LIMIT}"));
     }
     Ok(())
 }
 
-/// The record says that the session was stopped, and it was.
+/// Checks that the session was stopped, and that its record says so.
 fn enforcement(session: &Session, failures: &mut Failures) {
     let kills: Vec<_> = session
         .records

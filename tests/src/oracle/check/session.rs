@@ -1,6 +1,6 @@
-//! A session's records and the model's log, by what the checks ask of them.
+//! A session's records and the model's log, in the form that the checks need.
 //!
-//! Looks things up; finds nothing good or bad.
+//! Not here: judging them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ pub(super) fn ordered(run: &Run) -> anyhow::Result<Vec<Ordered<'_>>> {
     Ok(calls)
 }
 
-/// Without arguments' quoting, which every client does in its own way.
+/// A text without the quotes of arguments, which each client sets in its own way.
 pub(super) fn bare(text: &str) -> String {
     text.replace(['\'', '"', '\\'], "")
 }

@@ -1,4 +1,4 @@
-//! Each check can fail: a run in which all holds, spoiled in one way at a time.
+//! Each check can fail: a correct run is spoiled in one way at a time.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::collections::BTreeSet;

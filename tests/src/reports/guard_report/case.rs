@@ -1,4 +1,5 @@
-//! What a case is: scripts and what they need, as data. Not here: running them.
+//! A case: its scripts and their requirements, as data.
+//! Not here: running them.
 
 /// One row of a table.
 ///

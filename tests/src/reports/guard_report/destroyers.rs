@@ -1,4 +1,4 @@
-//! Ways of destroying 5,000 files that somebody else made.
+//! Ways of destroying 5,000 files from outside the session.
 
 use super::case::{Case, case};
 

@@ -1,8 +1,8 @@
-//! Shows that the guard stops what destroys and nothing else, with real
-//! programs on the running kernel: `cargo xtask guard-report`.
+//! Shows with real programs on the running kernel that the guard stops destruction
+//! and nothing else: `cargo xtask guard-report`.
 //!
-//! Not here: what counts as destroying (the guard's own tests have the
-//! edges), and which programs a machine has: what lacks one says so in its row.
+//! Not here: the definition of destruction (the guard's own tests have the edge
+//! cases), and the programs of a machine: a row without its program says so.
 
 mod case;
 mod destroyers;

@@ -1,4 +1,5 @@
-//! What the report says: one row a case, and whether it is as it should be.
+//! The table of the report: one row a case, and whether its result is the expected
+//! one.
 
 use std::fmt::Write as _;
 

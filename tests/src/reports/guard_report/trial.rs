@@ -1,4 +1,5 @@
-//! Runs one case and counts what is left. Not here: the cases, the tables.
+//! Runs one case and counts the remaining files.
+//! Not here: the cases, the tables.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

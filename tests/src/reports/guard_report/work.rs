@@ -1,5 +1,5 @@
-//! An ordinary working day: none of it may be stopped. What a case works on
-//! was made before, outside the session, as it is in reality.
+//! An ordinary working day, of which the guard may stop nothing. The inputs of a case
+//! are created before it, outside the session, as in reality.
 
 use super::case::{Case, case};
 

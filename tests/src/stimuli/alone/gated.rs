@@ -1,5 +1,5 @@
-//! Stands for a program that destroys elsewhere: appends its arguments to the
-//! file that `GATED_LOG` names, as one line, and ends.
+//! Stands for a program that destroys something outside this host's files: it appends
+//! its arguments to the file in `GATED_LOG` as one line, and ends.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

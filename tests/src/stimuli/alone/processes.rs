@@ -1,8 +1,7 @@
-//! Forks, execs and ends in every way that a process can, and says exactly
-//! what it did.
+//! Forks, execs and ends in every way of a process, and reports each act.
 //!
-//! `stim_processes DIRECTORY` does all of it. The other forms are what it execs
-//! itself as. Children do only what is async-signal-safe.
+//! `stim_processes DIRECTORY` does all of it; it starts itself again in the other
+//! forms. Children call async-signal-safe functions only.
 
 use std::ffi::{CString, OsString};
 use std::os::fd::AsRawFd as _;
@@ -417,7 +416,8 @@ impl Stimulus {
         let mut arguments = [0u64; 8];
         arguments[0] = libc::CLONE_PARENT as u64;
         let (read, write) = rustix::pipe::pipe()?;
-        // SAFETY: as fork(2): no memory is shared, and the child ends at once.
+        // SAFETY: without CLONE_VM the child shares no memory, and it ends at once;
+        // `arguments` outlives the call.
         let child = outcome(unsafe {
             libc::syscall(
                 libc::SYS_clone3,
@@ -449,10 +449,12 @@ impl Stimulus {
         let (told, tell) = rustix::pipe::pipe()?;
         let (from_daemon, holds) = rustix::pipe::pipe()?;
         let between = fork(|| {
-            // SAFETY: async-signal-safe, and so is the rest.
+            // SAFETY: setsid(2) takes nothing and is async-signal-safe in this forked
+            // child.
             unsafe { libc::setsid() };
             let parent = rustix::process::getpid();
-            // SAFETY: as above.
+            // SAFETY: this process has one thread, and the child calls
+            // async-signal-safe functions only.
             let child = unsafe { libc::fork() };
             if child > 0 {
                 let _ = rustix::io::write(&tell, &child.to_ne_bytes());
@@ -460,7 +462,7 @@ impl Stimulus {
             }
             // Until the parent has ended, and init or a subreaper has taken its place (prctl(2)).
             while rustix::process::getppid() == Some(parent) {
-                // SAFETY: as above.
+                // SAFETY: sched_yield(2) takes nothing and is async-signal-safe.
                 unsafe { libc::sched_yield() };
             }
             let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());

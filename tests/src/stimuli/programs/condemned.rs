@@ -1,9 +1,9 @@
-//! A process that goes over the guard's limit, and others of its session that
-//! wait for its end to do something else, each another thing.
+//! A process that exceeds the guard's limit, and other processes of its session that
+//! wait for its end to act, each in another way.
 //!
-//! `stimulus condemned DIRECTORY TREE PORT`: removes the files of TREE; the others
-//! act in DIRECTORY, and on the TCP port of the loopback interface. They are
-//! woken by the end of the one who removes: not before the limit was met.
+//! `stimulus condemned DIRECTORY TREE PORT`: one process removes the files of TREE;
+//! the others act in DIRECTORY, and on the TCP port of the loopback interface. The
+//! end of the removing process wakes them, so that they act after the limit was met.
 
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -49,7 +49,7 @@ fn paths_of(tree: &Path) -> anyhow::Result<Vec<CString>> {
 
 fn remove(files: &[CString]) {
     for file in files {
-        // SAFETY: a path that ends.
+        // SAFETY: the path ends with a NUL.
         unsafe { libc::unlink(file.as_ptr()) };
     }
 }
@@ -57,7 +57,7 @@ fn remove(files: &[CString]) {
 /// The write end is closed in the one who waits, and by the end of the one who removes.
 fn wait_and_act(wakes: &OwnedFd, ends: i32, (number, arguments): Act) {
     let mut byte = 0_u8;
-    // SAFETY: the descriptors are open, and there is room for a byte.
+    // SAFETY: the descriptors are open, and the buffer has room for one byte.
     unsafe {
         libc::close(ends);
         libc::read(wakes.as_raw_fd(), (&raw mut byte).cast(), 1);

@@ -1,4 +1,4 @@
-//! Connects to the unix socket that it is given the name of, and ends.
+//! Connects to the unix socket of this name, and ends.
 
 use std::ffi::OsString;
 use std::os::unix::net::UnixStream;

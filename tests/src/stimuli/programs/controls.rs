@@ -1,5 +1,5 @@
-//! Signals, attaches, limits, taken descriptors and bpf(2), through both ABIs,
-//! and says which of them reach out of the session.
+//! Signals, attaches, sets limits, takes descriptors and calls bpf(2), through both
+//! ABIs, and reports which of these acts reach out of the session.
 //!
 //! `stimulus controls DIRECTORY`; the directory is not used.
 
@@ -46,15 +46,16 @@ fn child() -> anyhow::Result<i64> {
     // SAFETY: the process has one thread, and the child only waits.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        // SAFETY: takes two numbers. A stimulus that fails leaves nobody behind, for whom the recorder would wait.
+        // SAFETY: the call takes two numbers. It ties the child to this process, so
+        // that a failing stimulus leaves none behind.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         loop {
-            // SAFETY: takes nothing.
+            // SAFETY: the call takes nothing.
             unsafe { libc::pause() };
         }
     }
     anyhow::ensure!(child > 0, "fork: {}", std::io::Error::last_os_error());
-    // SAFETY: takes two numbers.
+    // SAFETY: the call takes two numbers.
     let moved = unsafe { libc::setpgid(child, child) };
     anyhow::ensure!(moved == 0, "setpgid: {}", std::io::Error::last_os_error());
     Ok(child.into())
@@ -72,7 +73,7 @@ fn end(child: i64) -> anyhow::Result<()> {
 
 fn owned(outcome: Outcome) -> anyhow::Result<OwnedFd> {
     let number = i32::try_from(outcome.map_err(anyhow::Error::msg)?)?;
-    // SAFETY: it was just opened, and nobody else has it.
+    // SAFETY: the descriptor was just opened, and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 

@@ -1,5 +1,5 @@
-//! Goes down a chain of directories that have one name, and does there what
-//! has a path: where no call can name it by its whole one.
+//! Walks down a chain of directories of one name, and acts there on paths whose whole
+//! name no call can take.
 //!
 //! `stimulus deep DIRECTORY NAME LEVELS`; the directory has a file `above`, which is
 //! moved down and up again.

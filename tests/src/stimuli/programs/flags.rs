@@ -1,6 +1,6 @@
-//! Sets a file's flags in every way there is, and says how each went.
+//! Sets a file's flags in every way, and reports each result.
 //!
-//! `stimulus flags FILE`. What is set keeps nobody from anything: that dump(8) is to
+//! `stimulus flags FILE`. The flag restricts no other process: it tells dump(8) to
 //! leave the file out.
 
 use std::ffi::OsString;

@@ -1,8 +1,8 @@
-//! The programs that tests have recorded, in one: `stimulus NAME WORD…`. What each
-//! does stands in its own file.
+//! The recorded programs of the tests in one: `stimulus NAME WORD…`. Each has a file
+//! of its own.
 //!
-//! Not here: the two whose own name or arguments are what is tested
-//! (`stimuli/alone`), and what they say of themselves (`stimuli`).
+//! Not here: the two programs whose own name or arguments are tested
+//! (`stimuli/alone`), and the format of the reports (`stimuli`).
 
 mod condemned;
 mod connect;

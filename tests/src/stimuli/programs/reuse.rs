@@ -1,8 +1,8 @@
-//! Gives a process the number that another had.
+//! Gives a process the pid of an earlier one.
 //!
-//! `stimulus reuse DIRECTORY` says a number, and has so many children one after the
-//! other under it, each of which makes a file. `stimulus reuse as PID` has one of
-//! that number, and says whether it lives, once for each line that it reads.
+//! `stimulus reuse DIRECTORY` prints a pid, and gives it to several children one
+//! after the other, each of which creates a file. `stimulus reuse as PID` has one
+//! child of that pid, and reports for each line of its input whether the child lives.
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -71,7 +71,8 @@ fn fork_as(pid: i32, work: impl FnOnce() -> i32) -> anyhow::Result<i32> {
         arguments.set_tid_size = 1;
     }
     let size = size_of::<libc::clone_args>();
-    // SAFETY: as fork(2) by this program, which has one thread; the work is async-signal-safe.
+    // SAFETY: the process has one thread, and the child calls async-signal-safe
+    // functions only.
     let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) };
     if child == 0 {
         let code = work();

@@ -1,6 +1,6 @@
 //! Makes more events than a small ring holds: `stimulus storm DIRECTORY`.
 //!
-//! Says as JSON how many of each it made.
+//! It prints as JSON how many events of each kind it made.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, remove_file};

@@ -1,10 +1,10 @@
-//! Removes files by a path that another thread changes all the while: what is
-//! gone afterwards is the truth, whatever the path said when anybody looked.
+//! Removes files by a path that another thread changes all the time: the missing file
+//! is the truth, whatever the path was when it was read.
 //!
 //! `stimulus swap DIRECTORY ROUNDS` works on `a/file` and `b/file` there, by a path
 //! in its memory that one of its threads rewrites. `stimulus swap DIRECTORY ROUNDS
-//! LINK` names the file through a symbolic link that leads to `a` or `b`, and
-//! that somebody else changes.
+//! LINK` names the file through a symbolic link to `a` or `b`, which another process
+//! changes.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;

@@ -1,10 +1,10 @@
-//! Sends datagrams to an address that another thread changes all the while,
-//! and connects to it: who gets them is the truth, whatever the address said
-//! when anybody looked.
+//! Sends datagrams to an address that another thread changes all the time, and
+//! connects to it: the receiver is the truth, whatever the address was when it was
+//! read.
 //!
-//! `stimulus swap_address DIRECTORY ROUNDS`; the directory is not used. It goes on
-//! until both were reached: where CPUs are emulated one after the other, the
-//! other thread can come late.
+//! `stimulus swap_address DIRECTORY ROUNDS`; the directory is not used. It continues
+//! until both receivers were reached: where CPUs are emulated one after the other,
+//! the other thread can be late.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -71,7 +71,8 @@ pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
                 break;
             }
             let sent = one(libc::SOCK_DGRAM, |fd| {
-                // SAFETY: the address lives, and whichever port the kernel sees, it is one.
+                // SAFETY: `address` outlives the call; whichever port the kernel
+                // reads, the address is valid.
                 unsafe {
                     libc::sendto(
                         fd,
@@ -114,7 +115,8 @@ pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
                 break;
             }
             let connected = one(libc::SOCK_STREAM, |fd| {
-                // SAFETY: as above.
+                // SAFETY: `address` outlives the call; whichever port the kernel
+                // reads, the address is valid.
                 unsafe { libc::connect(fd, address.as_ptr(), ADDRESS_BYTES).into() }
             })?;
             ensure!(

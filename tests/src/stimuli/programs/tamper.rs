@@ -1,7 +1,8 @@
-//! Reaches for a process and the BPF objects that it holds, and says on stdout
-//! how each try ended: `attach OUTCOME`, `link OUTCOME`, …
+//! Tries to reach a process and its BPF objects, and prints each result: `attach
+//! OUTCOME`, `link OUTCOME`, …
 //!
-//! `stimulus tamper PID`, or without one for its own map: whoever has bpf(2) may do that.
+//! `stimulus tamper PID`, or without PID for its own map, which any process with
+//! bpf(2) may open.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -33,13 +34,14 @@ pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
         let id = held(std::process::id(), "map_id")?;
         tell("map_id", bpf(14, [id, 0, 0, 0]));
         let map = i32::try_from(map)?;
-        // SAFETY: bpf(2) has just made it, and nobody else owns it.
+        // SAFETY: bpf(2) has just created the descriptor, which has no other owner.
         drop(unsafe { OwnedFd::from_raw_fd(map) });
         return Ok(());
     };
     let pid = pid.to_str().and_then(|pid| pid.parse().ok());
     let pid: u32 = pid.context("a process's number")?;
-    // SAFETY: takes numbers. It does not stop its tracee, and ends with this process.
+    // SAFETY: the arguments are numbers. The tracee is not stopped, and the tracing
+    // ends with this process.
     let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
     tell("attach", outcome(seized));
     tell("limit", limited(pid));
@@ -62,7 +64,7 @@ fn limited(pid: u32) -> Outcome {
         rlim_max: 0,
     };
     let (process, resource) = (pid.cast_signed(), libc::RLIMIT_CORE);
-    // SAFETY: the kernel writes one limit, and then reads it.
+    // SAFETY: the kernel writes one `rlimit` through the pointer, and then reads it.
     let result = unsafe {
         let asked = libc::prlimit(process, resource, std::ptr::null(), &mut limit);
         asked.min(libc::prlimit(
@@ -77,7 +79,7 @@ fn limited(pid: u32) -> Outcome {
 
 /// Takes the first descriptor that a process has; it stays open.
 fn taken(pid: u32) -> Outcome {
-    // SAFETY: take numbers.
+    // SAFETY: the calls take numbers.
     outcome(unsafe {
         let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
         libc::syscall(libc::SYS_pidfd_getfd, process, 0, 0)
@@ -98,7 +100,7 @@ fn written(path: &str) -> anyhow::Result<Outcome> {
 
 /// What is got stays open: this process ends soon.
 fn bpf(command: libc::c_long, words: [u32; 4]) -> Outcome {
-    // SAFETY: the arguments are as long as the size that is named.
+    // SAFETY: the attributes have the stated size and outlive the call.
     outcome(unsafe { libc::syscall(libc::SYS_bpf, command, words.as_ptr(), size_of_val(&words)) })
 }
 

@@ -1,5 +1,5 @@
-//! Performs file and network operations through io_uring inside the directory
-//! it is given, and says exactly what it did.
+//! Performs file and network operations through io_uring inside the given directory,
+//! and reports each.
 //!
 //! `stimulus uring DIRECTORY [submit|workers|poll]`: the submitting thread does the
 //! work, or the kernel's workers do (IOSQE_ASYNC), or its polling thread takes
@@ -391,17 +391,17 @@ fn outcome_of(result: i32) -> Outcome {
 }
 
 fn duplicate(fd: i32) -> anyhow::Result<OwnedFd> {
-    // SAFETY: numbers only; what comes back is nobody else's.
+    // SAFETY: dup(2) takes a number.
     let copy = unsafe { libc::dup(fd) };
     anyhow::ensure!(copy >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: as above.
+    // SAFETY: `copy` is a new descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 fn tcp_socket() -> anyhow::Result<OwnedFd> {
-    // SAFETY: numbers only; what comes back is nobody else's.
+    // SAFETY: socket(2) takes numbers.
     let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
     anyhow::ensure!(fd >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: as above.
+    // SAFETY: `fd` is a new descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,11 +1,11 @@
-//! Removes files by ways whose path does not say where the file is: through
-//! mounts, other roots, procfs. What it says of each is the inode that it had
-//! open before, and the one path that is true.
+//! Removes files by ways whose path hides the file's place: through mounts, other
+//! roots, procfs. For each it reports the inode that it had open before, and the one
+//! true path.
 //!
-//! That path is the one from the root of the mount namespace that the removal
-//! was made in, through the mounts that it went through: of what a chroot or
-//! procfs gave, where it leads; of a bind mount or an overlay, the name under
-//! it and not the one that the same file has elsewhere.
+//! The true path begins at the root of the mount namespace of the removal, and leads
+//! through the mounts that the removal passed. For a chroot or procfs it is the path
+//! of the target; for a bind mount or an overlay, the name below it, and not the
+//! file's name elsewhere.
 //!
 //! The device is that of the file system, as proc_pid_mountinfo(5) has it: on
 //! btrfs, each subvolume shows one of its own in stat(2).

@@ -1,7 +1,7 @@
-//! Destroys as much as any limit allows by one call, or prepares for it:
-//! `make DIRECTORY NAME` and `delete DIRECTORY NAME` a btrfs subvolume,
-//! `open DEVICE` for writing, `discard` what standard input is. Ends with the
-//! errno of what was refused.
+//! Destroys as much as any limit allows by one call, or prepares for that: `make
+//! DIRECTORY NAME` and `delete DIRECTORY NAME` a btrfs subvolume, `open DEVICE` for
+//! writing, `discard` the device on standard input. It ends with the errno of a
+//! refused call.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -51,7 +51,7 @@ fn subvolume(action: u64, directory: &str, name: &str) -> anyhow::Result<std::io
 }
 
 fn command(fd: RawFd, request: u64, argument: *mut libc::c_void) -> std::io::Result<()> {
-    // SAFETY: each of the commands reads at most what its argument holds.
+    // SAFETY: each command reads at most the size of its argument.
     let result = unsafe { libc::ioctl(fd, request as _, argument) };
     if result < 0 {
         return Err(std::io::Error::last_os_error());

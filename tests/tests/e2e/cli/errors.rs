@@ -1,4 +1,4 @@
-//! What goes wrong is said in one line, with the right exit status.
+//! Every error is one line with the right exit status.
 
 use std::fs;
 use std::io::Write as _;
@@ -179,12 +179,12 @@ fn exit_status_is_the_commands() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `run` says of a state directory, in one line.
+/// The error of `run` about a state directory, in one line.
 fn refused(state: &Path) -> anyhow::Result<String> {
     refused_by(Command::new(binary()?), state)
 }
 
-/// The same of a binary that is started by another program.
+/// The error of `run` from a binary that another program starts, in one line.
 fn refused_by(mut command: Command, state: &Path) -> anyhow::Result<String> {
     command.args(["run", "--state-dir"]).arg(state);
     complaint(&command.args(["--", "true"]).output()?, 1)

@@ -1,4 +1,5 @@
-//! What an investigator asks of a store: one path, one kind, one session as it runs.
+//! The questions of an investigator to a store: one path, one kind, a session that
+//! still runs.
 
 use std::io::{Read as _, Seek as _};
 use std::process::{Command, Output, Stdio};

@@ -1,4 +1,4 @@
-//! What commands say, and with which exit status they end.
+//! The output of commands, and their exit statuses.
 
 mod errors;
 mod investigation;

@@ -1,5 +1,5 @@
-//! What commands say of what is there, and of what is not what it should be:
-//! each with its exit status, on any terminal or none.
+//! The output of commands about intact and damaged stores, with each exit status, on
+//! any terminal or none.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What the guard does at a limit, and operators with a session: everybody in
-//! it is ended or stopped, nobody else is, and whoever is left is named.
+//! The guard's actions at a limit, and operators' actions on a session: every member
+//! is ended or stopped, no other process is, and each survivor is named.
 
 use std::fs;
 use std::path::Path;
@@ -212,7 +212,7 @@ fn who_is_kept_at_its_exit_by_a_tracer_is_told_as_traced() -> anyhow::Result<()>
         .spawn()?;
     until("it sleeps", || pid_file.exists())?;
     let pid: libc::pid_t = fs::read_to_string(&pid_file)?.trim().parse()?;
-    // SAFETY: numbers only.
+    // SAFETY: the arguments are numbers.
     let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, libc::PTRACE_O_TRACEEXIT) };
     let seized = (seized == 0)
         .then_some(())
@@ -221,7 +221,7 @@ fn who_is_kept_at_its_exit_by_a_tracer_is_told_as_traced() -> anyhow::Result<()>
     seized.context("seize it")?;
     // Its stop before the end, after which nobody but its tracer lets it go on.
     let mut status = 0;
-    // SAFETY: the status is written to.
+    // SAFETY: `status` is a local variable that the call writes.
     let stopped = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
     let told = (|| {
         ensure!(stopped == pid, "no stop at its exit");
@@ -233,7 +233,7 @@ fn who_is_kept_at_its_exit_by_a_tracer_is_told_as_traced() -> anyhow::Result<()>
             })
         })
     })();
-    // SAFETY: numbers only.
+    // SAFETY: the arguments are numbers.
     unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
     run.wait()?;
     told?;

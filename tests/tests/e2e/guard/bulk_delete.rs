@@ -1,4 +1,5 @@
-//! The guard: a session that deletes in bulk ends at the limit, a neighbour does not.
+//! The guard ends a session that deletes in bulk at the limit, and not a process
+//! outside it.
 
 use std::collections::BTreeSet;
 use std::fs;

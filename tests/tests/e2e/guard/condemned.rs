@@ -1,6 +1,6 @@
-//! Between the guard's limit and the end of its last process, a session does
-//! nothing more where the guard refuses; elsewhere each member can end one
-//! call, and no test can say more of it.
+//! A condemned session, from the guard's limit to the end of its last process, acts
+//! no more where the guard refuses. Elsewhere each member can complete one call,
+//! which is all that a test can verify.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -16,10 +16,10 @@ const FILES: usize = 200;
 /// The recorder ends the session at the same time: who is quicker differs. All
 /// trials are over as soon as one was refused something.
 const TRIALS: usize = 20;
-/// What a member of a session does, but for ends of what it had.
+/// Acts of a session's members, without the ends of what they had open.
 const ACTS: [&str; 6] = ["exec", "fork", "file", "network", "dns", "control"];
 
-/// What the others did after the one who met the limit had ended.
+/// Acts of the other members after the one that met the limit had ended.
 fn acts_after_the_end(records: &[Value]) -> anyhow::Result<Vec<&Value>> {
     let denied = |it: &&Value| it["file"]["op"] == "DELETE" && it["file"]["error"] == "EPERM";
     let remover = &records.iter().find(denied).context("nothing was denied")?["process"]["pid"];

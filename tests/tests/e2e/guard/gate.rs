@@ -1,5 +1,6 @@
-//! The gate: a program that would destroy elsewhere does nothing until it was
-//! judged, in whatever way it is started; and what only speaks of it runs.
+//! The gate: a program that would destroy something outside this host's files does
+//! nothing until it was judged, in whatever way it is started. A program that only
+//! mentions such a command runs.
 
 use std::ffi::OsString;
 use std::fs;
@@ -56,7 +57,7 @@ impl Host {
         Daemon::start_on_path(configuration, &self.path()?)
     }
 
-    /// What the programs did: their arguments, each time that one ran.
+    /// The arguments of the gated programs, for each time that one ran.
     fn done(&self) -> Vec<String> {
         let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
@@ -93,7 +94,7 @@ fn answer(daemon: &Daemon, command: &str, hold: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was told of the gate.
+/// The records about the gate.
 fn told(daemon: &Daemon) -> anyhow::Result<Vec<(Enforcement, Value)>> {
     let records = daemon.records()?;
     let all = records.into_iter().filter_map(|record| record.enforcement);

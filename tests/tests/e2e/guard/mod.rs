@@ -1,4 +1,4 @@
-//! A session that destroys is stopped at its limit, and nobody else is.
+//! The guard stops a session that destroys at its limit, and no other process.
 
 mod actions;
 mod bulk_delete;

@@ -1,5 +1,5 @@
-//! What the guard counts as destroying, and what not: real tools against files
-//! that somebody else made, in sessions of their own.
+//! The acts that the guard counts as destroying: real tools in sessions of their own,
+//! on files from outside the sessions.
 
 use std::fs;
 use std::path::{Path, PathBuf};

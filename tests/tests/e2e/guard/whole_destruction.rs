@@ -1,5 +1,5 @@
-//! One call that destroys as much as any limit allows is refused before it is
-//! done, where hooks refuse, and the session's last in every profile.
+//! One call that destroys as much as any limit allows is refused before it happens,
+//! where hooks refuse, and it is the session's last in every profile.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::STIMULUS;
 
 const BYTES: usize = 256 << 10;
-/// As many as there are tests here that could take a free device at one time, and some.
+/// Devices: at least as many as tests that can need a free one at one time.
 const TRIES: usize = 8;
 
 /// The one enforcement, which is of this policy.

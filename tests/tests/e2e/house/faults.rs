@@ -1,4 +1,4 @@
-//! The list of faults names tests that are there.
+//! The tests that the list of faults names exist.
 
 use std::fs;
 use std::path::Path;

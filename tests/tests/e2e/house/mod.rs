@@ -1,4 +1,4 @@
-//! What folders, tables and documents say of the tests is so.
+//! Folders, tables and documents agree with the tests.
 
 mod faults;
 mod modules;

@@ -1,5 +1,5 @@
-//! Every file of tests is compiled: one that no `mod` names is no error of the
-//! compiler's.
+//! Every file of tests is compiled: the compiler reports no error for a file without
+//! a `mod` line.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The table of expected skips names tests that are there.
+//! The tests in the table of expected skips exist.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What is done to the whole machine while a session runs: only guests run
-//! this, by `cargo xtask test` and `cargo xtask vm --matrix`.
+//! Acts on the whole machine while a session runs. Only guests run these tests, by
+//! `cargo xtask test` and `cargo xtask vm --matrix`.
 
 use std::collections::BTreeSet;
 use std::fs;

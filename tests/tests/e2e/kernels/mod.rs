@@ -1,4 +1,4 @@
-//! What holds on every kernel and in every profile alike.
+//! Properties of every kernel in every profile.
 
 mod machine;
 mod prototypes;

@@ -1,11 +1,11 @@
-//! The prototype that the doc line of each kernel program states is that of
-//! the running kernel, by its own type information (Documentation/bpf/btf.rst).
+//! The prototype in the doc line of each kernel program is that of the running
+//! kernel's type information (Documentation/bpf/btf.rst).
 //!
-//! A line is "`int NAME(TYPE ARGUMENT, …)`, OLDEST." or "…, OLDEST to LAST.":
-//! the kernels that have it so. Where a later one has another, that is a line
-//! of its own; a last argument `…` stands for any that follow. `void` is a
-//! tracepoint, `int` a function: the hook's own and the one that calls it,
-//! `security_NAME`, unless that has a line of its own.
+//! A line is "`int NAME(TYPE ARGUMENT, …)`, OLDEST." or "…, OLDEST to LAST.", for the
+//! kernels with this prototype. A later prototype has a line of its own. A last
+//! argument `…` stands for any further ones. `void` is a tracepoint. `int` is a
+//! function: that of the hook and that which calls it, `security_NAME`, unless the
+//! latter has a line of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,7 +67,8 @@ impl Stated {
         }
     }
 
-    /// What the kernel calls it, and how many arguments come before those that are stated.
+    /// The kernel's name of the hook, and the number of arguments before the stated
+    /// ones.
     fn in_kernel(&self) -> Vec<(String, usize)> {
         if self.returns == "void" {
             return vec![(format!("btf_trace_{}", self.name), 1)];
@@ -90,7 +91,8 @@ fn type_of_argument(declaration: &str) -> String {
     plain(declaration.trim_end_matches(name))
 }
 
-/// One way to write a type. What the caller may do with its copy of a value is nothing of the kernel's.
+/// Normalises the notation of a type. Qualifiers of an argument's own value do not
+/// concern the kernel.
 fn plain(text: &str) -> String {
     let text = text.replace('*', " * ");
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -159,7 +161,7 @@ impl Kernel {
         }
     }
 
-    /// As C writes it.
+    /// The type in C.
     fn shown(&self, tid: u32) -> String {
         let of = |kind: &str, name: &Option<String>| {
             format!("{kind} {}", name.as_deref().unwrap_or_default())

@@ -1,7 +1,7 @@
-//! The same stimulus gives the same records in every profile and on every
-//! kernel: those of `tests/same_records.txt`, which says how often each comes.
+//! The same stimulus makes the same records in every profile and on every kernel:
+//! those of `tests/same_records.txt`, with the number of each.
 //!
-//! With AGENT_RECORDER_SAME_RECORDS=print this kernel's are printed instead.
+//! With AGENT_RECORDER_SAME_RECORDS=print this kernel's records are printed instead.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +23,7 @@ const VARIABLE: &str = "AGENT_RECORDER_SAME_RECORDS";
 /// Bytes of a working directory's path: names as long as calls can take end where it lets them.
 const DIRECTORY_BYTES: usize = 80;
 
-/// What is done, and what of it is compared.
+/// A stimulus, and the compared part of its records.
 struct Stimulus {
     name: &'static str,
     /// Before the directory.
@@ -206,7 +206,8 @@ fn counted(acts: impl IntoIterator<Item = (usize, Act)>, kernel: (u32, u32)) -> 
     counted
 }
 
-/// Of the golden file, a line `COUNT {"by": PART, KIND: {…}}` after a line `# STIMULUS`.
+/// The lines of the golden file, each `COUNT {"by": PART, KIND: {…}}`, after a line
+/// `# STIMULUS`.
 fn golden(stimulus: &str) -> anyhow::Result<Vec<(usize, Act)>> {
     let mut lines = GOLDEN.lines();
     lines.find(|line| line.strip_prefix("# ") == Some(stimulus));
@@ -224,7 +225,7 @@ fn golden(stimulus: &str) -> anyhow::Result<Vec<(usize, Act)>> {
         .collect()
 }
 
-/// What a session did that is compared, and all of its records.
+/// The compared acts of a session, and all of its records.
 struct Recorded {
     acts: Vec<(usize, Act)>,
     records: Vec<Value>,

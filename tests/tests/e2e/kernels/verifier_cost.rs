@@ -1,8 +1,9 @@
-//! What the kernel's verifier goes through for each program does not grow unseen.
+//! The number of instructions that the verifier visits for each program does not grow
+//! unnoticed.
 //!
-//! `tests/verifier_cost.tsv` holds what it was: kernel, profile, program,
-//! instructions. A kernel that is not in it with a profile is not compared; with
-//! AGENT_RECORDER_VERIFIER_COST=print its lines are printed instead.
+//! `tests/verifier_cost.tsv` has the known numbers: kernel, profile, program,
+//! instructions. A kernel and profile without a line are not compared; with
+//! AGENT_RECORDER_VERIFIER_COST=print the lines are printed instead.
 
 use std::collections::BTreeMap;
 

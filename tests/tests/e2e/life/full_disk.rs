@@ -1,5 +1,5 @@
-//! A disk that is full, really: the recorder and its guard go on, and what had
-//! no room is counted, to the record.
+//! On a disk that is really full the recorder and its guard continue, and every
+//! record without room is counted.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -79,7 +79,7 @@ fn add(to: &mut Counts, counts: &[KindCount]) {
     }
 }
 
-/// What the spool says that it dropped.
+/// The records that the spool reports as dropped.
 fn dropped(records: &[Record]) -> Counts {
     let mut dropped = Counts::new();
     for record in records {

@@ -1,4 +1,4 @@
-//! The recorder goes on: through restarts, full disks, lost power and who acts against it.
+//! The recorder continues through restarts, full disks, lost power and attacks.
 
 mod full_disk;
 mod power_loss;

@@ -1,5 +1,5 @@
-//! A real file system that stops from one moment to the next, as when the
-//! power goes or the disk is pulled: ext4, by its own call for that.
+//! A real file system that stops at once, as after a power loss or a pulled disk:
+//! ext4, by its shutdown ioctl.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;

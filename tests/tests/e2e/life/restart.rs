@@ -1,6 +1,6 @@
-//! A daemon that is killed is taken over from: its sessions go on, what the
-//! kernel made meanwhile is recorded, and the guard works all the while (D2 of
-//! the faults; programs of another layout: D3).
+//! A daemon takes over after another was killed: the sessions continue, events in
+//! between are recorded, and the guard works all the time (D2 of the faults; programs
+//! of another layout: D3).
 
 use std::fs;
 use std::io::Write as _;

@@ -1,5 +1,5 @@
-//! A daemon that gets no time for a while: the kernel's side goes on without
-//! it, and afterwards all is there, or told as lost.
+//! A daemon that gets no CPU time for a while: the kernel's side continues without
+//! it, and afterwards each event is recorded, or counted as lost.
 
 use std::fs;
 use std::io::Write as _;

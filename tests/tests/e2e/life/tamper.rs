@@ -1,4 +1,4 @@
-//! What a session does to the recorder is recorded as that, and refused where
+//! Acts of a session against the recorder have tamper records, and are refused where
 //! the kernel's hooks can refuse.
 
 use std::fs;
@@ -20,14 +20,14 @@ const FLAGS: &str = concat!(env!("CARGO_BIN_EXE_stimulus"), " flags");
 
 type Acts = Vec<(String, Option<String>)>;
 
-/// A daemon, and what sessions of it were told of so far.
+/// A daemon, and the number of its sessions' records that were read.
 struct Trial {
     daemon: Daemon,
     state: PathBuf,
     told: usize,
 }
 
-/// What came of a script.
+/// The result of a script.
 struct Outcome {
     succeeded: bool,
     said: String,
@@ -104,7 +104,7 @@ fn what_harms_nobody_is_no_tamper() -> anyhow::Result<()> {
         ensure!(outcome.succeeded, "{script}: {}", outcome.said);
         ensure!(outcome.acts.is_empty(), "{script}: {:?}", outcome.acts);
     }
-    // To get at its own map it may, though that is told of.
+    // It may open its own map, although that has a tamper record.
     let outcome = trial.run("$STIMULUS tamper")?;
     assert_eq!(outcome.said, "map_id done\n");
     trial.daemon.stop()?;
@@ -242,7 +242,7 @@ fn a_detour_leads_to_the_same_answer() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What mount(2) gives another name is told of with the mount. busybox calls it;
+/// The tamper record of a mount names what mount(2) gives another path. busybox calls it;
 /// mount(8) from util-linux 2.39 on puts a detached copy there.
 #[test]
 fn to_mount_the_state_elsewhere_is_told() -> anyhow::Result<()> {

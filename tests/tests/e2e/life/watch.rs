@@ -1,5 +1,5 @@
-//! The recorder proves to itself that its hooks fire, says so to its service
-//! manager, and tells when they do not.
+//! The recorder verifies that its hooks fire, reports that to its service manager,
+//! and records when they do not.
 
 use std::collections::HashSet;
 use std::fs;
@@ -19,7 +19,7 @@ use aya::maps::{Array, HashMap, Map, MapData, loaded_maps};
 
 /// The shortest interval that there can be.
 const OFTEN: &str = "[recorder]\ncanary = \"1s\"\n";
-/// What a manager gives it: it comes by twice in that time.
+/// Interval of the service manager's watchdog: the daemon reports twice in that time.
 const WITHIN: Duration = Duration::from_secs(2);
 /// Without a canary it comes by for three intervals, so this often: there were some.
 const PROOFS: usize = 6;
@@ -41,7 +41,7 @@ fn wait_for(
     Ok(())
 }
 
-/// What the recorder told of acts against itself, of no session.
+/// The recorder's records of acts against itself that belong to no session.
 fn tampers(records: &[proto::Record], act: TamperAct) -> Vec<&str> {
     let tampers = records.iter().filter_map(|record| match &record.body {
         Some(Body::Tamper(tamper)) if tamper.act() == act => Some(tamper.detail.as_str()),
@@ -70,7 +70,7 @@ fn wait_for_proofs(daemon: &Daemon, count: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a session records of a file that it removes.
+/// The record of a file that a session removes.
 fn removal(daemon: &Daemon) -> anyhow::Result<bool> {
     let status = daemon
         .command("run")?
@@ -121,7 +121,7 @@ fn canaries_prove_that_records_move_and_leave_none() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// K22: somebody takes away what the programs know of system calls.
+/// K22: another process removes the programs' table of system calls.
 #[test]
 fn what_the_programs_know_is_told_when_it_is_changed_and_put_back() -> anyhow::Result<()> {
     let daemon = Daemon::start_watched(OFTEN, WITHIN)?;
@@ -161,7 +161,7 @@ fn what_the_programs_know_is_told_when_it_is_changed_and_put_back() -> anyhow::R
     Ok(())
 }
 
-/// K22: somebody takes a rule away.
+/// K22: another process removes a rule.
 #[test]
 fn a_rule_that_is_taken_away_is_told_of_and_put_back() -> anyhow::Result<()> {
     let daemon = Daemon::start()?;

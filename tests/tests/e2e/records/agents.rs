@@ -1,5 +1,5 @@
-//! Who is an agent: by program, script, environment or configuration, before
-//! the daemon started or after.
+//! An agent is recognised by program, script, environment or configuration, whether
+//! it started before the daemon or after.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -184,7 +184,7 @@ fn an_agent_that_ran_before_the_daemon_is_adopted_with_its_descendants() -> anyh
     Ok(())
 }
 
-/// Its children fork and end at once: who writes has lost its parent.
+/// Its children fork and end at once, so the writing process has lost its parent.
 #[test]
 fn an_agent_that_forks_all_the_while_is_adopted_without_a_gap() -> anyhow::Result<()> {
     let _host = host::alone();

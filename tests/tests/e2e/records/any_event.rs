@@ -1,5 +1,5 @@
-//! Whatever comes out of a ring: it is refused or becomes records, and these
-//! can be shown in every form. Nothing of it ends the recorder.
+//! Arbitrary bytes in a ring are refused or become records, and these records can be
+//! shown in every format. None of them ends the recorder.
 
 use agent_recorder::bpf::decode;
 use agent_recorder::config::HandOff;

@@ -1,5 +1,5 @@
-//! Work that a session gives to a container engine: real containers, whose
-//! processes are the engine's children and not the session's.
+//! A session hands work to a container engine: real containers, whose processes
+//! descend from the engine and not from the session.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Ground truth of file operations: every one once, nothing else, and nothing of a neighbour.
+//! Ground truth of file operations: each one is recorded once, and nothing of a
+//! process outside the session.
 
 use std::ffi::OsStr;
 

@@ -1,5 +1,5 @@
-//! Ground truth on each file system that this kernel has: every operation
-//! once, and of what was removed the inode too.
+//! Ground truth on each file system of this kernel: every operation is recorded once,
+//! with the inode of a removed file.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::STIMULUS;
 
-/// What a stimulus did, and what was recorded in its folder.
+/// The acts of a stimulus, and the records about its folder.
 struct Run {
     done: Vec<Value>,
     recorded: Vec<Value>,

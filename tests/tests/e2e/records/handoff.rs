@@ -1,5 +1,5 @@
-//! Work that leaves a session: through whom it does is recorded, and who then
-//! starts what the session wrote is its heir.
+//! Work that leaves a session: the record names the way, and the process that starts
+//! what the session wrote is its heir.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -341,8 +341,8 @@ impl Drop for Scheduler {
     }
 }
 
-/// A job of a session's is started by somebody else, who is its heir, and the
-/// file that says so is handed on.
+/// Another process starts a session's job and is its heir, and the file that orders
+/// the job is a hand-off.
 fn job_is_inherited(place: &Place, spool: &str) -> anyhow::Result<()> {
     wait_for("the job to run", || {
         Ok(place.path("ran")?.exists().then_some(()))

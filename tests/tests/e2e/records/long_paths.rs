@@ -1,4 +1,4 @@
-//! Paths that are longer than a call can name, or than a record holds.
+//! Paths that are longer than a call can name, or than a record stores.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn unchain(top: &Path, name: &str, levels: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a session recorded that worked at the end of such a chain.
+/// The records of a session that worked at the end of a long chain of directories.
 struct Deep {
     /// The end of the chain.
     end: PathBuf,

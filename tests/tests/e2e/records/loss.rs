@@ -1,4 +1,5 @@
-//! Loss is exact: what was made is what was delivered and what was lost, per kind.
+//! Losses are exact: for each kind, the made events are the delivered and the lost
+//! ones.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Who is in a session, under which number, and for how long.
+//! The members of a session, their pids, and the time of their membership.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -60,7 +60,8 @@ fn processes_of_one_number_are_told_apart() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// E8, K4: the number of a member that has ended is nobody's, whoever has it next.
+/// E8, K4: the pid of a member that has ended belongs to no member, whichever process
+/// has it next.
 #[test]
 fn who_has_the_number_of_a_dead_member_is_left_alone() -> anyhow::Result<()> {
     let daemon = Daemon::start()?;

@@ -1,4 +1,4 @@
-//! What a session does is recorded: every act once, as it was, and no other.
+//! Every act of a session is recorded once, as it was, and no other.
 
 mod agents;
 mod any_event;

@@ -1,7 +1,8 @@
-//! Ground truth of network operations: every one once, nothing else, and nothing of a neighbour.
+//! Ground truth of network operations: each one is recorded once, and nothing of a
+//! process outside the session.
 //!
-//! Where security hooks see the kernel's copy of an address, a record says who
-//! was really reached, whatever happens to the caller's memory meanwhile.
+//! Where security hooks see the kernel's copy of an address, a record has the address
+//! that was really reached, whatever happens to the caller's memory meanwhile.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
-//! Where security hooks see the object, a record says what was really acted
+//! Where security hooks see the object, a record has the file that was really acted
 //! on, whatever happens to the path meanwhile and whatever it leads through.
 //!
-//! A tracepoint has the path only as it was read afterwards: there what holds
-//! is that it says so, and claims no inode that is not the object's.
+//! A tracepoint reads the path after the call. There the record has the flag of a
+//! caller's path, and no inode but the object's.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use crate::STIMULUS;
 
 const ROUNDS: usize = 10_000;
 
-/// What a stimulus says it did, and what was recorded of it.
+/// The acts that a stimulus reports, and the records about them.
 struct Trial {
     done: Vec<Value>,
     records: Vec<Value>,
@@ -106,7 +106,7 @@ fn deletes(mut lines: Vec<Value>) -> Vec<Value> {
     lines
 }
 
-/// What goes on beside, until it is dropped from the scope's thread.
+/// A thread that runs beside the test, until this is dropped.
 fn exchange_until(done: &AtomicBool, one: &Path, other: &Path) -> anyhow::Result<()> {
     while !done.load(Ordering::Relaxed) {
         renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;

@@ -1,5 +1,5 @@
-//! Ground truth of processes: every fork, exec and exit, and all that reaches
-//! out of the session, once, nothing else, and nothing of a neighbour.
+//! Ground truth of processes: every fork, exec and exit, and every act on a process
+//! outside the session, is recorded once, and nothing of a process outside it.
 
 use std::ffi::OsStr;
 

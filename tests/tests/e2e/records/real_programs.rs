@@ -1,4 +1,4 @@
-//! Real programs: what was recorded of them is what strace saw, act by act.
+//! Real programs: the records agree with strace's account, act by act.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

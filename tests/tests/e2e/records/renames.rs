@@ -1,4 +1,4 @@
-//! What a rename replaced, in its record.
+//! The record of a rename shows whether it replaced a file.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Ground truth of io_uring: its operations are recorded as those of system calls are.
+//! Ground truth of io_uring: its operations have the same records as system calls.
 
 use agent_recorder_tests::lab::beside::Beside;
 use agent_recorder_tests::lab::recorder::Recorder;

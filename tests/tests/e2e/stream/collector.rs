@@ -1,5 +1,5 @@
-//! The collector and what is done to it: a full disk, garbage, bombs, too
-//! much of everything. The one stream fails, the others go on.
+//! The collector under stress: a full disk, garbage, decompression bombs, too much of
+//! everything. The affected stream fails, and the others continue.
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};

@@ -1,6 +1,6 @@
-//! What a collector does wrong, and that the daemon's side believes none of
-//! it: each is told of, nothing is taken for acknowledged, and a collector
-//! that works gets everything afterwards.
+//! Faults of a collector, none of which the daemon's side believes: each is recorded,
+//! nothing counts as acknowledged, and a working collector receives everything
+//! afterwards.
 
 use std::net::SocketAddr;
 use std::pin::Pin;

@@ -284,7 +284,7 @@ fn a_rotation_under_a_live_stream_loses_nothing() -> anyhow::Result<()> {
     let stream = host.send(&https(&collector), Some(&keys));
     host.wait_until_sent(&stream)?;
 
-    // A broken pair first: it is told of, and the old one serves.
+    // The broken pair comes first: it is logged, and the old one stays in use.
     fs::write(place.at("collector").join("collector.key"), "rubbish")?;
     let other = place.host("b")?;
     let ca = place.at("ca");

@@ -1,4 +1,4 @@
-//! Calls that are seldom made: those of one ABI only, by file handle, and the newest.
+//! Rare calls: those of one ABI only, those by file handle, and the newest.
 
 use agent_recorder_tests::stimuli::{Argument, c_path, compat, syscall};
 use serde_json::json;

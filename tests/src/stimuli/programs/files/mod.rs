@@ -1,5 +1,5 @@
-//! Performs every file operation through each of its system calls inside the
-//! directory it is given, and says exactly what it did.
+//! Performs every file operation through each of its system calls inside the given
+//! directory, and reports each.
 //!
 //! `stimulus files DIRECTORY` does so through the native ABI, `stimulus files DIRECTORY
 //! compat` through the 32-bit one.

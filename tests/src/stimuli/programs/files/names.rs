@@ -1,4 +1,5 @@
-//! Files with no name, with two, and with one that may only lead downwards.
+//! Files without a name, with two names, and with a name that may only lead
+//! downwards.
 
 use agent_recorder_tests::stimuli::{Argument, Outcome, c_path, syscall};
 use serde_json::json;

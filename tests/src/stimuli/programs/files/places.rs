@@ -1,4 +1,5 @@
-//! Where it is done, and by whom: long names, other users, threads, mount namespaces.
+//! Operations by place and by user: long names, other users, threads, mount
+//! namespaces.
 
 use agent_recorder_tests::stimuli::{Abi, Script, c_path, outcome, syscall};
 use serde_json::json;
@@ -29,11 +30,12 @@ impl Stimulus {
         self.file("MKDIR", &last, json!({}), made);
     }
 
-    /// A call that is refused to somebody else is recorded with that.
+    /// A call that is refused for lack of rights is recorded with its error.
     pub(super) fn unprivileged(&mut self) {
         let locked = self.call(libc::SYS_mkdir, self.path("locked"), [0o700, 0, 0]);
         self.file("MKDIR", "locked", json!({}), locked);
-        // SAFETY: numbers only; the process has one thread.
+        // SAFETY: the arguments are numbers, and the process has one thread, which
+        // alone changes its ids.
         let _ = outcome(i64::from(unsafe {
             libc::setresuid(u32::MAX, 65534, u32::MAX)
         }));
@@ -41,7 +43,8 @@ impl Stimulus {
         self.file("MKDIR", "locked/inner", json!({}), refused);
         let refused = self.call(libc::SYS_unlink, self.path("by_creat"), [0, 0, 0]);
         self.file("DELETE", "by_creat", json!({}), refused);
-        // SAFETY: as above.
+        // SAFETY: the arguments are numbers, and the process has one thread, which
+        // alone changes its ids.
         let _ = outcome(i64::from(unsafe { libc::setresuid(u32::MAX, 0, u32::MAX) }));
     }
 

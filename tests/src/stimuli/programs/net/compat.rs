@@ -1,4 +1,4 @@
-//! The same, as 32-bit code does it.
+//! Network operations of 32-bit code.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -43,7 +43,7 @@ impl Entry {
     fn socket(self, kind: libc::c_int) -> anyhow::Result<OwnedFd> {
         let arguments = [libc::AF_INET as u32, kind as u32, 0, 0, 0, 0];
         let fd = self.call(SOCKET, arguments).map_err(anyhow::Error::msg)?;
-        // SAFETY: it was just made, and is nobody else's.
+        // SAFETY: the descriptor was just created, and has no other owner.
         Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
     }
 }

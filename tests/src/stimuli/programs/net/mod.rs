@@ -1,5 +1,5 @@
-//! Performs every kind of network operation over loopback, with sockets in
-//! the directory it is given, and says exactly what it did.
+//! Performs every kind of network operation over loopback, with sockets in the given
+//! directory, and reports each.
 
 mod compat;
 mod transfers;
@@ -144,7 +144,7 @@ impl Stimulus {
         let ends = json!({"local": here, "peer": there});
         self.network("ACCEPT", "TCP", ends, accepted.map(|_| 0));
         let fd = i32::try_from(accepted.map_err(anyhow::Error::msg)?)?;
-        // SAFETY: it was just made, and is nobody else's.
+        // SAFETY: the descriptor was just created, and has no other owner.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
         self.closed("TCP", &here, Some(&there), (0, 0));
         drop(client);
@@ -317,18 +317,20 @@ impl Stimulus {
     /// Every way in which the last descriptor of a socket goes.
     fn descriptors(&mut self) -> anyhow::Result<()> {
         let close_range = |fd: i32| {
-            // SAFETY: the descriptor is the caller's to close.
+            // SAFETY: the caller owns `fd` and does not use it afterwards.
             outcome(unsafe { libc::syscall(libc::SYS_close_range, fd, fd, 0) })
         };
         // Over which another is made.
         let (socket, here) = self.bound("127.0.0.1:0")?;
         let null = std::fs::File::open("/dev/null")?;
         let fd = std::os::fd::IntoRawFd::into_raw_fd(socket);
-        // SAFETY: `fd` was just taken out of its owner.
+        // SAFETY: `fd` was just taken out of its owner, so replacing its file affects
+        // nobody else.
         outcome(i64::from(unsafe { libc::dup2(null.as_raw_fd(), fd) }))
             .map_err(anyhow::Error::msg)?;
         self.closed("UDP", &here, None, (0, 0));
-        // SAFETY: as above; it is the null device now.
+        // SAFETY: `fd` is open after dup2(2), as the null device, and has no other
+        // owner.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
         // In a range.
         let (socket, here) = self.bound("127.0.0.1:0")?;
@@ -349,29 +351,33 @@ impl Stimulus {
             let (socket, here) = self.bound("127.0.0.1:0")?;
             let (gate, release) = rustix::pipe::pipe()?;
             let fd = socket.as_raw_fd();
-            // SAFETY: the child calls only async-signal-safe functions.
+            // SAFETY: the child calls async-signal-safe functions only.
             let child = unsafe { libc::fork() };
             if child == 0 {
                 drop(release);
                 let _ = rustix::io::read(&gate, &mut [0; 1]);
                 match ending {
-                    // SAFETY: as above; the descriptors are the child's own.
+                    // SAFETY: the child has its own copy of the descriptor, and does
+                    // not drop `socket`.
                     "close" => unsafe { libc::close(fd) },
-                    // SAFETY: as above; the descriptor is closed by the exec.
+                    // SAFETY: both strings end with a NUL, the array with a null
+                    // pointer, and all live through the call.
                     "exec" => unsafe {
                         let argv = [c"true".as_ptr(), std::ptr::null()];
                         libc::execv(c"/bin/true".as_ptr(), argv.as_ptr())
                     },
                     _ => 0,
                 };
-                // SAFETY: as above.
+                // SAFETY: _exit(2) ends the child without destructors of the parent's
+                // values.
                 unsafe { libc::_exit(0) };
             }
             drop(gate);
             drop(socket);
             drop(release);
             let mut status = 0;
-            // SAFETY: the child is this process's.
+            // SAFETY: `child` is a child of this process, and `status` outlives the
+            // call.
             outcome(i64::from(unsafe {
                 libc::waitpid(child, &raw mut status, 0)
             }))
