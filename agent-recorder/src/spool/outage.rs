@@ -3,6 +3,8 @@
 //!
 //! A record is refused before it has a number, so that numbers stay dense. It is
 //! counted, and a loss record follows when writing continues.
+//!
+//! Not here: the class of a record (`record::kinds`).
 
 use std::collections::BTreeMap;
 

@@ -5,6 +5,8 @@
 //! formatter empties what it is about to write again, and leaves about as
 //! much there. One that is written over in place is, once all of it was.
 //! Writes through a mapping or io_uring are not followed.
+//!
+//! Not here: a file whose name another file takes (`pre_op`, `post_op`).
 
 use agent_recorder_abi::event::Op;
 use agent_recorder_abi::limits::{DESCRIPTORS_WALKED, KEPT_PART, MAX_PENDING_CUTS};
