@@ -98,7 +98,7 @@ pub struct GateRule {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub statements: Vec<String>,
     /// Patterns for names of environment variables. The program's environment must have a match for each. When
-    /// empty, the environment is not looked at.
+    /// empty, the environment is not compared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub environment: Vec<String>,
     /// Patterns for the name of the file that runs, which for a script is its interpreter. When empty, any file

@@ -1,8 +1,6 @@
 //! The recorder: one thread that carries events from the rings through
 //! session and guard into the spool.
 //!
-//! `recorder` is the loop. Each stage owns its state and is called with each
-//! batch or at each turn: `exec_gate`, `written_files`, `self_check`, `losses`,
 //! `recorder` is the loop. Each stage owns its state, and is called with each batch
 //! or at each turn: `exec_gate`, `written_files`, `self_check`, `losses`,
 //! `operators`, `enforcement`. `core` has the state that every stage works on.

@@ -75,7 +75,7 @@ impl RuleSet {
                 .ok_or_else(|| refuse("is empty or longer than 47 bytes"))?;
             if matches!(kind, ENVIRONMENT | ENVIRONMENT_NAME) && pattern.len() < 7 {
                 return Err(refuse(
-                    "is shorter than the 7 bytes that a mark of the environment needs",
+                    "is shorter than the 7 bytes that a pattern of the environment needs",
                 ));
             }
             if kind == SCRIPT && pattern.split('/').count() > 2 {
