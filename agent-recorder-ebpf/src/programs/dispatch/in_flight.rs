@@ -12,9 +12,8 @@ use crate::dispatch::io_uring_fields;
 use crate::guard::pre_op;
 use crate::kernel::compat::{Task, current};
 use crate::kernel::registers::{self, Registers, is_compat};
+use crate::kernel::uapi::AT_REMOVEDIR;
 use crate::session::{actor, tag};
-
-const AT_REMOVEDIR: u64 = 0x200;
 
 /// An inode's times change.
 #[inline(always)]

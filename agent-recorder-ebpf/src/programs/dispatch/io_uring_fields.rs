@@ -16,6 +16,7 @@ use crate::kernel::compat::Task;
 use crate::kernel::files::file_of;
 use crate::kernel::path;
 use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::uapi::{AT_FDCWD, AT_REMOVEDIR, O_LARGEFILE};
 use crate::operations::file_exit;
 
 /// `enum io_uring_op` (include/uapi/linux/io_uring.h): part of the ABI.
@@ -39,14 +40,10 @@ pub(crate) mod opcode {
     pub(crate) const SENDING: [u32; 7] = [2, 5, 9, 23, 26, 47, 48];
 }
 
-const AT_FDCWD: i32 = -100;
-const AT_REMOVEDIR: u32 = 0x200;
 /// `REQ_F_CQE_SKIP` (include/linux/io_uring_types.h): success makes no completion.
 const SKIPS_COMPLETION: u64 = 1 << 6;
 /// `REQ_F_FIXED_FILE`.
 const FIXED_FILE: u64 = 1;
-/// io_uring adds it to every open (`force_o_largefile()`); nobody asked for it.
-const O_LARGEFILE: u64 = 0o100_000;
 
 /// The result in a completion.
 #[inline(always)]
@@ -71,6 +68,7 @@ impl Request {
         read(self.address + offset!(kiocb_cmd) as u64, offset)
     }
 
+    /// Without O_LARGEFILE, which io_uring adds to every open (`force_o_largefile()`): nobody asked for it.
     #[inline(always)]
     pub(crate) fn open_flags(self) -> u64 {
         self.field::<u64>(offset!(io_open_flags)) & !O_LARGEFILE
@@ -114,7 +112,7 @@ global! {
         let first = match request.opcode {
             opcode::UNLINKAT => {
                 asked.flags = u64::from(request.field::<u32>(offset!(io_unlink_flags)));
-                let is_rmdir = asked.flags as u32 & AT_REMOVEDIR != 0;
+                let is_rmdir = asked.flags & AT_REMOVEDIR != 0;
                 asked.op = if is_rmdir { Op::Rmdir } else { Op::Delete } as u8;
                 location(
                     &mut writer,
@@ -269,7 +267,7 @@ fn own_file(writer: &mut Writer, call: &Call, request: Request) -> Location {
 #[inline(always)]
 pub(crate) fn op_of(opcode: u32, flags: u64) -> u8 {
     let op = match opcode {
-        opcode::UNLINKAT if flags as u32 & AT_REMOVEDIR != 0 => Op::Rmdir,
+        opcode::UNLINKAT if flags & AT_REMOVEDIR != 0 => Op::Rmdir,
         opcode::UNLINKAT => Op::Delete,
         opcode::RENAMEAT => Op::Rename,
         opcode::MKDIRAT => Op::Mkdir,

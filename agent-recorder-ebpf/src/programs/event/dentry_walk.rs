@@ -17,6 +17,7 @@ use crate::event::writer::Writer;
 use crate::kernel::counters::trouble;
 use crate::kernel::path::KernelPath;
 use crate::kernel::read::{bound, offset, read};
+use crate::kernel::uapi::FIRST_ERROR;
 
 /// A path that was appended.
 #[derive(Clone, Copy, Default)]
@@ -112,8 +113,6 @@ extern "C" fn append_walk(area: u32, start: u64) -> u64 {
     writer.position()
 }
 
-/// From here on a pointer is an error (`MAX_ERRNO`, include/linux/err.h).
-const FIRST_ERROR: u64 = -4095_i64 as u64;
 /// `MNT_NS_ANON_INO` (include/uapi/linux/nsfs.h, 6.18), before that 0: the
 /// namespace of a mount that was never attached.
 const ANONYMOUS: [u32; 2] = [0, 0xeffffff7];

@@ -17,8 +17,7 @@ use crate::kernel::compat::{Task, current};
 use crate::kernel::files::file_of;
 use crate::kernel::path::{self, KernelPath};
 use crate::kernel::read::read_user;
-
-const AT_FDCWD: i32 = -100;
+use crate::kernel::uapi::AT_FDCWD;
 
 impl Location {
     /// An object's own path, as it was walked.

@@ -19,10 +19,8 @@ use crate::context::scratch::Scratch;
 use crate::event::writer::Writer;
 use crate::kernel::compat::{current, tag_on};
 use crate::kernel::counters::trouble;
+use crate::kernel::uapi::{SIGKILL, SIGSTOP};
 use crate::session::tag;
-
-const SIGKILL: u32 = 9;
-const SIGSTOP: u32 = 19;
 
 /// Stops the running program, if it is one that is gated: always, or by one of
 /// its words. A global function (see `call`).

@@ -12,6 +12,7 @@ use crate::kernel::compat::current;
 use crate::kernel::inode::is_block_device;
 use crate::kernel::path;
 use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::uapi::{BTRFS_SUPER_MAGIC, FMODE_WRITE};
 use crate::session::tag;
 
 /// `BLKDISCARD`, `BLKSECDISCARD`, `BLKZEROOUT` (include/uapi/linux/fs.h).
@@ -41,11 +42,6 @@ pub(crate) fn is_discarding(command: u32) -> bool {
     DISCARDS.contains(&command)
 }
 
-/// `FMODE_WRITE` (include/linux/fs.h).
-const FMODE_WRITE: u32 = 2;
-/// `BTRFS_SUPER_MAGIC` (include/uapi/linux/magic.h): elsewhere these commands mean nothing.
-const BTRFS: u64 = 0x9123_683e;
-
 /// A file is to be opened: 0, or an error that refuses it.
 #[inline(always)]
 pub(crate) fn opening(file: u64) -> i32 {
@@ -74,7 +70,8 @@ pub(crate) fn commanding(file: u64, command: u32) -> i32 {
     let destroys = if is_discarding(command) {
         is_block_device(inode)
     } else {
-        read::<u64>(read(inode, offset!(inode_sb)), offset!(sb_magic)) == BTRFS
+        // Elsewhere these commands mean nothing.
+        read::<u64>(read(inode, offset!(inode_sb)), offset!(sb_magic)) == BTRFS_SUPER_MAGIC
     };
     if destroys { refused() } else { 0 }
 }

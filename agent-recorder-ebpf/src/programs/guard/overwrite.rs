@@ -26,14 +26,9 @@ use crate::kernel::counters::add;
 use crate::kernel::files::{self, file_of, files_of, table_size};
 use crate::kernel::path;
 use crate::kernel::read::{hooks, offset, read, read_user};
+use crate::kernel::uapi::{O_ACCMODE, O_TRUNC, S_IFBLK, S_IFMT, S_IFREG};
 use crate::session::{actor, tag};
 
-const S_IFMT: u16 = 0o170_000;
-const S_IFREG: u16 = 0o100_000;
-const S_IFBLK: u16 = 0o060_000;
-/// O_ACCMODE and O_TRUNC (include/uapi/asm-generic/fcntl.h).
-const O_ACCMODE: u64 = 0o3;
-const O_TRUNC: u64 = 0o1000;
 /// Modes of fallocate(2) that take contents away: FALLOC_FL_PUNCH_HOLE, _COLLAPSE_RANGE, _ZERO_RANGE.
 const TAKES_AWAY: u64 = 0x2 | 0x8 | 0x10;
 

@@ -21,9 +21,8 @@ use crate::guard::budget;
 use crate::guard::ownership::{self, judge};
 use crate::kernel::inode;
 use crate::kernel::read::{bound, hooks, offset, read};
+use crate::kernel::uapi::SECTOR_SHIFT;
 
-/// One sector, in which `i_blocks` counts (include/linux/fs.h).
-const SECTOR_SHIFT: u32 = 9;
 /// Protected place and slot of a judgement.
 const PLACE: u64 = JUDGED_PROTECTED | 0xff << JUDGED_SLOT;
 

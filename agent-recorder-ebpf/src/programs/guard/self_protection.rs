@@ -20,12 +20,9 @@ use crate::kernel::compat::current;
 use crate::kernel::inode::place_key;
 use crate::kernel::path::{self, KernelPath};
 use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::uapi::{FMODE_WRITE, PROC_SUPER_MAGIC};
 use crate::session::tag;
 
-/// `FMODE_WRITE` (include/linux/fs.h).
-const FMODE_WRITE: u32 = 2;
-/// `PROC_SUPER_MAGIC` (include/uapi/linux/magic.h).
-const PROCFS: u64 = 0x9fa0;
 /// `PTRACE_MODE_ATTACH` (include/linux/ptrace.h): more than a look.
 const PTRACE_MODE_ATTACH: u32 = 2;
 /// Commands of bpf(2) that get at an object by its number, the first of their
@@ -159,7 +156,7 @@ pub(crate) fn opening(file: u64) -> i32 {
 /// one of its threads' (`oom_score_adj`, `mem`, …). A process that ended has none.
 #[inline(always)]
 fn is_about_recorder(inode: u64) -> bool {
-    if read::<u64>(read(inode, offset!(inode_sb)), offset!(sb_magic)) != PROCFS {
+    if read::<u64>(read(inode, offset!(inode_sb)), offset!(sb_magic)) != PROC_SUPER_MAGIC {
         return false;
     }
     let pid: u64 = read(inode - offset!(proc_inode) as u64, offset!(proc_pid));

@@ -3,6 +3,7 @@
 use agent_recorder_abi::policy::PlaceKey;
 
 use crate::kernel::read::{offset, read};
+use crate::kernel::uapi::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT};
 
 /// What `st_dev` and `st_ino` are made of, and which file of that number it is.
 #[derive(Clone, Copy, Default)]
@@ -22,11 +23,6 @@ pub(crate) fn inode_of(file: u64) -> Inode {
         ino: read(address, offset!(inode_ino)),
     }
 }
-
-const S_IFMT: u16 = 0o170_000;
-const S_IFDIR: u16 = 0o040_000;
-const S_IFCHR: u16 = 0o020_000;
-const S_IFBLK: u16 = 0o060_000;
 
 /// The key of an inode, whoever did something to it.
 #[inline(always)]

@@ -12,3 +12,4 @@ pub(crate) mod preempt_guard;
 pub(crate) mod read;
 pub(crate) mod registers;
 pub(crate) mod replica;
+pub(crate) mod uapi;

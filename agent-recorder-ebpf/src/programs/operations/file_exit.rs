@@ -17,11 +17,8 @@ use crate::event::writer::Writer;
 use crate::guard::{overwrite, post_op, unmount};
 use crate::kernel::inode;
 use crate::kernel::read::{hooks, read_user};
+use crate::kernel::uapi::{AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW};
 use crate::session::actor;
-
-const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
-const AT_REMOVEDIR: u64 = 0x200;
-const AT_SYMLINK_FOLLOW: u64 = 0x400;
 
 /// The result of an announced operation that needs no path of its own.
 #[inline(always)]

@@ -19,16 +19,14 @@ use crate::event::writer::Writer;
 use crate::guard::{enforce, pre_op, self_protection};
 use crate::kernel::path::{self, KernelPath};
 use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::uapi::{S_IFMT, S_IFREG};
 use crate::session::actor::Actor;
-
-/// Kinds of files in a mode (inode(7)).
-const S_IFMT: u32 = 0o170_000;
-const S_IFREG: u32 = 0o100_000;
 
 /// mknod(2). An open that makes a file passes the same hook, and tells of it itself.
 #[inline(always)]
 pub(crate) fn making(directory: u64, dentry: u64, mode: u32) -> i32 {
-    if mode & S_IFMT != 0 && mode & S_IFMT != S_IFREG {
+    let kind = mode & u32::from(S_IFMT);
+    if kind != 0 && kind != u32::from(S_IFREG) {
         made(Op::Create, path::within(directory, dentry))
     } else {
         self_protection::changing(dentry)

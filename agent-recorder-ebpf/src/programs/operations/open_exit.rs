@@ -17,19 +17,17 @@ use crate::kernel::files::file_of;
 use crate::kernel::inode::{self, Inode};
 use crate::kernel::path;
 use crate::kernel::read::{offset, read, read_user};
+use crate::kernel::uapi::{
+    FMODE_CREATED, O_ACCMODE, O_CREAT, O_EXCL, O_NOFOLLOW, O_TMPFILE, O_TRUNC, O_WRONLY,
+};
 use crate::operations::file_exit;
 
-/// O_ACCMODE, O_CREAT and O_TRUNC (include/uapi/asm-generic/fcntl.h); creat(2) is open(2) with the last two and O_WRONLY.
-const O_WRITES: u64 = 0o3 | 0o100 | 0o1000;
-const CREAT_FLAGS: u64 = 0o1 | 0o100 | 0o1000;
-const O_CREAT: u64 = 0o100;
-/// O_CREAT and O_EXCL: with both, a link as the last name is not followed (open(2)).
-const O_EXCLUSIVE: u64 = O_CREAT | 0o200;
-/// Kernel-internal O_TMPFILE without O_DIRECTORY.
-const O_TMPFILE: u64 = 0o20000000;
-const O_NOFOLLOW: u64 = 0o400000;
-/// `FMODE_CREATED` (include/linux/fs.h, 5.0): this open made the file.
-const FMODE_CREATED: u32 = 0x10_0000;
+/// An open with none of these leaves its file as it is.
+const WRITES: u64 = O_ACCMODE | O_CREAT | O_TRUNC;
+/// creat(2) is open(2) with these.
+const CREAT_FLAGS: u64 = O_WRONLY | O_CREAT | O_TRUNC;
+/// With both, a link as the last name is not followed (open(2)).
+const EXCLUSIVE: u64 = O_CREAT | O_EXCL;
 
 global! {
     /// open(2), openat(2), openat2(2), creat(2), open_by_handle_at(2).
@@ -51,7 +49,7 @@ global! {
                 call.argument(spec.path),
             )
         };
-        let follows = if flags & O_NOFOLLOW == 0 && flags & O_EXCLUSIVE != O_EXCLUSIVE {
+        let follows = if flags & O_NOFOLLOW == 0 && flags & EXCLUSIVE != EXCLUSIVE {
             FILE_FOLLOWS
         } else {
             0
@@ -107,7 +105,7 @@ global! {
         let inode = inode::inode_of(file);
         let created = read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0
             || flags & O_TMPFILE == O_TMPFILE;
-        let reads_only = flags & O_WRITES == 0;
+        let reads_only = flags & WRITES == 0;
         // SAFETY: a field of a map value.
         unsafe {
             (*call.scratch).opened = OpenedFile {

@@ -14,6 +14,7 @@ use crate::guard::irreversible::{self, SNAP_DESTROY, SNAP_DESTROY_V2};
 use crate::kernel::compat::{Task, walk};
 use crate::kernel::files::file_of;
 use crate::kernel::read::{bound, offset, read, read_user};
+use crate::kernel::uapi::{S_IFDIR, S_IFMT};
 
 /// `PTRACE_POKEDATA`, `PTRACE_ATTACH` and `PTRACE_SEIZE` (include/uapi/linux/ptrace.h).
 const POKEDATA: u32 = 5;
@@ -22,9 +23,6 @@ const SEIZE: u32 = 0x4206;
 /// `sizeof(struct upid)` (include/linux/pid.h): a number and a namespace's address.
 const UPID_BYTES: u64 = 16;
 const EBADF: i64 = 9;
-/// Kinds of files in a mode (inode(7)).
-const S_IFMT: u16 = 0o170_000;
-const S_IFDIR: u16 = 0o040_000;
 /// Namespaces of process numbers lie in one another at most so deep (`MAX_PID_NS_LEVEL`, 32).
 const LEVELS: u64 = 63;
 

@@ -16,10 +16,8 @@ use crate::kernel::compat::{Task, offer, walk};
 use crate::kernel::counters::add;
 use crate::kernel::files::{self, files_of};
 use crate::kernel::read::{offset, read};
+use crate::kernel::uapi::{S_IFMT, S_IFSOCK};
 use crate::session::tag;
-
-const S_IFMT: u16 = 0o170_000;
-const S_IFSOCK: u16 = 0o140_000;
 
 /// The socket of a file, `None` for a file that is none.
 #[inline(always)]

@@ -6,10 +6,8 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
 use crate::kernel::compat::{Task, current, walk};
 use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::uapi::PF_IO_WORKER;
 use crate::session::tag;
-
-/// `PF_IO_WORKER` (include/linux/sched.h, 5.10).
-const PF_IO_WORKER: u32 = 0x10;
 
 /// Who acts.
 #[derive(Clone, Copy)]
