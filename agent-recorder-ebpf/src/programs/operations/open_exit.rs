@@ -13,10 +13,8 @@ use crate::context::scratch::OpenedFile;
 use crate::event::writer::Writer;
 use crate::event::{dentry_walk, location};
 use crate::kernel::compat::Task;
-use crate::kernel::files::file_of;
-use crate::kernel::inode::{self, Inode};
-use crate::kernel::path;
-use crate::kernel::read::{offset, read, read_user};
+use crate::kernel::read::{offset, read_user};
+use crate::kernel::types::{Fd, InodeIdentity};
 use crate::kernel::uapi::{
     FMODE_CREATED, O_ACCMODE, O_CREAT, O_EXCL, O_NOFOLLOW, O_TMPFILE, O_TRUNC, O_WRONLY,
 };
@@ -40,7 +38,7 @@ global! {
         }
         let mut writer = Writer::begin::<FileBody>(call.scratch);
         let location = if spec.path == NO_ARG {
-            location::append_descriptor(&mut writer, call.task, call.argument(spec.dirfd)).0
+            location::append_descriptor(&mut writer, call.task, call.fd_argument(spec.dirfd)).0
         } else {
             location::append_user_location(
                 &mut writer,
@@ -101,9 +99,9 @@ fn open_arguments(call: &Call, spec: Spec) -> (u64, u32) {
 global! {
     /// A new descriptor: its file is what was really opened, whatever the path said.
     pub(crate) fn opened_descriptor(call: &Call, flags: u64, mode: u32, token: u64) {
-        let file = file_of(call.task, call.result as u64);
-        let inode = inode::inode_of(file);
-        let created = read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0
+        let file = Fd::of(call.result as u64).file(call.task);
+        let inode = file.inode().identity();
+        let created = file.mode() & FMODE_CREATED != 0
             || flags & O_TMPFILE == O_TMPFILE;
         let reads_only = flags & WRITES == 0;
         // SAFETY: a field of a map value.
@@ -130,7 +128,7 @@ global! {
             }
             return;
         }
-        let walked = dentry_walk::append(&mut writer, path::of_file(file));
+        let walked = dentry_walk::append(&mut writer, file.path());
         let op = if created { Op::Create } else { Op::Open };
         // SAFETY: `begin` left room for it.
         unsafe {
@@ -160,7 +158,7 @@ global! {
 
 /// Whether this program has opened this file for reading before; it has from now on.
 #[inline(always)]
-fn seen_before(tag: Tag, task: Task, inode: Inode) -> bool {
+fn seen_before(tag: Tag, task: Task, inode: InodeIdentity) -> bool {
     let key = SeenFile {
         image: tag.image,
         ino: inode.ino,
