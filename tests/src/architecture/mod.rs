@@ -1,13 +1,16 @@
-//! The order in which a crate's modules may know one another, and the tests
-//! that hold the sources to it.
+//! The order in which a crate's modules may know one another, the types that
+//! signatures of the kernel programs have, and the tests that hold the sources
+//! to both.
 //!
 //! Another crate is another `Layout` with its test.
 //!
 //! Not here: how imports are found (`imports`), what breaks an order
-//! (`floors`), the proof that both can fail (`small_crates`).
+//! (`floors`), the proof that both can fail (`small_crates`), what breaks a
+//! signature (`signatures`).
 
 mod floors;
 mod imports;
+mod signatures;
 mod small_crates;
 
 use std::path::Path;
@@ -85,6 +88,33 @@ fn imports_of_the_kernel_programs_go_down_and_not_in_circles() -> anyhow::Result
 #[test]
 fn imports_of_the_shared_types_go_down_and_not_in_circles() -> anyhow::Result<()> {
     let broken = broken(&ABI)?;
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn no_signature_of_the_kernel_programs_has_an_object_as_a_bare_integer() -> anyhow::Result<()> {
+    let programs =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent-recorder-ebpf/src/programs");
+    let mut broken = Vec::new();
+    let mut folders = vec![programs.clone()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(&programs)?.display().to_string();
+                broken.extend(signatures::violations(
+                    &name,
+                    &std::fs::read_to_string(&path)?,
+                )?);
+                files += 1;
+            }
+        }
+    }
+    assert!(files > 0, "{} holds no sources", programs.display());
     assert!(broken.is_empty(), "{}", broken.join("\n"));
     Ok(())
 }
