@@ -11,18 +11,19 @@ use crate::context::maps;
 use crate::context::scratch::Scratch;
 use crate::kernel::compat::add_here;
 use crate::kernel::counters::add;
+use crate::kernel::global::{Scalar, global_function};
 use crate::kernel::read::bound;
 
 const _: () = assert!(AREAS.is_power_of_two());
 
-/// A pointer as a number: global functions take none (see `call`), and the
-/// verifier knows what is one until it comes out of the area.
+/// An object whose type the verifier knows, as a number: global functions take
+/// no pointers (see `call`), and one is a pointer until it comes out of the area.
 #[inline(always)]
-pub(crate) fn number_of(scratch: *mut Scratch, pointer: u64) -> u64 {
+pub(crate) fn untyped<T: Scalar<Number = u64>>(scratch: *mut Scratch, object: T) -> T {
     // SAFETY: a field of a map value.
     unsafe {
-        ptr::write_volatile(&raw mut (*scratch).end, pointer);
-        ptr::read_volatile(&raw const (*scratch).end)
+        ptr::write_volatile(&raw mut (*scratch).end, object.into_number());
+        T::from_number(ptr::read_volatile(&raw const (*scratch).end))
     }
 }
 
@@ -50,31 +51,31 @@ macro_rules! with_area {
 }
 pub(crate) use with_area;
 
-/// Takes a free area of this CPU: its number, or one that no area has. A
-/// global function (see `call`), so that the verifier does not follow all that
-/// comes after it once for each area.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn take_area() -> u64 {
-    // SAFETY: the helper takes nothing.
-    let first = AREAS * unsafe { bpf_get_smp_processor_id() };
-    let mut nth = 0;
-    while nth < AREAS {
-        // Bounded where the verifier sees it, or the loop would count from a number that it does not know.
-        let index = first + bound::<{ AREAS as u64 - 1 }>(u64::from(nth)) as u32;
-        if let Some(area) = maps::SCRATCH.get_ptr_mut(index) {
-            // SAFETY: a map value, checked not null.
-            let taken = unsafe { &raw mut (*area).taken };
-            if add_here(taken, 1) == 0 {
-                // SAFETY: as above.
-                unsafe { (*area).index = index };
-                return u64::from(index);
+global_function! {
+    /// Takes a free area of this CPU: its number, or one that no area has. On
+    /// its own, so that the verifier does not follow all that comes after
+    /// it once for each area.
+    pub(crate) fn take_area() -> u64 {
+        // SAFETY: the helper takes nothing.
+        let first = AREAS * unsafe { bpf_get_smp_processor_id() };
+        let mut nth = 0;
+        while nth < AREAS {
+            // Bounded where the verifier sees it, or the loop would count from a number that it does not know.
+            let index = first + bound::<{ AREAS as u64 - 1 }>(u64::from(nth)) as u32;
+            if let Some(area) = maps::SCRATCH.get_ptr_mut(index) {
+                // SAFETY: a map value, checked not null.
+                let taken = unsafe { &raw mut (*area).taken };
+                if add_here(taken, 1) == 0 {
+                    // SAFETY: as above.
+                    unsafe { (*area).index = index };
+                    return u64::from(index);
+                }
+                add(taken, u64::MAX);
             }
-            add(taken, u64::MAX);
+            nth += 1;
         }
-        nth += 1;
+        u64::from(u32::MAX)
     }
-    u64::from(u32::MAX)
 }
 
 /// Names and entries are compared in the area that the event is put together in afterwards.
@@ -86,13 +87,6 @@ pub(crate) fn buffer_of(scratch: *mut Scratch) -> *mut u8 {
 
 /// Bytes of a name that are looked at for its last components.
 pub(crate) const NAME_BYTES: u64 = 1024;
-
-/// The number of an area, by which a global function finds it.
-#[inline(always)]
-pub(crate) fn area_of(scratch: *mut Scratch) -> u32 {
-    // SAFETY: `scratch` is a map value.
-    unsafe { (*scratch).index }
-}
 
 /// Defines a function that calls its body with an area and 0, 1, 2 … up to a
 /// count, until the body answers 1: as the kernel can (`kernel::compat`).

@@ -3,8 +3,8 @@
 //! The verifier follows every path through a program, and through each
 //! function once for every state that it is called in. What is large is
 //! therefore a function of its own for the verifier, too (a global function,
-//! since 5.6): checked once, for any arguments. Those can only be numbers, so
-//! all that such a function works on lies in the scratch area, which it finds
+//! since 5.6): checked once, for any arguments. Those can only be numbers
+//! (`kernel::global`), so all that such a function works on lies in the scratch area, which it finds
 //! by its number.
 
 use agent_recorder_abi::address::Address;
@@ -12,9 +12,10 @@ use agent_recorder_abi::state::Tag;
 use agent_recorder_abi::syscall::{NO_ARG, Spec};
 
 use crate::context::maps;
-use crate::context::scratch::{KeptCall, Location, OpenSocket, PEER, Scratch};
+use crate::context::scratch::{KeptCall, Location, OpenSocket, PEER, Scratch, ScratchId};
 use crate::kernel::compat::{Task, current};
 use crate::kernel::read::bound;
+use crate::kernel::types::Fd;
 
 /// Of no row of the table: a request of io_uring.
 const NO_ROW: u32 = u32::MAX;
@@ -65,8 +66,8 @@ impl Call {
 
     /// The call that was left in an area by the task that runs now.
     #[inline(always)]
-    pub(crate) fn kept(area: u32) -> Option<Self> {
-        let scratch = maps::SCRATCH.get_ptr_mut(area)?;
+    pub(crate) fn kept(area: ScratchId) -> Option<Self> {
+        let scratch = maps::SCRATCH.get_ptr_mut(area.number())?;
         // SAFETY: a map value, checked not null.
         let kept = unsafe { (*scratch).kept };
         Some(Self {
@@ -82,9 +83,14 @@ impl Call {
 
     /// The number of its area.
     #[inline(always)]
-    pub(crate) fn area(&self) -> u32 {
-        // SAFETY: a map value.
-        unsafe { (*self.scratch).index }
+    pub(crate) fn area(&self) -> ScratchId {
+        ScratchId::of(self.scratch)
+    }
+
+    /// An argument that is a descriptor.
+    #[inline(always)]
+    pub(crate) fn fd_argument(&self, index: u8) -> Fd {
+        Fd::of_argument(self.argument(index))
     }
 
     /// What the table says of it; nothing, where it has no row.
@@ -180,26 +186,52 @@ impl Call {
     }
 }
 
-/// Defines a function on a call that the verifier checks once, on its own.
-/// Its name must be the only one of its kind in all programs.
+/// Defines a function that the verifier checks once, on its own, and that works
+/// on a call (`call: &Call`), on an area (`area: ScratchId as scratch`), or on
+/// its arguments only. What follows `else` is its result where there is no such
+/// area. Its name must be the only one of its kind in all programs.
 macro_rules! global {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($call:ident: &Call $(, $arg:ident: $type:ty)* $(,)?) $body:block) => {
+        $crate::context::call::global! {
+            $(#[$doc])* $vis fn $name($call: &Call $(, $arg: $type)*) -> () [else ()] $body
+        }
+    };
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($call:ident: &Call $(, $arg:ident: $type:ty)* $(,)?) -> $result:ty [else $none:expr] $body:block) => {
         $(#[$doc])*
         #[inline(always)]
-        $vis fn $name($call: &$crate::context::call::Call $(, $arg: $type)*) {
-            #[unsafe(no_mangle)]
-            #[inline(never)]
-            extern "C" fn $name(area: u32 $(, $arg: $type)*) -> u64 {
-                #[inline(always)]
-                fn body($call: &$crate::context::call::Call $(, $arg: $type)*) $body
+        $vis fn $name($call: &$crate::context::call::Call $(, $arg: $type)*) -> $result {
+            $crate::kernel::global::global_function! {
+                fn $name(area: $crate::context::scratch::ScratchId $(, $arg: $type)*) -> $result {
+                    #[inline(always)]
+                    fn on_call($call: &$crate::context::call::Call $(, $arg: $type)*) -> $result $body
 
-                if let Some(call) = $crate::context::call::Call::kept(area) {
-                    body(&call $(, $arg)*);
+                    match $crate::context::call::Call::kept(area) {
+                        Some(call) => on_call(&call $(, $arg)*),
+                        None => $none,
+                    }
                 }
-                0
             }
-            $name($call.area() $(, $arg)*);
+            $name($call.area() $(, $arg)*)
         }
+    };
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($area:ident: ScratchId as $scratch:ident $(, $arg:ident: $type:ty)* $(,)?) $body:block) => {
+        $crate::context::call::global! {
+            $(#[$doc])* $vis fn $name($area: ScratchId as $scratch $(, $arg: $type)*) -> () [else ()] $body
+        }
+    };
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($area:ident: ScratchId as $scratch:ident $(, $arg:ident: $type:ty)* $(,)?) -> $result:ty [else $none:expr] $body:block) => {
+        $crate::kernel::global::global_function! {
+            $(#[$doc])*
+            $vis fn $name($area: $crate::context::scratch::ScratchId $(, $arg: $type)*) -> $result {
+                match $crate::context::maps::SCRATCH.get_ptr_mut($area.number()) {
+                    Some($scratch) => $body,
+                    None => $none,
+                }
+            }
+        }
+    };
+    ($($function:tt)*) => {
+        $crate::kernel::global::global_function! { $($function)* }
     };
 }
 pub(crate) use global;

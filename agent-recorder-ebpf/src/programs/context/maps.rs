@@ -23,6 +23,7 @@ use agent_recorder_abi::written_file::{Told, Written};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 
+use crate::context::operation::OperationKey;
 use crate::context::scratch::Scratch;
 
 /// Default sizes of the rings, bytes; user space sets the real ones.
@@ -135,7 +136,7 @@ pub(crate) static SIZES: HashMap<u64, u32> = HashMap::with_max_entries(MAX_NAMES
 
 /// What operations under way are about to destroy, by thread or request of io_uring.
 #[map]
-pub(crate) static FORESEEN: LruHashMap<u64, Foreseen> =
+pub(crate) static FORESEEN: LruHashMap<OperationKey, Foreseen> =
     LruHashMap::with_max_entries(MAX_FORESEEN, 0);
 
 /// Open files that sessions cut, or may write over.

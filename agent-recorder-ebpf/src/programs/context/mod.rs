@@ -5,4 +5,5 @@
 pub(crate) mod areas;
 pub(crate) mod call;
 pub(crate) mod maps;
+pub(crate) mod operation;
 pub(crate) mod scratch;

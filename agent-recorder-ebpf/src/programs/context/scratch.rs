@@ -7,7 +7,10 @@
 use agent_recorder_abi::address::Address;
 use agent_recorder_abi::limits::{COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
 use agent_recorder_abi::policy::{Cut, Foreseen, NameKey};
-use agent_recorder_abi::state::{Given, SessionNumber, Socket, SocketKey, Tag, UringRequest};
+use agent_recorder_abi::state::{self, Given, SessionNumber, SocketKey, Tag, UringRequest};
+
+use crate::kernel::global::Scalar;
+use crate::kernel::types::{Dentry, File, FileTable, Mount, Socket};
 
 /// Positions in the buffer are masked with this, so that the verifier knows them.
 pub(crate) const POSITION: u64 = SCRATCH_BYTES as u64 - 1;
@@ -38,7 +41,7 @@ pub(crate) struct Scratch {
     /// The datagram that it sent.
     pub(crate) datagram: Datagram,
     /// What is remembered of the socket.
-    pub(crate) socket: Socket,
+    pub(crate) socket: state::Socket,
     /// Addresses that the call gave.
     pub(crate) given: Given,
     /// A walk up a path.
@@ -67,8 +70,8 @@ pub(crate) struct Scratch {
     pub(crate) end: u64,
     /// Whose files are looked at.
     pub(crate) kept_session: u64,
-    /// Address of the table that they are open in.
-    pub(crate) kept_files: u64,
+    /// The table that they are open in.
+    pub(crate) kept_files: FileTable,
     /// Not 0: all of them end.
     pub(crate) kept_end: u64,
     /// Which of all areas it is: functions that the verifier checks on their own find it by that.
@@ -79,6 +82,40 @@ pub(crate) struct Scratch {
     pub(crate) buffer: [u8; SCRATCH_BYTES + SEGMENT_BYTES],
 }
 
+/// The number of an area, by which a global function finds it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct ScratchId(u32);
+
+impl ScratchId {
+    /// Of an area.
+    #[inline(always)]
+    pub(crate) fn of(scratch: *mut Scratch) -> Self {
+        // SAFETY: `scratch` is a map value.
+        Self(unsafe { (*scratch).index })
+    }
+
+    /// Its place in the map.
+    #[inline(always)]
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl Scalar for ScratchId {
+    type Number = u32;
+
+    #[inline(always)]
+    fn into_number(self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
 /// A walk up a path that appends its names. In a map and not on the stack:
 /// there the verifier knows nothing of it, so that the second round looks like the first and it stops.
 #[repr(C)]
@@ -87,11 +124,11 @@ pub(crate) struct NameWalk {
     pub(crate) at: u64,
     /// Where the segment must end at the latest.
     pub(crate) end: u64,
-    pub(crate) mount: u64,
-    pub(crate) dentry: u64,
-    pub(crate) leaf: u64,
+    pub(crate) mount: Mount,
+    pub(crate) dentry: Dentry,
+    pub(crate) leaf: Dentry,
     /// The mount's root dentry.
-    pub(crate) root: u64,
+    pub(crate) root: Dentry,
     /// Bytes of names that had no room.
     pub(crate) omitted: u64,
     /// 1 until the top is reached.
@@ -116,7 +153,7 @@ pub(crate) struct Datagram {
 pub(crate) struct OpenSocket {
     pub(crate) key: SocketKey,
     /// `struct socket`.
-    pub(crate) socket: u64,
+    pub(crate) socket: Socket,
     pub(crate) family: u16,
     pub(crate) kind: u16,
 }
@@ -135,7 +172,7 @@ pub(crate) struct Strings {
 pub(crate) struct Program {
     pub(crate) strings: Strings,
     /// `mm_struct.exe_file`.
-    pub(crate) exe: u64,
+    pub(crate) exe: File,
     /// `linux_binprm.filename`.
     pub(crate) filename: u64,
 }
@@ -179,10 +216,10 @@ pub(crate) struct Location {
 #[derive(Clone, Copy)]
 pub(crate) struct DescriptorWalk {
     pub(crate) tag: Tag,
-    pub(crate) files: u64,
+    pub(crate) files: FileTable,
     pub(crate) first: u64,
     /// The descriptor table that gets copies.
-    pub(crate) copies: u64,
+    pub(crate) copies: FileTable,
     pub(crate) via: u64,
 }
 
@@ -190,7 +227,7 @@ pub(crate) struct DescriptorWalk {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct ProtectionWalk {
-    pub(crate) dentry: u64,
+    pub(crate) dentry: Dentry,
     pub(crate) is_own: u64,
 }
 
@@ -199,7 +236,7 @@ pub(crate) struct ProtectionWalk {
 #[derive(Clone, Copy)]
 pub(crate) struct OwnershipWalk {
     pub(crate) session: SessionNumber,
-    pub(crate) dentry: u64,
+    pub(crate) dentry: Dentry,
     /// Not 0: names and temporary directories from here on up say nothing.
     pub(crate) foreign: u64,
     pub(crate) verdict: u64,
@@ -211,7 +248,7 @@ pub(crate) struct OwnershipWalk {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct OpenedFile {
-    pub(crate) file: u64,
+    pub(crate) file: File,
     pub(crate) flags: u64,
     pub(crate) created: u64,
 }

@@ -8,17 +8,18 @@ use agent_recorder_abi::syscall::MARK_REMOVEDIR;
 use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 
 use crate::context::maps;
+use crate::context::operation::OperationKey;
 use crate::dispatch::io_uring_fields;
 use crate::guard::pre_op;
 use crate::kernel::compat::{Task, current};
 use crate::kernel::registers::{self, Registers, is_compat};
+use crate::kernel::types::Inode;
+use crate::kernel::uapi::AT_REMOVEDIR;
 use crate::session::{actor, tag};
-
-const AT_REMOVEDIR: u64 = 0x200;
 
 /// An inode's times change.
 #[inline(always)]
-pub(crate) fn touched(inode: u64) {
+pub(crate) fn touched(inode: Inode) {
     let this = current();
     let Some(tag) = tag::tag_of(this) else {
         return;
@@ -29,16 +30,17 @@ pub(crate) fn touched(inode: u64) {
 
 /// The operation that a task is in the middle of, and what names it until its exit.
 #[inline(always)]
-fn operation_of(task: Task, tag: Tag) -> (u32, u64) {
-    let address = actor::request_of(task, tag);
-    if address != 0
-        && let Some(kept) = maps::URING.get_ptr(&address)
+fn operation_of(task: Task, tag: Tag) -> (u32, OperationKey) {
+    let request = actor::request_of(task, tag);
+    if !request.is_none()
+        && let Some(kept) = maps::URING.get_ptr(&request.address())
     {
         // SAFETY: a map value, checked not null.
         let (opcode, flags) = unsafe { ((*kept).opcode, (*kept).flags) };
-        return (u32::from(io_uring_fields::op_of(opcode, flags)), address);
+        let op = u32::from(io_uring_fields::op_of(opcode, flags));
+        return (op, OperationKey::of_request(request));
     }
-    (of_call(task), actor::of_thread())
+    (of_call(task), OperationKey::of_thread())
 }
 
 /// What the call that a task is in does to files ([`Op`]), 0 for any other.

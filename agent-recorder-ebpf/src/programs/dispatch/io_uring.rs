@@ -9,9 +9,10 @@ use agent_recorder_abi::event::{FileBody, NetOp, Op, REPLACED_UNKNOWN, Trouble, 
 use agent_recorder_abi::state::Tag;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 
-use crate::context::areas::with_area;
+use crate::context::areas::{untyped, with_area};
 use crate::context::call::{Call, global};
 use crate::context::maps;
+use crate::context::operation::OperationKey;
 use crate::context::scratch::{LOCAL, PEER, Scratch};
 use crate::dispatch::io_uring_fields::{self, Request, opcode};
 use crate::event::address;
@@ -19,17 +20,18 @@ use crate::event::writer::Writer;
 use crate::guard::{enforce, overwrite, post_op};
 use crate::kernel::compat::{Task, current};
 use crate::kernel::counters::trouble;
-use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::read::{hooks, offset};
 use crate::kernel::replica::{Event, Replica, is_ours};
+use crate::kernel::types::{Fd, File, Kiocb};
 use crate::operations::{fd_table, file_exit, open_exit, socket, socket_table};
 use crate::session::tag;
 
 /// A request was prepared and is about to be issued, by its submitter.
 #[inline(always)]
-pub(crate) fn submitted(replica: Replica, address: u64) {
+pub(crate) fn submitted(replica: Replica, kiocb: Kiocb) {
     let request = Request {
-        address,
-        opcode: u32::from(read::<u8>(address, offset!(kiocb_opcode))),
+        kiocb,
+        opcode: kiocb.opcode(),
     };
     if request.opcode < opcode::ACCEPT || request.opcode > opcode::LISTEN {
         return;
@@ -42,19 +44,14 @@ pub(crate) fn submitted(replica: Replica, address: u64) {
         return;
     }
     with_area!(|scratch| {
-        // A global function takes no pointers: through the area it is a number.
-        // SAFETY: a field of a map value.
-        let request = unsafe {
-            core::ptr::write_volatile(&raw mut (*scratch).end, address);
-            Request {
-                address: core::ptr::read_volatile(&raw const (*scratch).end),
-                ..request
-            }
+        let request = Request {
+            kiocb: untyped(scratch, kiocb),
+            ..request
         };
         begin(scratch, task, tag, request);
     });
     if hooks().see != 0 || hooks().touch != 0 {
-        tag::note_request(task, address);
+        tag::note_request(task, kiocb);
     }
     enforce::enforce(tag);
 }
@@ -81,16 +78,16 @@ fn begin(scratch: *mut Scratch, task: Task, tag: Tag, request: Request) {
         _ => return,
     };
     call.keep();
-    remember(&call, request.address, request.opcode, token);
+    remember(&call, request.kiocb, request.opcode, token);
     if is_file {
-        io_uring_fields::announce(&call, request.address, request.opcode, token);
+        io_uring_fields::announce(&call, request.kiocb, request.opcode, token);
     }
 }
 
 global! {
     /// Keeps what the completion will need. The value is put together in the scratch area: it is too large for the stack.
-    fn remember(call: &Call, address: u64, opcode: u32, token: u64) {
-        let request = Request { address, opcode };
+    fn remember(call: &Call, kiocb: Kiocb, opcode: u32, token: u64) {
+        let request = Request { kiocb, opcode };
         // SAFETY: a field of a map value.
         let kept = unsafe { &raw mut (*call.scratch).request };
         address::clear(call.peer());
@@ -102,21 +99,21 @@ global! {
         let fd = if request.opcode == opcode::CLOSE {
             request.field::<i32>(offset!(io_close_fd))
         } else {
-            read(request.address, offset!(kiocb_fd))
+            request.kiocb.descriptor_number()
         };
         // SAFETY: as above.
         unsafe {
             (*kept).token = token;
             (*kept).opcode = request.opcode;
             (*kept).fd = fd;
-            (*kept).file = request.file(call.task);
+            (*kept).file = request.kiocb.file(call.task).address();
             (*kept).flags = match request.opcode {
                 opcode::OPENAT | opcode::OPENAT2 => request.open_flags(),
                 opcode::UNLINKAT => u64::from(request.field::<u32>(offset!(io_unlink_flags))),
                 _ => 0,
             };
             (*kept).address = *call.peer();
-            if maps::URING.insert(&request.address, &*kept, 0).is_err() {
+            if maps::URING.insert(&request.kiocb.address(), &*kept, 0).is_err() {
                 trouble(Trouble::UringMapFull);
             }
         }
@@ -125,26 +122,27 @@ global! {
 
 /// Adds to what a socket sent, where no tracepoint does.
 #[inline(always)]
-fn count_sent(address: u64, bytes: i32) {
-    let opcode = u32::from(read::<u8>(address, offset!(kiocb_opcode)));
+fn count_sent(kiocb: Kiocb, bytes: i32) {
+    let opcode = kiocb.opcode();
     if !opcode::SENDING.contains(&opcode) {
         return;
     }
-    if let Some(open) = socket_table::of_file(read(address, offset!(kiocb_file))) {
+    if let Some(open) = socket_table::of_file(kiocb.found_file()) {
         socket_table::add_sent(&open.key, bytes as u64);
     }
 }
 
 /// A request has its result: in the submitter, or in one of its workers.
 #[inline(always)]
-pub(crate) fn completed(address: u64, result: i32) {
+pub(crate) fn completed(kiocb: Kiocb, result: i32) {
     let task = current();
     let Some(tag) = tag::tag_of(task) else {
         return;
     };
     if hooks().count != 0 && result > 0 {
-        count_sent(address, result);
+        count_sent(kiocb, result);
     }
+    let address = kiocb.address();
     let Some(kept) = maps::URING.get_ptr(&address) else {
         return;
     };
@@ -162,14 +160,14 @@ pub(crate) fn completed(address: u64, result: i32) {
         call.keep();
         // Before this one, which may close another.
         fd_table::settle_held(&call);
-        finish(&call, address);
-        settled(&call, address);
+        finish(&call, kiocb);
+        settled(&call, kiocb);
     });
     enforce::enforce(tag);
 }
 
 global! {
-    fn finish(call: &Call, address: u64) {
+    fn finish(call: &Call, kiocb: Kiocb) {
         // SAFETY: fields of a map value, and `arguments` has eight elements.
         let (opcode, token, fd, file, flags) = unsafe {
             let kept = &raw const (*call.scratch).request;
@@ -178,8 +176,8 @@ global! {
             (
                 (*kept).opcode,
                 (*kept).token,
-                fd,
-                (*kept).file,
+                Fd::of(fd),
+                File::at((*kept).file),
                 (*kept).flags,
             )
         };
@@ -191,13 +189,13 @@ global! {
                 open_exit::opened_descriptor(call, flags, 0, token);
                 overwrite::opened(call);
             }
-            _ => finish_file(call, token, address),
+            _ => finish_file(call, token, kiocb),
         }
     }
 }
 
 global! {
-    fn finish_socket(call: &Call, opcode: u32, fd: u64, file: u64) {
+    fn finish_socket(call: &Call, opcode: u32, fd: Fd, file: File) {
         let Some(open) = socket_table::of_file(file) else {
             return;
         };
@@ -220,7 +218,7 @@ global! {
 }
 
 global! {
-    fn finish_file(call: &Call, token: u64, address: u64) {
+    fn finish_file(call: &Call, token: u64, kiocb: Kiocb) {
         // SAFETY: a field of a map value.
         let opcode = unsafe { (*call.scratch).request.opcode };
         let renamed = opcode == opcode::RENAMEAT && call.result >= 0 && hooks().touch != 0;
@@ -231,7 +229,7 @@ global! {
             error: call.error(),
             token,
             replaced: if renamed {
-                post_op::replaced_by_rename(address) as u16
+                post_op::replaced_by_rename(OperationKey::of_request(kiocb)) as u16
             } else {
                 REPLACED_UNKNOWN
             },
@@ -244,7 +242,7 @@ global! {
 /// Tells the guard that it is over. Not from within `finish`, for there the
 /// stack has no room.
 #[inline(always)]
-fn settled(call: &Call, address: u64) {
+fn settled(call: &Call, kiocb: Kiocb) {
     // SAFETY: fields of a map value.
     let (opcode, flags) = unsafe {
         let kept = &raw const (*call.scratch).request;
@@ -252,6 +250,7 @@ fn settled(call: &Call, address: u64) {
     };
     let op = io_uring_fields::op_of(opcode, flags);
     if Op::is_of_names(op) {
-        post_op::settle(call, address, u32::from(op), u32::from(call.result >= 0));
+        let key = OperationKey::of_request(kiocb);
+        post_op::settle(call, key, u32::from(op), u32::from(call.result >= 0));
     }
 }

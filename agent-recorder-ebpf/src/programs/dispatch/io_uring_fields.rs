@@ -12,10 +12,9 @@ use crate::context::scratch::Location;
 use crate::event::writer::Writer;
 use crate::event::{dentry_walk, location};
 use crate::guard::budget;
-use crate::kernel::compat::Task;
-use crate::kernel::files::file_of;
-use crate::kernel::path;
 use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::types::Kiocb;
+use crate::kernel::uapi::{AT_FDCWD, AT_REMOVEDIR, O_LARGEFILE};
 use crate::operations::file_exit;
 
 /// `enum io_uring_op` (include/uapi/linux/io_uring.h): part of the ABI.
@@ -39,14 +38,8 @@ pub(crate) mod opcode {
     pub(crate) const SENDING: [u32; 7] = [2, 5, 9, 23, 26, 47, 48];
 }
 
-const AT_FDCWD: i32 = -100;
-const AT_REMOVEDIR: u32 = 0x200;
 /// `REQ_F_CQE_SKIP` (include/linux/io_uring_types.h): success makes no completion.
 const SKIPS_COMPLETION: u64 = 1 << 6;
-/// `REQ_F_FIXED_FILE`.
-const FIXED_FILE: u64 = 1;
-/// io_uring adds it to every open (`force_o_largefile()`); nobody asked for it.
-const O_LARGEFILE: u64 = 0o100_000;
 
 /// The result in a completion.
 #[inline(always)]
@@ -57,7 +50,7 @@ pub(crate) fn result_of(completion: *const u8) -> i32 {
 /// A request as the programs look at it.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
-    pub(crate) address: u64,
+    pub(crate) kiocb: Kiocb,
     pub(crate) opcode: u32,
 }
 
@@ -68,26 +61,13 @@ impl Request {
         if offset == ABSENT as usize {
             return T::default();
         }
-        read(self.address + offset!(kiocb_cmd) as u64, offset)
+        read(self.kiocb.command(), offset)
     }
 
+    /// Without O_LARGEFILE, which io_uring adds to every open (`force_o_largefile()`): nobody asked for it.
     #[inline(always)]
     pub(crate) fn open_flags(self) -> u64 {
         self.field::<u64>(offset!(io_open_flags)) & !O_LARGEFILE
-    }
-
-    /// The file that it works on. The kernel looks it up as it issues the
-    /// request, after the hook; one registered with the ring
-    /// (IOSQE_FIXED_FILE) is not known by then, 0.
-    #[inline(always)]
-    pub(crate) fn file(self, task: Task) -> u64 {
-        let file: u64 = read(self.address, offset!(kiocb_file));
-        let flags: u64 = read(self.address, offset!(kiocb_flags));
-        if file != 0 || flags & FIXED_FILE != 0 {
-            return file;
-        }
-        let fd: i32 = read(self.address, offset!(kiocb_fd));
-        file_of(task, u64::from(fd as u32))
     }
 
     /// The kernel's copy of a path (`struct filename`).
@@ -99,8 +79,8 @@ impl Request {
 
 global! {
     /// What a file request asks for, before it runs.
-    pub(crate) fn announce(call: &Call, address: u64, opcode: u32, token: u64) {
-        let request = Request { address, opcode };
+    pub(crate) fn announce(call: &Call, kiocb: Kiocb, opcode: u32, token: u64) {
+        let request = Request { kiocb, opcode };
         let mut writer = Writer::begin::<FileBody>(call.scratch);
         let body = writer.body::<FileBody>();
         let mut asked = FileBody {
@@ -114,7 +94,7 @@ global! {
         let first = match request.opcode {
             opcode::UNLINKAT => {
                 asked.flags = u64::from(request.field::<u32>(offset!(io_unlink_flags)));
-                let is_rmdir = asked.flags as u32 & AT_REMOVEDIR != 0;
+                let is_rmdir = asked.flags & AT_REMOVEDIR != 0;
                 asked.op = if is_rmdir { Op::Rmdir } else { Op::Delete } as u8;
                 location(
                     &mut writer,
@@ -221,7 +201,7 @@ global! {
         asked.base2_len = second.base_len;
         asked.path2_len = second.path_len;
         asked.extra_len = extra_len;
-        let skips = read::<u64>(request.address, offset!(kiocb_flags)) & SKIPS_COMPLETION != 0;
+        let skips = request.kiocb.flags() & SKIPS_COMPLETION != 0;
         if skips {
             // No completion will come when it succeeds: what was asked for is what is known.
             asked.marks &= !FILE_PENDING;
@@ -257,11 +237,11 @@ fn location(writer: &mut Writer, call: &Call, dirfd: i32, name: u64) -> Location
 
 #[inline(always)]
 fn own_file(writer: &mut Writer, call: &Call, request: Request) -> Location {
-    let file = request.file(call.task);
-    if file == 0 {
+    let file = request.kiocb.file(call.task);
+    if file.is_none() {
         return Location::default();
     }
-    let walked = dentry_walk::append(writer, path::of_file(file));
+    let walked = dentry_walk::append(writer, file.path());
     Location::of(walked, agent_recorder_abi::event::FILE_KERNEL_PATH)
 }
 
@@ -269,7 +249,7 @@ fn own_file(writer: &mut Writer, call: &Call, request: Request) -> Location {
 #[inline(always)]
 pub(crate) fn op_of(opcode: u32, flags: u64) -> u8 {
     let op = match opcode {
-        opcode::UNLINKAT if flags as u32 & AT_REMOVEDIR != 0 => Op::Rmdir,
+        opcode::UNLINKAT if flags & AT_REMOVEDIR != 0 => Op::Rmdir,
         opcode::UNLINKAT => Op::Delete,
         opcode::RENAMEAT => Op::Rename,
         opcode::MKDIRAT => Op::Mkdir,

@@ -28,6 +28,7 @@ use crate::kernel::compat::current;
 use crate::kernel::read::{hooks, read_user};
 use crate::kernel::registers::{self, Registers, is_compat};
 use crate::kernel::replica::{Event, Replica, is_ours};
+use crate::kernel::types::Kiocb;
 use crate::operations::{datagram, exec, fd_table, file_exit, open_exit, process_control, socket};
 use crate::session::{sockaddr_snapshot, tag};
 
@@ -96,11 +97,11 @@ fn dispatch(call: &Call, handle: u8) {
         HANDLE_CLOSE_RANGE => fd_table::range_closed(call),
         HANDLE_WRITE => {
             datagram::plain(call, 1);
-            overwrite::written(call, call.argument(0));
+            overwrite::written(call, call.fd_argument(0));
         }
         HANDLE_WRITEV => {
             datagram::vector(call);
-            overwrite::written(call, call.argument(0));
+            overwrite::written(call, call.fd_argument(0));
         }
         HANDLE_PWRITE => overwrite::written_at(call, 3),
         HANDLE_COPY => overwrite::copied(call),
@@ -134,14 +135,14 @@ fn dispatch(call: &Call, handle: u8) {
         HANDLE_SOCKETCALL => socketcall(call),
         HANDLE_SENDFILE => {
             datagram::transferred(call, 0);
-            overwrite::written(call, call.argument(0));
+            overwrite::written(call, call.fd_argument(0));
         }
         HANDLE_SPLICE => {
             datagram::transferred(call, 2);
-            overwrite::written(call, call.argument(2));
+            overwrite::written(call, call.fd_argument(2));
         }
         HANDLE_URING_ENTER if hooks().see != 0 || hooks().touch != 0 => {
-            tag::note_request(call.task, 0)
+            tag::note_request(call.task, Kiocb::NONE)
         }
         _ => {}
     }

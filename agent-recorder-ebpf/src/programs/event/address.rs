@@ -13,6 +13,7 @@ use crate::context::call::global;
 use crate::context::scratch::PEER;
 use crate::event::writer::Writer;
 use crate::kernel::read::{bound, offset, read};
+use crate::kernel::types::Sock;
 
 pub(crate) const AF_UNIX: u16 = 1;
 pub(crate) const AF_INET: u16 = 2;
@@ -105,33 +106,21 @@ global! {
         // SAFETY: room that `Call` gives.
         let out = unsafe { &mut *out };
         let (open, peer) = (call.open(), side == PEER);
-        let sock = open.key.sock;
+        let sock = Sock::at(open.key.sock);
         match open.family {
             AF_INET => {
-                let word: u32 = read(
-                    sock,
-                    if peer {
-                        offset!(sock_daddr)
-                    } else {
-                        offset!(sock_saddr)
-                    },
-                );
+                let word = sock.inet(peer);
                 // SAFETY: 4 of SOCKADDR_BYTES.
                 unsafe { ptr::write_unaligned(out.bytes.as_mut_ptr().cast(), word) };
                 out.len = 4;
             }
             AF_INET6 => {
-                let field = if peer {
-                    offset!(sock_daddr6)
-                } else {
-                    offset!(sock_saddr6)
-                };
                 // SAFETY: 16 of SOCKADDR_BYTES.
                 unsafe {
                     bpf_probe_read_kernel(
                         out.bytes.as_mut_ptr().cast(),
                         16,
-                        (sock + field as u64) as *const _,
+                        sock.inet6_address(peer) as *const _,
                     );
                 }
                 out.len = 16;
@@ -139,11 +128,7 @@ global! {
             AF_UNIX => return unix_address(sock, peer, out),
             _ => return,
         }
-        out.port = if peer {
-            u16::from_be(read(sock, offset!(sock_dport)))
-        } else {
-            read(sock, offset!(sock_sport))
-        };
+        out.port = sock.port(peer);
         if !peer || out.port != 0 {
             out.family = open.family;
         }
@@ -151,18 +136,10 @@ global! {
 }
 
 #[inline(always)]
-fn unix_address(sock: u64, peer: bool, out: &mut Address) {
+fn unix_address(sock: Sock, peer: bool, out: &mut Address) {
     const MASK: u64 = 127;
-    let sock = if peer {
-        read(sock, offset!(unix_peer))
-    } else {
-        sock
-    };
-    let address: u64 = if sock == 0 {
-        0
-    } else {
-        read(sock, offset!(unix_addr))
-    };
+    let sock = if peer { sock.unix_peer() } else { sock };
+    let address = if sock.is_none() { 0 } else { sock.unix_name() };
     if address == 0 {
         return;
     }

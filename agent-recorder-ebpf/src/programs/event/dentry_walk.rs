@@ -11,12 +11,12 @@ use agent_recorder_abi::event::{FILE_SECOND_WALK_CUT, FILE_WALK_CUT, WALKED_DETA
 use agent_recorder_abi::limits::{COMPONENT_BYTES, WALKED_LEVELS, WALKED_PATH_BYTES};
 
 use crate::context::areas::repeated;
-use crate::context::maps;
-use crate::context::scratch::{NameWalk, POSITION};
+use crate::context::call::global;
+use crate::context::scratch::{NameWalk, POSITION, ScratchId};
 use crate::event::writer::Writer;
 use crate::kernel::counters::trouble;
-use crate::kernel::path::KernelPath;
-use crate::kernel::read::{bound, offset, read};
+use crate::kernel::read::bound;
+use crate::kernel::types::{KernelPath, MountNode};
 
 /// A path that was appended.
 #[derive(Clone, Copy, Default)]
@@ -55,15 +55,15 @@ impl Walked {
 #[inline(always)]
 pub(crate) fn append(writer: &mut Writer, path: KernelPath) -> Walked {
     let start = writer.position();
-    if path.dentry == 0 {
+    if path.dentry.is_none() {
         return Walked::default();
     }
     // SAFETY: fields of a map value. Pointers that a hook got go through it, for a global function takes none.
-    let area = unsafe {
+    unsafe {
         (*writer.ascent()).mount = path.mount;
         (*writer.ascent()).dentry = path.dentry;
-        (*writer.scratch()).index
-    };
+    }
+    let area = ScratchId::of(writer.scratch());
     writer.move_to(bound::<POSITION>(append_walk(area, start)));
     // SAFETY: as above.
     let omitted = unsafe { ptr::read_volatile(&raw const (*writer.ascent()).omitted) };
@@ -73,47 +73,42 @@ pub(crate) fn append(writer: &mut Writer, path: KernelPath) -> Walked {
     }
 }
 
-/// Walks from the dentry and mount that `NameWalk` holds. Where the event ends
-/// then; `NameWalk::omitted` holds what had no room. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn append_walk(area: u32, start: u64) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return start;
-    };
-    let mut writer = Writer::resume(scratch, start);
-    let ascent = writer.ascent();
-    // SAFETY: a field of a map value.
-    unsafe {
-        let NameWalk { mount, dentry, .. } = *ascent;
-        *ascent = NameWalk {
-            at: start,
-            end: start + (WALKED_PATH_BYTES - COMPONENT_BYTES) as u64,
-            mount,
-            dentry,
-            leaf: dentry,
-            root: read(mount, offset!(vfsmount_root)),
-            omitted: 0,
-            unfinished: 1,
-        };
-    }
-    climb(scratch, WALKED_LEVELS);
-    // SAFETY: as above.
-    unsafe {
-        writer.move_to(ptr::read_volatile(&raw const (*ascent).at));
-        (*ascent).omitted |= ptr::read_volatile(&raw const (*ascent).unfinished);
-        if (*ascent).omitted != 0 {
-            trouble(agent_recorder_abi::event::Trouble::WalkCut);
+global! {
+    /// Walks from the dentry and mount that `NameWalk` holds. Where the event ends
+    /// then; `NameWalk::omitted` holds what had no room.
+    fn append_walk(area: ScratchId as scratch, start: u64) -> u64 [else start] {
+        let mut writer = Writer::resume(scratch, start);
+        let ascent = writer.ascent();
+        // SAFETY: a field of a map value.
+        unsafe {
+            let NameWalk { mount, dentry, .. } = *ascent;
+            *ascent = NameWalk {
+                at: start,
+                end: start + (WALKED_PATH_BYTES - COMPONENT_BYTES) as u64,
+                mount,
+                dentry,
+                leaf: dentry,
+                root: mount.root(),
+                omitted: 0,
+                unfinished: 1,
+            };
         }
+        climb(scratch, WALKED_LEVELS);
+        // SAFETY: as above.
+        unsafe {
+            writer.move_to(ptr::read_volatile(&raw const (*ascent).at));
+            (*ascent).omitted |= ptr::read_volatile(&raw const (*ascent).unfinished);
+            if (*ascent).omitted != 0 {
+                trouble(agent_recorder_abi::event::Trouble::WalkCut);
+            }
+        }
+        if writer.position() == start {
+            writer.byte(0);
+        }
+        writer.position()
     }
-    if writer.position() == start {
-        writer.byte(0);
-    }
-    writer.position()
 }
 
-/// From here on a pointer is an error (`MAX_ERRNO`, include/linux/err.h).
-const FIRST_ERROR: u64 = -4095_i64 as u64;
 /// `MNT_NS_ANON_INO` (include/uapi/linux/nsfs.h, 6.18), before that 0: the
 /// namespace of a mount that was never attached.
 const ANONYMOUS: [u32; 2] = [0, 0xeffffff7];
@@ -121,11 +116,9 @@ const ANONYMOUS: [u32; 2] = [0, 0xeffffff7];
 /// Whether a mount without a parent is in nobody's tree, and not the root of a
 /// namespace: one that was taken off lazily (umount2(2)), or that open_tree(2) made.
 #[inline(always)]
-fn is_detached(mount: u64) -> bool {
-    let namespace: u64 = read(mount, offset!(mount_ns));
-    // The kernel's own mounts hold an error (`MNT_NS_INTERNAL`).
-    namespace < FIRST_ERROR
-        && (namespace == 0 || ANONYMOUS.contains(&read::<u32>(namespace, offset!(mount_ns_inum))))
+fn is_detached(mount: MountNode) -> bool {
+    let namespace = mount.namespace();
+    !namespace.is_internal() && (namespace.is_none() || ANONYMOUS.contains(&namespace.number()))
 }
 
 repeated! {
@@ -134,9 +127,9 @@ fn climb[climb_level, climb_levels](scratch, _level) {
     // SAFETY: a field of a map value.
     let ascent = unsafe { &mut (*scratch).ascent };
     if ascent.dentry == ascent.root {
-        let this = ascent.mount - offset!(mount_mnt) as u64;
-        let parent: u64 = read(this, offset!(mount_parent));
-        if parent == this || parent == 0 {
+        let this = ascent.mount.node();
+        let parent = this.parent();
+        if parent == this || parent.is_none() {
             if is_detached(this) {
                 let mut writer = Writer::resume(scratch, ascent.at);
                 writer.byte(WALKED_DETACHED[0]);
@@ -146,24 +139,24 @@ fn climb[climb_level, climb_levels](scratch, _level) {
             ascent.unfinished = 0;
             return 1;
         }
-        ascent.dentry = read(this, offset!(mount_point));
-        ascent.mount = parent + offset!(mount_mnt) as u64;
-        ascent.root = read(ascent.mount, offset!(vfsmount_root));
+        ascent.dentry = this.mountpoint();
+        ascent.mount = parent.mount();
+        ascent.root = ascent.mount.root();
         return 0;
     }
     let mut writer = Writer::resume(scratch, ascent.at);
-    let parent: u64 = read(ascent.dentry, offset!(dentry_parent));
-    if parent == ascent.dentry || parent == 0 {
+    let parent = ascent.dentry.parent();
+    if parent == ascent.dentry || parent.is_none() {
         // A file of no directory (memfd, pipe) has a name all the same.
         if ascent.dentry == ascent.leaf {
-            writer.component(read(ascent.dentry, offset!(dentry_name)));
+            writer.component(ascent.dentry.name());
             ascent.at = writer.position();
         }
         ascent.unfinished = 0;
         return 1;
     }
     let before = writer.position();
-    writer.component(read(ascent.dentry, offset!(dentry_name)));
+    writer.component(ascent.dentry.name());
     if ascent.at > ascent.end {
         ascent.omitted += writer.position() - before;
     } else {

@@ -14,11 +14,9 @@ use crate::context::scratch::Location;
 use crate::event::dentry_walk::{self, Walked};
 use crate::event::writer::Writer;
 use crate::kernel::compat::{Task, current};
-use crate::kernel::files::file_of;
-use crate::kernel::path::{self, KernelPath};
 use crate::kernel::read::read_user;
-
-const AT_FDCWD: i32 = -100;
+use crate::kernel::types::{Fd, File, KernelPath};
+use crate::kernel::uapi::AT_FDCWD;
 
 impl Location {
     /// An object's own path, as it was walked.
@@ -50,16 +48,13 @@ impl Location {
 #[inline(always)]
 pub(crate) fn base_of(task: Task, dirfd: i32) -> KernelPath {
     if dirfd == AT_FDCWD {
-        return path::working_directory(task);
+        return KernelPath::working_directory(task);
     }
-    let file = file_of(task, u64::from(dirfd as u32));
-    if file == 0 {
-        KernelPath {
-            mount: 0,
-            dentry: 0,
-        }
+    let file = Fd::of_argument(dirfd as u64).file(task);
+    if file.is_none() {
+        KernelPath::NONE
     } else {
-        path::of_file(file)
+        file.path()
     }
 }
 
@@ -79,7 +74,7 @@ pub(crate) fn append_location(
     string: impl FnOnce(&mut Writer) -> Option<u16>,
 ) -> Location {
     let base = if first == b'/' {
-        path::root_directory(task)
+        KernelPath::root_directory(task)
     } else {
         base_of(task, dirfd)
     };
@@ -130,33 +125,33 @@ const OWN_DESCRIPTOR_BYTES: u64 = 14;
 /// Digits of a descriptor's number: of INT_MAX.
 const DESCRIPTOR_DIGITS: u64 = 10;
 
-/// The file of the descriptor that a `/proc/self/fd/N` names, 0 for any other
-/// path. A global function (see `call`). C libraries reach so for what they have open by a call that knows
-/// names only (fchmodat(3) with AT_SYMLINK_NOFOLLOW), programs for a file
-/// without a name (open(2), O_TMPFILE): afterwards nobody can tell which it was.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn own_descriptor(address: u64) -> u64 {
-    const PREFIX: u64 = (1 << (8 * (OWN_DESCRIPTOR_BYTES - 8))) - 1;
-    if read_user::<u64>(address) != OWN_DESCRIPTOR[0]
-        || read_user::<u64>(address + 8) & PREFIX != OWN_DESCRIPTOR[1]
-    {
-        return 0;
-    }
-    let mut number = 0_u64;
-    let mut index = 0;
-    while index <= DESCRIPTOR_DIGITS {
-        let byte: u8 = read_user(address + OWN_DESCRIPTOR_BYTES + index);
-        if byte == 0 && index > 0 {
-            return file_of(current(), number);
+global! {
+    /// The file of the descriptor that a `/proc/self/fd/N` names, none for any other
+    /// path. C libraries reach so for what they have open by a call that knows
+    /// names only (fchmodat(3) with AT_SYMLINK_NOFOLLOW), programs for a file
+    /// without a name (open(2), O_TMPFILE): afterwards nobody can tell which it was.
+    fn own_descriptor(address: u64) -> File {
+        const PREFIX: u64 = (1 << (8 * (OWN_DESCRIPTOR_BYTES - 8))) - 1;
+        if read_user::<u64>(address) != OWN_DESCRIPTOR[0]
+            || read_user::<u64>(address + 8) & PREFIX != OWN_DESCRIPTOR[1]
+        {
+            return File::NONE;
         }
-        if !byte.is_ascii_digit() {
-            return 0;
+        let mut number = 0_u64;
+        let mut index = 0;
+        while index <= DESCRIPTOR_DIGITS {
+            let byte: u8 = read_user(address + OWN_DESCRIPTOR_BYTES + index);
+            if byte == 0 && index > 0 {
+                return Fd::of(number).file(current());
+            }
+            if !byte.is_ascii_digit() {
+                return File::NONE;
+            }
+            number = number * 10 + u64::from(byte - b'0');
+            index += 1;
         }
-        number = number * 10 + u64::from(byte - b'0');
-        index += 1;
+        File::NONE
     }
-    0
 }
 
 /// A location that is followed to its end.
@@ -168,10 +163,10 @@ pub(crate) fn append_followed_location(
     address: u64,
 ) -> Location {
     let file = own_descriptor(address);
-    if file == 0 {
+    if file.is_none() {
         return append_user_location(writer, call, dirfd, address);
     }
-    let walked = dentry_walk::append(writer, path::of_file(file));
+    let walked = dentry_walk::append(writer, file.path());
     Location {
         path_len: writer.user_string::<USER_PATH_BYTES>(address).unwrap_or(0),
         ..Location::of(walked, FILE_DESCRIPTOR)
@@ -180,18 +175,18 @@ pub(crate) fn append_followed_location(
 
 /// A descriptor's own file as a location.
 #[inline(always)]
-pub(crate) fn append_descriptor(writer: &mut Writer, task: Task, fd: u64) -> (Location, u64) {
-    let file = file_of(task, u64::from(fd as u32));
-    if file == 0 {
+pub(crate) fn append_descriptor(writer: &mut Writer, task: Task, fd: Fd) -> (Location, File) {
+    let file = fd.file(task);
+    if file.is_none() {
         return (
             Location {
                 marks: FILE_PATH_UNREADABLE,
                 ..Location::default()
             },
-            0,
+            File::NONE,
         );
     }
-    let walked = dentry_walk::append(writer, path::of_file(file));
+    let walked = dentry_walk::append(writer, file.path());
     (Location::of(walked, FILE_KERNEL_PATH), file)
 }
 
@@ -199,7 +194,7 @@ pub(crate) fn append_descriptor(writer: &mut Writer, task: Task, fd: u64) -> (Lo
 #[inline(always)]
 pub(crate) fn append_working_directory(writer: &mut Writer, task: Task) -> Location {
     Location::of(
-        dentry_walk::append(writer, path::working_directory(task)),
+        dentry_walk::append(writer, KernelPath::working_directory(task)),
         FILE_KERNEL_PATH,
     )
 }

@@ -15,9 +15,9 @@ use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
 };
 
-use crate::context::call::Call;
+use crate::context::call::{Call, global};
 use crate::context::maps;
-use crate::context::scratch::{Location, NameWalk, POSITION, Scratch};
+use crate::context::scratch::{Location, NameWalk, POSITION, Scratch, ScratchId};
 use crate::kernel::compat::{Task, current, walk};
 use crate::kernel::counters;
 use crate::kernel::read::{bound, offset};
@@ -180,8 +180,7 @@ impl Writer {
     /// Fills the header from the running task.
     #[inline(always)]
     pub(crate) fn header(&self, kind: Kind, tag: Tag) {
-        // SAFETY: a field of a map value.
-        describe_running(unsafe { (*self.scratch).index }, tag.session, kind as u32);
+        describe_running(ScratchId::of(self.scratch), tag.session, kind as u32);
     }
 
     /// The header itself, for those that are not of the running task.
@@ -236,38 +235,34 @@ impl Writer {
     }
 }
 
-/// A global function (see `call`): at each pointer that is followed from a typed
-/// one, kernels before 6.19 search all their types several times, so the
-/// verifier goes through this once a program and not once an event.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn describe_running(area: u32, session: SessionNumber, kind: u32) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    let task = current();
-    // SAFETY: the buffer of a map value begins with room for it; `task` is typed.
-    unsafe {
-        let header: *mut Header = (&raw mut (*scratch).buffer).cast();
-        let leader: Task = walk(task, offset!(task_leader));
-        let parent: Task = walk(task, offset!(task_parent));
-        (*header).time = bpf_ktime_get_boot_ns();
-        (*header).session = session;
-        (*header).start_time = walk(leader, offset!(task_start));
-        (*header).pid = walk(task, offset!(task_tgid));
-        (*header).tid = walk(task, offset!(task_pid));
-        (*header).ppid = walk(parent, offset!(task_tgid));
-        (*header).uid = bpf_get_current_uid_gid() as u32;
-        let loginuid = offset!(task_loginuid);
-        (*header).loginuid = if loginuid == agent_recorder_abi::kernel_fields::ABSENT as usize {
-            u32::MAX
-        } else {
-            walk(task, loginuid)
-        };
-        (*header).kind = kind as u16;
-        (*header).spare = 0;
-        (*header).cgroup = bpf_get_current_cgroup_id();
-        bpf_get_current_comm(ptr::addr_of_mut!((*header).comm).cast(), 16);
+global! {
+    /// On its own: at each pointer that is followed from a typed
+    /// one, kernels before 6.19 search all their types several times, so the
+    /// verifier goes through this once a program and not once an event.
+    fn describe_running(area: ScratchId as scratch, session: SessionNumber, kind: u32) {
+        let task = current();
+        // SAFETY: the buffer of a map value begins with room for it; `task` is typed.
+        unsafe {
+            let header: *mut Header = (&raw mut (*scratch).buffer).cast();
+            let leader: Task = walk(task, offset!(task_leader));
+            let parent: Task = walk(task, offset!(task_parent));
+            (*header).time = bpf_ktime_get_boot_ns();
+            (*header).session = session;
+            (*header).start_time = walk(leader, offset!(task_start));
+            (*header).pid = walk(task, offset!(task_tgid));
+            (*header).tid = walk(task, offset!(task_pid));
+            (*header).ppid = walk(parent, offset!(task_tgid));
+            (*header).uid = bpf_get_current_uid_gid() as u32;
+            let loginuid = offset!(task_loginuid);
+            (*header).loginuid = if loginuid == agent_recorder_abi::kernel_fields::ABSENT as usize {
+                u32::MAX
+            } else {
+                walk(task, loginuid)
+            };
+            (*header).kind = kind as u16;
+            (*header).spare = 0;
+            (*header).cgroup = bpf_get_current_cgroup_id();
+            bpf_get_current_comm(ptr::addr_of_mut!((*header).comm).cast(), 16);
+        }
     }
-    0
 }

@@ -13,9 +13,11 @@ use agent_recorder_abi::state::{Session, SessionNumber, Tag};
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 
 use crate::context::areas::with_area;
+use crate::context::call::global;
 use crate::context::maps;
 use crate::event::writer::Writer;
 use crate::guard::enforce;
+use crate::guard::verdict::Verdict;
 use crate::kernel::compat::add_shared;
 use crate::kernel::counters::add;
 use crate::kernel::read::{bound, guard_config};
@@ -30,90 +32,88 @@ const _: () = assert!(
     MAX_LIMIT.is_power_of_two() && MAX_STEPS.is_power_of_two() && MAX_PROTECTED.is_power_of_two()
 );
 
-/// Whether a file may go: counts it and, over the limit, strikes the session.
-/// Before the act, so that no thread can come in between; what is refused is
-/// taken back. A global function (see `call`): 0 refuses.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn admit(number: SessionNumber, judged: u64, bytes: u64) -> u64 {
-    let config = guard_config();
-    let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
-        return 1;
-    };
-    // SAFETY: a map value, checked not null.
-    if unsafe { core::ptr::read_volatile(&raw const (*session).condemned) } != 0 {
-        enforce::strike(session);
-        return 0;
-    }
-    let met = charge(session, number, judged, bytes);
-    if met == WITHIN {
-        return 1;
-    }
-    if config.action == GUARD_ALERT {
-        meet(session, number, met, 0);
-        return 1;
-    }
-    refund(session, judged, bytes);
-    meet(session, number, met, 1);
-    0
-}
-
-/// A file is gone that was not counted before: counts it and, at the limit,
-/// strikes the process that did it at the exit of this very call, before it
-/// runs again. A global function (see `call`): 0 while its budgets last.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn count_destroyed(number: SessionNumber, judged: u64, bytes: u64) -> u64 {
-    if guard_config().action == 0 {
-        return 0;
-    }
-    let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
-        return 0;
-    };
-    let met = charge(session, number, judged, bytes);
-    if met != WITHIN {
-        meet(session, number, met, 0);
-        return 1;
-    }
-    // The act that fills the budget is the last: nothing here can refuse the next.
-    let filled = is_filled(session);
-    if filled != WITHIN {
-        meet(session, number, filled, 0);
-        return 1;
-    }
-    0
-}
-
-/// One act that destroys as much as any limit allows. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn whole(number: SessionNumber) -> u64 {
-    if guard_config().action == 0 {
-        return 0;
-    }
-    if let Some(session) = maps::SESSIONS.get_ptr_mut(&number) {
+global! {
+    /// Whether a file may go: counts it and, over the limit, strikes the session.
+    /// Before the act, so that no thread can come in between; what is refused is
+    /// taken back.
+    pub(crate) fn admit(number: SessionNumber, judged: u64, bytes: u64) -> Verdict {
+        let config = guard_config();
+        let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
+            return Verdict::Admitted;
+        };
         // SAFETY: a map value, checked not null.
-        add(unsafe { &raw mut (*session).destroyed }, 1);
-        meet(session, number, Policy::Whole as u64, 0);
+        if unsafe { core::ptr::read_volatile(&raw const (*session).condemned) } != 0 {
+            enforce::strike(session);
+            return Verdict::Refused;
+        }
+        let met = charge(session, number, judged, bytes);
+        if met == WITHIN {
+            return Verdict::Admitted;
+        }
+        if config.action == GUARD_ALERT {
+            meet(session, number, met, 0);
+            return Verdict::Admitted;
+        }
+        refund(session, judged, bytes);
+        meet(session, number, met, 1);
+        Verdict::Refused
     }
-    0
 }
 
-/// Whether such an act may be done: over any limit, it strikes the session. A
-/// global function (see `call`): 0 refuses. Where the session is only told of,
-/// that follows when it was done ([`whole`]).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn admit_whole(number: SessionNumber) -> u64 {
-    let action = guard_config().action;
-    if action == 0 || action == GUARD_ALERT {
-        return 1;
+global! {
+    /// A file is gone that was not counted before: counts it and, at the limit,
+    /// strikes the process that did it at the exit of this very call, before it
+    /// runs again. False while its budgets last.
+    pub(crate) fn count_destroyed(number: SessionNumber, judged: u64, bytes: u64) -> bool {
+        if guard_config().action == 0 {
+            return false;
+        }
+        let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
+            return false;
+        };
+        let met = charge(session, number, judged, bytes);
+        if met != WITHIN {
+            meet(session, number, met, 0);
+            return true;
+        }
+        // The act that fills the budget is the last: nothing here can refuse the next.
+        let filled = is_filled(session);
+        if filled != WITHIN {
+            meet(session, number, filled, 0);
+            return true;
+        }
+        false
     }
-    let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
-        return 1;
-    };
-    meet(session, number, Policy::Whole as u64, 1);
-    0
+}
+
+global! {
+    /// One act that destroys as much as any limit allows.
+    pub(crate) fn whole(number: SessionNumber) {
+        if guard_config().action == 0 {
+            return;
+        }
+        if let Some(session) = maps::SESSIONS.get_ptr_mut(&number) {
+            // SAFETY: a map value, checked not null.
+            add(unsafe { &raw mut (*session).destroyed }, 1);
+            meet(session, number, Policy::Whole as u64, 0);
+        }
+    }
+}
+
+global! {
+    /// Whether such an act may be done: over any limit, it strikes the session.
+    /// Where the session is only told of, that follows when it was done ([`whole`]).
+    pub(crate) fn admit_whole(number: SessionNumber) -> Verdict {
+        let action = guard_config().action;
+        if action == 0 || action == GUARD_ALERT {
+            return Verdict::Admitted;
+        }
+        let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
+            return Verdict::Admitted;
+        };
+        meet(session, number, Policy::Whole as u64, 1);
+        Verdict::Refused
+    }
 }
 
 /// A removal that was counted before the act has failed.

@@ -11,10 +11,9 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use crate::context::maps;
 use crate::kernel::compat::{Task, current};
 use crate::kernel::read::hooks;
+use crate::kernel::uapi::{SIGKILL, SIGSTOP};
 use crate::session::tag;
 
-const SIGKILL: u32 = 9;
-const SIGSTOP: u32 = 19;
 /// What a refusal says.
 pub(crate) const EPERM: i32 = 1;
 

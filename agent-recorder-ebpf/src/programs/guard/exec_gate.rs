@@ -14,54 +14,49 @@ use aya_ebpf::helpers::bpf_send_signal;
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 
 use crate::context::areas::{NAME_BYTES, buffer_of, repeated};
+use crate::context::call::global;
 use crate::context::maps;
 use crate::context::scratch::Scratch;
 use crate::event::writer::Writer;
 use crate::kernel::compat::{current, tag_on};
 use crate::kernel::counters::trouble;
+use crate::kernel::uapi::{SIGKILL, SIGSTOP};
 use crate::session::tag;
 
-const SIGKILL: u32 = 9;
-const SIGSTOP: u32 = 19;
-
-/// Stops the running program, if it is one that is gated: always, or by one of
-/// its words. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn stop_if_gated(area: u32, found: u64) -> u64 {
-    if found & u64::from(GATED) == 0 {
-        return 0;
-    }
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    if found & u64::from(ALWAYS) == 0 && !has_word(scratch) {
-        return 0;
-    }
-    let this = current();
-    let (Some(tag), Some(on_task)) = (tag::tag_of(this), tag_on(this)) else {
-        return 0;
-    };
-    let writer = Writer::begin::<HeldBody>(scratch);
-    writer.header(Kind::Exec, tag);
-    // SAFETY: the task's own tag, not null; `begin` left room for the body; the helper takes a number.
-    unsafe {
-        (*on_task).held = 1;
-        *writer.body::<HeldBody>() = HeldBody {
-            image: tag.image,
-            program: (found as u32 >> PROGRAM) & PROGRAM_NUMBER,
-            known_by: (found >> 32) as u32,
+global! {
+    /// Stops the running program, if it is one that is gated: always, or by one of
+    /// its words.
+    pub(crate) fn stop_if_gated(area: ScratchId as scratch, found: u64) {
+        if found & u64::from(GATED) == 0 {
+            return;
+        }
+        if found & u64::from(ALWAYS) == 0 && !has_word(scratch) {
+            return;
+        }
+        let this = current();
+        let (Some(tag), Some(on_task)) = (tag::tag_of(this), tag_on(this)) else {
+            return;
         };
-        // Before it is told of: the answer, SIGCONT, takes a stop back that has not come to pass.
-        bpf_send_signal(SIGSTOP);
+        let writer = Writer::begin::<HeldBody>(scratch);
+        writer.header(Kind::Exec, tag);
+        // SAFETY: the task's own tag, not null; `begin` left room for the body; the helper takes a number.
+        unsafe {
+            (*on_task).held = 1;
+            *writer.body::<HeldBody>() = HeldBody {
+                image: tag.image,
+                program: (found as u32 >> PROGRAM) & PROGRAM_NUMBER,
+                known_by: (found >> 32) as u32,
+            };
+            // Before it is told of: the answer, SIGCONT, takes a stop back that has not come to pass.
+            bpf_send_signal(SIGSTOP);
+        }
+        if !writer.submit_to_gate() {
+            // Nobody would ever let it go: what is not judged does not run.
+            trouble(Trouble::GateFull);
+            // SAFETY: the helper takes a number.
+            unsafe { bpf_send_signal(SIGKILL) };
+        }
     }
-    if !writer.submit_to_gate() {
-        // Nobody would ever let it go: what is not judged does not run.
-        trouble(Trouble::GateFull);
-        // SAFETY: the helper takes a number.
-        unsafe { bpf_send_signal(SIGKILL) };
-    }
-    0
 }
 
 #[inline(always)]

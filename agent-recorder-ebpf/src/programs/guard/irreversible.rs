@@ -7,11 +7,12 @@
 //! (`overwrite`, `operations::process_control`).
 
 use crate::guard::enforce::{self, EPERM};
+use crate::guard::verdict::Verdict;
 use crate::guard::{budget, self_protection};
 use crate::kernel::compat::current;
-use crate::kernel::inode::is_block_device;
-use crate::kernel::path;
-use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::read::hooks;
+use crate::kernel::types::File;
+use crate::kernel::uapi::{BTRFS_SUPER_MAGIC, FMODE_WRITE};
 use crate::session::tag;
 
 /// `BLKDISCARD`, `BLKSECDISCARD`, `BLKZEROOUT` (include/uapi/linux/fs.h).
@@ -41,20 +42,15 @@ pub(crate) fn is_discarding(command: u32) -> bool {
     DISCARDS.contains(&command)
 }
 
-/// `FMODE_WRITE` (include/linux/fs.h).
-const FMODE_WRITE: u32 = 2;
-/// `BTRFS_SUPER_MAGIC` (include/uapi/linux/magic.h): elsewhere these commands mean nothing.
-const BTRFS: u64 = 0x9123_683e;
-
 /// A file is to be opened: 0, or an error that refuses it.
 #[inline(always)]
-pub(crate) fn opening(file: u64) -> i32 {
+pub(crate) fn opening(file: File) -> i32 {
     let verdict = self_protection::opening(file);
     if verdict != 0 || hooks().refuse == 0 {
         return verdict;
     }
-    let is_written = read::<u32>(file, offset!(file_mode)) & FMODE_WRITE != 0;
-    if is_written && is_block_device(read(file, offset!(file_inode))) {
+    let is_written = file.mode() & FMODE_WRITE != 0;
+    if is_written && file.inode().is_block_device() {
         return refused();
     }
     0
@@ -62,19 +58,20 @@ pub(crate) fn opening(file: u64) -> i32 {
 
 /// An ioctl(2) is to act on a file: 0, or an error that refuses it.
 #[inline(always)]
-pub(crate) fn commanding(file: u64, command: u32) -> i32 {
+pub(crate) fn commanding(file: File, command: u32) -> i32 {
     if is_setting_flags(command) {
-        return self_protection::changing(path::of_file(file).dentry);
+        return self_protection::changing(file.path().dentry);
     }
     let verdict = enforce::verdict();
     if verdict != 0 || hooks().refuse == 0 || !is_destroying(command) {
         return verdict;
     }
-    let inode: u64 = read(file, offset!(file_inode));
+    let inode = file.inode();
     let destroys = if is_discarding(command) {
-        is_block_device(inode)
+        inode.is_block_device()
     } else {
-        read::<u64>(read(inode, offset!(inode_sb)), offset!(sb_magic)) == BTRFS
+        // Elsewhere these commands mean nothing.
+        inode.super_block().magic() == BTRFS_SUPER_MAGIC
     };
     if destroys { refused() } else { 0 }
 }
@@ -82,7 +79,7 @@ pub(crate) fn commanding(file: u64, command: u32) -> i32 {
 #[inline(always)]
 fn refused() -> i32 {
     match tag::tag_of(current()) {
-        Some(tag) if budget::admit_whole(tag.session) == 0 => -EPERM,
+        Some(tag) if budget::admit_whole(tag.session) == Verdict::Refused => -EPERM,
         _ => 0,
     }
 }

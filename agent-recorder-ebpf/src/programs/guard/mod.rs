@@ -12,4 +12,5 @@ pub(crate) mod post_op;
 pub(crate) mod pre_op;
 pub(crate) mod self_protection;
 pub(crate) mod unmount;
+pub(crate) mod verdict;
 pub(crate) mod written_files;

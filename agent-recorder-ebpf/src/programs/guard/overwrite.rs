@@ -14,28 +14,23 @@ use agent_recorder_abi::policy::{
     CUT_EMPTIED, CUT_INTACT, CUT_REMADE, JUDGED_FREE, JUDGED_PROTECTED, KNOWN_CREATED, RemovedKey,
     Victim,
 };
-use agent_recorder_abi::state::{DescriptorKey, SessionNumber, Tag};
+use agent_recorder_abi::state::{SessionNumber, Tag};
 use agent_recorder_abi::syscall::{MARK_LENGTH_PAIR, NO_ARG};
 
-use crate::context::areas::{number_of, repeated};
+use crate::context::areas::{repeated, untyped};
 use crate::context::call::{Call, global};
 use crate::context::maps;
+use crate::context::operation::OperationKey;
 use crate::context::scratch::Scratch;
 use crate::guard::ownership::{self, judge};
 use crate::guard::{budget, written_files};
 use crate::kernel::compat::{Task, add_shared, current};
 use crate::kernel::counters::add;
-use crate::kernel::files::{self, file_of, files_of, table_size};
-use crate::kernel::path;
-use crate::kernel::read::{hooks, offset, read, read_user};
-use crate::session::{actor, tag};
+use crate::kernel::read::{hooks, read_user};
+use crate::kernel::types::{Fd, File, FileTable, Inode};
+use crate::kernel::uapi::{O_ACCMODE, O_TRUNC, S_IFBLK, S_IFREG};
+use crate::session::tag;
 
-const S_IFMT: u16 = 0o170_000;
-const S_IFREG: u16 = 0o100_000;
-const S_IFBLK: u16 = 0o060_000;
-/// O_ACCMODE and O_TRUNC (include/uapi/asm-generic/fcntl.h).
-const O_ACCMODE: u64 = 0o3;
-const O_TRUNC: u64 = 0o1000;
 /// Modes of fallocate(2) that take contents away: FALLOC_FL_PUNCH_HOLE, _COLLAPSE_RANGE, _ZERO_RANGE.
 const TAKES_AWAY: u64 = 0x2 | 0x8 | 0x10;
 
@@ -67,10 +62,10 @@ pub(crate) fn opened(call: &Call) {
 }
 
 global! {
-    fn begin(call: &Call, file: u64, flags: u64, created: u32) {
+    fn begin(call: &Call, file: File, flags: u64, created: u32) {
         let session = call.tag.session;
-        let inode: u64 = read(file, offset!(file_inode));
-        let kind = read::<u16>(inode, offset!(inode_mode)) & S_IFMT;
+        let inode = file.inode();
+        let kind = inode.kind();
         if kind == S_IFREG {
             written_files::wrote(session, file);
         }
@@ -86,24 +81,24 @@ global! {
             return;
         }
         let empties = flags & O_TRUNC != 0;
-        let before = if empties { length_before(call) } else { read(inode, offset!(inode_size)) };
+        let before = if empties { length_before(call) } else { inode.size() };
         if before == 0 {
             return;
         }
-        let judged = judge(call.area(), session, path::of_file(file).dentry);
+        let judged = judge(call.area(), session, file.path().dentry);
         if is_spared(call.tag, judged) {
             return;
         }
-        let descriptor = DescriptorKey { files: files_of(call.task), fd: call.result as u64 };
+        let descriptor = FileTable::of(call.task).descriptor(Fd::of(call.result as u64));
         // SAFETY: a field of a map value.
         let cut = unsafe { &mut (*call.scratch).cut };
-        cut.file = file;
-        cut.inode = inode;
-        cut.ino = read(inode, offset!(inode_ino));
+        cut.file = file.address();
+        cut.inode = inode.address();
+        cut.ino = inode.number();
         cut.size = before;
         cut.written = 0;
         cut.judged = judged;
-        cut.generation = read(inode, offset!(inode_generation));
+        cut.generation = inode.generation();
         cut.kind = if empties { CUT_EMPTIED } else { CUT_INTACT };
         let Some(known) = tag::session(call.tag) else {
             return;
@@ -127,12 +122,12 @@ global! {
 global! {
     /// A file was made. If somebody else's had the name, it is looked at once it
     /// is written: tar(1) and unzip(1) remove what they are about to write again.
-    fn remade(call: &Call, file: u64, inode: u64) {
-        let dentry = path::of_file(file).dentry;
+    fn remade(call: &Call, file: File, inode: Inode) {
+        let dentry = file.path().dentry;
         let name = RemovedKey {
             session: call.tag.session,
-            parent: read(dentry, offset!(dentry_parent)),
-            name: read(dentry, offset!(dentry_name_hash)),
+            parent: dentry.parent().address(),
+            name: dentry.name_hash(),
         };
         let Some(removed) = maps::REMOVED.get_ptr(&name) else {
             return;
@@ -140,16 +135,16 @@ global! {
         // SAFETY: a map value, checked not null.
         let removed = unsafe { *removed };
         let _ = maps::REMOVED.remove(&name);
-        let descriptor = DescriptorKey { files: files_of(call.task), fd: call.result as u64 };
+        let descriptor = FileTable::of(call.task).descriptor(Fd::of(call.result as u64));
         // SAFETY: a field of a map value.
         let cut = unsafe { &mut (*call.scratch).cut };
-        cut.file = file;
-        cut.inode = inode;
-        cut.ino = read(inode, offset!(inode_ino));
+        cut.file = file.address();
+        cut.inode = inode.address();
+        cut.ino = inode.number();
         cut.size = removed.size;
         cut.written = removed.bytes;
         cut.judged = removed.judged;
-        cut.generation = read(inode, offset!(inode_generation));
+        cut.generation = inode.generation();
         cut.kind = CUT_REMADE;
         if let Some(known) = tag::session(call.tag) {
             // SAFETY: a map value, checked not null.
@@ -174,7 +169,7 @@ fn length_before(call: &Call) -> u64 {
 /// What was seen of the file that the running call cuts.
 #[inline(always)]
 fn seen_before(call: &Call) -> Option<*const Victim> {
-    let key = actor::of_thread();
+    let key = OperationKey::of_thread();
     let known = maps::FORESEEN.get_ptr(&key)?;
     // SAFETY: map values.
     let op = unsafe {
@@ -214,7 +209,7 @@ global! {
         };
         // SAFETY: in a map value.
         let (inode, judged, size, bytes) = unsafe {
-            ((*victim).inode, (*victim).judged, (*victim).size, (*victim).bytes)
+            (Inode::at((*victim).inode), (*victim).judged, (*victim).size, (*victim).bytes)
         };
         // Without a hook, the length is looked at when it is the new one already.
         let before = if hooks().see != 0 { size } else { 1 };
@@ -238,14 +233,13 @@ global! {
             }
             return;
         }
-        let fd = u64::from(call.argument(spec.dirfd) as u32);
-        let descriptor = DescriptorKey { files: files_of(call.task), fd };
+        let descriptor = FileTable::of(call.task).descriptor(call.fd_argument(spec.dirfd));
         let Some(cut) = maps::CUTS.get_ptr(&descriptor) else {
             return;
         };
         // SAFETY: a map value, checked not null.
         let (kind, size, judged, inode) =
-            unsafe { ((*cut).kind, (*cut).size, (*cut).judged, (*cut).inode) };
+            unsafe { ((*cut).kind, (*cut).size, (*cut).judged, Inode::at((*cut).inode)) };
         if kind != CUT_INTACT || length * KEPT_PART >= size {
             return;
         }
@@ -262,9 +256,9 @@ global! {
         if call.result < 0 || mode & TAKES_AWAY == 0 {
             return;
         }
-        let file = file_of(call.task, u64::from(call.argument(0) as u32));
-        let inode: u64 = read(file, offset!(file_inode));
-        let size: u64 = read(inode, offset!(inode_size));
+        let file = call.fd_argument(0).file(call.task);
+        let inode = file.inode();
+        let size = inode.size();
         let length = if call.compat {
             call.argument(4) | call.argument(5) << 32
         } else {
@@ -273,7 +267,7 @@ global! {
         if length < size / 2 {
             return;
         }
-        let judged = judge(call.area(), call.tag.session, path::of_file(file).dentry);
+        let judged = judge(call.area(), call.tag.session, file.path().dentry);
         if !is_spared(call.tag, judged) {
             ownership::note(call.tag.session, inode, KNOWN_CREATED);
             budget::count_destroyed(call.tag.session, judged, length);
@@ -283,7 +277,7 @@ global! {
 
 /// Something was written through a descriptor, up to the file's position.
 #[inline(always)]
-pub(crate) fn written(call: &Call, fd: u64) {
+pub(crate) fn written(call: &Call, fd: Fd) {
     if call.result > 0 && are_open(call.tag) {
         write_over(call, fd, u64::MAX);
     }
@@ -297,7 +291,7 @@ pub(crate) fn written_at(call: &Call, position: u8) {
         if call.compat {
             from |= call.argument(position + 1) << 32;
         }
-        write_over(call, call.argument(0), from);
+        write_over(call, call.fd_argument(0), from);
     }
 }
 
@@ -311,24 +305,30 @@ pub(crate) fn copied(call: &Call) {
         } else {
             read_user::<u64>(position).wrapping_sub(call.result as u64)
         };
-        write_over(call, call.argument(2), from);
+        write_over(call, call.fd_argument(2), from);
     }
 }
 
 global! {
-    fn write_over(call: &Call, fd: u64, from: u64) {
-        let fd = u64::from(fd as u32);
-        let descriptor = DescriptorKey { files: files_of(call.task), fd };
+    fn write_over(call: &Call, fd: Fd, from: u64) {
+        let descriptor = FileTable::of(call.task).descriptor(fd);
         let Some(cut) = maps::CUTS.get_ptr_mut(&descriptor) else {
             return;
         };
         // SAFETY: a map value, checked not null.
         let (kind, written, size, judged, file, inode) = unsafe {
-            ((*cut).kind, (*cut).written, (*cut).size, (*cut).judged, (*cut).file, (*cut).inode)
+            (
+                (*cut).kind,
+                (*cut).written,
+                (*cut).size,
+                (*cut).judged,
+                File::at((*cut).file),
+                Inode::at((*cut).inode),
+            )
         };
         let bytes = call.result as u64;
         let from = if from == u64::MAX {
-            read::<u64>(file, offset!(file_pos)).wrapping_sub(bytes)
+            file.position().wrapping_sub(bytes)
         } else {
             from
         };
@@ -346,28 +346,28 @@ global! {
 }
 
 #[inline(always)]
-fn table_of(scratch: *mut Scratch, task: Task) -> u64 {
-    number_of(scratch, files_of(task))
+fn table_of(scratch: *mut Scratch, task: Task) -> FileTable {
+    untyped(scratch, FileTable::of(task))
 }
 
 /// close(2).
 #[inline(always)]
 pub(crate) fn closed(call: &Call) {
     if are_open(call.tag) {
-        close_one(call, call.argument(0));
+        close_one(call, call.fd_argument(0));
     }
 }
 
 #[inline(always)]
-fn close_one(call: &Call, fd: u64) {
+fn close_one(call: &Call, fd: Fd) {
     let files = table_of(call.scratch, call.task);
-    settle_one_cut(call.tag.session, files, u64::from(fd as u32), 0);
+    settle_one_cut(call.tag.session, files, fd, 0);
 }
 
 /// dup(2) and its kin: the copy stands for the file, too.
 #[inline(always)]
 pub(crate) fn duplicated(call: &Call) {
-    let (from, to) = (u64::from(call.argument(0) as u32), call.result as u64);
+    let (from, to) = (call.fd_argument(0), Fd::of(call.result as u64));
     if call.result < 0 || from == to || !are_open(call.tag) {
         return;
     }
@@ -381,8 +381,8 @@ global! {
     fn copy_one_cut(call: &Call) {
         let files = table_of(call.scratch, call.task);
         let (from, to) = (
-            DescriptorKey { files, fd: u64::from(call.argument(0) as u32) },
-            DescriptorKey { files, fd: call.result as u64 },
+            files.descriptor(call.fd_argument(0)),
+            files.descriptor(Fd::of(call.result as u64)),
         );
         // SAFETY: the value is copied at once.
         if let Some(cut) = unsafe { maps::CUTS.get(&from).copied() } {
@@ -392,56 +392,50 @@ global! {
     }
 }
 
-/// A descriptor is gone. Its file is judged by what it holds now, unless it is
-/// still open elsewhere, or `ends` says that its last holder ends. A global
-/// function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn settle_one_cut(session: SessionNumber, files: u64, fd: u64, ends: u32) -> u64 {
-    let descriptor = DescriptorKey { files, fd };
-    let Some(cut) = maps::CUTS.get_ptr(&descriptor) else {
-        return 0;
-    };
-    // SAFETY: a map value, checked not null.
-    let (kind, file, inode, ino, generation, size, bytes, judged) = unsafe {
-        (
-            (*cut).kind,
-            (*cut).file,
-            (*cut).inode,
-            (*cut).ino,
-            (*cut).generation,
-            (*cut).size,
-            (*cut).written,
-            (*cut).judged,
-        )
-    };
-    let _ = maps::CUTS.remove(&descriptor);
-    let is_open = read::<u64>(file, offset!(file_inode)) == inode && files::has_references(file);
-    if kind == CUT_INTACT || is_open && ends == 0 {
-        return 0;
-    }
-    if kind == CUT_EMPTIED {
-        drop_emptied(session);
-    }
-    // Its memory can be another's by now: then nothing was kept.
-    let is_same = read::<u64>(inode, offset!(inode_ino)) == ino
-        && read::<u32>(inode, offset!(inode_generation)) == generation;
-    let kept: u64 = if is_same {
-        read(inode, offset!(inode_size))
-    } else {
-        0
-    };
-    if kept * KEPT_PART >= size {
-        if kind == CUT_REMADE {
-            budget::failed(session, judged, bytes);
-            ownership::disown(session, inode);
+global! {
+    /// A descriptor is gone. Its file is judged by what it holds now, unless it is
+    /// still open elsewhere, or `ends` says that its last holder ends.
+    fn settle_one_cut(session: SessionNumber, files: FileTable, fd: Fd, ends: u32) {
+        let descriptor = files.descriptor(fd);
+        let Some(cut) = maps::CUTS.get_ptr(&descriptor) else {
+            return;
+        };
+        // SAFETY: a map value, checked not null.
+        let (kind, file, inode, ino, generation, size, bytes, judged) = unsafe {
+            (
+                (*cut).kind,
+                File::at((*cut).file),
+                Inode::at((*cut).inode),
+                (*cut).ino,
+                (*cut).generation,
+                (*cut).size,
+                (*cut).written,
+                (*cut).judged,
+            )
+        };
+        let _ = maps::CUTS.remove(&descriptor);
+        let is_open = file.inode() == inode && file.has_references();
+        if kind == CUT_INTACT || is_open && ends == 0 {
+            return;
         }
-        budget::rewritten(session);
-    } else if kind == CUT_EMPTIED {
-        ownership::note(session, inode, KNOWN_CREATED);
-        budget::count_destroyed(session, judged, size);
+        if kind == CUT_EMPTIED {
+            drop_emptied(session);
+        }
+        // Its memory can be another's by now: then nothing was kept.
+        let is_same = inode.number() == ino
+            && inode.generation() == generation;
+        let kept = if is_same { inode.size() } else { 0 };
+        if kept * KEPT_PART >= size {
+            if kind == CUT_REMADE {
+                budget::failed(session, judged, bytes);
+                ownership::disown(session, inode);
+            }
+            budget::rewritten(session);
+        } else if kind == CUT_EMPTIED {
+            ownership::note(session, inode, KNOWN_CREATED);
+            budget::count_destroyed(session, judged, size);
+        }
     }
-    0
 }
 
 /// An exec closed what was marked so.
@@ -462,7 +456,7 @@ pub(crate) fn closed_by_exit(scratch: *mut Scratch, task: Task, tag: Tag) {
 
 #[inline(always)]
 fn most(task: Task) -> u32 {
-    let size = table_size(task);
+    let size = FileTable::size_of(task);
     if size < DESCRIPTORS_WALKED {
         size
     } else {
@@ -490,7 +484,8 @@ fn settle_cuts[settle_next_cut, settle_some_cuts](scratch, fd) {
     let (session, files, ends) = unsafe {
         ((*scratch).kept_session, (*scratch).kept_files, (*scratch).kept_end != 0)
     };
-    if ends || file_of(current(), fd) == 0 {
+    let fd = Fd::of(fd);
+    if ends || fd.file(current()).is_none() {
         settle_one_cut(session, files, fd, u32::from(ends));
     }
     0

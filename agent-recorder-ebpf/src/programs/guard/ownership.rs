@@ -16,73 +16,71 @@ use agent_recorder_abi::state::SessionNumber;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 
 use crate::context::areas::repeated;
+use crate::context::call::global;
 use crate::context::maps;
 use crate::context::scratch::OwnershipWalk;
-use crate::kernel::inode::{self, place_key};
-use crate::kernel::read::{bound, offset, read};
+use crate::kernel::read::bound;
+use crate::kernel::types::{Dentry, Inode};
 
 /// The inode's key.
 #[inline(always)]
-fn key_of(session: SessionNumber, inode: u64) -> KnownKey {
+fn key_of(session: SessionNumber, inode: Inode) -> KnownKey {
     KnownKey {
         session,
-        ino: read(inode, offset!(inode_ino)),
-        dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
-        generation: read(inode, offset!(inode_generation)),
+        ino: inode.number(),
+        dev: inode.device(),
+        generation: inode.generation(),
     }
 }
 
 /// What the session is known to have done to an inode: `KNOWN_…`.
 #[inline(always)]
-fn known(session: SessionNumber, inode: u64) -> u32 {
+fn known(session: SessionNumber, inode: Inode) -> u32 {
     // SAFETY: the value is copied at once.
     unsafe { maps::KNOWN.get(&key_of(session, inode)).copied() }.unwrap_or(0)
 }
 
-/// Notes what the session did to an inode, beside what is known of it. A
-/// global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn note(session: SessionNumber, inode: u64, what: u32) -> u64 {
-    let key = key_of(session, inode);
-    // SAFETY: the value is copied at once.
-    let before = unsafe { maps::KNOWN.get(&key).copied() }.unwrap_or(0);
-    // LRU: fails only without memory; then it counts as somebody else's.
-    let _ = maps::KNOWN.insert(&key, &(before | what), 0);
-    0
+global! {
+    /// Notes what the session did to an inode, beside what is known of it.
+    pub(crate) fn note(session: SessionNumber, inode: Inode, what: u32) {
+        let key = key_of(session, inode);
+        // SAFETY: the value is copied at once.
+        let before = unsafe { maps::KNOWN.get(&key).copied() }.unwrap_or(0);
+        // LRU: fails only without memory; then it counts as somebody else's.
+        let _ = maps::KNOWN.insert(&key, &(before | what), 0);
+    }
 }
 
-/// What the session made is somebody else's from now on: it stands for theirs.
-/// A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn disown(session: SessionNumber, inode: u64) -> u64 {
-    // Not there: it fell out, and counts as somebody else's.
-    let _ = maps::KNOWN.remove(&key_of(session, inode));
-    0
+global! {
+    /// What the session made is somebody else's from now on: it stands for theirs.
+    pub(crate) fn disown(session: SessionNumber, inode: Inode) {
+        // Not there: it fell out, and counts as somebody else's.
+        let _ = maps::KNOWN.remove(&key_of(session, inode));
+    }
 }
 
-/// `JUDGED_…` of the object at a dentry, which may be a name that nothing has
-/// yet. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn judge(area: u32, session: SessionNumber, dentry: u64) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    // SAFETY: a field of a map value.
-    let inquiry = unsafe { &mut (*scratch).inquiry };
-    inquiry.session = session;
-    inquiry.dentry = dentry;
-    inquiry.foreign = 0;
-    inquiry.verdict = 0;
-    ascend(scratch, WALKED_LEVELS);
-    // SAFETY: as above.
-    let verdict = unsafe { core::ptr::read_volatile(&raw const (*scratch).inquiry.verdict) };
-    if verdict & JUDGED_PROTECTED != 0 {
-        verdict & !JUDGED_FREE
-    } else {
-        verdict
+global! {
+    /// `JUDGED_…` of the object at a dentry, which may be a name that nothing has
+    /// yet.
+    pub(crate) fn judge(
+        area: ScratchId as scratch,
+        session: SessionNumber,
+        dentry: Dentry,
+    ) -> u64 [else 0] {
+        // SAFETY: a field of a map value.
+        let inquiry = unsafe { &mut (*scratch).inquiry };
+        inquiry.session = session;
+        inquiry.dentry = dentry;
+        inquiry.foreign = 0;
+        inquiry.verdict = 0;
+        ascend(scratch, WALKED_LEVELS);
+        // SAFETY: as above.
+        let verdict = unsafe { core::ptr::read_volatile(&raw const (*scratch).inquiry.verdict) };
+        if verdict & JUDGED_PROTECTED != 0 {
+            verdict & !JUDGED_FREE
+        } else {
+            verdict
+        }
     }
 }
 
@@ -92,8 +90,8 @@ fn ascend[ascend_level, ascend_levels](scratch, level) {
     // SAFETY: a field of a map value.
     let inquiry = unsafe { &mut (*scratch).inquiry };
     let dentry = inquiry.dentry;
-    let inode: u64 = read(dentry, offset!(dentry_inode));
-    if inode != 0 {
+    let inode = dentry.inode();
+    if !inode.is_none() {
         let known = known(inquiry.session, inode);
         if level == 0 && known & KNOWN_CREATED != 0 {
             inquiry.verdict = JUDGED_CREATED | JUDGED_FREE;
@@ -111,11 +109,11 @@ fn ascend[ascend_level, ascend_levels](scratch, level) {
             return 1;
         }
     }
-    let parent: u64 = read(dentry, offset!(dentry_parent));
+    let parent = dentry.parent();
     if inquiry.foreign == 0 && inquiry.verdict & JUDGED_FREE == 0 {
         look_at_name(inquiry, level, inode, parent);
     }
-    if parent == dentry || parent == 0 {
+    if parent == dentry || parent.is_none() {
         return 1;
     }
     inquiry.dentry = parent;
@@ -125,8 +123,8 @@ fn ascend[ascend_level, ascend_levels](scratch, level) {
 
 /// Whether the walk ends here.
 #[inline(always)]
-fn look_at_place(inquiry: &mut OwnershipWalk, inode: u64, level: u64) -> bool {
-    let key = place_key(inode);
+fn look_at_place(inquiry: &mut OwnershipWalk, inode: Inode, level: u64) -> bool {
+    let key = inode.place_key();
     let Some(place) = maps::PLACES.get_ptr(&key) else {
         return false;
     };
@@ -147,9 +145,9 @@ fn look_at_place(inquiry: &mut OwnershipWalk, inode: u64, level: u64) -> bool {
 }
 
 #[inline(always)]
-fn look_at_name(inquiry: &mut OwnershipWalk, level: u64, inode: u64, parent: u64) {
+fn look_at_name(inquiry: &mut OwnershipWalk, level: u64, inode: Inode, parent: Dentry) {
     let dentry = inquiry.dentry;
-    if level == 0 && inode != 0 && !inode::is_directory(inode) {
+    if level == 0 && !inode.is_none() && !inode.is_directory() {
         if has_suffix(inquiry, dentry) {
             inquiry.verdict |= JUDGED_FREE;
         }
@@ -166,12 +164,12 @@ fn look_at_name(inquiry: &mut OwnershipWalk, level: u64, inode: u64, parent: u64
 
 /// What the policy says of an object's name; 0: nothing.
 #[inline(always)]
-fn name_of(dentry: u64, kind: u32) -> u32 {
+fn name_of(dentry: Dentry, kind: u32) -> u32 {
     let mut key = NameKey {
         kind,
         name: [0; NAME_KEY_BYTES],
     };
-    let name: u64 = read(dentry, offset!(dentry_name));
+    let name = dentry.name();
     // SAFETY: the buffer has the size that is named. A longer name is cut, and is none that is known.
     unsafe {
         bpf_probe_read_kernel_str(
@@ -185,8 +183,8 @@ fn name_of(dentry: u64, kind: u32) -> u32 {
 
 /// Whether a file's suffix is one that the policy knows.
 #[inline(always)]
-fn has_suffix(inquiry: &mut OwnershipWalk, dentry: u64) -> bool {
-    let name: u64 = read(dentry, offset!(dentry_name));
+fn has_suffix(inquiry: &mut OwnershipWalk, dentry: Dentry) -> bool {
+    let name = dentry.name();
     // SAFETY: the buffer has the size that is named.
     let length = unsafe {
         bpf_probe_read_kernel_str(

@@ -11,19 +11,20 @@ use agent_recorder_abi::policy::{
 
 use crate::context::call::{Call, global};
 use crate::context::maps;
+use crate::context::operation::OperationKey;
 use crate::guard::budget;
 use crate::guard::ownership::{self, judge};
 use crate::guard::pre_op::{
     INDEX, LOSS_LATER, LOSS_NONE, LOSS_REWRITTEN, at, foreseen, is_making, leaves_protection, look,
     loss_by_replacing, moved, remember, rewritten_by, stands_for,
 };
-use crate::kernel::inode;
-use crate::kernel::read::{bound, hooks, offset, read};
+use crate::kernel::read::{bound, hooks};
+use crate::kernel::types::{Dentry, Inode};
 
 /// An operation on names is over. In two steps, one after the other and not
 /// one inside the other: the stack that calls share (512 bytes) has no room for both.
 #[inline(always)]
-pub(crate) fn settle(call: &Call, key: u64, op: u32, succeeded: u32) {
+pub(crate) fn settle(call: &Call, key: OperationKey, op: u32, succeeded: u32) {
     settle_foreseen(call, key, op, succeeded);
     // SAFETY: a field of a map value.
     let op = unsafe { core::ptr::read_volatile(&raw const (*foreseen(call.scratch)).op) };
@@ -39,7 +40,7 @@ pub(crate) fn settle(call: &Call, key: u64, op: u32, succeeded: u32) {
 global! {
     /// The first step: recalls what was seen of the operation. Its kind stays
     /// in the area where the second has something to count, and is none otherwise.
-    fn settle_foreseen(call: &Call, key: u64, op: u32, succeeded: u32) {
+    fn settle_foreseen(call: &Call, key: OperationKey, op: u32, succeeded: u32) {
         let session = call.tag.session;
         let known = foreseen(call.scratch);
         // SAFETY: map values.
@@ -79,8 +80,8 @@ global! {
         }
         // What a removal makes is an overlay's whiteout.
         if made != 0 && (hooks().see != 0 || is_making(op)) {
-            let inode = if hooks().see != 0 { read(made, offset!(dentry_inode)) } else { made };
-            if inode != 0 {
+            let inode = if hooks().see != 0 { Dentry::at(made).inode() } else { Inode::at(made) };
+            if !inode.is_none() {
                 ownership::note(session, inode, KNOWN_CREATED);
             }
         }
@@ -91,10 +92,8 @@ global! {
 
 /// Whether an operation that succeeded left an inode without a name.
 #[inline(always)]
-fn is_gone(inode: u64, judged: u64) -> bool {
-    inode != 0
-        && (hooks().see != 0 || read::<u32>(inode, offset!(inode_nlink)) == 0)
-        && judged & JUDGED_NAMED == 0
+fn is_gone(inode: Inode, judged: u64) -> bool {
+    !inode.is_none() && (hooks().see != 0 || inode.links() == 0) && judged & JUDGED_NAMED == 0
 }
 
 /// What was removed counts, as far as a removal's victims tell.
@@ -109,16 +108,16 @@ global! {
     fn settle_removal(call: &Call) {
         let known = foreseen(call.scratch);
         // SAFETY: fields of a map value.
-        let (made, op) = unsafe { ((*known).made, (*known).op) };
+        let (made, op) = unsafe { (Inode::at((*known).made), (*known).op) };
         let is_hidden = hooks().see == 0 && op == Op::Delete as u32;
-        let mut whiteout = if is_hidden && inode::is_character_device(made) { made } else { 0 };
+        let mut whiteout = if is_hidden && made.is_character_device() { made } else { Inode::NONE };
         let (mut found, mut first) = (UNKNOWN, 0);
         let mut index = 0;
         while index < VICTIMS as u64 {
             let victim = at(known, index);
             // SAFETY: fields of a map value.
             let (seen, inode, judged) =
-                unsafe { ((*known).seen, (*victim).inode, (*victim).judged) };
+                unsafe { ((*known).seen, Inode::at((*victim).inode), (*victim).judged) };
             if index >= u64::from(seen) {
                 break;
             }
@@ -131,7 +130,7 @@ global! {
                     found = if judged & JUDGED_FREE == 0 && !restores { COUNTS } else { FREE };
                     first = index;
                 }
-            } else if is_hidden && inode::is_character_device(inode) {
+            } else if is_hidden && inode.is_character_device() {
                 whiteout = inode;
             }
             index += 1;
@@ -146,7 +145,7 @@ global! {
             }
             remember(call.tag.session, victim);
             budget::count_destroyed(call.tag.session, judged, bytes);
-        } else if found == UNKNOWN && whiteout != 0 {
+        } else if found == UNKNOWN && !whiteout.is_none() {
             settle_whiteout(call, whiteout);
         }
     }
@@ -155,12 +154,11 @@ global! {
 /// An overlay hides a file of its lower layer behind a device that has the
 /// file's name in the upper one, where it is judged: nothing tells of the file itself.
 #[inline(always)]
-fn settle_whiteout(call: &Call, inode: u64) {
-    let alias: u64 = read(inode, offset!(inode_aliases));
-    if alias == 0 {
+fn settle_whiteout(call: &Call, inode: Inode) {
+    let dentry = inode.newest_name();
+    if dentry.is_none() {
         return;
     }
-    let dentry = alias - offset!(dentry_alias) as u64;
     let judged = judge(call.area(), call.tag.session, dentry);
     let restores = call.tag.restores != 0 && judged & JUDGED_PROTECTED == 0;
     if judged & JUDGED_FREE == 0 && !restores {
@@ -169,47 +167,46 @@ fn settle_whiteout(call: &Call, inode: u64) {
 }
 
 global! {
-    /// The newest of a file's names is the one it was given (`hlist_add_head()` in `__d_instantiate()`).
+    /// The newest of a file's names is the one that the link gave it.
     fn settle_link(call: &Call) {
         let victim = at(foreseen(call.scratch), 0);
         // SAFETY: in a map value.
-        let (inode, judged) = unsafe { ((*victim).inode, (*victim).judged) };
-        let alias: u64 = read(inode, offset!(inode_aliases));
-        if alias != 0 {
-            let dentry = alias - offset!(dentry_alias) as u64;
+        let (inode, judged) = unsafe { (Inode::at((*victim).inode), (*victim).judged) };
+        let dentry = inode.newest_name();
+        if !dentry.is_none() {
             let now = judge(call.area(), call.tag.session, dentry);
             moved(call.tag.session, inode, judged, now);
         }
     }
 }
 
-/// Whether the rename of this key, which succeeded, replaced something, by what was
-/// seen of it: what is gone now (`REPLACED_…`). Nothing is known of a file that has
-/// another name still, and where nothing was seen. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn replaced_by_rename(key: u64) -> u64 {
-    let Some(known) = maps::FORESEEN.get_ptr_mut(&key) else {
-        return u64::from(REPLACED_UNKNOWN);
-    };
-    // SAFETY: a map value, checked not null; `at` keeps the index inside.
-    unsafe {
-        if (*known).op != Op::Rename as u32 {
+global! {
+    /// Whether the rename of this key, which succeeded, replaced something, by what was
+    /// seen of it: what is gone now (`REPLACED_…`). Nothing is known of a file that has
+    /// another name still, and where nothing was seen.
+    pub(crate) fn replaced_by_rename(key: OperationKey) -> u64 {
+        let Some(known) = maps::FORESEEN.get_ptr_mut(&key) else {
             return u64::from(REPLACED_UNKNOWN);
-        }
-        let mut index = 0;
-        while index < VICTIMS as u64 {
-            if index >= u64::from((*known).seen) {
-                break;
+        };
+        // SAFETY: a map value, checked not null; `at` keeps the index inside.
+        unsafe {
+            if (*known).op != Op::Rename as u32 {
+                return u64::from(REPLACED_UNKNOWN);
             }
-            let inode = (*at(known, index)).inode;
-            if inode != 0 && read::<u32>(inode, offset!(inode_nlink)) == 0 {
-                return u64::from(REPLACED_SOMETHING);
+            let mut index = 0;
+            while index < VICTIMS as u64 {
+                if index >= u64::from((*known).seen) {
+                    break;
+                }
+                let inode = Inode::at((*at(known, index)).inode);
+                if !inode.is_none() && inode.links() == 0 {
+                    return u64::from(REPLACED_SOMETHING);
+                }
+                index += 1;
             }
-            index += 1;
         }
+        u64::from(REPLACED_UNKNOWN)
     }
-    u64::from(REPLACED_UNKNOWN)
 }
 
 /// No victim.
@@ -217,20 +214,25 @@ const NOBODY: u64 = VICTIMS as u64;
 
 /// Looks at what a rename put in the place of a file, where the kernel skipped the
 /// program that would have seen it before (`replica`): the newest of the
-/// directory's children (`d_move()` puts it first), if it has the file's name. Its victim.
+/// directory's children, if it has the file's name. Its victim.
 ///
 /// Another task that made something in the directory since has hidden it; then it is nobody.
 #[inline(always)]
 fn look_at_successor(call: &Call, replaced: u64) -> u64 {
     let victim = at(foreseen(call.scratch), replaced);
     // SAFETY: fields of a map value.
-    let (inode, parent, name) = unsafe { ((*victim).inode, (*victim).parent, (*victim).name) };
-    let newest: u64 = read(parent, offset!(dentry_children));
-    if newest == 0 || inode::is_directory(inode) {
+    let (inode, parent, name) = unsafe {
+        (
+            Inode::at((*victim).inode),
+            Dentry::at((*victim).parent),
+            (*victim).name,
+        )
+    };
+    let dentry = parent.newest_child();
+    if dentry.is_none() || inode.is_directory() {
         return NOBODY;
     }
-    let dentry = newest - offset!(dentry_sibling) as u64;
-    if read::<u64>(dentry, offset!(dentry_name_hash)) != name {
+    if dentry.name_hash() != name {
         return NOBODY;
     }
     let index = bound::<INDEX>(replaced + 1);
@@ -251,9 +253,9 @@ global! {
             let (seen, inode, dentry, parent, name, judged) = unsafe {
                 (
                     (*known).seen,
-                    (*victim).inode,
-                    (*victim).dentry,
-                    (*victim).parent,
+                    Inode::at((*victim).inode),
+                    Dentry::at((*victim).dentry),
+                    Dentry::at((*victim).parent),
                     (*victim).name,
                     (*victim).judged,
                 )
@@ -261,13 +263,13 @@ global! {
             if index >= u64::from(seen) {
                 break;
             }
-            if read::<u32>(inode, offset!(inode_nlink)) == 0 {
+            if inode.links() == 0 {
                 replaced = index;
-            } else if read::<u64>(dentry, offset!(dentry_parent)) != parent
-                || read::<u64>(dentry, offset!(dentry_name_hash)) != name
+            } else if dentry.parent() != parent
+                || dentry.name_hash() != name
             {
                 moving = index;
-            } else if !inode::is_directory(inode) {
+            } else if !inode.is_directory() {
                 // ext4 takes the name away before it tells, others after.
                 // SAFETY: as above.
                 unsafe { (*victim).judged = judged | JUDGED_NAMED };
@@ -283,7 +285,7 @@ global! {
         if moving != NOBODY {
             // SAFETY: as above.
             let (inode, dentry, was) =
-                unsafe { ((*source).inode, (*source).dentry, (*source).judged) };
+                unsafe { (Inode::at((*source).inode), Dentry::at((*source).dentry), (*source).judged) };
             let now = judge(call.area(), session, dentry);
             moved(session, inode, was, now);
             if leaves_protection(was, now) {
@@ -292,9 +294,9 @@ global! {
         }
         // SAFETY: as above.
         let (inode, judged, bytes) =
-            unsafe { ((*target).inode, (*target).judged, (*target).bytes) };
+            unsafe { (Inode::at((*target).inode), (*target).judged, (*target).bytes) };
         if replaced == NOBODY && (named == NOBODY || moving == NOBODY)
-            || inode::is_directory(inode)
+            || inode.is_directory()
             || call.tag.restores != 0
         {
             return;
@@ -302,12 +304,12 @@ global! {
         match loss_by_replacing(source, target) {
             LOSS_LATER if moving != NOBODY => {
                 // SAFETY: as above.
-                let by = unsafe { (*source).inode };
+                let by = Inode::at(unsafe { (*source).inode });
                 stands_for(session, by, inode);
             }
             LOSS_REWRITTEN if moving != NOBODY => {
                 // SAFETY: as above.
-                let by = unsafe { (*source).inode };
+                let by = Inode::at(unsafe { (*source).inode });
                 rewritten_by(session, by);
             }
             LOSS_NONE | LOSS_LATER => {}

@@ -14,16 +14,17 @@ use agent_recorder_abi::policy::{
 };
 use agent_recorder_abi::state::{SessionNumber, Tag};
 
-use crate::context::areas::{self, number_of, with_area};
+use crate::context::areas::{untyped, with_area};
+use crate::context::call::global;
 use crate::context::maps;
-use crate::context::scratch::Scratch;
+use crate::context::operation::OperationKey;
+use crate::context::scratch::{Scratch, ScratchId};
 use crate::guard::budget;
 use crate::guard::ownership::{self, judge};
-use crate::kernel::inode;
-use crate::kernel::read::{bound, hooks, offset, read};
+use crate::guard::verdict::Verdict;
+use crate::kernel::read::{bound, hooks};
+use crate::kernel::types::{Dentry, Inode};
 
-/// One sector, in which `i_blocks` counts (include/linux/fs.h).
-const SECTOR_SHIFT: u32 = 9;
 /// Protected place and slot of a judgement.
 const PLACE: u64 = JUDGED_PROTECTED | 0xff << JUDGED_SLOT;
 
@@ -48,7 +49,7 @@ fn begin(scratch: *mut Scratch, op: Op) -> *mut Foreseen {
 }
 
 #[inline(always)]
-fn keep(scratch: *mut Scratch, key: u64) {
+fn keep(scratch: *mut Scratch, key: OperationKey) {
     // SAFETY: as above. LRU: fails only without memory; what goes unseen counts in full.
     let _ = maps::FORESEEN.insert(&key, unsafe { &*foreseen(scratch) }, 0);
 }
@@ -72,129 +73,127 @@ pub(crate) fn at(known: *mut Foreseen, index: u64) -> *mut Victim {
 pub(crate) fn look(
     scratch: *mut Scratch,
     session: SessionNumber,
-    dentry: u64,
+    dentry: Dentry,
     index: u64,
 ) -> *mut Victim {
-    look_at_victim(areas::area_of(scratch), session, dentry, index);
+    look_at_victim(ScratchId::of(scratch), session, dentry, index);
     at(foreseen(scratch), index)
 }
 
-/// A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn look_at_victim(area: u32, session: SessionNumber, dentry: u64, index: u64) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    let mut judged = judge(area, session, dentry);
-    let inode: u64 = read(dentry, offset!(dentry_inode));
-    if inode != 0 && !inode::is_directory(inode) && read::<u32>(inode, offset!(inode_nlink)) > 1 {
-        judged |= JUDGED_NAMED;
-    }
-    let victim = at(foreseen(scratch), index);
-    // SAFETY: in a map value.
-    unsafe {
-        (*victim).inode = inode;
-        (*victim).dentry = dentry;
-        (*victim).parent = read(dentry, offset!(dentry_parent));
-        (*victim).name = read(dentry, offset!(dentry_name_hash));
-        (*victim).bytes = read::<u64>(inode, offset!(inode_blocks)) << SECTOR_SHIFT;
-        (*victim).size = read(inode, offset!(inode_size));
-        (*victim).judged = judged;
-    }
-    0
-}
-
-/// A hook was given a name that is to be removed. A global function (see
-/// `call`): 0 refuses.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn foresee_removal(
-    area: u32,
-    session: SessionNumber,
-    key: u64,
-    dentry: u64,
-    restores: u32,
-) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 1;
-    };
-    let inode: u64 = read(dentry, offset!(dentry_inode));
-    let op = if inode::is_directory(inode) {
-        Op::Rmdir
-    } else {
-        Op::Delete
-    };
-    let known = begin(scratch, op);
-    let victim = look(scratch, session, dentry, 0);
-    // SAFETY: in a map value.
-    let (judged, bytes) = unsafe {
-        if restores != 0 && (*victim).judged & JUDGED_PROTECTED == 0 {
-            (*victim).judged |= JUDGED_FREE;
+global! {
+    fn look_at_victim(
+        area: ScratchId as scratch,
+        session: SessionNumber,
+        dentry: Dentry,
+        index: u64,
+    ) {
+        let mut judged = judge(area, session, dentry);
+        let inode = dentry.inode();
+        if !inode.is_none() && !inode.is_directory() && inode.links() > 1 {
+            judged |= JUDGED_NAMED;
         }
-        ((*victim).judged, (*victim).bytes)
-    };
-    let counts =
-        hooks().refuse != 0 && judged & (JUDGED_FREE | JUDGED_NAMED | JUDGED_REPLACED) == 0;
-    if counts && budget::admit(session, judged, bytes) == 0 {
-        return 0;
+        let victim = at(foreseen(scratch), index);
+        // SAFETY: in a map value.
+        unsafe {
+            (*victim).inode = inode.address();
+            (*victim).dentry = dentry.address();
+            (*victim).parent = dentry.parent().address();
+            (*victim).name = dentry.name_hash();
+            (*victim).bytes = inode.allocated();
+            (*victim).size = inode.size();
+            (*victim).judged = judged;
+        }
     }
-    // SAFETY: a field of a map value.
-    unsafe {
-        (*known).seen = 1;
-        (*known).counted = u32::from(counts);
-    }
-    keep(scratch, key);
-    1
 }
 
-/// A hook was given the names of a rename, or of a link. A global function
-/// (see `call`): 0 refuses.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn foresee_move(
-    area: u32,
-    session: SessionNumber,
-    old: u64,
-    new: u64,
-    operation: u64,
-) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 1;
-    };
-    let source = look(scratch, session, old, 0);
-    let target = look(scratch, session, new, 1);
-    // SAFETY: in a map value.
-    let (inode, was, is) = unsafe { ((*source).inode, (*source).judged, (*target).judged) };
-    moved(session, inode, was, is);
-    if operation & MOVE_REPLACES == 0 {
-        return 1;
+global! {
+    /// A hook was given a name that is to be removed.
+    pub(crate) fn foresee_removal(
+        area: ScratchId as scratch,
+        session: SessionNumber,
+        key: OperationKey,
+        dentry: Dentry,
+        restores: u32,
+    ) -> Verdict [else Verdict::Admitted] {
+        let inode = dentry.inode();
+        let op = if inode.is_directory() {
+            Op::Rmdir
+        } else {
+            Op::Delete
+        };
+        let known = begin(scratch, op);
+        let victim = look(scratch, session, dentry, 0);
+        // SAFETY: in a map value.
+        let (judged, bytes) = unsafe {
+            if restores != 0 && (*victim).judged & JUDGED_PROTECTED == 0 {
+                (*victim).judged |= JUDGED_FREE;
+            }
+            ((*victim).judged, (*victim).bytes)
+        };
+        let counts =
+            hooks().refuse != 0 && judged & (JUDGED_FREE | JUDGED_NAMED | JUDGED_REPLACED) == 0;
+        if counts && budget::admit(session, judged, bytes) == Verdict::Refused {
+            return Verdict::Refused;
+        }
+        // SAFETY: a field of a map value.
+        unsafe {
+            (*known).seen = 1;
+            (*known).counted = u32::from(counts);
+        }
+        keep(scratch, key);
+        Verdict::Admitted
     }
-    if leaves_protection(was, is)
-        && hooks().refuse != 0
-        && budget::admit(session, was | JUDGED_PROTECTED, 0) == 0
-    {
-        return 0;
+}
+
+global! {
+    /// A hook was given the names of a rename, or of a link.
+    pub(crate) fn foresee_move(
+        area: ScratchId as scratch,
+        session: SessionNumber,
+        old: Dentry,
+        new: Dentry,
+        operation: u64,
+    ) -> Verdict [else Verdict::Admitted] {
+        let source = look(scratch, session, old, 0);
+        let target = look(scratch, session, new, 1);
+        // SAFETY: in a map value.
+        let (inode, was, is) = unsafe {
+            (
+                Inode::at((*source).inode),
+                (*source).judged,
+                (*target).judged,
+            )
+        };
+        moved(session, inode, was, is);
+        if operation & MOVE_REPLACES == 0 {
+            return Verdict::Admitted;
+        }
+        if leaves_protection(was, is)
+            && hooks().refuse != 0
+            && budget::admit(session, was | JUDGED_PROTECTED, 0) == Verdict::Refused
+        {
+            return Verdict::Refused;
+        }
+        // SAFETY: as above.
+        let (replaced, bytes) = unsafe { (Inode::at((*target).inode), (*target).bytes) };
+        if replaced.is_none() || replaced == inode || operation & MOVE_RESTORES != 0 {
+            return Verdict::Admitted;
+        }
+        let loss = loss_by_replacing(source, target);
+        if loss == LOSS_REWRITTEN {
+            rewritten_by(session, inode);
+        } else if loss == LOSS_LATER {
+            stands_for(session, inode, replaced);
+        }
+        if loss != LOSS_WHOLE {
+            return Verdict::Admitted;
+        }
+        if hooks().refuse != 0 {
+            return budget::admit(session, is, bytes);
+        }
+        budget::count_destroyed(session, is, bytes);
+        Verdict::Admitted
     }
-    // SAFETY: as above.
-    let (replaced, bytes) = unsafe { ((*target).inode, (*target).bytes) };
-    if replaced == 0 || replaced == inode || operation & MOVE_RESTORES != 0 {
-        return 1;
-    }
-    let loss = loss_by_replacing(source, target);
-    if loss == LOSS_REWRITTEN {
-        rewritten_by(session, inode);
-    } else if loss == LOSS_LATER {
-        stands_for(session, inode, replaced);
-    }
-    if loss != LOSS_WHOLE {
-        return 1;
-    }
-    if hooks().refuse != 0 {
-        return budget::admit(session, is, bytes);
-    }
-    budget::count_destroyed(session, is, bytes);
-    1
 }
 
 /// In what `foresee_move` is told of the operation: the second name is taken from what had it.
@@ -204,7 +203,7 @@ pub(crate) const MOVE_RESTORES: u64 = 2;
 
 /// Notes what a move means for the judging of the object from now on.
 #[inline(always)]
-pub(crate) fn moved(session: SessionNumber, inode: u64, old: u64, new: u64) {
+pub(crate) fn moved(session: SessionNumber, inode: Inode, old: u64, new: u64) {
     if old & JUDGED_CREATED != 0 {
         return;
     }
@@ -258,14 +257,14 @@ pub(crate) fn loss_by_replacing(source: *const Victim, target: *const Victim) ->
 /// dpkg(1) links each old file to a second name, puts the new one over the
 /// first, and removes the second when all went well.
 #[inline(always)]
-pub(crate) fn stands_for(session: SessionNumber, by: u64, replaced: u64) {
+pub(crate) fn stands_for(session: SessionNumber, by: Inode, replaced: Inode) {
     ownership::disown(session, by);
     ownership::note(session, replaced, KNOWN_REPLACED);
 }
 
 /// What a session made has the name of somebody else's file, and stands for it from now on.
 #[inline(always)]
-pub(crate) fn rewritten_by(session: SessionNumber, by: u64) {
+pub(crate) fn rewritten_by(session: SessionNumber, by: Inode) {
     ownership::disown(session, by);
     budget::rewritten(session);
 }
@@ -292,41 +291,38 @@ pub(crate) fn remember(session: SessionNumber, victim: *const Victim) {
     let _ = maps::REMOVED.insert(&key, &removed, 0);
 }
 
-/// A hook was given the name of what is to be made. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn foresee_making(area: u32, key: u64, dentry: u64, op: u32) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    let known = begin(scratch, Op::Mkdir);
-    // SAFETY: a field of a map value.
-    unsafe {
-        (*known).op = op;
-        (*known).made = dentry;
+global! {
+    /// A hook was given the name of what is to be made.
+    pub(crate) fn foresee_making(
+        area: ScratchId as scratch,
+        key: OperationKey,
+        dentry: Dentry,
+        op: u32,
+    ) {
+        let known = begin(scratch, Op::Mkdir);
+        // SAFETY: a field of a map value.
+        unsafe {
+            (*known).op = op;
+            (*known).made = dentry.address();
+        }
+        keep(scratch, key);
     }
-    keep(scratch, key);
-    0
 }
 
-/// A hook was given a file whose contents are to be cut. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn foresee_cut(
-    area: u32,
-    session: SessionNumber,
-    key: u64,
-    dentry: u64,
-) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    let known = begin(scratch, Op::Truncate);
-    look(scratch, session, dentry, 0);
-    // SAFETY: a field of a map value.
-    unsafe { (*known).seen = 1 };
-    keep(scratch, key);
-    0
+global! {
+    /// A hook was given a file whose contents are to be cut.
+    pub(crate) fn foresee_cut(
+        area: ScratchId as scratch,
+        session: SessionNumber,
+        key: OperationKey,
+        dentry: Dentry,
+    ) {
+        let known = begin(scratch, Op::Truncate);
+        look(scratch, session, dentry, 0);
+        // SAFETY: a field of a map value.
+        unsafe { (*known).seen = 1 };
+        keep(scratch, key);
+    }
 }
 
 #[inline(always)]
@@ -337,8 +333,8 @@ pub(crate) fn is_making(op: u32) -> bool {
 /// An inode's times change in the middle of an operation, which `key` names: if
 /// that is one on names, the inode is one that it is about.
 #[inline(always)]
-pub(crate) fn touched(tag: Tag, op: u32, key: u64, inode: u64) {
-    let is_directory = inode::is_directory(inode);
+pub(crate) fn touched(tag: Tag, op: u32, key: OperationKey, inode: Inode) {
+    let is_directory = inode.is_directory();
     let matters = is_making(op)
         || (op == Op::Delete as u32 || op == Op::Truncate as u32 || op == Op::Link as u32)
             && !is_directory
@@ -348,24 +344,22 @@ pub(crate) fn touched(tag: Tag, op: u32, key: u64, inode: u64) {
         return;
     }
     with_area!(|scratch| {
-        let inode = number_of(scratch, inode);
-        // SAFETY: a field of a map value.
-        let area = unsafe { (*scratch).index };
-        note_touched(area, tag.session, key, inode, op);
+        let inode = untyped(scratch, inode);
+        note_touched(ScratchId::of(scratch), tag.session, key, inode, op);
     });
 }
 
 /// Each of a program's replicas comes by (see `replica`), and a file system can
 /// change an inode twice.
 #[inline(always)]
-fn is_seen(known: *mut Foreseen, seen: u32, inode: u64) -> bool {
+fn is_seen(known: *mut Foreseen, seen: u32, inode: Inode) -> bool {
     let mut index = 0;
     while index < VICTIMS as u64 {
         if index >= u64::from(seen) {
             return false;
         }
         // SAFETY: a field of a map value.
-        if unsafe { (*at(known, index)).inode } == inode {
+        if unsafe { (*at(known, index)).inode } == inode.address() {
             return true;
         }
         index += 1;
@@ -373,49 +367,43 @@ fn is_seen(known: *mut Foreseen, seen: u32, inode: u64) -> bool {
     false
 }
 
-/// A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn note_touched(
-    area: u32,
-    session: SessionNumber,
-    key: u64,
-    inode: u64,
-    op: u32,
-) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    let known = foreseen(scratch);
-    // SAFETY: fields of map values.
-    unsafe {
-        match maps::FORESEEN.get_ptr(&key) {
-            Some(before) if (*before).op == op => *known = *before,
-            _ => {
-                begin(scratch, Op::None);
-                (*known).op = op;
+global! {
+    fn note_touched(
+        area: ScratchId as scratch,
+        session: SessionNumber,
+        key: OperationKey,
+        inode: Inode,
+        op: u32,
+    ) {
+        let known = foreseen(scratch);
+        // SAFETY: fields of map values.
+        unsafe {
+            match maps::FORESEEN.get_ptr(&key) {
+                Some(before) if (*before).op == op => *known = *before,
+                _ => {
+                    begin(scratch, Op::None);
+                    (*known).op = op;
+                }
             }
         }
-    }
-    let alias: u64 = read(inode, offset!(inode_aliases));
-    if alias == 0 {
-        // Of no name yet: it is being made.
-        // SAFETY: as above.
-        unsafe { (*known).made = inode };
-    } else {
-        let dentry = alias - offset!(dentry_alias) as u64;
-        // SAFETY: as above.
-        let seen = unsafe { (*known).seen };
-        if seen >= VICTIMS as u32 || is_seen(known, seen, inode) {
-            return 0;
+        let dentry = inode.newest_name();
+        if dentry.is_none() {
+            // Of no name yet: it is being made.
+            // SAFETY: as above.
+            unsafe { (*known).made = inode.address() };
+        } else {
+            // SAFETY: as above.
+            let seen = unsafe { (*known).seen };
+            if seen >= VICTIMS as u32 || is_seen(known, seen, inode) {
+                return;
+            }
+            let victim = look(scratch, session, dentry, u64::from(seen));
+            // SAFETY: as above.
+            unsafe {
+                (*victim).inode = inode.address();
+                (*known).seen = seen + 1;
+            }
         }
-        let victim = look(scratch, session, dentry, u64::from(seen));
-        // SAFETY: as above.
-        unsafe {
-            (*victim).inode = inode;
-            (*known).seen = seen + 1;
-        }
+        keep(scratch, key);
     }
-    keep(scratch, key);
-    0
 }

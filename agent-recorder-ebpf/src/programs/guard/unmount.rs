@@ -12,7 +12,7 @@ use agent_recorder_abi::syscall::NO_ARG;
 use crate::context::call::{Call, global};
 use crate::guard::{budget, self_protection};
 use crate::kernel::compat::add_shared;
-use crate::kernel::path;
+use crate::kernel::types::KernelPath;
 use crate::session::tag;
 
 /// mount(2): MS_REMOUNT, MS_MOVE, MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED
@@ -29,7 +29,7 @@ global! {
         let Some(session) = tag::session(call.tag) else {
             return;
         };
-        if self_protection::is_in_its_namespace(path::root_directory(call.task).mount) == 0 {
+        if !self_protection::is_in_its_namespace(KernelPath::root_directory(call.task).mount) {
             return;
         }
         // SAFETY: a map value, checked not null.
@@ -51,7 +51,7 @@ global! {
         let mut counted = 0;
         while counted < UNMOUNT_FILES {
             // Beyond the limit there is nothing more to tell.
-            if budget::count_destroyed(number, 0, 0) != 0 {
+            if budget::count_destroyed(number, 0, 0) {
                 return;
             }
             counted += 1;

@@ -12,74 +12,71 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 
+use crate::context::call::global;
 use crate::context::maps;
 use crate::kernel::compat::{Task, walk};
-use crate::kernel::inode::place_key;
-use crate::kernel::path;
-use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::read::{hooks, offset};
+use crate::kernel::types::File;
 
-/// Remembers a file that a session made, or opened for writing. A global
-/// function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn wrote(session: SessionNumber, file: u64) -> u64 {
-    let inode: u64 = read(file, offset!(file_inode));
-    let written = Written {
-        session,
-        // SAFETY: the helper takes nothing.
-        time: unsafe { bpf_ktime_get_boot_ns() },
-        generation: read(inode, offset!(inode_generation)),
-        spare: 0,
-    };
-    let key = place_key(inode);
-    // SAFETY: the value is copied at once.
-    let before = unsafe { maps::WRITTEN.get(&key).copied() };
-    // LRU: fails only without memory; who starts the file is then not told of.
-    let _ = maps::WRITTEN.insert(&key, &written, 0);
-    if before.is_none_or(|before| before.generation != written.generation) {
-        name_written(read(path::of_file(file).dentry, offset!(dentry_name)));
+global! {
+    /// Remembers a file that a session made, or opened for writing.
+    pub(crate) fn wrote(session: SessionNumber, file: File) {
+        let inode = file.inode();
+        let written = Written {
+            session,
+            // SAFETY: the helper takes nothing.
+            time: unsafe { bpf_ktime_get_boot_ns() },
+            generation: inode.generation(),
+            spare: 0,
+        };
+        let key = inode.place_key();
+        // SAFETY: the value is copied at once.
+        let before = unsafe { maps::WRITTEN.get(&key).copied() };
+        // LRU: fails only without memory; who starts the file is then not told of.
+        let _ = maps::WRITTEN.insert(&key, &written, 0);
+        if before.is_none_or(|before| before.generation != written.generation) {
+            name_written(file.path().dentry.name());
+        }
     }
-    0
 }
 
-/// Has a script of this name be told of. User space does so, too, and takes
-/// the oldest names out; this is for who is started at once. A global function.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn name_written(name: u64) -> u64 {
-    let mut key = RuleKey {
-        kind: EXECUTABLE,
-        len: 0,
-        pattern: [0; PATTERN_BYTES],
-    };
-    // SAFETY: the pattern is of the size that is named.
-    let read = unsafe {
-        bpf_probe_read_kernel_str(
-            key.pattern.as_mut_ptr().cast(),
-            PATTERN_BYTES as u32,
-            name as *const _,
-        )
-    };
-    // A longer one is not known.
-    if read <= 1 || read >= PATTERN_BYTES as i64 {
-        return 0;
+global! {
+    /// Has a script of this name be told of. User space does so, too, and takes
+    /// the oldest names out; this is for who is started at once.
+    fn name_written(name: u64) {
+        let mut key = RuleKey {
+            kind: EXECUTABLE,
+            len: 0,
+            pattern: [0; PATTERN_BYTES],
+        };
+        // SAFETY: the pattern is of the size that is named.
+        let read = unsafe {
+            bpf_probe_read_kernel_str(
+                key.pattern.as_mut_ptr().cast(),
+                PATTERN_BYTES as u32,
+                name as *const _,
+            )
+        };
+        // A longer one is not known.
+        if read <= 1 || read >= PATTERN_BYTES as i64 {
+            return;
+        }
+        key.len = read as u32 - 1;
+        // Where a rule or a gated program has the name, user space adds this to it.
+        // If there is no room, who starts the script is not told of.
+        let _ = maps::RULES.insert(&key, &WRITTEN_NAME, u64::from(BPF_NOEXIST));
+        key.kind = SCRIPT;
+        let _ = maps::RULES.insert(&key, &WRITTEN_NAME, u64::from(BPF_NOEXIST));
     }
-    key.len = read as u32 - 1;
-    // Where a rule or a gated program has the name, user space adds this to it.
-    // If there is no room, who starts the script is not told of.
-    let _ = maps::RULES.insert(&key, &WRITTEN_NAME, u64::from(BPF_NOEXIST));
-    key.kind = SCRIPT;
-    let _ = maps::RULES.insert(&key, &WRITTEN_NAME, u64::from(BPF_NOEXIST));
-    0
 }
 
 /// The session that wrote a file; 0 for none.
 #[inline(always)]
-fn writer_of(file: u64) -> SessionNumber {
-    let inode: u64 = read(file, offset!(file_inode));
-    let generation: u32 = read(inode, offset!(inode_generation));
+fn writer_of(file: File) -> SessionNumber {
+    let inode = file.inode();
+    let generation = inode.generation();
     // SAFETY: the value is copied at once.
-    match unsafe { maps::WRITTEN.get(&place_key(inode)).copied() } {
+    match unsafe { maps::WRITTEN.get(&inode.place_key()).copied() } {
         Some(written) if written.generation == generation => written.session,
         _ => 0,
     }
@@ -117,7 +114,7 @@ pub(crate) fn is_told(task: Task) -> bool {
 /// Whose heir the program makes a process of the session `own` (0: of none),
 /// and how that is known. `found` is what `exec_match::match_rules` answered.
 #[inline(always)]
-pub(crate) fn met(exe: u64, found: u64, own: SessionNumber) -> Option<(SessionNumber, u32)> {
+pub(crate) fn met(exe: File, found: u64, own: SessionNumber) -> Option<(SessionNumber, u32)> {
     let writer = writer_of(exe);
     if writer != 0 {
         return (writer != own).then_some((writer, HEIR_BY_FILE));

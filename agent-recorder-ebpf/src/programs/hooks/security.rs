@@ -12,28 +12,29 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::{FEntryContext, LsmContext};
 
 use crate::guard::{enforce, irreversible, self_protection};
-use crate::kernel::path::{self, within};
 use crate::kernel::preempt_guard;
 use crate::kernel::read::{offset, read};
+use crate::kernel::types::{Dentry, File, KernelPath, Mount, OtherTask, Socket};
 use crate::operations::{file_hook, socket_hook};
 
 /// Defines both programs of a hook. The kernel's prototype, and the oldest
-/// kernel that has it so, go into the doc line; 5.7 is the first with BPF LSM.
+/// kernel that has it so, go into the doc line, and the types of its objects
+/// beside their places; 5.7 is the first with BPF LSM.
 macro_rules! hook {
-    ($(#[$doc:meta])* $name:ident, $hook:literal, $of_function:ident, $function:literal, ($($arg:ident: $position:literal),*) $body:expr) => {
-        on_hook! { $(#[$doc])* $name, $hook, ($($arg: $position),*) $body }
-        on_function! { $(#[$doc])* $of_function, $function, ($($arg: $position),*) $body }
+    ($(#[$doc:meta])* $name:ident, $hook:literal, $of_function:ident, $function:literal, ($($arg:ident: $position:literal $(as $type:ident)?),*) $body:expr) => {
+        on_hook! { $(#[$doc])* $name, $hook, ($($arg: $position $(as $type)?),*) $body }
+        on_function! { $(#[$doc])* $of_function, $function, ($($arg: $position $(as $type)?),*) $body }
     };
 }
 
 /// The one that is an LSM program.
 macro_rules! on_hook {
-    ($(#[$doc:meta])* $name:ident, $hook:literal, ($($arg:ident: $position:literal),*) $body:expr) => {
+    ($(#[$doc:meta])* $name:ident, $hook:literal, ($($arg:ident: $position:literal $(as $type:ident)?),*) $body:expr) => {
         $(#[$doc])*
         #[lsm(hook = $hook)]
         fn $name(ctx: LsmContext) -> i32 {
             let _ = &ctx;
-            $(let $arg = ctx.arg($position);)*
+            $(let $arg = ctx.arg($position); $(let $arg = $type::at($arg);)?)*
             $body
         }
     };
@@ -41,7 +42,7 @@ macro_rules! on_hook {
 
 /// The one on the function. Unlike an LSM program it is skipped while a preempted task is in it.
 macro_rules! on_function {
-    ($(#[$doc:meta])* $of_function:ident, $function:literal, ($($arg:ident: $position:literal),*) $body:expr) => {
+    ($(#[$doc:meta])* $of_function:ident, $function:literal, ($($arg:ident: $position:literal $(as $type:ident)?),*) $body:expr) => {
         // By hand: what aya's macro makes returns 0, whatever its body does,
         // and here the result decides where user space loads it so.
         $(#[$doc])*
@@ -51,7 +52,7 @@ macro_rules! on_function {
             let ctx = FEntryContext::new(ctx);
             let _ = &ctx;
             preempt_guard::begin();
-            $(let $arg = ctx.arg($position);)*
+            $(let $arg = ctx.arg($position); $(let $arg = $type::at($arg);)?)*
             let answer = $body;
             preempt_guard::end();
             answer
@@ -62,31 +63,31 @@ macro_rules! on_function {
 hook! {
     /// `int path_unlink(const struct path *dir, struct dentry *dentry)`, 5.7.
     path_unlink, "path_unlink", security_path_unlink, "security_path_unlink",
-    (directory: 0, name: 1) file_hook::removing(Op::Delete, within(directory, name))
+    (directory: 0, name: 1 as Dentry) file_hook::removing(Op::Delete, KernelPath::within(directory, name))
 }
 
 hook! {
     /// `int path_rmdir(const struct path *dir, struct dentry *dentry)`, 5.7.
     path_rmdir, "path_rmdir", security_path_rmdir, "security_path_rmdir",
-    (directory: 0, name: 1) file_hook::removing(Op::Rmdir, within(directory, name))
+    (directory: 0, name: 1 as Dentry) file_hook::removing(Op::Rmdir, KernelPath::within(directory, name))
 }
 
 hook! {
     /// `int path_mkdir(const struct path *dir, struct dentry *dentry, umode_t mode)`, 5.7.
     path_mkdir, "path_mkdir", security_path_mkdir, "security_path_mkdir",
-    (directory: 0, name: 1) file_hook::made(Op::Mkdir, within(directory, name))
+    (directory: 0, name: 1 as Dentry) file_hook::made(Op::Mkdir, KernelPath::within(directory, name))
 }
 
 hook! {
     /// `int path_mknod(const struct path *dir, struct dentry *dentry, umode_t mode, unsigned int dev)`, 5.7.
     path_mknod, "path_mknod", security_path_mknod, "security_path_mknod",
-    (directory: 0, name: 1, mode: 2) file_hook::making(directory, name, mode)
+    (directory: 0, name: 1 as Dentry, mode: 2) file_hook::making(directory, name, mode)
 }
 
 hook! {
     /// `int path_symlink(const struct path *dir, struct dentry *dentry, const char *old_name)`, 5.7.
     path_symlink, "path_symlink", security_path_symlink, "security_path_symlink",
-    (directory: 0, name: 1) file_hook::made(Op::Symlink, within(directory, name))
+    (directory: 0, name: 1 as Dentry) file_hook::made(Op::Symlink, KernelPath::within(directory, name))
 }
 
 hook! {
@@ -94,8 +95,8 @@ hook! {
     ///
     /// A hard link stays on one mount.
     path_link, "path_link", security_path_link, "security_path_link",
-    (old: 0, directory: 1, name: 2)
-        file_hook::moving(Op::Link, within(directory, old), within(directory, name), false)
+    (old: 0 as Dentry, directory: 1, name: 2 as Dentry)
+        file_hook::moving(Op::Link, KernelPath::within(directory, old), KernelPath::within(directory, name), false)
 }
 
 // Before 5.19 the hook is not told the flags, and called twice for
@@ -103,19 +104,19 @@ hook! {
 #[cfg(feature = "old-kernel")]
 on_hook! {
     /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry)`, 5.7 to 5.18.
-    path_rename, "path_rename", (old_directory: 0, old: 1, new_directory: 2, new: 3)
-        file_hook::moving(Op::Rename, within(old_directory, old), within(new_directory, new), false)
+    path_rename, "path_rename", (old_directory: 0, old: 1 as Dentry, new_directory: 2, new: 3 as Dentry)
+        file_hook::moving(Op::Rename, KernelPath::within(old_directory, old), KernelPath::within(new_directory, new), false)
 }
 
 #[cfg(feature = "old-kernel")]
 on_function! {
     /// `int security_path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)`, 5.7 to 5.18.
     security_path_rename, "security_path_rename",
-    (old_directory: 0, old: 1, new_directory: 2, new: 3, flags: 4)
+    (old_directory: 0, old: 1 as Dentry, new_directory: 2, new: 3 as Dentry, flags: 4)
         file_hook::moving(
             Op::Rename,
-            within(old_directory, old),
-            within(new_directory, new),
+            KernelPath::within(old_directory, old),
+            KernelPath::within(new_directory, new),
             replaces(flags),
         )
 }
@@ -124,11 +125,11 @@ on_function! {
 hook! {
     /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry, unsigned int flags)`, 5.19.
     path_rename, "path_rename", security_path_rename, "security_path_rename",
-    (old_directory: 0, old: 1, new_directory: 2, new: 3, flags: 4)
+    (old_directory: 0, old: 1 as Dentry, new_directory: 2, new: 3 as Dentry, flags: 4)
         file_hook::moving(
             Op::Rename,
-            within(old_directory, old),
-            within(new_directory, new),
+            KernelPath::within(old_directory, old),
+            KernelPath::within(new_directory, new),
             replaces(flags),
         )
 }
@@ -142,37 +143,37 @@ fn replaces(flags: u32) -> bool {
 hook! {
     /// `int path_chmod(const struct path *path, umode_t mode)`, 5.7.
     path_chmod, "path_chmod", security_path_chmod, "security_path_chmod",
-    (object: 0) file_hook::changing(Op::Chmod, path::at(object))
+    (object: 0) file_hook::changing(Op::Chmod, KernelPath::at(object))
 }
 
 hook! {
     /// `int path_chown(const struct path *path, kuid_t uid, kgid_t gid)`, 5.7.
     path_chown, "path_chown", security_path_chown, "security_path_chown",
-    (object: 0) file_hook::changing(Op::Chown, path::at(object))
+    (object: 0) file_hook::changing(Op::Chown, KernelPath::at(object))
 }
 
 hook! {
     /// `int path_truncate(const struct path *path)`, 5.7.
     path_truncate, "path_truncate", security_path_truncate, "security_path_truncate",
-    (object: 0) file_hook::cutting(path::at(object))
+    (object: 0) file_hook::cutting(KernelPath::at(object))
 }
 
 hook! {
     /// `int sb_mount(const char *dev_name, const struct path *path, const char *type, unsigned long flags, void *data)`, 5.7.
     sb_mount, "sb_mount", security_sb_mount, "security_sb_mount",
-    (at: 1) file_hook::mounting(Op::Mount, path::at(at))
+    (at: 1) file_hook::mounting(Op::Mount, KernelPath::at(at))
 }
 
 hook! {
     /// `int sb_umount(struct vfsmount *mnt, int flags)`, 5.7.
     sb_umount, "sb_umount", security_sb_umount, "security_sb_umount",
-    (mount: 0) file_hook::mounting(Op::Umount, path::root_of(mount))
+    (mount: 0 as Mount) file_hook::mounting(Op::Umount, KernelPath::root_of(mount))
 }
 
 hook! {
     /// `int move_mount(const struct path *from_path, const struct path *to_path)`, 5.7.
     move_mount, "move_mount", security_move_mount, "security_move_mount",
-    (to: 1) file_hook::mounting(Op::Mount, path::at(to))
+    (to: 1) file_hook::mounting(Op::Mount, KernelPath::at(to))
 }
 
 hook! {
@@ -180,32 +181,32 @@ hook! {
     ///
     /// ftruncate(2): before that it passes path_truncate.
     file_truncate, "file_truncate", security_file_truncate, "security_file_truncate",
-    (file: 0) file_hook::cutting(path::of_file(file))
+    (file: 0 as File) file_hook::cutting(file.path())
 }
 
 hook! {
     /// `int file_open(struct file *file)`, 5.7.
     file_open, "file_open", security_file_open, "security_file_open",
-    (file: 0) irreversible::opening(file)
+    (file: 0 as File) irreversible::opening(file)
 }
 
 hook! {
     /// `int bprm_check_security(struct linux_binprm *bprm)`, 5.7.
     /// `int security_bprm_check(struct linux_binprm *bprm)`, 5.7.
     bprm_check_security, "bprm_check_security", security_bprm_check, "security_bprm_check",
-    (program: 0) file_hook::starting(path::of_file(read(program, offset!(binprm_file))))
+    (program: 0) file_hook::starting(read::<File>(program, offset!(binprm_file)).path())
 }
 
 hook! {
     /// `int socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`, 5.7.
     socket_connect, "socket_connect", security_socket_connect, "security_socket_connect",
-    (socket: 0, address: 1, length: 2) socket_hook::addressed(NetOp::Connect, socket, address, length)
+    (socket: 0 as Socket, address: 1, length: 2) socket_hook::addressed(NetOp::Connect, socket, address, length)
 }
 
 hook! {
     /// `int socket_bind(struct socket *sock, struct sockaddr *address, int addrlen)`, 5.7.
     socket_bind, "socket_bind", security_socket_bind, "security_socket_bind",
-    (socket: 0, address: 1, length: 2) socket_hook::addressed(NetOp::Bind, socket, address, length)
+    (socket: 0 as Socket, address: 1, length: 2) socket_hook::addressed(NetOp::Bind, socket, address, length)
 }
 
 hook! {
@@ -223,13 +224,13 @@ hook! {
 hook! {
     /// `int socket_sendmsg(struct socket *sock, struct msghdr *msg, int size)`, 5.7.
     socket_sendmsg, "socket_sendmsg", security_socket_sendmsg, "security_socket_sendmsg",
-    (socket: 0, message: 1) socket_hook::sending(socket, message)
+    (socket: 0 as Socket, message: 1) socket_hook::sending(socket, message)
 }
 
 hook! {
     /// `int file_ioctl(struct file *file, unsigned int cmd, unsigned long arg)`, 5.7.
     file_ioctl, "file_ioctl", security_file_ioctl, "security_file_ioctl",
-    (file: 0, command: 1) irreversible::commanding(file, command)
+    (file: 0 as File, command: 1) irreversible::commanding(file, command)
 }
 
 hook! {
@@ -237,7 +238,7 @@ hook! {
     ///
     /// Of 32-bit callers, who pass file_ioctl where it is missing. Stable kernels before 6.8 have it, too.
     file_ioctl_compat, "file_ioctl_compat", security_file_ioctl_compat, "security_file_ioctl_compat",
-    (file: 0, command: 1) irreversible::commanding(file, command)
+    (file: 0 as File, command: 1) irreversible::commanding(file, command)
 }
 
 hook! {
@@ -259,19 +260,19 @@ hook! {
 hook! {
     /// `int ptrace_access_check(struct task_struct *child, unsigned int mode)`, 5.7.
     ptrace_access_check, "ptrace_access_check", security_ptrace_access_check, "security_ptrace_access_check",
-    (child: 0, mode: 1) self_protection::attaching(child, mode)
+    (child: 0 as OtherTask, mode: 1) self_protection::attaching(child, mode)
 }
 
 hook! {
     /// `int task_kill(struct task_struct *p, struct kernel_siginfo *info, int sig, const struct cred *cred)`, 5.7.
     task_kill, "task_kill", security_task_kill, "security_task_kill",
-    (target: 0, signal: 2) self_protection::signalling(target, signal)
+    (target: 0 as OtherTask, signal: 2) self_protection::signalling(target, signal)
 }
 
 hook! {
     /// `int task_setrlimit(struct task_struct *p, unsigned int resource, struct rlimit *new_rlim)`, 5.7.
     task_setrlimit, "task_setrlimit", security_task_setrlimit, "security_task_setrlimit",
-    (target: 0) self_protection::limiting(target)
+    (target: 0 as OtherTask) self_protection::limiting(target)
 }
 
 hook! {
@@ -279,7 +280,7 @@ hook! {
     ///
     /// Of file_setattr(2), which came with it; and of ioctl(2), which passes file_ioctl, too.
     inode_file_setattr, "inode_file_setattr", security_inode_file_setattr, "security_inode_file_setattr",
-    (dentry: 0) self_protection::changing(dentry)
+    (dentry: 0 as Dentry) self_protection::changing(dentry)
 }
 
 hook! {

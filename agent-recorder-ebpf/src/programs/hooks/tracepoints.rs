@@ -9,8 +9,8 @@ use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
 
 use crate::dispatch::{in_flight, io_uring, io_uring_fields, syscall_exit, task_lifecycle};
 use crate::kernel::preempt_guard;
-use crate::kernel::read::{offset, read};
 use crate::kernel::replica::Replica;
+use crate::kernel::types::{Inode, Kiocb, Sock, Socket};
 use crate::operations::{exec, socket};
 
 /// recv(2).
@@ -79,55 +79,55 @@ thrice! {
 thrice! {
     /// `void inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, 5.5.
     inet_sock_set_state, inet_sock_set_state_2, inet_sock_set_state_3, "inet_sock_set_state",
-    |ctx, _replica| socket::state_changed(ctx.arg(0), ctx.arg(1), ctx.arg(2))
+    |ctx, _replica| socket::state_changed(Sock::at(ctx.arg(0)), ctx.arg(1), ctx.arg(2))
 }
 
 thrice! {
     /// `void sock_send_length(struct sock *sk, int ret, int flags)`, 6.3.
     sock_send_length, sock_send_length_2, sock_send_length_3, "sock_send_length",
-    |ctx, replica| socket::sent(replica, ctx.arg(0), ctx.arg(1))
+    |ctx, replica| socket::sent(replica, Sock::at(ctx.arg(0)), ctx.arg(1))
 }
 
 thrice! {
     /// `void sock_recv_length(struct sock *sk, int ret, int flags)`, 6.3; `ret` is 0 for MSG_PEEK.
     sock_recv_length, sock_recv_length_2, sock_recv_length_3, "sock_recv_length",
-    |ctx, replica| socket::received(replica, ctx.arg(0), ctx.arg(1))
+    |ctx, replica| socket::received(replica, Sock::at(ctx.arg(0)), ctx.arg(1))
 }
 
 thrice! {
     /// `void io_uring_submit_req(struct io_kiocb *req)`, 6.12; on 6.1 it is called io_uring_submit_sqe.
     io_uring_submit_req, io_uring_submit_req_2, io_uring_submit_req_3, "io_uring_submit_req",
-    |ctx, replica| io_uring::submitted(replica, ctx.arg(0))
+    |ctx, replica| io_uring::submitted(replica, Kiocb::at(ctx.arg(0)))
 }
 
 thrice! {
     /// `void io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`, 6.15.
     io_uring_complete, io_uring_complete_2, io_uring_complete_3, "io_uring_complete",
-    |ctx, _replica| io_uring::completed(ctx.arg(1), io_uring_fields::result_of(ctx.arg(2)))
+    |ctx, _replica| io_uring::completed(Kiocb::at(ctx.arg(1)), io_uring_fields::result_of(ctx.arg(2)))
 }
 
 both! {
     /// `void io_uring_complete(void *ctx, void *req, u64 user_data, int res, …)`, 6.0 to 6.14.
     io_uring_complete_by_value, io_uring_complete_by_value_2, "io_uring_complete",
-    |ctx, _replica| io_uring::completed(ctx.arg(1), ctx.arg::<i32>(3))
+    |ctx, _replica| io_uring::completed(Kiocb::at(ctx.arg(1)), ctx.arg::<i32>(3))
 }
 
 thrice! {
     /// `void inode_set_ctime_to_ts(struct inode *inode, struct timespec64 *ctime)`, 6.13.
     inode_set_ctime_to_ts, inode_set_ctime_to_ts_2, inode_set_ctime_to_ts_3, "inode_set_ctime_to_ts",
-    |ctx, _replica| in_flight::touched(ctx.arg(0))
+    |ctx, _replica| in_flight::touched(Inode::at(ctx.arg(0)))
 }
 
 thrice! {
     /// `void ctime_ns_xchg(struct inode *inode, u32 old, u32 new, u32 cur)`, 6.13.
     ctime_ns_xchg, ctime_ns_xchg_2, ctime_ns_xchg_3, "ctime_ns_xchg",
-    |ctx, _replica| in_flight::touched(ctx.arg(0))
+    |ctx, _replica| in_flight::touched(Inode::at(ctx.arg(0)))
 }
 
 thrice! {
     /// `void ctime_xchg_skip(struct inode *inode, struct timespec64 *ctime)`, 6.13.
     ctime_xchg_skip, ctime_xchg_skip_2, ctime_xchg_skip_3, "ctime_xchg_skip",
-    |ctx, _replica| in_flight::touched(ctx.arg(0))
+    |ctx, _replica| in_flight::touched(Inode::at(ctx.arg(0)))
 }
 
 /// `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)`, 5.5.
@@ -137,12 +137,7 @@ thrice! {
 #[fexit(function = "sock_recvmsg")]
 fn sock_recvmsg(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(2) & MSG_PEEK == 0 {
-        socket::received(Replica::First, sock_of(ctx.arg(0)), ctx.arg(3));
+        socket::received(Replica::First, Socket::at(ctx.arg(0)).sock(), ctx.arg(3));
     }
     0
-}
-
-#[inline(always)]
-fn sock_of(socket: u64) -> u64 {
-    read(socket, offset!(socket_sk))
 }

@@ -5,10 +5,10 @@
 
 pub(crate) mod compat;
 pub(crate) mod counters;
-pub(crate) mod files;
-pub(crate) mod inode;
-pub(crate) mod path;
+pub(crate) mod global;
 pub(crate) mod preempt_guard;
 pub(crate) mod read;
 pub(crate) mod registers;
 pub(crate) mod replica;
+pub(crate) mod types;
+pub(crate) mod uapi;

@@ -11,8 +11,8 @@ use crate::context::maps;
 use crate::context::scratch::{Datagram, LOCAL, PEER};
 use crate::event::address::{self, AF_UNIX, SOCK_DGRAM};
 use crate::event::writer::Writer;
-use crate::kernel::files::file_of;
 use crate::kernel::read::{hooks, read_user};
+use crate::kernel::types::Fd;
 use crate::operations::socket::{self, DNS_PORT};
 use crate::operations::socket_table;
 use crate::session::{sockaddr_snapshot, tag};
@@ -147,24 +147,24 @@ fn unaddressed(call: &Call, payload: u64, length: u64) {
 
 /// Whatever a call put into the descriptor of one of its arguments.
 #[inline(always)]
-pub(crate) fn transferred(call: &Call, descriptor: u8) {
-    count(call, call.argument(descriptor), call.result as u64);
+pub(crate) fn transferred(call: &Call, argument: u8) {
+    count(call, call.fd_argument(argument), call.result as u64);
 }
 
 /// Adds to what a socket sent, where no tracepoint does (before 6.3).
 #[inline(always)]
-fn count(call: &Call, fd: u64, bytes: u64) {
+fn count(call: &Call, fd: Fd, bytes: u64) {
     if hooks().count != 0 {
         count_sent(call, fd, bytes);
     }
 }
 
 global! {
-    fn count_sent(call: &Call, fd: u64, bytes: u64) {
+    fn count_sent(call: &Call, fd: Fd, bytes: u64) {
         if call.result <= 0 || !socket_table::are_used(call.tag) {
             return;
         }
-        if let Some(open) = socket_table::of_file(file_of(call.task, u64::from(fd as u32))) {
+        if let Some(open) = socket_table::of_file(fd.file(call.task)) {
             socket_table::add_sent(&open.key, bytes);
         }
     }
@@ -173,7 +173,7 @@ global! {
 /// One datagram was sent, or was not.
 #[inline(always)]
 pub(crate) fn sent(call: &Call, datagram: &Datagram) {
-    count(call, call.argument(0), datagram.sent);
+    count(call, call.fd_argument(0), datagram.sent);
     // SAFETY: a field of a map value.
     unsafe { (*call.scratch).datagram = *datagram };
     sent_datagram(call);
@@ -182,7 +182,7 @@ pub(crate) fn sent(call: &Call, datagram: &Datagram) {
 global! {
 /// The one that is in the area.
 fn sent_datagram(call: &Call) {
-    let fd = call.argument(0);
+    let fd = call.fd_argument(0);
     let Some(open) = socket::socket_of(call, fd) else {
         return;
     };
@@ -210,10 +210,10 @@ fn sent_datagram(call: &Call) {
 
 /// A destination is told of once a socket, but each failure is.
 #[inline(always)]
-fn tell_peer(call: &Call, fd: u64, bytes: u64) {
+fn tell_peer(call: &Call, fd: Fd, bytes: u64) {
     address::kernel_address(call, LOCAL);
     if call.result >= 0 {
-        if was_peer_seen(call.area()) != 0 {
+        if was_peer_seen(call) {
             return;
         }
         socket_table::remember_unconnected(call, fd, bytes);
@@ -221,24 +221,21 @@ fn tell_peer(call: &Call, fd: u64, bytes: u64) {
     socket::emit_act(call, NetOp::Send as u32, call.error());
 }
 
-/// Whether the peer that is in the area was told of before; it is from now on.
-/// A global function (see `call`), for the key would take its caller's stack.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn was_peer_seen(area: u32) -> u64 {
-    let Some(call) = Call::kept(area) else {
-        return 0;
-    };
-    let key = SeenPeer {
-        socket: call.open().key,
-        peer: fold(call.peer()),
-    };
-    // SAFETY: the value is not looked at.
-    if unsafe { maps::PEERS.get(&key) }.is_some() {
-        return 1;
+global! {
+    /// Whether the peer that is in the area was told of before; it is from now on.
+    /// On its own, for the key would take its caller's stack.
+    fn was_peer_seen(call: &Call) -> bool [else false] {
+        let key = SeenPeer {
+            socket: call.open().key,
+            peer: fold(call.peer()),
+        };
+        // SAFETY: the value is not looked at.
+        if unsafe { maps::PEERS.get(&key) }.is_some() {
+            return true;
+        }
+        let _ = maps::PEERS.insert(&key, &1, 0);
+        false
     }
-    let _ = maps::PEERS.insert(&key, &1, 0);
-    0
 }
 
 /// Family, port and length, and the address folded to three words: exact for inet.

@@ -17,17 +17,16 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user_st
 use crate::context::areas::{NAME_BYTES, buffer_of, with_area};
 use crate::context::call::{Call, global};
 use crate::context::maps;
-use crate::context::scratch::{Program, Scratch, Strings};
+use crate::context::scratch::{Program, Scratch, ScratchId, Strings};
 use crate::event::dentry_walk;
 use crate::event::location::is_cut_path;
 use crate::event::writer::Writer;
 use crate::guard::{enforce, exec_gate, overwrite, written_files};
 use crate::kernel::compat::{Task, current, drop_tag_of, walk};
 use crate::kernel::counters::trouble;
-use crate::kernel::inode::place_key;
-use crate::kernel::path;
-use crate::kernel::read::{offset, read, read_user};
+use crate::kernel::read::{offset, read_user};
 use crate::kernel::replica::{Event, Replica, is_ours, mark_of};
+use crate::kernel::types::{File, KernelPath};
 use crate::operations::exec_match::{self, match_rules};
 use crate::operations::fd_table;
 use crate::session::tag;
@@ -53,7 +52,7 @@ pub(crate) fn succeeded(replica: Replica, this: Task, old_pid: u32, binprm: *con
         };
         (
             strings,
-            walk::<u64>(mm, offset!(mm_exe)),
+            File::at(walk(mm, offset!(mm_exe))),
             walk::<u64>(binprm, offset!(binprm_filename)),
         )
     };
@@ -64,10 +63,8 @@ pub(crate) fn succeeded(replica: Replica, this: Task, old_pid: u32, binprm: *con
     };
     with_area!(|scratch| {
         // SAFETY: a map value.
-        let area = unsafe {
-            (*scratch).program = program;
-            (*scratch).index
-        };
+        unsafe { (*scratch).program = program };
+        let area = ScratchId::of(scratch);
         let found = look_at(area, mark_of(replica, Event::Exec));
         exec_gate::stop_if_gated(area, found);
         tell_of_heir(area, found);
@@ -79,19 +76,16 @@ pub(crate) fn succeeded(replica: Replica, this: Task, old_pid: u32, binprm: *con
     });
 }
 
-/// Looks at the program that the running task has become; what `match_rules`
-/// found of a session's. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn look_at(area: u32, mark: u32) -> u64 {
-    match maps::SCRATCH.get_ptr_mut(area) {
-        Some(scratch) => looked_at(scratch, area, mark),
-        None => 0,
+global! {
+    /// Looks at the program that the running task has become; what `match_rules`
+    /// found of a session's.
+    fn look_at(area: ScratchId as scratch, mark: u32) -> u64 [else 0] {
+        looked_at(scratch, area, mark)
     }
 }
 
 #[inline(always)]
-fn looked_at(scratch: *mut Scratch, area: u32, mark: u32) -> u64 {
+fn looked_at(scratch: *mut Scratch, area: ScratchId, mark: u32) -> u64 {
     let this = current();
     let existing = tag::tag_of(this);
     let found = match_rules(area, u32::from(existing.is_some()));
@@ -154,19 +148,19 @@ fn emit_exec(call: &Call, rule: u32) {
     let Program { exe, strings, filename } = unsafe { (*call.scratch).program };
     let mut writer = Writer::begin::<ExecBody>(call.scratch);
     let body = writer.body::<ExecBody>();
-    let exe_path = dentry_walk::append(&mut writer, path::of_file(exe));
+    let exe_path = dentry_walk::append(&mut writer, exe.path());
     let filename_len = writer
         .kernel_string::<USER_PATH_BYTES>(filename)
         .unwrap_or(0);
-    let cwd = dentry_walk::append(&mut writer, path::working_directory(call.task));
+    let cwd = dentry_walk::append(&mut writer, KernelPath::working_directory(call.task));
     let argv_bytes = strings.arg_end.wrapping_sub(strings.arg_start);
     let argv_len = writer.user_bytes::<{ ARGV_BYTES as u64 - 1 }>(strings.arg_start, argv_bytes);
-    let inode: u64 = read(exe, offset!(file_inode));
+    let inode = exe.inode();
     let mut flags = filename_flags(filename_len);
     if u64::from(argv_len) < argv_bytes {
         flags |= EXEC_ARGV_CUT;
     }
-    if read::<u32>(inode, offset!(inode_nlink)) == 0 {
+    if inode.links() == 0 {
         flags |= EXEC_FILELESS;
     }
     // SAFETY: `begin` left room for it.
@@ -175,8 +169,8 @@ fn emit_exec(call: &Call, rule: u32) {
             error: 0,
             flags,
             rule,
-            dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
-            ino: read(inode, offset!(inode_ino)),
+            dev: inode.device(),
+            ino: inode.number(),
             argv_bytes,
             exe_omitted: exe_path.omitted,
             cwd_omitted: cwd.omitted,
@@ -195,28 +189,24 @@ fn emit_exec(call: &Call, rule: u32) {
 }
 }
 
-/// Tells of the program that the running task has become, if that makes it an
-/// heir. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn tell_of_heir(area: u32, found: u64) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    let this = current();
-    let own = tag::tag_of(this).map_or(0, |tag| tag.session);
-    // SAFETY: a field of a map value.
-    let exe = unsafe { (*scratch).program.exe };
-    let Some((writer, mark)) = written_files::met(exe, found, own) else {
-        return 0;
-    };
-    if own == 0 && written_files::is_told(this) {
-        return 0;
+global! {
+    /// Tells of the program that the running task has become, if that makes it an
+    /// heir.
+    fn tell_of_heir(area: ScratchId as scratch, found: u64) {
+        let this = current();
+        let own = tag::tag_of(this).map_or(0, |tag| tag.session);
+        // SAFETY: a field of a map value.
+        let exe = unsafe { (*scratch).program.exe };
+        let Some((writer, mark)) = written_files::met(exe, found, own) else {
+            return;
+        };
+        if own == 0 && written_files::is_told(this) {
+            return;
+        }
+        let call = Call::without_row(scratch, this, Tag::new(writer, 0), VIA_SYSCALL);
+        call.keep();
+        emit_exec(&call, mark);
     }
-    let call = Call::without_row(scratch, this, Tag::new(writer, 0), VIA_SYSCALL);
-    call.keep();
-    emit_exec(&call, mark);
-    0
 }
 
 global! {
@@ -225,7 +215,7 @@ global! {
         let mut writer = Writer::begin::<ExecBody>(call.scratch);
         let body = writer.body::<ExecBody>();
         let filename_len = writer.user_string::<USER_PATH_BYTES>(filename).unwrap_or(0);
-        let cwd = dentry_walk::append(&mut writer, path::working_directory(call.task));
+        let cwd = dentry_walk::append(&mut writer, KernelPath::working_directory(call.task));
         let start = writer.position();
         let cut = append_argv(&mut writer, argv, call.compat);
         // SAFETY: `begin` left room for it.
@@ -297,66 +287,62 @@ const VERB_RESTORES: u64 = 1;
 /// … or does not.
 const VERB_OTHER: u64 = 2;
 
-/// Whether what the new program removes is kept elsewhere: one that the policy
-/// knows by its file, in a use that it knows by its first word. A global
-/// function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn restores(area: u32) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return NO_VERB;
-    };
-    // SAFETY: a field of a map value.
-    let Program { exe, strings, .. } = unsafe { (*scratch).program };
-    let inode: u64 = read(exe, offset!(file_inode));
-    let key = place_key(inode);
-    // SAFETY: the value is copied.
-    let value = unsafe { maps::PROGRAMS.get(&key) }.copied().unwrap_or(0);
-    if value & PROGRAM_RESTORES == 0 {
-        return NO_VERB;
-    }
-    let mut address = strings.arg_start;
-    let mut index = 0;
-    let mut skips = true;
-    while index < VERB_ARGS && address < strings.arg_end {
-        let mut word = NameKey {
-            kind: NAME_VERB,
-            name: [0; NAME_KEY_BYTES],
-        };
-        // SAFETY: the buffers have the sizes that are named.
-        let (read, whole) = unsafe {
-            (
-                bpf_probe_read_user_str(
-                    word.name.as_mut_ptr().cast(),
-                    NAME_KEY_BYTES as u32,
-                    address as *const _,
-                ),
-                bpf_probe_read_user_str(
-                    buffer_of(scratch).cast(),
-                    NAME_BYTES as u32,
-                    address as *const _,
-                ),
-            )
-        };
-        if read <= 0 || whole <= 0 {
-            return VERB_OTHER;
+global! {
+    /// Whether what the new program removes is kept elsewhere: one that the policy
+    /// knows by its file, in a use that it knows by its first word.
+    fn restores(area: ScratchId as scratch) -> u64 [else NO_VERB] {
+        // SAFETY: a field of a map value.
+        let Program { exe, strings, .. } = unsafe { (*scratch).program };
+        let inode = exe.inode();
+        let key = inode.place_key();
+        // SAFETY: the value is copied.
+        let value = unsafe { maps::PROGRAMS.get(&key) }.copied().unwrap_or(0);
+        if value & PROGRAM_RESTORES == 0 {
+            return NO_VERB;
         }
-        if skips {
-            // The program's own name, or an option's argument.
-            skips = false;
-        } else if word.name[0] == b'-' {
-            // git(1): `-C path` and `-c name=value`.
-            skips = (word.name[1] | 0x20) == b'c' && word.name[2] == 0;
-        } else {
-            // SAFETY: the value is not looked at.
-            return if unsafe { maps::NAMES.get(&word) }.is_some() {
-                VERB_RESTORES
-            } else {
-                VERB_OTHER
+        let mut address = strings.arg_start;
+        let mut index = 0;
+        let mut skips = true;
+        while index < VERB_ARGS && address < strings.arg_end {
+            let mut word = NameKey {
+                kind: NAME_VERB,
+                name: [0; NAME_KEY_BYTES],
             };
+            // SAFETY: the buffers have the sizes that are named.
+            let (read, whole) = unsafe {
+                (
+                    bpf_probe_read_user_str(
+                        word.name.as_mut_ptr().cast(),
+                        NAME_KEY_BYTES as u32,
+                        address as *const _,
+                    ),
+                    bpf_probe_read_user_str(
+                        buffer_of(scratch).cast(),
+                        NAME_BYTES as u32,
+                        address as *const _,
+                    ),
+                )
+            };
+            if read <= 0 || whole <= 0 {
+                return VERB_OTHER;
+            }
+            if skips {
+                // The program's own name, or an option's argument.
+                skips = false;
+            } else if word.name[0] == b'-' {
+                // git(1): `-C path` and `-c name=value`.
+                skips = (word.name[1] | 0x20) == b'c' && word.name[2] == 0;
+            } else {
+                // SAFETY: the value is not looked at.
+                return if unsafe { maps::NAMES.get(&word) }.is_some() {
+                    VERB_RESTORES
+                } else {
+                    VERB_OTHER
+                };
+            }
+            address += whole as u64;
+            index += 1;
         }
-        address += whole as u64;
-        index += 1;
+        VERB_OTHER
     }
-    VERB_OTHER
 }

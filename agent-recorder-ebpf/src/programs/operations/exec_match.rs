@@ -12,62 +12,59 @@ use agent_recorder_abi::limits::{ENVIRONMENT_ENTRIES, PATTERN_BYTES, SCRIPT_ARGS
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 
 use crate::context::areas::{self, NAME_BYTES, repeated};
+use crate::context::call::global;
 use crate::context::maps;
-use crate::context::scratch::{POSITION, Program, RuleSearch, Scratch, Strings};
-use crate::kernel::inode::place_key;
-use crate::kernel::path;
-use crate::kernel::read::{bound, offset, read};
+use crate::context::scratch::{POSITION, Program, RuleSearch, Scratch, ScratchId, Strings};
+use crate::kernel::read::bound;
+use crate::kernel::types::File;
 use crate::operations::exec_names;
 
-/// The first agent rule that the new program matches, and for a session's
-/// whether it is gated: as the rules' map has it, with `BY_…` above. A program
-/// that is in a session already is not searched for marks of the environment:
-/// its agent left them there. A global function (see `call`), as the next ones.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn match_rules(area: u32, in_session: u32) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    // SAFETY: a field of a map value.
-    let Program {
-        strings,
-        exe,
-        filename,
-    } = unsafe { (*scratch).program };
-    let by_filename = match_kernel_name(scratch, filename);
-    let mut rule = rule_in(by_filename);
-    let mut gated = gated_by_name(by_filename);
-    let mut written = by_filename & u64::from(WRITTEN_NAME);
-    if rule == 0 {
-        let name = read(path::of_file(exe).dentry, offset!(dentry_name));
-        let by_own_name = match_kernel_name(scratch, name);
-        rule = rule_in(by_own_name);
-        if gated == 0 {
-            gated = gated_by_name(by_own_name);
-        }
-    }
-    if rule == 0 {
-        let mut by_script = match_scripts(scratch, strings);
-        rule = rule_in(by_script);
-        if by_script != rule && exec_names::interprets(area, exe) == 0 {
-            by_script = 0;
-        }
-        if gated == 0 {
-            gated = gated_by_script(by_script);
-        }
-        written |= by_script & u64::from(WRITTEN_NAME);
-    }
-    if in_session == 0 {
+global! {
+    /// The first agent rule that the new program matches, and for a session's
+    /// whether it is gated: as the rules' map has it, with `BY_…` above. A program
+    /// that is in a session already is not searched for marks of the environment:
+    /// its agent left them there.
+    pub(crate) fn match_rules(area: ScratchId as scratch, in_session: u32) -> u64 [else 0] {
+        // SAFETY: a field of a map value.
+        let Program {
+            strings,
+            exe,
+            filename,
+        } = unsafe { (*scratch).program };
+        let by_filename = match_kernel_name(scratch, filename);
+        let mut rule = rule_in(by_filename);
+        let mut gated = gated_by_name(by_filename);
+        let mut written = by_filename & u64::from(WRITTEN_NAME);
         if rule == 0 {
-            rule = match_environment(scratch, strings);
+            let name = exe.path().dentry.name();
+            let by_own_name = match_kernel_name(scratch, name);
+            rule = rule_in(by_own_name);
+            if gated == 0 {
+                gated = gated_by_name(by_own_name);
+            }
         }
-        return rule | written;
+        if rule == 0 {
+            let mut by_script = match_scripts(scratch, strings);
+            rule = rule_in(by_script);
+            if by_script != rule && exec_names::interprets(area, exe) == 0 {
+                by_script = 0;
+            }
+            if gated == 0 {
+                gated = gated_by_script(by_script);
+            }
+            written |= by_script & u64::from(WRITTEN_NAME);
+        }
+        if in_session == 0 {
+            if rule == 0 {
+                rule = match_environment(scratch, strings);
+            }
+            return rule | written;
+        }
+        if gated == 0 {
+            gated = by_file(exe);
+        }
+        rule | gated
     }
-    if gated == 0 {
-        gated = by_file(exe);
-    }
-    rule | gated
 }
 
 #[inline(always)]
@@ -79,7 +76,7 @@ fn match_kernel_name(scratch: *mut Scratch, name: u64) -> u64 {
     if read <= 1 {
         return 0;
     }
-    exec_names::match_components(areas::area_of(scratch), read as u64 - 1, EXECUTABLE)
+    exec_names::match_components(ScratchId::of(scratch), read as u64 - 1, EXECUTABLE)
 }
 
 #[inline(always)]
@@ -98,7 +95,7 @@ fn match_scripts(scratch: *mut Scratch, strings: Strings) -> u64 {
         }
         if index > 0 {
             let value =
-                exec_names::match_components(areas::area_of(scratch), read as u64 - 1, SCRIPT);
+                exec_names::match_components(ScratchId::of(scratch), read as u64 - 1, SCRIPT);
             written |= value & u64::from(WRITTEN_NAME);
             if exec_names::is_rule(value) {
                 return value | written;
@@ -134,7 +131,7 @@ fn match_entries[match_entry, match_some_entries](scratch, _index) {
         search.address += read as u64;
         let prefix = core::ptr::read_unaligned(buffer.cast::<u64>());
         if read >= 8 && maps::ENVIRONMENT.get(&prefix).is_some() {
-            let rule = match_environment_entry(areas::area_of(scratch), read as u64 - 1);
+            let rule = match_environment_entry(ScratchId::of(scratch), read as u64 - 1);
             if rule != 0 {
                 search.rule = rule;
                 return 1;
@@ -145,28 +142,25 @@ fn match_entries[match_entry, match_some_entries](scratch, _index) {
 }
 }
 
-/// Compares the whole entry, then its name.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn match_environment_entry(area: u32, length: u64) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    let buffer = areas::buffer_of(scratch);
-    let whole = exec_names::look_up(buffer, 0, length, ENVIRONMENT);
-    if whole != 0 {
-        return whole;
-    }
-    let mut name = 0;
-    while name < PATTERN_BYTES as u64 {
-        // SAFETY: the buffer is far larger than a pattern.
-        let byte = unsafe { core::ptr::read_volatile(buffer.add(name as usize)) };
-        if byte == b'=' || byte == 0 {
-            break;
+global! {
+    /// Compares the whole entry, then its name.
+    fn match_environment_entry(area: ScratchId as scratch, length: u64) -> u64 [else 0] {
+        let buffer = areas::buffer_of(scratch);
+        let whole = exec_names::look_up(buffer, 0, length, ENVIRONMENT);
+        if whole != 0 {
+            return whole;
         }
-        name += 1;
+        let mut name = 0;
+        while name < PATTERN_BYTES as u64 {
+            // SAFETY: the buffer is far larger than a pattern.
+            let byte = unsafe { core::ptr::read_volatile(buffer.add(name as usize)) };
+            if byte == b'=' || byte == 0 {
+                break;
+            }
+            name += 1;
+        }
+        exec_names::look_up(buffer, 0, bound::<POSITION>(name), ENVIRONMENT_NAME)
     }
-    exec_names::look_up(buffer, 0, bound::<POSITION>(name), ENVIRONMENT_NAME)
 }
 
 #[inline(always)]
@@ -211,23 +205,23 @@ pub(crate) fn gated_by_script(value: u64) -> u64 {
     gated_by(value, BY_SCRIPT)
 }
 
-/// A gated program by its file, or by its size. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn by_file(exe: u64) -> u64 {
-    let inode: u64 = read(exe, offset!(file_inode));
-    let key = place_key(inode);
-    // SAFETY: the value is copied.
-    if let Some(value) = unsafe { maps::PROGRAMS.get(&key) }.copied() {
-        let gated = gated_by(u64::from(value), BY_FILE);
-        if gated != 0 {
-            return gated;
+global! {
+    /// A gated program by its file, or by its size.
+    pub(crate) fn by_file(exe: File) -> u64 {
+        let inode = exe.inode();
+        let key = inode.place_key();
+        // SAFETY: the value is copied.
+        if let Some(value) = unsafe { maps::PROGRAMS.get(&key) }.copied() {
+            let gated = gated_by(u64::from(value), BY_FILE);
+            if gated != 0 {
+                return gated;
+            }
         }
-    }
-    let size: u64 = read(inode, offset!(inode_size));
-    // SAFETY: as above.
-    match unsafe { maps::SIZES.get(&size) }.copied() {
-        Some(value) => gated_by(u64::from(value), BY_SIZE),
-        None => 0,
+        let size = inode.size();
+        // SAFETY: as above.
+        match unsafe { maps::SIZES.get(&size) }.copied() {
+            Some(value) => gated_by(u64::from(value), BY_SIZE),
+            None => 0,
+        }
     }
 }

@@ -10,10 +10,11 @@ use agent_recorder_abi::policy::{NAME_INTERPRETER, NAME_MANY};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user_str};
 
 use crate::context::areas::{self, NAME_BYTES, buffer_of, repeated};
+use crate::context::call::global;
 use crate::context::maps;
 use crate::context::scratch::{RuleSearch, Scratch};
-use crate::kernel::path;
-use crate::kernel::read::{bound, offset, read};
+use crate::kernel::read::bound;
+use crate::kernel::types::File;
 
 /// Whether what was looked up names an agent or a gated program, and is not only a name that a session gave.
 #[inline(always)]
@@ -67,21 +68,22 @@ pub(crate) fn last_components(scratch: *mut Scratch, length: u64) -> (u64, u64) 
     (search.before, search.last)
 }
 
-/// Compares the last component, and for scripts the last two, with the rules.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn match_components(area: u32, length: u64, kind: u32) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    let buffer = areas::buffer_of(scratch);
-    let length = bound::<{ NAME_BYTES - 1 }>(length);
-    let (before, last) = last_components(scratch, length);
-    let value = look_up(buffer, last, length, kind);
-    if !is_rule(value) && kind == SCRIPT && last > 0 {
-        return value | look_up(buffer, before, length, kind);
+global! {
+    /// Compares the last component, and for scripts the last two, with the rules.
+    pub(crate) fn match_components(
+        area: ScratchId as scratch,
+        length: u64,
+        kind: u32,
+    ) -> u64 [else 0] {
+        let buffer = areas::buffer_of(scratch);
+        let length = bound::<{ NAME_BYTES - 1 }>(length);
+        let (before, last) = last_components(scratch, length);
+        let value = look_up(buffer, last, length, kind);
+        if !is_rule(value) && kind == SCRIPT && last > 0 {
+            return value | look_up(buffer, before, length, kind);
+        }
+        value
     }
-    value
 }
 
 /// Looks up the bytes from `from` to `to` as a pattern.
@@ -111,30 +113,27 @@ pub(crate) fn look_up(buffer: *const u8, from: u64, to: u64, kind: u32) -> u64 {
     }
 }
 
-/// Not 0 for a program that runs scripts: `python3.13` is known as `python`. To
-/// others the name of a script is a word. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn interprets(area: u32, exe: u64) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    let name: u64 = read(path::of_file(exe).dentry, offset!(dentry_name));
-    // SAFETY: a field of a map value, of the size that is named.
-    unsafe {
-        let key = &raw mut (*scratch).words.key;
-        (*key).name = [0; NAME_KEY_BYTES];
-        bpf_probe_read_kernel_str(
-            (&raw mut (*key).name).cast(),
-            NAME_KEY_BYTES as u32,
-            name as *const _,
-        );
-        let known = interpreter(area);
-        if known != MANY || !call_by_argument(scratch) {
-            return known;
+global! {
+    /// Not 0 for a program that runs scripts: `python3.13` is known as `python`. To
+    /// others the name of a script is a word.
+    pub(crate) fn interprets(area: ScratchId as scratch, exe: File) -> u64 [else 0] {
+        let name = exe.path().dentry.name();
+        // SAFETY: a field of a map value, of the size that is named.
+        unsafe {
+            let key = &raw mut (*scratch).words.key;
+            (*key).name = [0; NAME_KEY_BYTES];
+            bpf_probe_read_kernel_str(
+                (&raw mut (*key).name).cast(),
+                NAME_KEY_BYTES as u32,
+                name as *const _,
+            );
+            let known = interpreter(area);
+            if known != MANY || !call_by_argument(scratch) {
+                return known;
+            }
         }
+        interpreter(area)
     }
-    interpreter(area)
 }
 
 /// Puts the name that the program was called by into the search: one that is
@@ -164,28 +163,25 @@ fn call_by_argument(scratch: *mut Scratch) -> bool {
 
 const MANY: u64 = NAME_MANY as u64;
 
-/// What is known of the name in the search, of which only the letters before
-/// its version count. A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn interpreter(area: u32) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    // SAFETY: a field of a map value; `at` is inside the array; the value is copied.
-    unsafe {
-        let key = &raw mut (*scratch).words.key;
-        (*key).kind = NAME_INTERPRETER;
-        let bytes = (&raw mut (*key).name).cast::<u8>();
-        let mut over = false;
-        let mut at = 0;
-        while at < NAME_KEY_BYTES {
-            over |= !core::ptr::read_volatile(bytes.add(at)).is_ascii_lowercase();
-            if over {
-                core::ptr::write_volatile(bytes.add(at), 0);
+global! {
+    /// What is known of the name in the search, of which only the letters before
+    /// its version count.
+    fn interpreter(area: ScratchId as scratch) -> u64 [else 0] {
+        // SAFETY: a field of a map value; `at` is inside the array; the value is copied.
+        unsafe {
+            let key = &raw mut (*scratch).words.key;
+            (*key).kind = NAME_INTERPRETER;
+            let bytes = (&raw mut (*key).name).cast::<u8>();
+            let mut over = false;
+            let mut at = 0;
+            while at < NAME_KEY_BYTES {
+                over |= !core::ptr::read_volatile(bytes.add(at)).is_ascii_lowercase();
+                if over {
+                    core::ptr::write_volatile(bytes.add(at), 0);
+                }
+                at += 1;
             }
-            at += 1;
+            u64::from(maps::NAMES.get(&*key).copied().unwrap_or(0))
         }
-        u64::from(maps::NAMES.get(&*key).copied().unwrap_or(0))
     }
 }

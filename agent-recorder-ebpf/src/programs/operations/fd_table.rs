@@ -4,16 +4,15 @@
 
 use agent_recorder_abi::event::{VIA_SYSCALL, VIA_URING};
 use agent_recorder_abi::limits::{DESCRIPTORS_WALKED, HELD_SOCKETS};
-use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
+use agent_recorder_abi::state::{SocketKey, Tag};
 use aya_ebpf::bindings::BPF_NOEXIST;
 
 use crate::context::areas::repeated;
 use crate::context::call::{Call, global};
 use crate::context::maps;
 use crate::context::scratch::{DescriptorWalk, Scratch};
-use crate::kernel::compat::{Task, current, walk};
-use crate::kernel::files::{file_of, files_of, table_size};
-use crate::kernel::read::{file_one_reference, offset, read};
+use crate::kernel::compat::{Task, current};
+use crate::kernel::types::{Fd, FileTable};
 use crate::operations::socket_table;
 
 global! {
@@ -22,21 +21,15 @@ global! {
         if call.result < 0 || !socket_table::are_used(call.tag) {
             return;
         }
-        let files = files_of(call.task);
+        let files = FileTable::of(call.task);
         let (from, to) = (
-            DescriptorKey {
-                files,
-                fd: u64::from(call.argument(0) as u32),
-            },
-            DescriptorKey {
-                files,
-                fd: call.result as u64,
-            },
+            files.descriptor(call.fd_argument(0)),
+            files.descriptor(Fd::of(call.result as u64)),
         );
         if from == to {
             return;
         }
-        replaced(call, to.fd);
+        replaced(call, Fd::of(to.fd));
         // SAFETY: the value is copied at once.
         if let Some(key) = unsafe { maps::DESCRIPTORS.get(&from).copied() } {
             // LRU: insertion fails only without memory; that copy's close is then not told of.
@@ -51,7 +44,7 @@ global! {
         if !socket_table::are_used(call.tag) {
             return;
         }
-        let fd = u64::from(call.argument(0) as u32);
+        let fd = call.fd_argument(0);
         replaced(call, fd);
     }
 }
@@ -69,16 +62,16 @@ global! {
         if !socket_table::are_used(call.tag) {
             return;
         }
-        let files = files_of(call.task);
+        let files = FileTable::of(call.task);
         // What is held from now on is marked again: none is overlooked.
-        if maps::DESCRIPTORS.remove(DescriptorKey { files, fd: HELD }).is_err() {
+        if maps::DESCRIPTORS.remove(files.descriptor(Fd::of(HELD))).is_err() {
             return;
         }
         let walk = DescriptorWalk {
             tag: call.tag,
             files,
             first: HELD + 1,
-            copies: 0,
+            copies: FileTable::NONE,
             via: u64::from(VIA_URING),
         };
         let_go(walk.in_area(call.scratch), HELD_SOCKETS);
@@ -88,14 +81,11 @@ global! {
 /// A socket that lives on without the descriptor that a request closed. Beyond
 /// HELD_SOCKETS the end is not told of.
 #[inline(always)]
-fn hold(files: u64, key: &SocketKey) {
+fn hold(files: FileTable, key: &SocketKey) {
     let mut place = 0;
     while place < u64::from(HELD_SOCKETS) {
         place += 1;
-        let held = DescriptorKey {
-            files,
-            fd: HELD + place,
-        };
+        let held = files.descriptor(Fd::of(HELD + place));
         if maps::DESCRIPTORS
             .insert(&held, key, u64::from(BPF_NOEXIST))
             .is_ok()
@@ -108,15 +98,15 @@ fn hold(files: u64, key: &SocketKey) {
 
 /// LRU: it fails only without memory; their ends are then not told of.
 #[inline(always)]
-fn mark_held(files: u64, key: &SocketKey) {
-    let _ = maps::DESCRIPTORS.insert(&DescriptorKey { files, fd: HELD }, key, 0);
+fn mark_held(files: FileTable, key: &SocketKey) {
+    let _ = maps::DESCRIPTORS.insert(&files.descriptor(Fd::of(HELD)), key, 0);
 }
 
 global! {
     /// A descriptor no longer leads where it did.
-    fn replaced(call: &Call, fd: u64) {
-        let files = files_of(call.task);
-        let descriptor = DescriptorKey { files, fd };
+    fn replaced(call: &Call, fd: Fd) {
+        let files = FileTable::of(call.task);
+        let descriptor = files.descriptor(fd);
         // SAFETY: the value is copied at once.
         let key = unsafe { maps::DESCRIPTORS.get(&descriptor).copied() };
         if let Some(key) = key {
@@ -136,7 +126,7 @@ global! {
         if call.result < 0 || !socket_table::are_used(call.tag) {
             return;
         }
-        let size = u64::from(table_size(call.task));
+        let size = u64::from(FileTable::size_of(call.task));
         let first = u64::from(call.argument(0) as u32);
         let end = u64::from(call.argument(1) as u32) + 1;
         let end = if end < size { end } else { size };
@@ -145,9 +135,9 @@ global! {
         }
         let walk = DescriptorWalk {
             tag: call.tag,
-            files: files_of(call.task),
+            files: FileTable::of(call.task),
             first,
-            copies: 0,
+            copies: FileTable::NONE,
             via: u64::from(call.via),
         };
         settle(walk.in_area(call.scratch), bounded(end - first));
@@ -158,41 +148,42 @@ global! {
 #[inline(always)]
 pub(crate) fn closed_by_exec(scratch: *mut Scratch, task: Task, tag: Tag) {
     if let Some(walk) = whole_table(task, tag) {
-        settle(walk.in_area(scratch), bounded(u64::from(table_size(task))));
+        settle(
+            walk.in_area(scratch),
+            bounded(u64::from(FileTable::size_of(task))),
+        );
     }
 }
 
 /// A process ends: the sockets that only it holds end with it.
 #[inline(always)]
 pub(crate) fn closed_by_exit(scratch: *mut Scratch, task: Task, tag: Tag) {
-    // SAFETY: `task` and what is loaded from it are typed.
-    let shared = unsafe {
-        let files: *const u8 = walk(task, offset!(task_files));
-        files.is_null() || walk::<u32>(files, offset!(files_count)) != 1
-    };
     // A table that lives on in another process (CLONE_FILES) closes nothing.
-    if shared {
+    if FileTable::is_shared(task) {
         return;
     }
     if let Some(walk) = whole_table(task, tag) {
         let call = Call::without_row(scratch, task, tag, VIA_SYSCALL);
         call.keep();
         settle_held(&call);
-        end_held(walk.in_area(scratch), bounded(u64::from(table_size(task))));
+        end_held(
+            walk.in_area(scratch),
+            bounded(u64::from(FileTable::size_of(task))),
+        );
     }
 }
 
 /// A child has copies of its parent's descriptors, unless it shares the table itself.
 #[inline(always)]
 pub(crate) fn inherited(scratch: *mut Scratch, parent: Task, child: Task, tag: Tag) {
-    let copies = files_of(child);
-    if copies == files_of(parent) {
+    let copies = FileTable::of(child);
+    if copies == FileTable::of(parent) {
         return;
     }
     if let Some(walk) = whole_table(parent, tag) {
         copy(
             DescriptorWalk { copies, ..walk }.in_area(scratch),
-            bounded(u64::from(table_size(parent))),
+            bounded(u64::from(FileTable::size_of(parent))),
         );
     }
 }
@@ -205,9 +196,9 @@ fn whole_table(task: Task, tag: Tag) -> Option<DescriptorWalk> {
     }
     Some(DescriptorWalk {
         tag,
-        files: files_of(task),
+        files: FileTable::of(task),
         first: 0,
-        copies: 0,
+        copies: FileTable::NONE,
         via: u64::from(VIA_SYSCALL),
     })
 }
@@ -234,16 +225,13 @@ repeated! {
 fn settle[settle_one, settle_many](scratch, index) {
     // SAFETY: a field of a map value.
     let walk = unsafe { (*scratch).walk };
-    let fd = walk.first + index;
-    let descriptor = DescriptorKey {
-        files: walk.files,
-        fd,
-    };
+    let fd = Fd::of(walk.first + index);
+    let descriptor = walk.files.descriptor(fd);
     // SAFETY: the value is copied at once.
     let Some(key) = (unsafe { maps::DESCRIPTORS.get(&descriptor).copied() }) else {
         return 0;
     };
-    if file_of(current(), fd) == 0 {
+    if fd.file(current()).is_none() {
         let _ = maps::DESCRIPTORS.remove(&descriptor);
         if !socket_table::is_alive(key) {
             socket_table::emit_closed(scratch, walk.tag, &key, walk.via as u8);
@@ -258,10 +246,7 @@ repeated! {
 fn let_go[let_go_one, let_go_many](scratch, index) {
     // SAFETY: a field of a map value.
     let walk = unsafe { (*scratch).walk };
-    let held = DescriptorKey {
-        files: walk.files,
-        fd: walk.first + index,
-    };
+    let held = walk.files.descriptor(Fd::of(walk.first + index));
     // SAFETY: the value is copied at once.
     let Some(key) = (unsafe { maps::DESCRIPTORS.get(&held).copied() }) else {
         return 0;
@@ -280,17 +265,14 @@ fn let_go[let_go_one, let_go_many](scratch, index) {
 repeated! {
 /// Ends the sockets that nobody else holds.
 fn end_held[end_held_one, end_held_many](scratch, index) {
-    let file = file_of(current(), index);
+    let file = Fd::of(index).file(current());
     let Some(open) = socket_table::of_file(file) else {
         return 0;
     };
     // SAFETY: a field of a map value.
     let walk = unsafe { (*scratch).walk };
-    let _ = maps::DESCRIPTORS.remove(&DescriptorKey {
-        files: walk.files,
-        fd: index,
-    });
-    if read::<u64>(file, offset!(file_count)) == file_one_reference() {
+    let _ = maps::DESCRIPTORS.remove(&walk.files.descriptor(Fd::of(index)));
+    if file.has_one_reference() {
         socket_table::emit_closed(scratch, walk.tag, &open.key, VIA_SYSCALL);
     }
     0
@@ -305,18 +287,12 @@ fn copy[copy_one, copy_many](scratch, index) {
     // SAFETY: the value is copied at once.
     if let Some(key) = unsafe {
         maps::DESCRIPTORS
-            .get(&DescriptorKey {
-                files: walk.files,
-                fd: index,
-            })
+            .get(&walk.files.descriptor(Fd::of(index)))
             .copied()
     } {
         // As in `duplicated`.
         let _ = maps::DESCRIPTORS.insert(
-            &DescriptorKey {
-                files: walk.copies,
-                fd: index,
-            },
+            &walk.copies.descriptor(Fd::of(index)),
             &key,
             0,
         );

@@ -11,17 +11,13 @@ use agent_recorder_abi::syscall::{
 };
 
 use crate::context::call::{Call, global};
+use crate::context::operation::OperationKey;
 use crate::context::scratch::Location;
 use crate::event::location;
 use crate::event::writer::Writer;
 use crate::guard::{overwrite, post_op, unmount};
-use crate::kernel::inode;
 use crate::kernel::read::{hooks, read_user};
-use crate::session::actor;
-
-const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
-const AT_REMOVEDIR: u64 = 0x200;
-const AT_SYMLINK_FOLLOW: u64 = 0x400;
+use crate::kernel::uapi::{AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW};
 
 /// The result of an announced operation that needs no path of its own.
 #[inline(always)]
@@ -76,7 +72,7 @@ pub(crate) fn settled(call: &Call) {
     let op = op_of(spec, call.optional(spec.flags).unwrap_or(0));
     let succeeded = u32::from(call.result >= 0);
     if Op::is_of_names(op) {
-        post_op::settle(call, actor::of_thread(), u32::from(op), succeeded);
+        post_op::settle(call, OperationKey::of_thread(), u32::from(op), succeeded);
     } else if succeeded != 0 && op == Op::Truncate as u8 {
         overwrite::shortened(call);
     } else if succeeded != 0 && (op == Op::Mount as u8 || op == Op::Umount as u8) {
@@ -107,9 +103,9 @@ global! {
             location::append_working_directory(&mut writer, call.task)
         } else if spec.path == NO_ARG {
             let (location, file) =
-                location::append_descriptor(&mut writer, call.task, call.argument(spec.dirfd));
-            if file != 0 {
-                let inode = inode::inode_of(file);
+                location::append_descriptor(&mut writer, call.task, call.fd_argument(spec.dirfd));
+            if !file.is_none() {
+                let inode = file.inode().identity();
                 // SAFETY: as above.
                 unsafe {
                     (*body).ino = inode.ino;
@@ -155,7 +151,7 @@ global! {
             }
         }
         if spec.op == Op::Rename as u8 && call.result >= 0 && hooks().touch != 0 {
-            let replaced = post_op::replaced_by_rename(actor::of_thread()) as u16;
+            let replaced = post_op::replaced_by_rename(OperationKey::of_thread()) as u16;
             // SAFETY: as above.
             unsafe { (*body).replaced = replaced };
         }

@@ -11,25 +11,24 @@ use agent_recorder_abi::event::{
 };
 use agent_recorder_abi::limits::XATTR_NAME_BYTES;
 
-use crate::context::areas::{self, number_of, with_area};
+use crate::context::areas::{untyped, with_area};
 use crate::context::maps;
-use crate::context::scratch::Scratch;
+use crate::context::scratch::{Scratch, ScratchId};
 use crate::event::dentry_walk;
 use crate::event::writer::Writer;
+use crate::guard::verdict::Verdict;
 use crate::guard::{enforce, pre_op, self_protection};
-use crate::kernel::path::{self, KernelPath};
-use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::read::hooks;
+use crate::kernel::types::{Dentry, Inode, KernelPath, Mount};
+use crate::kernel::uapi::{S_IFMT, S_IFREG};
 use crate::session::actor::Actor;
-
-/// Kinds of files in a mode (inode(7)).
-const S_IFMT: u32 = 0o170_000;
-const S_IFREG: u32 = 0o100_000;
 
 /// mknod(2). An open that makes a file passes the same hook, and tells of it itself.
 #[inline(always)]
-pub(crate) fn making(directory: u64, dentry: u64, mode: u32) -> i32 {
-    if mode & S_IFMT != 0 && mode & S_IFMT != S_IFREG {
-        made(Op::Create, path::within(directory, dentry))
+pub(crate) fn making(directory: u64, dentry: Dentry, mode: u32) -> i32 {
+    let kind = mode & u32::from(S_IFMT);
+    if kind != 0 && kind != u32::from(S_IFREG) {
+        made(Op::Create, KernelPath::within(directory, dentry))
     } else {
         self_protection::changing(dentry)
     }
@@ -64,10 +63,12 @@ fn acting(observation: &Observation, is_kept: impl FnOnce(*mut Scratch) -> bool)
     let Some(actor) = Actor::current() else {
         return 0;
     };
-    let mut admitted = 1;
+    let mut admitted = Verdict::Admitted;
     with_area!(|area| {
         report(area, &actor, observation);
-        admitted = u64::from(!is_kept(area));
+        if is_kept(area) {
+            admitted = Verdict::Refused;
+        }
     });
     answer(&actor, admitted)
 }
@@ -79,14 +80,14 @@ pub(crate) fn made(op: Op, object: KernelPath) -> i32 {
         return 0;
     };
     let observation = Observation::of(op, object, KernelPath::NONE);
-    let mut admitted = 1;
+    let mut admitted = Verdict::Admitted;
     with_area!(|area| {
         report(area, &actor, &observation);
         if self_protection::keeps(area, object.dentry) {
-            admitted = 0;
+            admitted = Verdict::Refused;
         } else {
-            let dentry = number_of(area, object.dentry);
-            pre_op::foresee_making(areas::area_of(area), actor.key(), dentry, op as u32);
+            let dentry = untyped(area, object.dentry);
+            pre_op::foresee_making(ScratchId::of(area), actor.key(), dentry, op as u32);
         }
     });
     answer(&actor, admitted)
@@ -99,14 +100,14 @@ pub(crate) fn cutting(object: KernelPath) -> i32 {
         return 0;
     };
     let observation = Observation::of(Op::Truncate, object, KernelPath::NONE);
-    let mut admitted = 1;
+    let mut admitted = Verdict::Admitted;
     with_area!(|area| {
         report(area, &actor, &observation);
         if self_protection::keeps(area, object.dentry) {
-            admitted = 0;
+            admitted = Verdict::Refused;
         } else {
-            let (session, dentry) = (actor.tag.session, number_of(area, object.dentry));
-            pre_op::foresee_cut(areas::area_of(area), session, actor.key(), dentry);
+            let (session, dentry) = (actor.tag.session, untyped(area, object.dentry));
+            pre_op::foresee_cut(ScratchId::of(area), session, actor.key(), dentry);
         }
     });
     answer(&actor, admitted)
@@ -120,7 +121,7 @@ pub(crate) fn moving(op: Op, first: KernelPath, second: KernelPath, replaces: bo
         return 0;
     };
     let observation = Observation::of(op, first, second);
-    let mut admitted = 1;
+    let mut admitted = Verdict::Admitted;
     let operation = if replaces { pre_op::MOVE_REPLACES } else { 0 }
         | if actor.tag.restores != 0 {
             pre_op::MOVE_RESTORES
@@ -132,14 +133,11 @@ pub(crate) fn moving(op: Op, first: KernelPath, second: KernelPath, replaces: bo
         let is_kept = self_protection::keeps_in_place(area, first.dentry)
             || self_protection::keeps_in_place(area, second.dentry);
         if is_kept {
-            admitted = 0;
+            admitted = Verdict::Refused;
         } else {
-            let (old, new) = (
-                number_of(area, first.dentry),
-                number_of(area, second.dentry),
-            );
+            let (old, new) = (untyped(area, first.dentry), untyped(area, second.dentry));
             admitted =
-                pre_op::foresee_move(areas::area_of(area), actor.tag.session, old, new, operation);
+                pre_op::foresee_move(ScratchId::of(area), actor.tag.session, old, new, operation);
         }
     });
     answer(&actor, admitted)
@@ -150,11 +148,14 @@ pub(crate) fn moving(op: Op, first: KernelPath, second: KernelPath, replaces: bo
 #[inline(always)]
 pub(crate) fn attribute(first: u64, second: u64, third: u64) -> i32 {
     let (dentry, name) = if cfg!(feature = "old-kernel") {
-        (first, second)
+        (Dentry::at(first), second)
     } else {
-        (second, third)
+        (Dentry::at(second), third)
     };
-    let object = KernelPath { mount: 0, dentry };
+    let object = KernelPath {
+        mount: Mount::NONE,
+        dentry,
+    };
     let observation = Observation {
         name,
         ..Observation::of(Op::Xattr, object, KernelPath::NONE)
@@ -169,15 +170,15 @@ pub(crate) fn removing(op: Op, object: KernelPath) -> i32 {
         return 0;
     };
     let observation = Observation::of(op, object, KernelPath::NONE);
-    let mut admitted = 1;
+    let mut admitted = Verdict::Admitted;
     with_area!(|area| {
         report(area, &actor, &observation);
         if self_protection::keeps(area, object.dentry) {
-            admitted = 0;
+            admitted = Verdict::Refused;
         } else {
-            let dentry = number_of(area, object.dentry);
+            let dentry = untyped(area, object.dentry);
             admitted = pre_op::foresee_removal(
-                areas::area_of(area),
+                ScratchId::of(area),
                 actor.tag.session,
                 actor.key(),
                 dentry,
@@ -190,8 +191,8 @@ pub(crate) fn removing(op: Op, object: KernelPath) -> i32 {
 
 /// Where nothing is refused, the verifier must see that it is not.
 #[inline(always)]
-fn answer(actor: &Actor, admitted: u64) -> i32 {
-    if admitted == 0 && hooks().decide != 0 {
+fn answer(actor: &Actor, admitted: Verdict) -> i32 {
+    if admitted == Verdict::Refused && hooks().decide != 0 {
         -enforce::EPERM
     } else {
         enforce::verdict_on(actor.tag)
@@ -222,12 +223,12 @@ impl Observation {
 
 /// What a rename of this inode is about to do to what has the new name.
 #[inline(always)]
-fn replaced_by(observation: Observation, inode: u64) -> u16 {
+fn replaced_by(observation: Observation, inode: Inode) -> u16 {
     if observation.op as u8 != Op::Rename as u8 {
         return REPLACED_UNKNOWN;
     }
-    let stands_there: u64 = read(observation.second.dentry, offset!(dentry_inode));
-    if stands_there == 0 || stands_there == inode {
+    let stands_there = observation.second.dentry.inode();
+    if stands_there.is_none() || stands_there == inode {
         REPLACED_NOTHING
     } else {
         REPLACED_SOMETHING
@@ -238,9 +239,9 @@ fn replaced_by(observation: Observation, inode: u64) -> u16 {
 fn report(area: *mut Scratch, actor: &Actor, observation: &Observation) {
     let (actor, observation) = (*actor, *observation);
     let mut writer = Writer::begin::<FileBody>(area);
-    let inode: u64 = read(observation.first.dentry, offset!(dentry_inode));
+    let inode = observation.first.dentry.inode();
     let token = maps::URING
-        .get_ptr(&actor.request)
+        .get_ptr(&actor.request.address())
         // SAFETY: a map value, checked not null.
         .map_or(0, |kept| unsafe { (*kept).token });
     let first = dentry_walk::append(&mut writer, observation.first);
@@ -252,7 +253,7 @@ fn report(area: *mut Scratch, actor: &Actor, observation: &Observation) {
             .kernel_string::<XATTR_NAME_BYTES>(observation.name)
             .unwrap_or(0)
     };
-    let inside = if observation.first.mount == 0 {
+    let inside = if observation.first.mount.is_none() {
         FILE_IN_FILE_SYSTEM
     } else {
         0
@@ -265,8 +266,8 @@ fn report(area: *mut Scratch, actor: &Actor, observation: &Observation) {
             marks: FILE_KERNEL_PATH | first.mark() | second.second_mark() | inside,
             extra_len,
             token,
-            ino: read(inode, offset!(inode_ino)),
-            dev: read(read(inode, offset!(inode_sb)), offset!(sb_dev)),
+            ino: inode.number(),
+            dev: inode.device(),
             base_len: first.len,
             omitted: first.omitted,
             base2_len: second.len,

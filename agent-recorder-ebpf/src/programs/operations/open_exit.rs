@@ -13,23 +13,19 @@ use crate::context::scratch::OpenedFile;
 use crate::event::writer::Writer;
 use crate::event::{dentry_walk, location};
 use crate::kernel::compat::Task;
-use crate::kernel::files::file_of;
-use crate::kernel::inode::{self, Inode};
-use crate::kernel::path;
-use crate::kernel::read::{offset, read, read_user};
+use crate::kernel::read::{offset, read_user};
+use crate::kernel::types::{Fd, InodeIdentity};
+use crate::kernel::uapi::{
+    FMODE_CREATED, O_ACCMODE, O_CREAT, O_EXCL, O_NOFOLLOW, O_TMPFILE, O_TRUNC, O_WRONLY,
+};
 use crate::operations::file_exit;
 
-/// O_ACCMODE, O_CREAT and O_TRUNC (include/uapi/asm-generic/fcntl.h); creat(2) is open(2) with the last two and O_WRONLY.
-const O_WRITES: u64 = 0o3 | 0o100 | 0o1000;
-const CREAT_FLAGS: u64 = 0o1 | 0o100 | 0o1000;
-const O_CREAT: u64 = 0o100;
-/// O_CREAT and O_EXCL: with both, a link as the last name is not followed (open(2)).
-const O_EXCLUSIVE: u64 = O_CREAT | 0o200;
-/// Kernel-internal O_TMPFILE without O_DIRECTORY.
-const O_TMPFILE: u64 = 0o20000000;
-const O_NOFOLLOW: u64 = 0o400000;
-/// `FMODE_CREATED` (include/linux/fs.h, 5.0): this open made the file.
-const FMODE_CREATED: u32 = 0x10_0000;
+/// An open with none of these leaves its file as it is.
+const WRITES: u64 = O_ACCMODE | O_CREAT | O_TRUNC;
+/// creat(2) is open(2) with these.
+const CREAT_FLAGS: u64 = O_WRONLY | O_CREAT | O_TRUNC;
+/// With both, a link as the last name is not followed (open(2)).
+const EXCLUSIVE: u64 = O_CREAT | O_EXCL;
 
 global! {
     /// open(2), openat(2), openat2(2), creat(2), open_by_handle_at(2).
@@ -42,7 +38,7 @@ global! {
         }
         let mut writer = Writer::begin::<FileBody>(call.scratch);
         let location = if spec.path == NO_ARG {
-            location::append_descriptor(&mut writer, call.task, call.argument(spec.dirfd)).0
+            location::append_descriptor(&mut writer, call.task, call.fd_argument(spec.dirfd)).0
         } else {
             location::append_user_location(
                 &mut writer,
@@ -51,7 +47,7 @@ global! {
                 call.argument(spec.path),
             )
         };
-        let follows = if flags & O_NOFOLLOW == 0 && flags & O_EXCLUSIVE != O_EXCLUSIVE {
+        let follows = if flags & O_NOFOLLOW == 0 && flags & EXCLUSIVE != EXCLUSIVE {
             FILE_FOLLOWS
         } else {
             0
@@ -103,11 +99,11 @@ fn open_arguments(call: &Call, spec: Spec) -> (u64, u32) {
 global! {
     /// A new descriptor: its file is what was really opened, whatever the path said.
     pub(crate) fn opened_descriptor(call: &Call, flags: u64, mode: u32, token: u64) {
-        let file = file_of(call.task, call.result as u64);
-        let inode = inode::inode_of(file);
-        let created = read::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0
+        let file = Fd::of(call.result as u64).file(call.task);
+        let inode = file.inode().identity();
+        let created = file.mode() & FMODE_CREATED != 0
             || flags & O_TMPFILE == O_TMPFILE;
-        let reads_only = flags & O_WRITES == 0;
+        let reads_only = flags & WRITES == 0;
         // SAFETY: a field of a map value.
         unsafe {
             (*call.scratch).opened = OpenedFile {
@@ -132,7 +128,7 @@ global! {
             }
             return;
         }
-        let walked = dentry_walk::append(&mut writer, path::of_file(file));
+        let walked = dentry_walk::append(&mut writer, file.path());
         let op = if created { Op::Create } else { Op::Open };
         // SAFETY: `begin` left room for it.
         unsafe {
@@ -162,7 +158,7 @@ global! {
 
 /// Whether this program has opened this file for reading before; it has from now on.
 #[inline(always)]
-fn seen_before(tag: Tag, task: Task, inode: Inode) -> bool {
+fn seen_before(tag: Tag, task: Task, inode: InodeIdentity) -> bool {
     let key = SeenFile {
         image: tag.image,
         ino: inode.ino,

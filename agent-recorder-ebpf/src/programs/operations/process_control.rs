@@ -12,8 +12,8 @@ use crate::event::writer::Writer;
 use crate::guard::budget;
 use crate::guard::irreversible::{self, SNAP_DESTROY, SNAP_DESTROY_V2};
 use crate::kernel::compat::{Task, walk};
-use crate::kernel::files::file_of;
 use crate::kernel::read::{bound, offset, read, read_user};
+use crate::kernel::types::Fd;
 
 /// `PTRACE_POKEDATA`, `PTRACE_ATTACH` and `PTRACE_SEIZE` (include/uapi/linux/ptrace.h).
 const POKEDATA: u32 = 5;
@@ -22,9 +22,6 @@ const SEIZE: u32 = 0x4206;
 /// `sizeof(struct upid)` (include/linux/pid.h): a number and a namespace's address.
 const UPID_BYTES: u64 = 16;
 const EBADF: i64 = 9;
-/// Kinds of files in a mode (inode(7)).
-const S_IFMT: u16 = 0o170_000;
-const S_IFDIR: u16 = 0o040_000;
 /// Namespaces of process numbers lie in one another at most so deep (`MAX_PID_NS_LEVEL`, 32).
 const LEVELS: u64 = 63;
 
@@ -48,7 +45,7 @@ global! {
         let mut target = call.optional(spec.dirfd).unwrap_or(0) as u32;
         let mut marks = 0;
         if spec.marks & MARK_PIDFD != 0 {
-            target = of_pidfd(call, target);
+            target = of_pidfd(call, Fd::of(u64::from(target)));
         } else if level_of(call.task) != 0 {
             marks = CONTROL_NESTED;
         }
@@ -123,19 +120,15 @@ fn is_itself(task: Task, target: u32) -> bool {
 /// The process of a pidfd, by its number in the initial namespace; 0 where it
 /// is not known: a folder of procfs does as well as a pidfd.
 #[inline(always)]
-fn of_pidfd(call: &Call, fd: u32) -> u32 {
-    let file = file_of(call.task, u64::from(fd));
-    let mode: u16 = read(read(file, offset!(file_inode)), offset!(inode_mode));
-    if file == 0 || call.result == -EBADF || mode & S_IFMT == S_IFDIR {
+fn of_pidfd(call: &Call, fd: Fd) -> u32 {
+    let file = fd.file(call.task);
+    let is_directory = file.inode().is_directory();
+    if file.is_none() || call.result == -EBADF || is_directory {
         return 0;
     }
     // pidfs keeps it in the inode (6.9).
-    let pid: u64 = read(read(file, offset!(file_inode)), offset!(inode_private));
-    let pid = if pid == 0 {
-        read(file, offset!(file_private))
-    } else {
-        pid
-    };
+    let pid: u64 = file.inode().private();
+    let pid = if pid == 0 { file.private() } else { pid };
     number_of(pid, 0)
 }
 

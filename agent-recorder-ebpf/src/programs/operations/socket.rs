@@ -19,9 +19,8 @@ use crate::event::address::{self, AF_UNIX, SOCK_DGRAM, SOCK_STREAM};
 use crate::event::writer::Writer;
 use crate::kernel::compat::{claim, current};
 use crate::kernel::counters::add;
-use crate::kernel::files::file_of;
-use crate::kernel::read::{offset, read};
 use crate::kernel::replica::{Event, Replica, is_ours};
+use crate::kernel::types::{Fd, Sock};
 use crate::operations::socket_table;
 use crate::session::{sockaddr_snapshot, tag};
 
@@ -63,8 +62,8 @@ global! {
 
 /// The socket of the call's first argument, if it is of a family that is recorded.
 #[inline(always)]
-pub(crate) fn socket_of(call: &Call, fd: u64) -> Option<OpenSocket> {
-    let open = socket_table::of_file(file_of(call.task, u64::from(fd as u32)))?;
+pub(crate) fn socket_of(call: &Call, fd: Fd) -> Option<OpenSocket> {
+    let open = socket_table::of_file(fd.file(call.task))?;
     if !address::is_recorded(open.family) {
         return None;
     }
@@ -75,7 +74,7 @@ pub(crate) fn socket_of(call: &Call, fd: u64) -> Option<OpenSocket> {
 global! {
     /// connect(2).
     pub(crate) fn connected(call: &Call) {
-        let fd = call.argument(0);
+        let fd = call.fd_argument(0);
         let Some(open) = socket_of(call, fd) else {
             return;
         };
@@ -93,7 +92,7 @@ global! {
 
 /// Tells of a connect now, or when its outcome is known.
 #[inline(always)]
-pub(crate) fn outcome(call: &Call, fd: u64, open: &OpenSocket) {
+pub(crate) fn outcome(call: &Call, fd: Fd, open: &OpenSocket) {
     address::kernel_address(call, LOCAL);
     let mut error = call.error();
     let begun = call.result == -EINPROGRESS || call.result == -ERESTARTSYS;
@@ -106,10 +105,11 @@ pub(crate) fn outcome(call: &Call, fd: u64, open: &OpenSocket) {
     }
     if begun {
         // Over loopback the answer is often there before the call returns.
-        let state: u8 = read(open.key.sock, offset!(sock_state));
+        let sock = Sock::at(open.key.sock);
+        let state = sock.state();
         if i32::from(state) == TCP_SYN_SENT {
             socket_table::remember(call, fd, SOCKET_PENDING);
-            let state: u8 = read(open.key.sock, offset!(sock_state));
+            let state = sock.state();
             if i32::from(state) == TCP_SYN_SENT {
                 return;
             }
@@ -117,10 +117,10 @@ pub(crate) fn outcome(call: &Call, fd: u64, open: &OpenSocket) {
             if before & SOCKET_PENDING == 0 {
                 return;
             }
-            error = outcome_of(open.key.sock, read(open.key.sock, offset!(sock_state)));
+            error = outcome_of(sock, sock.state());
             forget_if_fresh(open.key, before, error);
         } else {
-            error = outcome_of(open.key.sock, state);
+            error = outcome_of(sock, state);
         }
     }
     if error == 0 {
@@ -154,11 +154,11 @@ fn is_told(call: &Call, open: &OpenSocket) -> bool {
 /// A socket that left SYN_SENT: established, or with an error. One without an
 /// error was closed by its owner before an answer came.
 #[inline(always)]
-fn outcome_of(sock: u64, state: u8) -> u32 {
+fn outcome_of(sock: Sock, state: u8) -> u32 {
     if state == TCP_ESTABLISHED {
         return 0;
     }
-    let error: u32 = read(sock, offset!(sock_err));
+    let error = sock.error();
     if error == 0 {
         EINPROGRESS as u32
     } else {
@@ -195,7 +195,7 @@ fn forget_if_fresh(key: SocketKey, flags: u32, error: u32) {
 
 /// A TCP socket changed its state, often in softirq: the running task has nothing to do with it.
 #[inline(always)]
-pub(crate) fn state_changed(sock: u64, from: i32, to: i32) {
+pub(crate) fn state_changed(sock: Sock, from: i32, to: i32) {
     if from != TCP_SYN_SENT {
         return;
     }
@@ -260,9 +260,9 @@ global! {
             return;
         }
         let fd = if call.result < 0 {
-            call.argument(0)
+            call.fd_argument(0)
         } else {
-            call.result as u64
+            Fd::of(call.result as u64)
         };
         if socket_of(call, fd).is_none() {
             return;
@@ -280,7 +280,7 @@ global! {
 global! {
     /// bind(2).
     pub(crate) fn bound_to(call: &Call) {
-        let fd = call.argument(0);
+        let fd = call.fd_argument(0);
         let Some(open) = socket_of(call, fd) else {
             return;
         };
@@ -303,7 +303,7 @@ global! {
 global! {
     /// listen(2).
     pub(crate) fn listening(call: &Call) {
-        let fd = call.argument(0);
+        let fd = call.fd_argument(0);
         if socket_of(call, fd).is_none() {
             return;
         }
@@ -314,7 +314,7 @@ global! {
 
 /// An act that has only this side's address.
 #[inline(always)]
-pub(crate) fn announce(call: &Call, fd: u64, op: NetOp) {
+pub(crate) fn announce(call: &Call, fd: Fd, op: NetOp) {
     address::clear(call.peer());
     if call.result >= 0 {
         socket_table::remember(call, fd, 0);
@@ -324,7 +324,7 @@ pub(crate) fn announce(call: &Call, fd: u64, op: NetOp) {
 
 /// Bytes that sendmsg took.
 #[inline(always)]
-pub(crate) fn sent(replica: Replica, sock: u64, length: i32) {
+pub(crate) fn sent(replica: Replica, sock: Sock, length: i32) {
     if let Some(known) = counted(replica, Event::Sent, sock, length) {
         // SAFETY: a map value, checked not null.
         add(unsafe { &raw mut (*known).sent }, length as u64);
@@ -333,7 +333,7 @@ pub(crate) fn sent(replica: Replica, sock: u64, length: i32) {
 
 /// Bytes that recvmsg gave.
 #[inline(always)]
-pub(crate) fn received(replica: Replica, sock: u64, length: i32) {
+pub(crate) fn received(replica: Replica, sock: Sock, length: i32) {
     if let Some(known) = counted(replica, Event::Received, sock, length) {
         // SAFETY: a map value, checked not null.
         add(unsafe { &raw mut (*known).received }, length as u64);
@@ -344,7 +344,7 @@ pub(crate) fn received(replica: Replica, sock: u64, length: i32) {
 fn counted(
     replica: Replica,
     event: Event,
-    sock: u64,
+    sock: Sock,
     length: i32,
 ) -> Option<*mut agent_recorder_abi::state::Socket> {
     if length <= 0 {

@@ -8,12 +8,13 @@ use agent_recorder_abi::event::NetOp;
 use crate::event::address::SOCK_DGRAM;
 use crate::guard::enforce;
 use crate::kernel::read::{offset, read};
+use crate::kernel::types::Socket;
 use crate::session::actor::Actor;
 use crate::session::sockaddr_snapshot;
 
 /// connect(2) and bind(2): 0, or an error that refuses them.
 #[inline(always)]
-pub(crate) fn addressed(op: NetOp, socket: u64, address: u64, length: u32) -> i32 {
+pub(crate) fn addressed(op: NetOp, socket: Socket, address: u64, length: u32) -> i32 {
     let Some(actor) = Actor::current() else {
         return 0;
     };
@@ -23,11 +24,11 @@ pub(crate) fn addressed(op: NetOp, socket: u64, address: u64, length: u32) -> i3
 
 /// sendmsg(2) and its kin. Of a stream, no address is told.
 #[inline(always)]
-pub(crate) fn sending(socket: u64, message: u64) -> i32 {
+pub(crate) fn sending(socket: Socket, message: u64) -> i32 {
     let Some(actor) = Actor::current() else {
         return 0;
     };
-    if read::<u16>(socket, offset!(socket_type)) == SOCK_DGRAM && actor.request == 0 {
+    if socket.kind() == SOCK_DGRAM && actor.request.is_none() {
         let name = read(message, offset!(msghdr_name));
         let length = read(message, offset!(msghdr_namelen));
         sockaddr_snapshot::keep(&actor, NetOp::Send, socket, name, length);

@@ -4,71 +4,71 @@
 //! Not here: which descriptor is which socket, once it was remembered (`fd_table`).
 
 use agent_recorder_abi::event::{Kind, NetBody, NetOp, SOCKET_FRESH, SOCKET_PENDING};
-use agent_recorder_abi::state::{DescriptorKey, SocketKey, Tag};
+use agent_recorder_abi::state::{SessionNumber, SocketKey, Tag};
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 
 use crate::context::call::{Call, global};
 use crate::context::maps;
-use crate::context::scratch::{OpenSocket, Scratch};
+use crate::context::scratch::{OpenSocket, Scratch, ScratchId};
 use crate::event::address;
 use crate::event::writer::Writer;
 use crate::kernel::compat::{Task, offer, walk};
 use crate::kernel::counters::add;
-use crate::kernel::files::{self, files_of};
-use crate::kernel::read::{offset, read};
+use crate::kernel::read::offset;
+use crate::kernel::types::{Fd, File, FileTable, Sock, Socket};
 use crate::session::tag;
-
-const S_IFMT: u16 = 0o170_000;
-const S_IFSOCK: u16 = 0o140_000;
 
 /// The socket of a file, `None` for a file that is none.
 #[inline(always)]
-pub(crate) fn of_file(file: u64) -> Option<OpenSocket> {
-    if file == 0 {
+pub(crate) fn of_file(file: File) -> Option<OpenSocket> {
+    if file.is_none() {
         return None;
     }
-    let inode: u64 = read(file, offset!(file_inode));
-    if read::<u16>(inode, offset!(inode_mode)) & S_IFMT != S_IFSOCK {
+    let inode = file.inode();
+    if !inode.is_socket() {
         return None;
     }
-    let socket: u64 = read(file, offset!(file_private));
-    let sock: u64 = read(socket, offset!(socket_sk));
-    if sock == 0 {
+    let socket = Socket::of(file);
+    let sock = socket.sock();
+    if sock.is_none() {
         return None;
     }
     Some(OpenSocket {
         key: SocketKey {
-            sock,
-            ino: read(inode, offset!(inode_ino)),
+            sock: sock.address(),
+            ino: inode.number(),
         },
         socket,
-        family: read(sock, offset!(sock_family)),
-        kind: read(socket, offset!(socket_type)),
+        family: sock.family(),
+        kind: socket.kind(),
     })
 }
 
 /// The key of a `struct sock`; its inode number is 0 once nobody holds it open.
 #[inline(always)]
-pub(crate) fn key_of(sock: u64) -> SocketKey {
-    let socket: u64 = read(sock, offset!(sock_socket));
-    let ino = if socket == 0 {
+pub(crate) fn key_of(sock: Sock) -> SocketKey {
+    let socket = sock.socket();
+    let ino = if socket.is_none() {
         0
     } else {
-        read(socket, offset!(socket_inode) + offset!(inode_ino))
+        socket.inode_number()
     };
-    SocketKey { sock, ino }
+    SocketKey {
+        sock: sock.address(),
+        ino,
+    }
 }
 
 /// Remembers a socket that was used with success, and its descriptor.
 #[inline(always)]
-pub(crate) fn remember(call: &Call, fd: u64, flags: u32) {
+pub(crate) fn remember(call: &Call, fd: Fd, flags: u32) {
     remember_as(call, fd, flags, 1);
 }
 
 /// The same for a socket that has no peer of its own, and whose first
 /// datagram was sent before it was known.
 #[inline(always)]
-pub(crate) fn remember_unconnected(call: &Call, fd: u64, sent: u64) {
+pub(crate) fn remember_unconnected(call: &Call, fd: Fd, sent: u64) {
     let open = call.open();
     if maps::SOCKETS.get_ptr(&open.key).is_some() {
         return;
@@ -81,7 +81,7 @@ pub(crate) fn remember_unconnected(call: &Call, fd: u64, sent: u64) {
 }
 
 global! {
-    fn remember_as(call: &Call, fd: u64, flags: u32, connected: u32) {
+    fn remember_as(call: &Call, fd: Fd, flags: u32, connected: u32) {
         let (open, connected) = (call.open(), connected != 0);
         if flags & SOCKET_PENDING != 0 {
             offer(&open.key);
@@ -90,10 +90,7 @@ global! {
             // SAFETY: a map value, checked not null.
             unsafe { core::ptr::write_volatile(&raw mut (*session).sockets, 1) };
         }
-        let descriptor = DescriptorKey {
-            files: files_of(call.task),
-            fd,
-        };
+        let descriptor = FileTable::of(call.task).descriptor(fd);
         // LRU maps: insertion fails only without memory; the close is then not told of.
         let _ = maps::DESCRIPTORS.insert(&descriptor, &open.key, 0);
         if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
@@ -126,7 +123,7 @@ fn insert(call: &Call, open: &OpenSocket, flags: u32, connected: bool) {
         (*socket).session = call.tag.session;
         (*socket).sent = 0;
         (*socket).received = 0;
-        (*socket).socket = open.socket;
+        (*socket).socket = open.socket.address();
         (*socket).pid = walk(call.task, offset!(task_tgid));
         (*socket).tid = walk(call.task, offset!(task_pid));
         (*socket).start_time = walk(leader, offset!(task_start));
@@ -168,11 +165,12 @@ pub(crate) fn is_alive(key: SocketKey) -> bool {
         return true;
     };
     // SAFETY: a map value, checked not null.
-    let socket = unsafe { (*known).socket };
-    read::<u64>(key.sock, offset!(sock_socket)) == socket
-        && read::<u64>(socket, offset!(socket_sk)) == key.sock
-        && read::<u64>(socket, offset!(socket_inode) + offset!(inode_ino)) == key.ino
-        && files::has_references(read(socket, offset!(socket_file)))
+    let socket = Socket::at(unsafe { (*known).socket });
+    let sock = Sock::at(key.sock);
+    sock.socket() == socket
+        && socket.sock() == sock
+        && socket.inode_number() == key.ino
+        && socket.file().has_references()
 }
 
 /// Its end was recorded, or it fell out of what is remembered.
@@ -184,42 +182,37 @@ pub(crate) fn is_told_of(key: SocketKey) -> bool {
 /// The end of a known socket, once.
 #[inline(always)]
 pub(crate) fn emit_closed(scratch: *mut Scratch, tag: Tag, key: &SocketKey, via: u8) {
-    // SAFETY: a map value.
-    let area = unsafe { (*scratch).index };
-    emit_end(area, key.sock, key.ino, tag.session, u32::from(via));
+    let (area, sock) = (ScratchId::of(scratch), Sock::at(key.sock));
+    emit_end(area, sock, key.ino, tag.session, u32::from(via));
 }
 
-/// A global function (see `call`).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn emit_end(area: u32, sock: u64, ino: u64, session: u64, via: u32) -> u64 {
-    let key = SocketKey { sock, ino };
-    let (Some(scratch), Some(known)) =
-        (maps::SCRATCH.get_ptr_mut(area), maps::SOCKETS.get_ptr(&key))
-    else {
-        return 0;
-    };
-    let mut writer = Writer::begin::<NetBody>(scratch);
-    // SAFETY: a map value, checked not null; `begin` left room for the body.
-    unsafe {
-        let local_len = address::append_address(&mut writer, &raw const (*known).local);
-        let peer_len = address::append_address(&mut writer, &raw const (*known).peer);
-        *writer.body::<NetBody>() = NetBody {
-            op: NetOp::Close as u8,
-            via: via as u8,
-            family: (*known).family,
-            socket_kind: (*known).kind,
-            spare: 0,
-            error: 0,
-            local_len,
-            peer_len,
-            sent: (*known).sent,
-            received: (*known).received,
+global! {
+    fn emit_end(area: ScratchId as scratch, sock: Sock, ino: u64, session: SessionNumber, via: u32) {
+        let key = SocketKey { sock: sock.address(), ino };
+        let Some(known) = maps::SOCKETS.get_ptr(&key) else {
+            return;
         };
+        let mut writer = Writer::begin::<NetBody>(scratch);
+        // SAFETY: a map value, checked not null; `begin` left room for the body.
+        unsafe {
+            let local_len = address::append_address(&mut writer, &raw const (*known).local);
+            let peer_len = address::append_address(&mut writer, &raw const (*known).peer);
+            *writer.body::<NetBody>() = NetBody {
+                op: NetOp::Close as u8,
+                via: via as u8,
+                family: (*known).family,
+                socket_kind: (*known).kind,
+                spare: 0,
+                error: 0,
+                local_len,
+                peer_len,
+                sent: (*known).sent,
+                received: (*known).received,
+            };
+        }
+        let _ = maps::SOCKETS.remove(&key);
+        submit(writer, Tag::new(session, 0));
     }
-    let _ = maps::SOCKETS.remove(&key);
-    submit(writer, Tag::new(session, 0));
-    0
 }
 
 /// Sends a finished event.

@@ -2,22 +2,21 @@
 
 use agent_recorder_abi::kernel_fields::ABSENT;
 use agent_recorder_abi::state::Tag;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
+use crate::context::operation::OperationKey;
 use crate::kernel::compat::{Task, current, walk};
 use crate::kernel::read::{hooks, offset, read};
+use crate::kernel::types::Kiocb;
+use crate::kernel::uapi::PF_IO_WORKER;
 use crate::session::tag;
-
-/// `PF_IO_WORKER` (include/linux/sched.h, 5.10).
-const PF_IO_WORKER: u32 = 0x10;
 
 /// Who acts.
 #[derive(Clone, Copy)]
 pub(crate) struct Actor {
     pub(crate) task: Task,
     pub(crate) tag: Tag,
-    /// The request of io_uring in which it acts, 0 for a system call of its own.
-    pub(crate) request: u64,
+    /// The request of io_uring in which it acts, none for a system call of its own.
+    pub(crate) request: Kiocb,
 }
 
 impl Actor {
@@ -38,35 +37,24 @@ impl Actor {
 
     /// Names the operation until its exit.
     #[inline(always)]
-    pub(crate) fn key(&self) -> u64 {
-        if self.request == 0 {
-            of_thread()
+    pub(crate) fn key(&self) -> OperationKey {
+        if self.request.is_none() {
+            OperationKey::of_thread()
         } else {
-            self.request
+            OperationKey::of_request(self.request)
         }
     }
 }
 
 /// A worker of io_uring says which request it works on; a submitter was seen to submit it.
 #[inline(always)]
-pub(crate) fn request_of(task: Task, tag: Tag) -> u64 {
+pub(crate) fn request_of(task: Task, tag: Tag) -> Kiocb {
     let (worker_at, work_at) = (offset!(task_worker), offset!(worker_work));
     // SAFETY: `task` is typed.
     let is_worker = unsafe { walk::<u32>(task, offset!(task_flags)) } & PF_IO_WORKER != 0;
     if !is_worker || worker_at == ABSENT as usize || work_at == ABSENT as usize {
-        return tag.request;
+        return Kiocb::at(tag.request);
     }
     // SAFETY: as above.
-    let work: u64 = read(unsafe { walk(task, worker_at) }, work_at);
-    if work == 0 {
-        0
-    } else {
-        work - offset!(kiocb_work) as u64
-    }
-}
-
-/// Names an operation of the running thread that is no request of io_uring.
-#[inline(always)]
-pub(crate) fn of_thread() -> u64 {
-    bpf_get_current_pid_tgid()
+    Kiocb::of_work(read(unsafe { walk(task, worker_at) }, work_at))
 }

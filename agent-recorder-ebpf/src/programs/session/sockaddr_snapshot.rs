@@ -9,12 +9,13 @@ use agent_recorder_abi::limits::SENDMMSG_MESSAGES;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 
-use crate::context::areas::{number_of, with_area};
+use crate::context::areas::{untyped, with_area};
 use crate::context::call::{Call, global};
 use crate::context::maps;
-use crate::context::scratch::Scratch;
+use crate::context::scratch::{Scratch, ScratchId};
 use crate::event::address;
-use crate::kernel::read::{bound, hooks, offset, read};
+use crate::kernel::read::{bound, hooks};
+use crate::kernel::types::{Kiocb, Sock, Socket};
 use crate::session::actor::Actor;
 use crate::session::tag;
 
@@ -22,55 +23,44 @@ const NTH: u64 = SENDMMSG_MESSAGES as u64 - 1;
 const _: () = assert!(SENDMMSG_MESSAGES.is_power_of_two());
 
 #[inline(always)]
-pub(crate) fn keep(actor: &Actor, op: NetOp, socket: u64, address: u64, length: u32) {
-    let sock = read(socket, offset!(socket_sk));
+pub(crate) fn keep(actor: &Actor, op: NetOp, socket: Socket, address: u64, length: u32) {
+    let sock = socket.sock();
     with_area!(|area| {
-        let (sock, address) = (number_of(area, sock), number_of(area, address));
-        // SAFETY: a map value.
-        let area = unsafe { (*area).index };
-        keep_one(area, op as u32, sock, address, length, actor.request);
+        let (sock, address) = (untyped(area, sock), untyped(area, address));
+        let packed = u64::from(op as u32) << 32 | u64::from(length);
+        keep_given(ScratchId::of(area), packed, sock, address, actor.request);
     });
     tag::note_given(actor.task, 1);
 }
 
-/// A global function (see `call`), which takes five arguments at most.
-#[inline(always)]
-fn keep_one(area: u32, op: u32, sock: u64, address: u64, length: u32, request: u64) {
-    let packed = u64::from(op) << 32 | u64::from(length);
-    keep_given(area, packed, sock, address, request);
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn keep_given(area: u32, packed: u64, sock: u64, address: u64, request: u64) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(area) else {
-        return 0;
-    };
-    // SAFETY: a field of a map value.
-    let out = unsafe { &mut (*scratch).peer };
-    address::fill(out, address, packed & 0xffff_ffff, |to, length, from| {
-        // SAFETY: as `fill` promises.
-        unsafe { bpf_probe_read_kernel(to, length, from) };
-    });
-    if request != 0 {
-        if let Some(kept) = maps::URING.get_ptr_mut(&request) {
-            // SAFETY: map values, checked not null.
-            unsafe { (*kept).address = (*scratch).peer };
+global! {
+    /// `packed` is the operation and the length: there can be five arguments at most.
+    fn keep_given(area: ScratchId as scratch, packed: u64, sock: Sock, address: u64, request: Kiocb) {
+        // SAFETY: a field of a map value.
+        let out = unsafe { &mut (*scratch).peer };
+        address::fill(out, address, packed & 0xffff_ffff, |to, length, from| {
+            // SAFETY: as `fill` promises.
+            unsafe { bpf_probe_read_kernel(to, length, from) };
+        });
+        if !request.is_none() {
+            if let Some(kept) = maps::URING.get_ptr_mut(&request.address()) {
+                // SAFETY: map values, checked not null.
+                unsafe { (*kept).address = (*scratch).peer };
+            }
+            return;
         }
-        return 0;
+        keep_of_thread(scratch, (packed >> 32) as u32, sock);
     }
-    keep_of_thread(scratch, (packed >> 32) as u32, sock);
-    0
 }
 
 /// Begins with the first address of a call, and adds the others.
 #[inline(always)]
-fn keep_of_thread(scratch: *mut Scratch, op: u32, sock: u64) {
+fn keep_of_thread(scratch: *mut Scratch, op: u32, sock: Sock) {
     let thread = bpf_get_current_pid_tgid();
     if let Some(given) = maps::GIVEN.get_ptr_mut(&thread) {
         // SAFETY: map values, checked not null; the mask keeps the index inside.
         unsafe {
-            if (*given).op == op && (*given).sock == sock && op == NetOp::Send as u32 {
+            if (*given).op == op && (*given).sock == sock.address() && op == NetOp::Send as u32 {
                 let count = (*given).count;
                 if count < SENDMMSG_MESSAGES {
                     let nth = bound::<NTH>(u64::from(count)) as usize;
@@ -88,7 +78,7 @@ fn keep_of_thread(scratch: *mut Scratch, op: u32, sock: u64) {
     unsafe {
         let given = &raw mut (*scratch).given;
         (*given).op = op;
-        (*given).sock = sock;
+        (*given).sock = sock.address();
         (*given).count = 1;
         (*given).addresses[0] = (*scratch).peer;
         // LRU: insertion fails only without memory; the address is then read from the caller's.
@@ -115,30 +105,27 @@ global! {
 /// there is one; else from the caller's memory.
 #[inline(always)]
 pub(crate) fn address(call: &Call, side: u32, op: NetOp, nth: u32, address: u64, length: u64) {
-    if hooks().see == 0 || call.tag.given == 0 || take(call.area(), side, op as u32, nth) == 0 {
+    if hooks().see == 0 || call.tag.given == 0 || !take(call, side, op as u32, nth) {
         address::user_address(call, side, address, length);
     }
 }
 
-/// A global function (see `call`): 0 where nothing was kept.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn take(area: u32, side: u32, op: u32, nth: u32) -> u64 {
-    let Some(call) = Call::kept(area) else {
-        return 0;
-    };
-    let Some(given) = maps::GIVEN.get_ptr(&bpf_get_current_pid_tgid()) else {
-        return 0;
-    };
-    // SAFETY: map values, checked not null; the mask keeps the index inside.
-    unsafe {
-        if (*given).op != op || (*given).sock != call.open().key.sock || nth >= (*given).count {
-            return 0;
+global! {
+    /// Gives the address that was kept, false where none was.
+    fn take(call: &Call, side: u32, op: u32, nth: u32) -> bool [else false] {
+        let Some(given) = maps::GIVEN.get_ptr(&bpf_get_current_pid_tgid()) else {
+            return false;
+        };
+        // SAFETY: map values, checked not null; the mask keeps the index inside.
+        unsafe {
+            if (*given).op != op || (*given).sock != call.open().key.sock || nth >= (*given).count {
+                return false;
+            }
+            let nth = bound::<NTH>(u64::from(nth)) as usize;
+            *call.side(side) = *(&raw const (*given).addresses)
+                .cast::<agent_recorder_abi::address::Address>()
+                .add(nth);
         }
-        let nth = bound::<NTH>(u64::from(nth)) as usize;
-        *call.side(side) = *(&raw const (*given).addresses)
-            .cast::<agent_recorder_abi::address::Address>()
-            .add(nth);
+        true
     }
-    1
 }

@@ -10,6 +10,7 @@ use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use crate::context::maps;
 use crate::kernel::compat::{Task, add_here, put_tag, tag_on};
 use crate::kernel::counters::trouble;
+use crate::kernel::types::Kiocb;
 
 /// The task's tag; `None` for whoever is in no session, which is most of the machine.
 #[inline(always)]
@@ -19,12 +20,12 @@ pub(crate) fn tag_of(task: Task) -> Option<Tag> {
     (tag.session != 0).then_some(tag)
 }
 
-/// Notes which request of io_uring the task submits; 0 for none.
+/// Notes which request of io_uring the task submits; none for none.
 #[inline(always)]
-pub(crate) fn note_request(task: Task, request: u64) {
+pub(crate) fn note_request(task: Task, request: Kiocb) {
     if let Some(tag) = tag_on(task) {
         // SAFETY: not null, and storage holds a Tag.
-        unsafe { (*tag).request = request };
+        unsafe { (*tag).request = request.address() };
     }
 }
 

@@ -20,6 +20,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap};
 
 use crate::kernel::counters::{add, trouble};
+use crate::kernel::global::global_function;
 use crate::kernel::read::offset;
 
 /// The address of a `struct task_struct`; the verifier may know no more of it than that.
@@ -157,7 +158,7 @@ static LOCKS: HashMap<SessionNumber, u8> = HashMap::with_max_entries(MAX_SESSION
 /// process's own calls: softirq could wait here for what it interrupted.
 #[inline(always)]
 pub(crate) fn add_shared(session: SessionNumber, value: *mut u64, addend: u64) -> u64 {
-    let is_locked = lock(session) != 0;
+    let is_locked = lock(session);
     // SAFETY: in a map value that was checked not null.
     let before = unsafe { ptr::read_volatile(value) };
     add(value, addend);
@@ -167,20 +168,20 @@ pub(crate) fn add_shared(session: SessionNumber, value: *mut u64, addend: u64) -
     before
 }
 
-/// A global function (see `call`). 0 where others held it all the time: a CPU
-/// that a hypervisor stopped; two may then see the same count.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lock(session: SessionNumber) -> u64 {
-    let mut tries = 0;
-    while tries < LOCK_TRIES {
-        if LOCKS.insert(&session, &1, u64::from(BPF_NOEXIST)).is_ok() {
-            return 1;
+global_function! {
+    /// False where others held it all the time: a CPU that a hypervisor stopped;
+    /// two may then see the same count.
+    fn lock(session: SessionNumber) -> bool {
+        let mut tries = 0;
+        while tries < LOCK_TRIES {
+            if LOCKS.insert(&session, &1, u64::from(BPF_NOEXIST)).is_ok() {
+                return true;
+            }
+            tries += 1;
         }
-        tries += 1;
+        trouble(Trouble::CountContended);
+        false
     }
-    trouble(Trouble::CountContended);
-    0
 }
 
 /// Sockets with flags that one side may take.

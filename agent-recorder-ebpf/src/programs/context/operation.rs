@@ -1,0 +1,41 @@
+//! What names an operation from the hook that sees it first to its exit.
+//!
+//! Not here: who acts (`session::actor`).
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+
+use crate::kernel::global::Scalar;
+use crate::kernel::types::Kiocb;
+
+/// An operation under way: the thread that is in a call, or the request of io_uring.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct OperationKey(u64);
+
+impl OperationKey {
+    /// The call that the running thread is in.
+    #[inline(always)]
+    pub(crate) fn of_thread() -> Self {
+        Self(bpf_get_current_pid_tgid())
+    }
+
+    /// A request of io_uring.
+    #[inline(always)]
+    pub(crate) fn of_request(request: Kiocb) -> Self {
+        Self(request.address())
+    }
+}
+
+impl Scalar for OperationKey {
+    type Number = u64;
+
+    #[inline(always)]
+    fn into_number(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+}

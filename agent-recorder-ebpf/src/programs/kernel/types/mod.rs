@@ -1,0 +1,21 @@
+//! The kernel's objects, by their addresses: one type each, with methods that
+//! read its fields at the offsets of the running kernel.
+//!
+//! Reading goes through bpf_probe_read_kernel and gives zero where nothing is:
+//! a method of an object that is not there answers none, zero or false. Where
+//! two kernels keep a thing in different places, one method knows both.
+//!
+//! Not here: `Task`, whose type the verifier knows (`compat`).
+
+mod file;
+mod inode;
+mod object;
+mod path;
+mod socket;
+mod task;
+
+pub(crate) use file::{Fd, File, FileTable};
+pub(crate) use inode::{Dentry, Inode, InodeIdentity};
+pub(crate) use path::{KernelPath, Mount, MountNode};
+pub(crate) use socket::{Sock, Socket};
+pub(crate) use task::{Kiocb, OtherTask};
