@@ -14,6 +14,7 @@ pub mod address;
 pub mod agent_rule;
 pub mod event;
 pub mod exec_gate;
+pub mod hooks;
 pub mod kernel_fields;
 pub mod kernel_symbols;
 pub mod limits;

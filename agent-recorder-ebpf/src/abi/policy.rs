@@ -57,6 +57,21 @@ impl GuardConfig {
         bytes: Budget::NONE,
         bytes_long: Budget::NONE,
     };
+
+    /// The budget of a limit, by the number of its [`Policy`]: that of files for
+    /// one that has no budget of its own.
+    #[inline(always)]
+    pub const fn budget_of(&self, policy: u64) -> Budget {
+        const FILES_LONG: u64 = Policy::FilesLong as u64;
+        const BYTES: u64 = Policy::Bytes as u64;
+        const BYTES_LONG: u64 = Policy::BytesLong as u64;
+        match policy {
+            FILES_LONG => self.files_long,
+            BYTES => self.bytes,
+            BYTES_LONG => self.bytes_long,
+            _ => self.files,
+        }
+    }
 }
 
 /// [`GuardConfig::action`]: the session is told of and goes on.
@@ -315,4 +330,35 @@ pub const CUT_REMADE: u32 = 3;
 pod! {
     Budget = 24, GuardConfig = 104, KnownKey = 24, PlaceKey = 16, Place = 16, NameKey = 32,
     Victim = 56, Foreseen = 248, Cut = 56, RemovedKey = 24, Removed = 24,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_said_with_its_own_budget() {
+        let budget = |window| Budget {
+            window,
+            ..Budget::NONE
+        };
+        let config = GuardConfig {
+            action: GUARD_KILL,
+            files: budget(1),
+            files_long: budget(2),
+            bytes: budget(3),
+            bytes_long: budget(4),
+        };
+        let windows = [
+            (Policy::Files, 1),
+            (Policy::FilesLong, 2),
+            (Policy::Bytes, 3),
+            (Policy::BytesLong, 4),
+            (Policy::Protected, 1),
+            (Policy::Whole, 1),
+        ];
+        for (policy, window) in windows {
+            assert_eq!(config.budget_of(policy as u64).window, window, "{policy:?}");
+        }
+    }
 }

@@ -50,7 +50,7 @@ const PROGRAMS: Layout = Layout {
 const ABI: Layout = Layout {
     root: "agent-recorder-ebpf/src/abi/lib.rs",
     floors: &[
-        &["pod", "limits", "kernel_fields", "kernel_symbols"],
+        &["pod", "limits", "hooks", "kernel_fields", "kernel_symbols"],
         &["address", "agent_rule", "self_protection"],
         &["state"],
         &["event", "policy", "written_file"],

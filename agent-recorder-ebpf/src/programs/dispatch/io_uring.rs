@@ -63,20 +63,10 @@ fn begin(scratch: *mut Scratch, task: Task, tag: Tag, request: Request) {
     let token =
         unsafe { bpf_ktime_get_boot_ns() << 8 | u64::from(bpf_get_smp_processor_id() & 0xff) };
     let call = Call::without_row(scratch, task, tag, VIA_URING);
-    let is_file = match request.opcode {
-        opcode::ACCEPT | opcode::CONNECT | opcode::CLOSE | opcode::BIND | opcode::LISTEN => false,
-        opcode::OPENAT
-        | opcode::OPENAT2
-        | opcode::RENAMEAT
-        | opcode::UNLINKAT
-        | opcode::MKDIRAT
-        | opcode::SYMLINKAT
-        | opcode::LINKAT
-        | opcode::FSETXATTR
-        | opcode::SETXATTR
-        | opcode::FTRUNCATE => true,
-        _ => return,
-    };
+    let is_file = io_uring_fields::is_of_files(request.opcode);
+    if !is_file && !opcode::OF_DESCRIPTORS.contains(&request.opcode) {
+        return;
+    }
     call.keep();
     remember(&call, request.kiocb, request.opcode, token);
     if is_file {
@@ -107,11 +97,7 @@ global! {
             (*kept).opcode = request.opcode;
             (*kept).fd = fd;
             (*kept).file = request.kiocb.file(call.task).address();
-            (*kept).flags = match request.opcode {
-                opcode::OPENAT | opcode::OPENAT2 => request.open_flags(),
-                opcode::UNLINKAT => u64::from(request.field::<u32>(offset!(io_unlink_flags))),
-                _ => 0,
-            };
+            (*kept).flags = request.flags();
             (*kept).address = *call.peer();
             if maps::URING.insert(&request.kiocb.address(), &*kept, 0).is_err() {
                 trouble(Trouble::UringMapFull);

@@ -1,9 +1,10 @@
-//! Where a request of io_uring keeps what it asks for, by its opcode, and the
-//! event that announces it.
+//! The table of io_uring's requests that are about files: what each does, by
+//! its opcode, and where it keeps what it asks for; and the event that
+//! announces a request, which is put together from its row.
 //!
 //! Not here: when a request is looked at (`io_uring`).
 
-use agent_recorder_abi::event::{FILE_PENDING, FileBody, Op, VIA_URING};
+use agent_recorder_abi::event::{FILE_KERNEL_PATH, FILE_PENDING, FileBody, Op, VIA_URING};
 use agent_recorder_abi::kernel_fields::ABSENT;
 use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
 
@@ -34,6 +35,8 @@ pub(crate) mod opcode {
     pub(crate) const FTRUNCATE: u32 = 55;
     pub(crate) const BIND: u32 = 56;
     pub(crate) const LISTEN: u32 = 57;
+    /// Those of sockets and descriptors, whose event follows the completion.
+    pub(crate) const OF_DESCRIPTORS: [u32; 5] = [ACCEPT, CONNECT, CLOSE, BIND, LISTEN];
     /// Those that can put bytes into a socket: writev, write_fixed, sendmsg, write, send, send_zc, sendmsg_zc.
     pub(crate) const SENDING: [u32; 7] = [2, 5, 9, 23, 26, 47, 48];
 }
@@ -66,8 +69,19 @@ impl Request {
 
     /// Without O_LARGEFILE, which io_uring adds to every open (`force_o_largefile()`): nobody asked for it.
     #[inline(always)]
-    pub(crate) fn open_flags(self) -> u64 {
+    fn open_flags(self) -> u64 {
         self.field::<u64>(offset!(io_open_flags)) & !O_LARGEFILE
+    }
+
+    /// The flags that its completion needs: an open's are recorded with it,
+    /// an unlink's tell whether it is of a directory.
+    #[inline(always)]
+    pub(crate) fn flags(self) -> u64 {
+        match self.opcode {
+            opcode::OPENAT | opcode::OPENAT2 => self.open_flags(),
+            opcode::UNLINKAT => u64::from(self.field::<u32>(offset!(io_unlink_flags))),
+            _ => 0,
+        }
     }
 
     /// The kernel's copy of a path (`struct filename`).
@@ -77,130 +91,230 @@ impl Request {
     }
 }
 
+/// The table of file requests, one row an opcode: the operation, whether the
+/// guard follows it to its completion, and the parts of its event, each with
+/// the fields of the request that it is read from (`kernel_fields`). Paths are
+/// in the order in which the event has them.
+macro_rules! file_requests {
+    ($($($opcode:ident)|+ => $op:ident, guarded: $guarded:literal, $($part:ident($($field:ident),*)),+;)+) => {
+        /// Rows ascend, so no opcode is there twice.
+        const _: () = assert!(ascend(&[$($(opcode::$opcode),+),+]));
+
+        /// What a request does to a file; [`Op::None`] for one that is not in the table.
+        const fn operation(opcode: u32) -> Op {
+            match opcode {
+                $($(opcode::$opcode)|+ => Op::$op,)+
+                _ => Op::None,
+            }
+        }
+
+        const fn is_guarded(opcode: u32) -> bool {
+            match opcode {
+                $($(opcode::$opcode)|+ => $guarded,)+
+                _ => false,
+            }
+        }
+
+        impl Announcement<'_> {
+            /// Puts together what the request's row says.
+            #[inline(always)]
+            fn fill(&mut self) {
+                match self.request.opcode {
+                    $($(opcode::$opcode)|+ => {
+                        self.body.op = Op::$op as u8;
+                        $(self.$part($(offset!($field)),*);)+
+                    })+
+                    _ => {}
+                }
+            }
+        }
+    };
+}
+
+file_requests! {
+    OPENAT | OPENAT2 => Open, guarded: false,
+        open_flags(), mode_of_64(io_open_mode), first(io_open_dfd, io_open_name);
+    RENAMEAT => Rename, guarded: true,
+        flags(io_rename_flags),
+        first(io_rename_old_dfd, io_rename_old), second(io_rename_new_dfd, io_rename_new);
+    UNLINKAT => Delete, guarded: true,
+        removal_flags(io_unlink_flags), first(io_unlink_dfd, io_unlink_name);
+    MKDIRAT => Mkdir, guarded: true,
+        mode_of_16(io_mkdir_mode), first(io_mkdir_dfd, io_mkdir_name);
+    SYMLINKAT => Symlink, guarded: true,
+        first(io_link_new_dfd, io_link_new), target(io_link_old);
+    LINKAT => Link, guarded: false,
+        flags(io_link_flags),
+        first(io_link_old_dfd, io_link_old), second(io_link_new_dfd, io_link_new);
+    FSETXATTR => Xattr, guarded: false,
+        own_file(), attribute(io_xattr_kname);
+    SETXATTR => Xattr, guarded: false,
+        first_from_here(io_xattr_name), attribute(io_xattr_kname);
+    FTRUNCATE => Truncate, guarded: false,
+        length(io_ftrunc_len), own_file();
+}
+
+const fn ascend(opcodes: &[u32]) -> bool {
+    let mut index = 1;
+    while index < opcodes.len() {
+        if opcodes[index - 1] >= opcodes[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
+/// Whether a request is in the table.
+#[inline(always)]
+pub(crate) fn is_of_files(opcode: u32) -> bool {
+    operation(opcode) as u8 != Op::None as u8
+}
+
+/// What a request that the guard follows does to names; [`Op::None`] for all others.
+#[inline(always)]
+pub(crate) fn op_of(opcode: u32, flags: u64) -> u8 {
+    if !is_guarded(opcode) {
+        return Op::None as u8;
+    }
+    if opcode == opcode::UNLINKAT && flags & AT_REMOVEDIR != 0 {
+        return Op::Rmdir as u8;
+    }
+    operation(opcode) as u8
+}
+
+/// The event that announces a request, while it is put together. Each method
+/// is a part that a row of the table can have.
+struct Announcement<'a> {
+    writer: Writer,
+    call: &'a Call,
+    request: Request,
+    body: FileBody,
+    first: Location,
+    second: Location,
+}
+
+impl Announcement<'_> {
+    #[inline(always)]
+    fn flags(&mut self, at: usize) {
+        self.body.flags = u64::from(self.request.field::<u32>(at));
+    }
+
+    /// unlinkat(2): AT_REMOVEDIR makes it an rmdir.
+    #[inline(always)]
+    fn removal_flags(&mut self, at: usize) {
+        self.flags(at);
+        if self.body.flags & AT_REMOVEDIR != 0 {
+            self.body.op = Op::Rmdir as u8;
+        }
+    }
+
+    #[inline(always)]
+    fn open_flags(&mut self) {
+        self.body.flags = self.request.open_flags();
+    }
+
+    #[inline(always)]
+    fn mode_of_16(&mut self, at: usize) {
+        self.body.mode = u32::from(self.request.field::<u16>(at));
+    }
+
+    #[inline(always)]
+    fn mode_of_64(&mut self, at: usize) {
+        self.body.mode = self.request.field::<u64>(at) as u32;
+    }
+
+    #[inline(always)]
+    fn length(&mut self, at: usize) {
+        self.body.length = self.request.field(at);
+    }
+
+    #[inline(always)]
+    fn first(&mut self, dirfd: usize, name: usize) {
+        self.first = self.location(self.request.field(dirfd), name);
+    }
+
+    #[inline(always)]
+    fn second(&mut self, dirfd: usize, name: usize) {
+        self.second = self.location(self.request.field(dirfd), name);
+    }
+
+    /// A path that begins at the working directory unless it begins at the root.
+    #[inline(always)]
+    fn first_from_here(&mut self, name: usize) {
+        self.first = self.location(AT_FDCWD, name);
+    }
+
+    /// The file that the request works on.
+    #[inline(always)]
+    fn own_file(&mut self) {
+        let file = self.request.kiocb.file(self.call.task);
+        if !file.is_none() {
+            let walked = dentry_walk::append(&mut self.writer, file.path());
+            self.first = Location::of(walked, FILE_KERNEL_PATH);
+        }
+    }
+
+    /// What a symbolic link is to point to.
+    #[inline(always)]
+    fn target(&mut self, at: usize) {
+        let target = self.request.name(at);
+        let length = self.writer.kernel_string::<USER_PATH_BYTES>(target);
+        self.body.extra_len = length.unwrap_or(0);
+    }
+
+    /// An extended attribute's name.
+    #[inline(always)]
+    fn attribute(&mut self, at: usize) {
+        let name = self.request.field(at);
+        let length = self.writer.kernel_string::<XATTR_NAME_BYTES>(name);
+        self.body.extra_len = length.unwrap_or(0);
+    }
+
+    #[inline(always)]
+    fn location(&mut self, dirfd: i32, name: usize) -> Location {
+        let name = self.request.name(name);
+        locate_name(self.call, self.writer.position(), dirfd, name);
+        self.writer.take_location(self.call)
+    }
+
+    /// The body, once all parts are there.
+    #[inline(always)]
+    fn finished(&self) -> FileBody {
+        FileBody {
+            marks: self.body.marks | self.first.marks | self.second.second_marks(),
+            base_len: self.first.base_len,
+            path_len: self.first.path_len,
+            omitted: self.first.omitted,
+            omitted2: self.second.omitted,
+            base2_len: self.second.base_len,
+            path2_len: self.second.path_len,
+            ..self.body
+        }
+    }
+}
+
 global! {
     /// What a file request asks for, before it runs.
     pub(crate) fn announce(call: &Call, kiocb: Kiocb, opcode: u32, token: u64) {
         let request = Request { kiocb, opcode };
-        let mut writer = Writer::begin::<FileBody>(call.scratch);
+        let writer = Writer::begin::<FileBody>(call.scratch);
         let body = writer.body::<FileBody>();
-        let mut asked = FileBody {
-            via: VIA_URING,
-            marks: FILE_PENDING,
-            token,
-            ..FileBody::default()
+        let mut announcement = Announcement {
+            writer,
+            call,
+            request,
+            body: FileBody {
+                via: VIA_URING,
+                marks: FILE_PENDING,
+                token,
+                ..FileBody::default()
+            },
+            first: Location::default(),
+            second: Location::default(),
         };
-        let mut second = Location::default();
-        let mut extra_len = 0;
-        let first = match request.opcode {
-            opcode::UNLINKAT => {
-                asked.flags = u64::from(request.field::<u32>(offset!(io_unlink_flags)));
-                let is_rmdir = asked.flags & AT_REMOVEDIR != 0;
-                asked.op = if is_rmdir { Op::Rmdir } else { Op::Delete } as u8;
-                location(
-                    &mut writer,
-                    call,
-                    request.field(offset!(io_unlink_dfd)),
-                    request.name(offset!(io_unlink_name)),
-                )
-            }
-            opcode::RENAMEAT => {
-                asked.op = Op::Rename as u8;
-                asked.flags = u64::from(request.field::<u32>(offset!(io_rename_flags)));
-                let first = location(
-                    &mut writer,
-                    call,
-                    request.field(offset!(io_rename_old_dfd)),
-                    request.name(offset!(io_rename_old)),
-                );
-                second = location(
-                    &mut writer,
-                    call,
-                    request.field(offset!(io_rename_new_dfd)),
-                    request.name(offset!(io_rename_new)),
-                );
-                first
-            }
-            opcode::LINKAT => {
-                asked.op = Op::Link as u8;
-                asked.flags = u64::from(request.field::<u32>(offset!(io_link_flags)));
-                let first = location(
-                    &mut writer,
-                    call,
-                    request.field(offset!(io_link_old_dfd)),
-                    request.name(offset!(io_link_old)),
-                );
-                second = location(
-                    &mut writer,
-                    call,
-                    request.field(offset!(io_link_new_dfd)),
-                    request.name(offset!(io_link_new)),
-                );
-                first
-            }
-            opcode::SYMLINKAT => {
-                asked.op = Op::Symlink as u8;
-                let first = location(
-                    &mut writer,
-                    call,
-                    request.field(offset!(io_link_new_dfd)),
-                    request.name(offset!(io_link_new)),
-                );
-                extra_len = writer
-                    .kernel_string::<USER_PATH_BYTES>(request.name(offset!(io_link_old)))
-                    .unwrap_or(0);
-                first
-            }
-            opcode::MKDIRAT => {
-                asked.op = Op::Mkdir as u8;
-                asked.mode = u32::from(request.field::<u16>(offset!(io_mkdir_mode)));
-                location(
-                    &mut writer,
-                    call,
-                    request.field(offset!(io_mkdir_dfd)),
-                    request.name(offset!(io_mkdir_name)),
-                )
-            }
-            opcode::OPENAT | opcode::OPENAT2 => {
-                asked.op = Op::Open as u8;
-                asked.flags = request.open_flags();
-                asked.mode = request.field::<u64>(offset!(io_open_mode)) as u32;
-                location(
-                    &mut writer,
-                    call,
-                    request.field(offset!(io_open_dfd)),
-                    request.name(offset!(io_open_name)),
-                )
-            }
-            opcode::FTRUNCATE => {
-                asked.op = Op::Truncate as u8;
-                asked.length = request.field(offset!(io_ftrunc_len));
-                own_file(&mut writer, call, request)
-            }
-            _ => {
-                asked.op = Op::Xattr as u8;
-                let first = if request.opcode == opcode::SETXATTR {
-                    location(
-                        &mut writer,
-                        call,
-                        AT_FDCWD,
-                        request.name(offset!(io_xattr_name)),
-                    )
-                } else {
-                    own_file(&mut writer, call, request)
-                };
-                let name = request.field(offset!(io_xattr_kname));
-                extra_len = writer.kernel_string::<XATTR_NAME_BYTES>(name).unwrap_or(0);
-                first
-            }
-        };
-        asked.marks |= first.marks | second.second_marks();
-        asked.base_len = first.base_len;
-        asked.path_len = first.path_len;
-        asked.omitted = first.omitted;
-        asked.omitted2 = second.omitted;
-        asked.base2_len = second.base_len;
-        asked.path2_len = second.path_len;
-        asked.extra_len = extra_len;
+        announcement.fill();
+        let mut asked = announcement.finished();
         let skips = request.kiocb.flags() & SKIPS_COMPLETION != 0;
         if skips {
             // No completion will come when it succeeds: what was asked for is what is known.
@@ -209,7 +323,7 @@ global! {
         let op = asked.op;
         // SAFETY: `begin` left room for it.
         unsafe { *body = asked };
-        file_exit::send_operation(call, writer.position(), u32::from(op));
+        file_exit::send_operation(call, announcement.writer.position(), u32::from(op));
         // Its success will not be told; where a hook refuses, that one counts.
         if skips && op == Op::Delete as u8 && hooks().refuse == 0 {
             budget::count_destroyed(call.tag.session, 0, 0);
@@ -227,34 +341,4 @@ global! {
             });
         call.leave(location, writer.position());
     }
-}
-
-#[inline(always)]
-fn location(writer: &mut Writer, call: &Call, dirfd: i32, name: u64) -> Location {
-    locate_name(call, writer.position(), dirfd, name);
-    writer.take_location(call)
-}
-
-#[inline(always)]
-fn own_file(writer: &mut Writer, call: &Call, request: Request) -> Location {
-    let file = request.kiocb.file(call.task);
-    if file.is_none() {
-        return Location::default();
-    }
-    let walked = dentry_walk::append(writer, file.path());
-    Location::of(walked, agent_recorder_abi::event::FILE_KERNEL_PATH)
-}
-
-/// What a request does to names; none for all others.
-#[inline(always)]
-pub(crate) fn op_of(opcode: u32, flags: u64) -> u8 {
-    let op = match opcode {
-        opcode::UNLINKAT if flags & AT_REMOVEDIR != 0 => Op::Rmdir,
-        opcode::UNLINKAT => Op::Delete,
-        opcode::RENAMEAT => Op::Rename,
-        opcode::MKDIRAT => Op::Mkdir,
-        opcode::SYMLINKAT => Op::Symlink,
-        _ => Op::None,
-    };
-    op as u8
 }

@@ -290,12 +290,7 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
         core::ptr::write_volatile(&raw mut (*session).told, now);
         core::ptr::read_volatile(&raw const (*session).destroyed)
     };
-    let budget = match policy {
-        1 => config.files_long,
-        2 => config.bytes,
-        3 => config.bytes_long,
-        _ => config.files,
-    };
+    let budget = config.budget_of(policy);
     // Untold, the session is struck at its next calls all the same; nobody sweeps for those that make none.
     tell(
         number,

@@ -1,17 +1,15 @@
 //! The programs that the kernel has loaded, and the links that attach them.
 //!
-//! Not here: which programs there are (`hooks`), loading them (`load`,
+//! Not here: which programs there are (`agent_recorder_abi::hooks`), loading them (`load`,
 //! `modify_return`), and where they are pinned (`pins`).
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use agent_recorder_abi::hooks::{SECURITY_HOOKS, StandIn, TRACEPOINTS, Tracepoint, When};
 use aya::Ebpf;
 
-use super::hooks::{
-    Absent, COMPLETE, COMPLETE_BY_VALUE, ONLY_DECIDING, Profile, REPLACEMENTS, SECURITY_HOOKS,
-    SENT, TOUCHES, TRACEPOINTS, Tracepoint, YOUNG, is_one_of, named, tracepoints,
-};
+use super::hooks::{Absent, Profile, function_exits, in_place_of_hooks, named, only_decides};
 use super::modify_return::Deciders;
 use crate::bpf::error::program_error;
 use crate::bpf::pins::Generation;
@@ -30,9 +28,9 @@ impl Placed {
     /// Whether the program sits on a tracepoint. Every other one is called by a
     /// trampoline.
     fn is_on_tracepoint(&self) -> bool {
-        tracepoints().any(|Tracepoint { program, again, .. }| {
-            *program == self.name || again.contains(&self.name)
-        })
+        TRACEPOINTS
+            .iter()
+            .any(|row| row.programs().any(|program| program == self.name))
     }
 }
 
@@ -165,14 +163,14 @@ impl Attached {
     ///
     /// bpf(2) refuses the information.
     pub(in crate::bpf) fn skipped(&self) -> Result<u64, Error> {
-        let is_stood_in_for = |name: &str| {
-            tracepoints().any(|Tracepoint { program, again, .. }| {
-                let mut copies = std::iter::once(program).chain(*again);
-                copies.any(|copy| *copy == name) && copies.any(|later| self.has(later))
+        let has_later_replica = |name: &str| {
+            TRACEPOINTS.iter().any(|row| {
+                let mut replicas = row.programs();
+                replicas.any(|replica| replica == name) && replicas.any(|later| self.has(later))
             })
         };
         self.programs()
-            .filter(|(name, _)| !is_stood_in_for(name) && !is_one_of(&ONLY_DECIDING, name))
+            .filter(|(name, _)| !has_later_replica(name) && !only_decides(name))
             .map(|(_, program)| commands::recursion_misses(program))
             .sum::<io::Result<u64>>()
             .map_err(|source| Error::System {
@@ -183,43 +181,42 @@ impl Attached {
 
     /// Whether the programs that see changes of inode times are in use.
     pub(in crate::bpf) fn are_touched(&self) -> bool {
-        TOUCHES.iter().all(|touch| self.has(touch.program))
+        in_place_of_hooks().all(|row| self.has(row.program))
     }
 
     /// Hooks that this kernel lacks and no other hook replaces. `refuses`: whether
     /// there are programs that decide.
     pub(in crate::bpf) fn absent(&self, profile: Profile, refuses: bool) -> Vec<Absent> {
-        // One of the two programs sees the completions.
-        let complete = if self.has(COMPLETE_BY_VALUE.program) {
-            COMPLETE_BY_VALUE
-        } else {
-            COMPLETE
-        };
         let tracepoints = TRACEPOINTS
             .iter()
-            .chain([&complete])
-            .map(|tracepoint| tracepoint.program)
-            .filter(|&program| program != SENT)
-            .filter(|program| {
-                let mut replacements = REPLACEMENTS.iter().filter(|known| known.of == *program);
-                !replacements.any(|known| self.has(known.function))
-            });
-        let touches = if profile.sees() { &[] } else { TOUCHES };
-        let touches = touches.iter().map(|touch| touch.program);
+            .filter(|row| row.when != When::WithoutHooks || !profile.sees())
+            .filter(|row| !self.has_stand_in(row))
+            .map(|row| (row.program, row.lost));
         let hooks = SECURITY_HOOKS
             .iter()
             .filter(|_| profile.sees())
-            .map(|hook| named(hook, profile))
-            .filter(|name| !is_one_of(&YOUNG, name))
             // Where nothing is refused, one message says so; the deciding hooks are
             // not listed.
-            .filter(|name| profile == Profile::Lsm || refuses || !is_one_of(&ONLY_DECIDING, name));
+            .filter(|row| profile == Profile::Lsm || refuses || !row.only_decides)
+            .map(|row| (named(row, profile), row.lost));
         tracepoints
-            .chain(touches)
             .chain(hooks)
-            .filter(|program| !self.has(program))
-            .map(Absent::of)
+            .filter(|(program, _)| !self.has(program))
+            .filter_map(|(program, lost)| {
+                Some(Absent {
+                    program,
+                    lost: lost?,
+                })
+            })
             .collect()
+    }
+
+    /// Whether another program does the work of a tracepoint's.
+    fn has_stand_in(&self, row: &Tracepoint) -> bool {
+        match row.stand_in {
+            StandIn::None => false,
+            StandIn::Tracepoint(program) | StandIn::FunctionExit(program) => self.has(program),
+        }
     }
 }
 
@@ -228,8 +225,7 @@ impl Attached {
 /// preserves the order.
 fn in_order(profile: Profile) -> impl Iterator<Item = &'static str> {
     let hooks = SECURITY_HOOKS.iter().map(move |hook| named(hook, profile));
-    let replacements = REPLACEMENTS.iter().map(|known| known.function);
-    let firsts = tracepoints().map(|tracepoint| tracepoint.program);
-    let again = tracepoints().flat_map(|Tracepoint { again, .. }| again.iter().copied());
-    hooks.chain(replacements).chain(firsts).chain(again)
+    let firsts = TRACEPOINTS.iter().map(|row| row.program);
+    let again = TRACEPOINTS.iter().flat_map(|row| row.again.iter().copied());
+    hooks.chain(function_exits()).chain(firsts).chain(again)
 }

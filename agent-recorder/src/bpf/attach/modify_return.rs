@@ -13,12 +13,12 @@
 use std::collections::HashSet;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 
+use agent_recorder_abi::hooks::SecurityHook;
 use aya::maps::Map;
 use aya::{Btf, Ebpf};
 use aya_obj::Object;
 use aya_obj::btf::BtfKind;
 
-use super::hooks::{BY_VALUE, is_one_of};
 use crate::bpf::Error;
 use crate::bpf::commands::{self, ModifyReturn, Verified};
 use crate::bpf::error::{chain, ending, missing_program};
@@ -28,8 +28,8 @@ use crate::bpf::error::{chain, ending, missing_program};
 pub(in crate::bpf) struct Deciders(Vec<(&'static str, OwnedFd)>);
 
 impl Deciders {
-    /// Loads the object's programs that are named after these functions, and attaches
-    /// one of them on trial.
+    /// Loads the object's programs that are named after the functions of these hooks,
+    /// and attaches one of them on trial.
     ///
     /// # Errors
     ///
@@ -38,9 +38,9 @@ impl Deciders {
         object: &[u8],
         bpf: &Ebpf,
         kernel_types: &Btf,
-        functions: &[&'static str],
+        hooks: &[&'static SecurityHook],
     ) -> Result<Self, Error> {
-        if functions.is_empty() {
+        if hooks.is_empty() {
             return Ok(Self::default());
         }
         let (object, types) = bound(object, bpf, kernel_types)?;
@@ -48,16 +48,16 @@ impl Deciders {
         // The trial shows an error before anybody relies on the guard. It uses a
         // program of its own, which is detached at once, because 5.10 attaches each
         // program only once.
-        if let Some(first) = functions.first() {
-            drop(attach_one(first, &load(first)?)?);
+        if let Some(first) = hooks.first() {
+            drop(attach_one(first.function, &load(first.function)?)?);
         }
         let mut deciders = Vec::new();
-        for &function in functions {
-            let program = match load(function) {
-                Err(Error::CannotRefuse { .. }) if is_one_of(&BY_VALUE, function) => continue,
+        for hook in hooks {
+            let program = match load(hook.function) {
+                Err(Error::CannotRefuse { .. }) if hook.by_value => continue,
                 program => program?,
             };
-            deciders.push((function, program));
+            deciders.push((hook.function, program));
         }
         Ok(Self(deciders))
     }

@@ -195,6 +195,9 @@ fn effective(guard: GuardConfig, refuses: bool) -> GuardConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use agent_recorder_abi::hooks;
     use agent_recorder_abi::policy::GUARD_ALERT;
 
     use super::*;
@@ -247,5 +250,16 @@ mod tests {
         for (hooks, expected) in rows {
             assert_eq!(hooks, expected);
         }
+    }
+
+    #[test]
+    fn the_objects_have_the_programs_of_the_table_and_no_other() -> anyhow::Result<()> {
+        for object in [OBJECT, OLD_OBJECT] {
+            assert!(!object.is_empty(), "`cargo xtask build` makes the objects");
+            let object = aya_obj::Object::parse(object)?;
+            let built: BTreeSet<_> = object.programs.keys().map(String::as_str).collect();
+            assert_eq!(built, hooks::programs().collect());
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! each program is attached as several replicas (`replica` among the kernel programs)
 //! and turns preemption off while it runs (`preempt_guard`).
 
+use agent_recorder_abi::hooks::{PROBE_PREEMPTION, Probe};
 use aya::Ebpf;
 use aya::maps::Array;
 use aya::programs::BtfTracePoint;
@@ -10,8 +11,6 @@ use super::programs::{attach_one, program, unload};
 use super::source::Source;
 use crate::bpf::Error;
 use crate::bpf::error::{map_error, missing};
-
-const PROBE: &str = "probe_preemption";
 
 /// Whether the kernel preempts tasks in programs on tracepoints. Kernels before Linux
 /// 7 turn preemption off themselves; those of them from 6.2 to 6.14 lack the
@@ -28,15 +27,16 @@ pub(super) fn tracepoints_are_preemptible(
         return Ok(false);
     }
     let bpf = &mut load()?;
-    let probe: &mut BtfTracePoint = program(bpf, PROBE)?;
+    let Probe { program: name, on } = PROBE_PREEMPTION;
+    let probe: &mut BtfTracePoint = program(bpf, name)?;
     // A kernel that hides the addresses of its variables (kallsyms) cannot be probed.
     // The skipped runs are counted all the same.
-    if probe.load("sys_exit", source.btf).is_err() {
+    if probe.load(on, source.btf).is_err() {
         return Ok(false);
     }
-    attach_one(PROBE, probe.attach())?;
+    attach_one(name, probe.attach())?;
     let count = count_seen(bpf);
-    unload(bpf, PROBE)?;
+    unload(bpf, name)?;
     Ok(count? == Some(0))
 }
 

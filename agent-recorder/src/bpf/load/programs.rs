@@ -1,10 +1,14 @@
 //! Loads a profile's programs, and probes whether the kernel calls them.
 //!
-//! Not here: the list of the programs (`attach::hooks`), and attaching them
-//! (`attach::attached`).
+//! Not here: the table of the programs (`agent_recorder_abi::hooks`), and attaching
+//! them (`attach::attached`).
 
 use std::net::UdpSocket;
 
+use agent_recorder_abi::hooks::{
+    PROBE_FENTRY, PROBE_LSM, Probe, SECURITY_HOOKS, SENT, SecurityHook, TRACEPOINTS, Tracepoint,
+    When,
+};
 use aya::maps::Array;
 use aya::programs::{BtfTracePoint, FEntry, FExit, Lsm, Program};
 use aya::{Btf, Ebpf};
@@ -12,16 +16,10 @@ use aya_obj::btf::BtfKind;
 
 use super::source::Source;
 use crate::bpf::Error;
-use crate::bpf::attach::hooks::{
-    BY_VALUE, COMPLETE, COMPLETE_BY_VALUE, ONLY_DECIDING, Profile, REPLACEMENTS, Replacement,
-    SECURITY_HOOKS, SENT, TOUCHES, TRACEPOINTS, URING, is_one_of,
-};
+use crate::bpf::attach::hooks::{Profile, function_exit, in_place_of_hooks};
 use crate::bpf::attach::modify_return::Deciders;
+use crate::bpf::btf::Resolved;
 use crate::bpf::error::{map_error, missing, missing_program, program_error, refused};
-
-/// The hook of the probe. Every process that creates a socket passes it.
-const PROBED_HOOK: &str = "socket_create";
-const PROBED_FUNCTION: &str = "security_socket_create";
 
 /// Probes whether the kernel calls programs of this kind. A kernel without `bpf` in
 /// its lsm list loads and attaches LSM programs, and never calls them.
@@ -39,16 +37,18 @@ pub(in crate::bpf) fn probe(bpf: &mut Ebpf, btf: &Btf, profile: Profile) -> Resu
 fn call_probe(bpf: &mut Ebpf, btf: &Btf, profile: Profile) -> Result<(), Error> {
     let name = match profile {
         Profile::Lsm => {
-            let probe: &mut Lsm = program(bpf, "probe_lsm")?;
-            load_one("probe_lsm", probe.load(PROBED_HOOK, btf))?;
-            attach_one("probe_lsm", probe.attach())?;
-            "probe_lsm"
+            let Probe { program: name, on } = PROBE_LSM;
+            let probe: &mut Lsm = program(bpf, name)?;
+            load_one(name, probe.load(on, btf))?;
+            attach_one(name, probe.attach())?;
+            name
         }
         Profile::Fentry => {
-            let probe: &mut FEntry = program(bpf, "probe_fentry")?;
-            load_one("probe_fentry", probe.load(PROBED_FUNCTION, btf))?;
-            attach_one("probe_fentry", probe.attach())?;
-            "probe_fentry"
+            let Probe { program: name, on } = PROBE_FENTRY;
+            let probe: &mut FEntry = program(bpf, name)?;
+            load_one(name, probe.load(on, btf))?;
+            attach_one(name, probe.attach())?;
+            name
         }
         Profile::Tracepoint => return Ok(()),
     };
@@ -86,12 +86,16 @@ pub(in crate::bpf) fn unload(bpf: &mut Ebpf, name: &'static str) -> Result<(), E
     unloaded.map_err(|error| program_error("unload", name, &error))
 }
 
-/// The functions on which a profile decides by fmod_ret programs.
-pub(in crate::bpf) fn deciding(btf: &Btf, profile: Profile, refuses: bool) -> Vec<&'static str> {
-    let functions = SECURITY_HOOKS.iter().map(|&(_, function)| function);
-    functions
+/// The hooks on whose functions a profile decides by fmod_ret programs.
+pub(in crate::bpf) fn deciding(
+    btf: &Btf,
+    profile: Profile,
+    refuses: bool,
+) -> Vec<&'static SecurityHook> {
+    SECURITY_HOOKS
+        .iter()
         .filter(|_| refuses && profile == Profile::Fentry)
-        .filter(|function| has_function(btf, function))
+        .filter(|row| has_function(btf, row.function))
         .collect()
 }
 
@@ -113,31 +117,28 @@ pub(in crate::bpf) fn load(
         copied,
         ..
     } = *source;
-    let complete = if resolved.completion_by_pointer {
-        &COMPLETE
-    } else {
-        &COMPLETE_BY_VALUE
-    };
-    let touches = if profile.sees() { &[] } else { TOUCHES };
-    for tracepoint in TRACEPOINTS.iter().chain([complete]).chain(touches) {
-        let is_told = resolved.uring || !tracepoint.program.starts_with(URING);
-        let mut hooks = tracepoint.hooks.iter();
-        let Some(hook) = hooks.find(|hook| is_told && has_tracepoint(btf, hook)) else {
-            replace(bpf, btf, tracepoint.program)?;
+    for row in TRACEPOINTS {
+        if !is_wanted(row, profile, resolved) {
+            continue;
+        }
+        let mut names = row.names.iter();
+        let Some(hook) = names.find(|name| has_tracepoint(btf, name)) else {
+            stand_in(bpf, btf, row)?;
             continue;
         };
-        let again = if copied { tracepoint.again } else { &[] };
-        for &name in [tracepoint.program].iter().chain(again) {
+        let replicas = if copied { 1 + row.again.len() } else { 1 };
+        for name in row.programs().take(replicas) {
             let program: &mut BtfTracePoint = program(bpf, name)?;
             load_one(name, program.load(hook, btf))?;
         }
     }
-    for &(hook, function) in SECURITY_HOOKS {
+    for row in SECURITY_HOOKS {
+        let (hook, function) = (row.hook, row.function);
         let result = match profile {
             Profile::Lsm if !has_function(btf, &format!("bpf_lsm_{hook}")) => Ok(()),
             Profile::Lsm => load_one(hook, program::<Lsm>(bpf, hook)?.load(hook, btf)),
             Profile::Fentry if deciders.are_on(function) || !has_function(btf, function) => Ok(()),
-            Profile::Fentry if is_one_of(&ONLY_DECIDING, function) => Ok(()),
+            Profile::Fentry if row.only_decides => Ok(()),
             Profile::Fentry => load_one(
                 function,
                 program::<FEntry>(bpf, function)?.load(function, btf),
@@ -145,18 +146,28 @@ pub(in crate::bpf) fn load(
             Profile::Tracepoint => Ok(()),
         };
         match result {
-            Err(Error::Program { .. }) if BY_VALUE.contains(&hook) => {}
+            Err(Error::Program { .. }) if row.by_value => {}
             result => result?,
         }
     }
     Ok(())
 }
 
-/// Loads the replacement of a tracepoint's program, where there is one and the kernel
+/// Whether a tracepoint's programs have work to do in a profile on this kernel.
+fn is_wanted(row: &Tracepoint, profile: Profile, resolved: &Resolved) -> bool {
+    match row.when {
+        When::Always => true,
+        When::Uring => resolved.uring,
+        When::UringByPointer => resolved.uring && resolved.completion_by_pointer,
+        When::UringByValue => resolved.uring && !resolved.completion_by_pointer,
+        When::WithoutHooks => !profile.sees(),
+    }
+}
+
+/// Loads the stand-in of a tracepoint's program, where there is one and the kernel
 /// takes it. `absent` reports the other tracepoints.
-fn replace(bpf: &mut Ebpf, btf: &Btf, absent: &str) -> Result<(), Error> {
-    let replacements = REPLACEMENTS.iter().filter(|known| known.of == absent);
-    for Replacement { function, .. } in replacements {
+fn stand_in(bpf: &mut Ebpf, btf: &Btf, row: &Tracepoint) -> Result<(), Error> {
+    if let Some(function) = function_exit(row) {
         let program: &mut FExit = program(bpf, function)?;
         // A kernel without trampolines refuses every such program.
         let _ = program.load(function, btf);
@@ -167,14 +178,12 @@ fn replace(bpf: &mut Ebpf, btf: &Btf, absent: &str) -> Result<(), Error> {
 /// Whether the kernel traces what sockets send (6.3). Otherwise the results of calls
 /// show it.
 pub(in crate::bpf) fn sends_are_traced(btf: &Btf) -> bool {
-    has_tracepoint(btf, SENT)
+    has_tracepoint(btf, SENT.program)
 }
 
 /// Whether the kernel traces every inode whose times change (6.13).
 pub(in crate::bpf) fn times_are_traced(btf: &Btf) -> bool {
-    TOUCHES
-        .iter()
-        .all(|touch| has_tracepoint(btf, touch.program))
+    in_place_of_hooks().all(|row| row.names.iter().any(|name| has_tracepoint(btf, name)))
 }
 
 fn has_function(btf: &Btf, name: &str) -> bool {
