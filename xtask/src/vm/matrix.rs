@@ -17,7 +17,7 @@ use super::kernels::{Fetched, Kernel};
 use super::qemu::Machine;
 use super::rows::Row;
 use super::table::Line;
-use super::{Guests, script, suite};
+use super::{Guests, script};
 use crate::step::say;
 use crate::workspace;
 
@@ -186,7 +186,7 @@ fn of_row(
         )
     });
     let text = String::from_utf8_lossy(&output);
-    let outcome = heard::read(&text, &row.label(), &groups);
+    let outcome = heard::read(&text, &row.label(), &guests.groups);
     let tally = heard::tally(&text);
     let kept = keep_log(row, &output);
     let failure = match status {
