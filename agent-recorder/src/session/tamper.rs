@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ const REACHING: [u32; 7] = [7, 9, 13, 14, 30, 29, 34];
 #[derive(Clone, Debug, Default)]
 pub struct Own {
     pid: u32,
-    group: u32,
+    group: Option<NonZeroU32>,
     files: Vec<PathBuf>,
     switches: Vec<PathBuf>,
     /// Directory with an entry for each of its threads (proc_pid_task(5)).
@@ -38,6 +39,15 @@ pub struct Own {
 /// `PROC_PID_INIT_INO` (include/linux/proc_ns.h): the initial pid namespace.
 const INITIAL: &str = "pid:[4026531836]";
 
+/// The recorder's process group. `None` where the group has no number here: it is of
+/// another pid namespace, or the kernel's own, as for what an init starts (getpgrp(2)
+/// returns 0, for which rustix has no value).
+fn own_group() -> Option<NonZeroU32> {
+    // SAFETY: getpgrp(2) takes no argument, and always succeeds.
+    let group = unsafe { libc::getpgrp() };
+    NonZeroU32::new(group.cast_unsigned())
+}
+
 impl Own {
     /// The recorder of this process, with its state directory, its configuration, and
     /// the files that freeze or kill its cgroup.
@@ -48,8 +58,7 @@ impl Own {
         let real = |path: PathBuf| fs::canonicalize(&path).unwrap_or(path);
         Self {
             pid: std::process::id(),
-            group: u32::try_from(rustix::process::getpgrp().as_raw_nonzero().get())
-                .unwrap_or_default(),
+            group: own_group(),
             files: files.into_iter().map(real).collect(),
             switches: switches.into_iter().map(real).collect(),
             threads: "/proc/self/task".into(),
@@ -80,8 +89,8 @@ impl Own {
         match control.op() {
             // Signal 0 only tests whether the process exists (kill(2)).
             proto::ControlOp::Signal if control.signal != 0 => {
-                let is_group =
-                    !control.nested && (target == -1 || target == -i64::from(self.group));
+                let ours = self.group.map(|group| -i64::from(group.get()));
+                let is_group = !control.nested && (target == -1 || Some(target) == ours);
                 let meets = is_own || is_group;
                 meets.then_some(proto::TamperAct::RecorderSignalled)
             }
@@ -197,7 +206,7 @@ mod tests {
     fn own() -> Own {
         Own {
             pid: 100,
-            group: 90,
+            group: NonZeroU32::new(90),
             files: vec![
                 "/var/lib/agent-recorder".into(),
                 "/etc/agent-recorder".into(),
@@ -245,6 +254,22 @@ mod tests {
             new_path: second.into(),
             ..proto::File::default()
         })
+    }
+
+    #[test]
+    fn a_signal_to_the_senders_own_group_is_no_act_against_a_recorder_without_a_number() {
+        let without = Own {
+            group: None,
+            ..own()
+        };
+        let body = Body::Control(proto::ControlAct {
+            op: proto::ControlOp::Signal.into(),
+            target_pid: 0,
+            signal: 15,
+            ..proto::ControlAct::default()
+        });
+        let cwd = KnownPath::new(b"/var/lib", false);
+        assert_eq!(without.in_record(&body, &cwd), None);
     }
 
     #[test]
