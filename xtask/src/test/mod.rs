@@ -26,7 +26,7 @@ use crate::setup;
 use crate::skips::{Expected, HOST};
 use crate::step::{self, Steps, say};
 use crate::toolchain::Toolchain;
-use crate::vm::{self, Extent};
+use crate::vm::{self, Extent, Guests};
 use crate::workspace;
 use crate::{build, libtest};
 
@@ -96,20 +96,22 @@ fn phases(steps: &mut Steps, summary: &mut Summary, args: &Args) -> Result<()> {
         }
         steps.run("BPF toolchain and object, waited for", || joined(object))?;
         let programs = steps.run("binaries and tests, built", build::everything)?;
+        // The end-to-end tests wait much of their time.
+        let guests = extent.map(|extent| scope.spawn(move || vm::guests(extent)));
         on_host(steps, summary, args, &programs)?;
-        let Some((extent, kernels)) = extent.zip(kernels) else {
+        let Some((extent, (kernels, guests))) = extent.zip(kernels.zip(guests)) else {
             return Ok(());
         };
         steps.check("other kernels, fetched", || joined(kernels));
         steps.check("other kernels, in guests", || {
-            in_guests(extent, &programs, summary)
+            in_guests(extent, &joined(guests)?, summary)
         });
         Ok(())
     })
 }
 
 /// The result of a thread beside the steps.
-fn joined(work: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+fn joined<T>(work: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     work.join()
         .unwrap_or_else(|_| Err(anyhow!("a thread beside the steps panicked")))
 }
@@ -180,8 +182,8 @@ fn run(
     verdict(failed, &complaints)
 }
 
-fn in_guests(extent: Extent, programs: &[Artifact], summary: &mut Summary) -> Result<()> {
-    let (outcomes, rows) = vm::test(extent, programs)?;
+fn in_guests(extent: Extent, guests: &Guests, summary: &mut Summary) -> Result<()> {
+    let (outcomes, rows) = vm::test(extent, guests)?;
     let expected = Expected::read()?;
     let mut complaints = Vec::new();
     for outcome in outcomes {

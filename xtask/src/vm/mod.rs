@@ -133,7 +133,8 @@ impl Guests {
         })
     }
 
-    /// Guests with optimised programs.
+    /// Guests with optimised programs: emulated, a daemon of the debug build takes
+    /// more than a minute to load its programs.
     fn optimised(tests: &[&str]) -> Result<Self> {
         // With a test, cargo also builds the package's own programs, which include
         // the stimuli.
@@ -151,9 +152,12 @@ pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     steps.run("what guests need", ready)?;
     let toolchain = steps.run("BPF toolchain", Toolchain::ready)?;
     steps.run("BPF object", || build::object(&toolchain))?;
-    let guests = steps.run("the guest's binaries", || match args.quick {
-        true => Guests::of(&build::everything()?, QUICK),
-        false => Guests::optimised(&args.tests()),
+    let guests = steps.run("the guest's binaries", || {
+        if args.quick {
+            Guests::optimised(QUICK)
+        } else {
+            Guests::optimised(&args.tests())
+        }
     })?;
     steps.run("guest", || {
         let rows = args.rows()?;
@@ -201,19 +205,30 @@ pub(crate) fn prepare(extent: Extent) -> Result<()> {
     Ok(())
 }
 
-/// Runs tests of the built programs in the guests of an extent. The table of all rows
-/// goes to docs/evidence.
+/// Builds the contents of the guests of an extent.
 ///
 /// # Errors
 ///
-/// A requirement of the guests is missing, or the table cannot be written. A failed
-/// row has its reason instead.
-pub(crate) fn test(extent: Extent, programs: &[Artifact]) -> Result<(Vec<Outcome>, Result<()>)> {
-    let (guests, limit) = match extent {
-        Extent::Two => (Guests::of(programs, QUICK)?, QUICK_LIMIT),
-        Extent::Full => (Guests::optimised(&suite::whole())?, WHOLE_LIMIT),
+/// The workspace does not compile, or the image cannot be written.
+pub(crate) fn guests(extent: Extent) -> Result<Guests> {
+    match extent {
+        Extent::Two => Guests::optimised(QUICK),
+        Extent::Full => Guests::optimised(&suite::whole()),
+    }
+}
+
+/// Runs the tests of an extent in its guests. The table of all rows goes to
+/// docs/evidence.
+///
+/// # Errors
+///
+/// The table cannot be written. A failed row has its reason instead.
+pub(crate) fn test(extent: Extent, guests: &Guests) -> Result<(Vec<Outcome>, Result<()>)> {
+    let limit = match extent {
+        Extent::Two => QUICK_LIMIT,
+        Extent::Full => WHOLE_LIMIT,
     };
-    let lines = matrix::run(&extent.rows(), &guests, limit);
+    let lines = matrix::run(&extent.rows(), guests, limit);
     println!("{}", table::plain(&lines));
     if extent == Extent::Full {
         table::keep(&lines, "cargo xtask test --full")?;
