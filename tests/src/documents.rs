@@ -16,6 +16,8 @@ const README_BYTES: usize = 8192;
 #[derive(Debug, Default)]
 struct Document {
     links: Vec<String>,
+    /// Words in code type, outside blocks.
+    code: Vec<String>,
     anchors: BTreeSet<String>,
 }
 
@@ -34,11 +36,10 @@ impl Document {
                         .anchors
                         .extend(heading.take().map(|words| anchor(&words)));
                 }
-                Event::Text(text) | Event::Code(text) => {
-                    if let Some(heading) = &mut heading {
-                        heading.push_str(&text);
-                    }
+                Event::Text(text) | Event::Code(text) if heading.is_some() => {
+                    heading.get_or_insert_default().push_str(&text);
                 }
+                Event::Code(text) => document.code.push(text.into_string()),
                 _ => {}
             }
         }
@@ -135,6 +136,42 @@ fn every_link_between_documents_leads_somewhere() -> Result<()> {
         broken.extend(broken_links(&file, &fs::read_to_string(&file)?)?);
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
+}
+
+/// The folders of the repository whose files documents name.
+const FOLDERS: [&str; 6] = [
+    "agent-recorder/",
+    "agent-recorder-ebpf/",
+    "docs/",
+    "proto/",
+    "tests/",
+    "xtask/",
+];
+
+/// What a document calls a file that a reader makes.
+const YET_TO_BE_MADE: &str = "NEW.rs";
+
+#[test]
+fn every_file_that_a_document_names_is_there() -> Result<()> {
+    let mut absent = Vec::new();
+    for file in documents()? {
+        // What is history there may be gone.
+        if file.ends_with("CHANGELOG.md") {
+            continue;
+        }
+        for word in Document::parse(&fs::read_to_string(&file)?).code {
+            let path = word
+                .split_once("::")
+                .map_or(word.as_str(), |(path, _)| path);
+            let is_path = FOLDERS.iter().any(|folder| path.starts_with(folder))
+                && !path.contains([' ', '{', '*', '…']);
+            if is_path && !path.ends_with(YET_TO_BE_MADE) && !root().join(path).exists() {
+                absent.push(format!("{}: {path}", file.display()));
+            }
+        }
+    }
+    assert!(absent.is_empty(), "{}", absent.join("\n"));
     Ok(())
 }
 
