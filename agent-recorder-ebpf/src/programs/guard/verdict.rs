@@ -12,6 +12,18 @@ pub(crate) enum Verdict {
     Admitted = 1,
 }
 
+impl Verdict {
+    /// The verdict of a rule that only refuses.
+    #[inline(always)]
+    pub(crate) fn refused_if(refused: bool) -> Self {
+        if refused {
+            Self::Refused
+        } else {
+            Self::Admitted
+        }
+    }
+}
+
 impl Scalar for Verdict {
     type Number = u64;
 
@@ -22,10 +34,6 @@ impl Scalar for Verdict {
 
     #[inline(always)]
     fn from_number(number: u64) -> Self {
-        if number == Self::Refused as u64 {
-            Self::Refused
-        } else {
-            Self::Admitted
-        }
+        Self::refused_if(number == Self::Refused as u64)
     }
 }

@@ -37,110 +37,92 @@ pub(crate) fn making(directory: u64, dentry: Dentry, mode: u32) -> i32 {
 /// A program is to be started.
 #[inline(always)]
 pub(crate) fn starting(object: KernelPath) -> i32 {
-    acting(&Observation::of(Op::Exec, object, KernelPath::NONE), |_| {
-        false
-    })
+    let observation = Observation::of(Op::Exec, object, KernelPath::NONE);
+    acting(&observation, |_, _| Verdict::Admitted)
 }
 
 /// An object's own state is to be changed: 0, or an error that refuses it.
 #[inline(always)]
 pub(crate) fn changing(op: Op, object: KernelPath) -> i32 {
-    acting(&Observation::of(op, object, KernelPath::NONE), |area| {
-        self_protection::keeps(area, object.dentry)
+    let observation = Observation::of(op, object, KernelPath::NONE);
+    acting(&observation, |area, _| {
+        Verdict::refused_if(self_protection::keeps(area, object.dentry))
     })
 }
 
 /// A mount is to come or go: 0, or an error that refuses it.
 #[inline(always)]
 pub(crate) fn mounting(op: Op, at: KernelPath) -> i32 {
-    acting(&Observation::of(op, at, KernelPath::NONE), |area| {
-        self_protection::keeps_uncovered(area, at)
+    let observation = Observation::of(op, at, KernelPath::NONE);
+    acting(&observation, |area, _| {
+        Verdict::refused_if(self_protection::keeps_uncovered(area, at))
     })
 }
 
+/// Records what a member of a session is about to act on, and answers by the
+/// verdict on the act.
 #[inline(always)]
-fn acting(observation: &Observation, is_kept: impl FnOnce(*mut Scratch) -> bool) -> i32 {
+fn acting(observation: &Observation, judge: impl FnOnce(*mut Scratch, &Actor) -> Verdict) -> i32 {
     let Some(actor) = Actor::current() else {
         return 0;
     };
-    let mut admitted = Verdict::Admitted;
+    let mut verdict = Verdict::Admitted;
     with_area!(|area| {
         report(area, &actor, observation);
-        if is_kept(area) {
-            admitted = Verdict::Refused;
-        }
+        verdict = judge(area, &actor);
     });
-    answer(&actor, admitted)
+    answer(&actor, verdict)
 }
 
 /// Something is to be made.
 #[inline(always)]
 pub(crate) fn made(op: Op, object: KernelPath) -> i32 {
-    let Some(actor) = Actor::current() else {
-        return 0;
-    };
     let observation = Observation::of(op, object, KernelPath::NONE);
-    let mut admitted = Verdict::Admitted;
-    with_area!(|area| {
-        report(area, &actor, &observation);
+    acting(&observation, |area, actor| {
         if self_protection::keeps(area, object.dentry) {
-            admitted = Verdict::Refused;
-        } else {
-            let dentry = untyped(area, object.dentry);
-            pre_op::foresee_making(ScratchId::of(area), actor.key(), dentry, op as u32);
+            return Verdict::Refused;
         }
-    });
-    answer(&actor, admitted)
+        let dentry = untyped(area, object.dentry);
+        pre_op::foresee_making(ScratchId::of(area), actor.key(), dentry, op as u32);
+        Verdict::Admitted
+    })
 }
 
 /// Contents are to be cut. An open with O_TRUNC passes here, too, and tells of it itself.
 #[inline(always)]
 pub(crate) fn cutting(object: KernelPath) -> i32 {
-    let Some(actor) = Actor::current() else {
-        return 0;
-    };
     let observation = Observation::of(Op::Truncate, object, KernelPath::NONE);
-    let mut admitted = Verdict::Admitted;
-    with_area!(|area| {
-        report(area, &actor, &observation);
+    acting(&observation, |area, actor| {
         if self_protection::keeps(area, object.dentry) {
-            admitted = Verdict::Refused;
-        } else {
-            let (session, dentry) = (actor.tag.session, untyped(area, object.dentry));
-            pre_op::foresee_cut(ScratchId::of(area), session, actor.key(), dentry);
+            return Verdict::Refused;
         }
-    });
-    answer(&actor, admitted)
+        let (session, dentry) = (actor.tag.session, untyped(area, object.dentry));
+        pre_op::foresee_cut(ScratchId::of(area), session, actor.key(), dentry);
+        Verdict::Admitted
+    })
 }
 
 /// A second name is to lead to an object, instead of the first
 /// (`MOVE_REPLACES`) or beside it: 0, or an error that refuses it.
 #[inline(always)]
 pub(crate) fn moving(op: Op, first: KernelPath, second: KernelPath, replaces: bool) -> i32 {
-    let Some(actor) = Actor::current() else {
-        return 0;
-    };
     let observation = Observation::of(op, first, second);
-    let mut admitted = Verdict::Admitted;
-    let operation = if replaces { pre_op::MOVE_REPLACES } else { 0 }
-        | if actor.tag.restores != 0 {
+    acting(&observation, |area, actor| {
+        if self_protection::keeps_in_place(area, first.dentry)
+            || self_protection::keeps_in_place(area, second.dentry)
+        {
+            return Verdict::Refused;
+        }
+        let replaces = if replaces { pre_op::MOVE_REPLACES } else { 0 };
+        let restores = if actor.tag.restores != 0 {
             pre_op::MOVE_RESTORES
         } else {
             0
         };
-    with_area!(|area| {
-        report(area, &actor, &observation);
-        let is_kept = self_protection::keeps_in_place(area, first.dentry)
-            || self_protection::keeps_in_place(area, second.dentry);
-        if is_kept {
-            admitted = Verdict::Refused;
-        } else {
-            let (old, new) = (untyped(area, first.dentry), untyped(area, second.dentry));
-            admitted =
-                pre_op::foresee_move(ScratchId::of(area), actor.tag.session, old, new, operation);
-        }
-    });
-    answer(&actor, admitted)
+        let (old, new) = (untyped(area, first.dentry), untyped(area, second.dentry));
+        let session = actor.tag.session;
+        pre_op::foresee_move(ScratchId::of(area), session, old, new, replaces | restores)
+    })
 }
 
 /// An extended attribute is to be set or removed: of an object whose mount the
@@ -160,33 +142,27 @@ pub(crate) fn attribute(first: u64, second: u64, third: u64) -> i32 {
         name,
         ..Observation::of(Op::Xattr, object, KernelPath::NONE)
     };
-    acting(&observation, |area| self_protection::keeps(area, dentry))
+    acting(&observation, |area, _| {
+        Verdict::refused_if(self_protection::keeps(area, dentry))
+    })
 }
 
 /// A name is to be removed: 0, or an error that refuses it.
 #[inline(always)]
 pub(crate) fn removing(op: Op, object: KernelPath) -> i32 {
-    let Some(actor) = Actor::current() else {
-        return 0;
-    };
     let observation = Observation::of(op, object, KernelPath::NONE);
-    let mut admitted = Verdict::Admitted;
-    with_area!(|area| {
-        report(area, &actor, &observation);
+    acting(&observation, |area, actor| {
         if self_protection::keeps(area, object.dentry) {
-            admitted = Verdict::Refused;
-        } else {
-            let dentry = untyped(area, object.dentry);
-            admitted = pre_op::foresee_removal(
-                ScratchId::of(area),
-                actor.tag.session,
-                actor.key(),
-                dentry,
-                actor.tag.restores,
-            );
+            return Verdict::Refused;
         }
-    });
-    answer(&actor, admitted)
+        pre_op::foresee_removal(
+            ScratchId::of(area),
+            actor.tag.session,
+            actor.key(),
+            untyped(area, object.dentry),
+            actor.tag.restores,
+        )
+    })
 }
 
 /// Where nothing is refused, the verifier must see that it is not.
