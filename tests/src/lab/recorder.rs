@@ -281,13 +281,15 @@ impl Recorder {
         Ok(details.iter().filter_map(name).collect())
     }
 
-    /// The io_uring tracepoint that this kernel lacks, once something was recorded:
-    /// without it requests are not traced.
+    /// The io_uring tracepoint that this kernel lacks: without it requests are not
+    /// traced. Records a command that does nothing, since a recorder says at its start
+    /// which hooks are absent.
     ///
     /// # Errors
     ///
-    /// The spool cannot be read.
+    /// The command cannot be run, or the spool cannot be read.
     pub fn unseen_requests(&self) -> anyhow::Result<Option<String>> {
+        self.run(["true"])?;
         let mut absent = self.absent_hooks()?.into_iter();
         Ok(absent.find(|hook| hook.starts_with("io_uring_")))
     }

@@ -17,13 +17,12 @@ use super::kernels::{Fetched, Kernel};
 use super::qemu::Machine;
 use super::rows::Row;
 use super::table::Line;
-use super::{Guests, script, suite};
+use super::{Guests, script};
 use crate::step::say;
 use crate::workspace;
 
 /// Runs groups of tests in the guest of each row, each for at most `limit`.
 pub(super) fn run(rows: &[Row], guests: &Guests, limit: Duration) -> Vec<Line> {
-    tell_omitted(rows);
     let kernels = fetched(rows);
     side_by_side(rows, |row| {
         let line = of_row(row, &kernels, guests, limit);
@@ -105,16 +104,6 @@ pub(super) fn said(
     })
 }
 
-fn tell_omitted(rows: &[Row]) {
-    for kernel in Kernel::ALL {
-        if rows.iter().any(|row| row.kernel == kernel) {
-            for (test, why) in suite::omitted(kernel) {
-                say(&format!("not on {}: {test} ({why})", kernel.number()));
-            }
-        }
-    }
-}
-
 /// Fetches the kernels of the rows, as far as they are available.
 pub(super) fn fetch(rows: &[Row]) {
     drop(fetched(rows));
@@ -184,8 +173,7 @@ fn of_row(
     limit: Duration,
 ) -> Line {
     let begun = Instant::now();
-    let groups = suite::of_kernel(&guests.groups, row.kernel);
-    let script = script::suite(row.profile(), &groups);
+    let script = script::suite(row.profile(), &guests.groups);
     let mut output = Vec::new();
     let status = of_number(kernels, row.kernel).and_then(|kernel| {
         boot(
@@ -198,7 +186,7 @@ fn of_row(
         )
     });
     let text = String::from_utf8_lossy(&output);
-    let outcome = heard::read(&text, &row.label(), &groups);
+    let outcome = heard::read(&text, &row.label(), &guests.groups);
     let tally = heard::tally(&text);
     let kept = keep_log(row, &output);
     let failure = match status {

@@ -1,11 +1,10 @@
-//! The end-to-end tests in guests: the list of groups, and the tests that are left
-//! out, with the reasons. The tests themselves know nothing of guests.
+//! The list of groups of end-to-end tests that guests run. The tests themselves
+//! know nothing of guests: a test that needs what an image lacks skips itself.
 //!
 //! Not here: the shell script that runs them (`script`), and its output (`heard`).
 
 use anyhow::{Result, ensure};
 
-use super::kernels::Kernel;
 use crate::test::program::Group;
 
 /// Groups that compare records with the truth, and those of the guard's limit.
@@ -60,72 +59,6 @@ pub(super) fn whole() -> Vec<&'static str> {
     [TRUTH, DAEMON].concat()
 }
 
-/// Tests that are left out, and the reason.
-struct Omitted {
-    test: &'static str,
-    kernels: &'static [Kernel],
-    why: &'static str,
-}
-
-const NO_REQUESTS: &str =
-    "its tracepoints of io_uring do not show requests, which the recorder says when it starts";
-
-const OMITTED: &[Omitted] = &[
-    Omitted {
-        test: "a_hook_that_a_session_writes",
-        kernels: &Kernel::ALL,
-        why: "no git in the image",
-    },
-    Omitted {
-        test: "a_terminal_multiplexer_works",
-        kernels: &Kernel::ALL,
-        why: "no tmux in the image",
-    },
-    Omitted {
-        test: "a_job_that_a_session_gives_to_at",
-        kernels: &Kernel::ALL,
-        why: "no at in the image",
-    },
-    Omitted {
-        test: "a_crontab_that_a_session_leaves",
-        kernels: &Kernel::ALL,
-        why: "no cron in the image",
-    },
-    Omitted {
-        test: "git_clean_ends_at_the_limit",
-        kernels: &Kernel::ALL,
-        why: "no git in the image",
-    },
-    Omitted {
-        test: "find_delete_and_rmtree_end_at_the_limit",
-        kernels: &Kernel::ALL,
-        why: "no python3 in the image",
-    },
-    Omitted {
-        test: "every_operation_that_",
-        kernels: &[Kernel::Bullseye],
-        why: NO_REQUESTS,
-    },
-    Omitted {
-        test: "an_io_uring_unlinker_ends_at_the_limit",
-        kernels: &[Kernel::Bullseye],
-        why: NO_REQUESTS,
-    },
-    Omitted {
-        test: "a_rename_by_io_uring_says_what_it_replaced",
-        kernels: &[Kernel::Bullseye],
-        why: NO_REQUESTS,
-    },
-];
-
-/// Tests that are left out on a kernel, by a part of the name, and the reason.
-pub(super) fn omitted(kernel: Kernel) -> impl Iterator<Item = (&'static str, &'static str)> {
-    OMITTED
-        .iter()
-        .filter(move |omitted| omitted.kernels.contains(&kernel))
-        .map(|omitted| (omitted.test, omitted.why))
-}
-
 /// The groups of these names, in the names' order.
 ///
 /// # Errors
@@ -143,17 +76,6 @@ pub(super) fn named(all: &[Group], names: &[&str]) -> Result<Vec<Group>> {
         found.extend(groups.cloned());
     }
     Ok(found)
-}
-
-/// The groups without the tests that a kernel cannot run.
-pub(super) fn of_kernel(groups: &[Group], kernel: Kernel) -> Vec<Group> {
-    let is_omitted = |test: &String| omitted(kernel).any(|(part, _)| test.contains(part));
-    let mut groups = groups.to_vec();
-    for group in &mut groups {
-        group.tests.retain(|test| !is_omitted(test));
-    }
-    groups.retain(|group| !group.tests.is_empty());
-    groups
 }
 
 #[cfg(test)]
@@ -178,18 +100,6 @@ mod tests {
         assert_eq!(found, [all[1].clone(), all[0].clone()]);
         let error = named(&all, &["a"]).unwrap_err();
         assert!(error.to_string().contains("no tests a,"), "{error}");
-    }
-
-    #[test]
-    fn what_a_kernel_cannot_run_is_left_out_and_so_is_a_group_of_nothing_else() {
-        let all = [
-            group("guard::bulk_delete", &["rm", "git_clean_ends_at_the_limit"]),
-            group("records::uring_operations", &["every_operation_that_is"]),
-        ];
-        let old = of_kernel(&all, Kernel::Bullseye);
-        assert_eq!(old.len(), 1);
-        assert_eq!(old[0].tests, ["guard::bulk_delete::rm"]);
-        assert_eq!(of_kernel(&all, Kernel::Trixie).len(), 2);
     }
 
     #[test]

@@ -16,15 +16,15 @@ fn all_is_recorded(mode: &str) -> anyhow::Result<Option<String>> {
     let recorder = Recorder::new()?;
     let scratch = tempfile::tempdir()?;
     let directory = std::fs::canonicalize(scratch.path())?;
-    let stimulus = stimulus("uring");
-    let neighbour = Beside::start(&stimulus)?;
-    let output = recorder.run_rounds(ROUNDS, stimulus, &directory, mode)?;
-    assert!(output.status.success(), "{output:?}");
     if let Some(hook) = recorder.unseen_requests()? {
         return Ok(Some(format!(
             "this kernel shows no requests: {hook} is absent"
         )));
     }
+    let stimulus = stimulus("uring");
+    let neighbour = Beside::start(&stimulus)?;
+    let output = recorder.run_rounds(ROUNDS, stimulus, &directory, mode)?;
+    assert!(output.status.success(), "{output:?}");
     let records = recorder.replay()?;
     neighbour.was_left_alone(&records)?;
     let mut recorded = files_under(&records, &directory.display().to_string());
