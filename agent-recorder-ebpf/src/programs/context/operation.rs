@@ -4,7 +4,7 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
-use crate::kernel::global::Scalar;
+use crate::kernel::global::scalar_newtype;
 use crate::kernel::types::Kiocb;
 
 /// An operation under way: the thread that is in a call, or the request of io_uring.
@@ -26,16 +26,4 @@ impl OperationKey {
     }
 }
 
-impl Scalar for OperationKey {
-    type Number = u64;
-
-    #[inline(always)]
-    fn into_number(self) -> u64 {
-        self.0
-    }
-
-    #[inline(always)]
-    fn from_number(number: u64) -> Self {
-        Self(number)
-    }
-}
+scalar_newtype!(OperationKey(u64));

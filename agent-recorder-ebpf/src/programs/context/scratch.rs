@@ -9,7 +9,7 @@ use agent_recorder_abi::limits::{COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES
 use agent_recorder_abi::policy::{Cut, Foreseen, NameKey};
 use agent_recorder_abi::state::{self, Given, SessionNumber, SocketKey, Tag, UringRequest};
 
-use crate::kernel::global::Scalar;
+use crate::kernel::global::scalar_newtype;
 use crate::kernel::types::{Dentry, File, FileTable, Mount, Socket};
 
 /// Positions in the buffer are masked with this, so that the verifier knows them.
@@ -102,19 +102,7 @@ impl ScratchId {
     }
 }
 
-impl Scalar for ScratchId {
-    type Number = u32;
-
-    #[inline(always)]
-    fn into_number(self) -> u32 {
-        self.0
-    }
-
-    #[inline(always)]
-    fn from_number(number: u32) -> Self {
-        Self(number)
-    }
-}
+scalar_newtype!(ScratchId(u32));
 
 /// A walk up a path that appends its names. In a map and not on the stack:
 /// there the verifier knows nothing of it, so that the second round looks like the first and it stops.

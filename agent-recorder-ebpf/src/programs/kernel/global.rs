@@ -70,6 +70,26 @@ impl Scalar for () {
     fn from_number(_: u64) {}
 }
 
+/// For a type around one integer, which it passes as.
+macro_rules! scalar_newtype {
+    ($name:ident($number:ty)) => {
+        impl $crate::kernel::global::Scalar for $name {
+            type Number = $number;
+
+            #[inline(always)]
+            fn into_number(self) -> $number {
+                self.0
+            }
+
+            #[inline(always)]
+            fn from_number(number: $number) -> Self {
+                Self(number)
+            }
+        }
+    };
+}
+pub(crate) use scalar_newtype;
+
 /// Defines a function that the verifier checks once, on its own, and a typed
 /// one of the same name that calls it. Its name must be the only one of its
 /// kind in all programs.

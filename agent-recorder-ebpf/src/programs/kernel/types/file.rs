@@ -106,19 +106,7 @@ impl Fd {
     }
 }
 
-impl crate::kernel::global::Scalar for Fd {
-    type Number = u64;
-
-    #[inline(always)]
-    fn into_number(self) -> u64 {
-        self.0
-    }
-
-    #[inline(always)]
-    fn from_number(number: u64) -> Self {
-        Self(number)
-    }
-}
+crate::kernel::global::scalar_newtype!(Fd(u64));
 
 kernel_object! {
     /// `struct files_struct`: the descriptors of one task, or of several that share them.

@@ -46,19 +46,7 @@ macro_rules! kernel_object {
         // SAFETY: an integer.
         unsafe impl agent_recorder_abi::Pod for $name {}
 
-        impl $crate::kernel::global::Scalar for $name {
-            type Number = u64;
-
-            #[inline(always)]
-            fn into_number(self) -> u64 {
-                self.0
-            }
-
-            #[inline(always)]
-            fn from_number(number: u64) -> Self {
-                Self(number)
-            }
-        }
+        $crate::kernel::global::scalar_newtype!($name(u64));
     };
 }
 pub(super) use kernel_object;
