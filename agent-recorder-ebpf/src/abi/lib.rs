@@ -12,6 +12,7 @@
 
 pub mod address;
 pub mod agent_rule;
+pub mod criteria;
 pub mod event;
 pub mod exec_gate;
 pub mod hooks;
