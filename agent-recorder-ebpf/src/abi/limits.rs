@@ -99,18 +99,10 @@ pub const MAX_CUTS: u32 = 16_384;
 /// Files that a session may have emptied and not written again yet: programs that
 /// rewrite a tree open as many as they have descriptors (RLIMIT_NOFILE).
 pub const MAX_PENDING_CUTS: u64 = 1024;
-/// Number of rewritten files of unchanged size that count as one destroyed file.
-pub const REWRITES_PER_FILE: u64 = 64;
 /// Time after a limit was met in which every call of the session's processes is their
 /// last, ns. Later the daemon has ended them, or their recorded calls do; a longer
 /// time would cost all other processes.
 pub const STRIKING_NS: u64 = 10_000_000_000;
-/// Files as which an unmount counts when the session did not make the mount: four
-/// meet the usual limit.
-pub const UNMOUNT_FILES: u64 = 16;
-/// A rewritten file counts as destroyed when it keeps less than one part in this many
-/// of its length.
-pub const KEPT_PART: u64 = 4;
 
 /// Pairs of process image and file, for "first open only". The oldest are forgotten,
 /// and their next open is recorded once more.

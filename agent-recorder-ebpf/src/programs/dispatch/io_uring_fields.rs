@@ -4,6 +4,7 @@
 //!
 //! Not here: when a request is looked at (`io_uring`).
 
+use agent_recorder_abi::criteria::FILE_REMOVED;
 use agent_recorder_abi::event::{FILE_KERNEL_PATH, FILE_PENDING, FileBody, Op, VIA_URING};
 use agent_recorder_abi::kernel_fields::ABSENT;
 use agent_recorder_abi::limits::{USER_PATH_BYTES, XATTR_NAME_BYTES};
@@ -12,8 +13,8 @@ use crate::context::call::{Call, global};
 use crate::context::scratch::Location;
 use crate::event::writer::Writer;
 use crate::event::{dentry_walk, location};
-use crate::guard::budget;
-use crate::kernel::read::{hooks, offset, read};
+use crate::guard::criteria;
+use crate::kernel::read::{offset, read};
 use crate::kernel::types::Kiocb;
 use crate::kernel::uapi::{AT_FDCWD, AT_REMOVEDIR, O_LARGEFILE};
 use crate::operations::file_exit;
@@ -325,8 +326,8 @@ global! {
         unsafe { *body = asked };
         file_exit::send_operation(call, announcement.writer.position(), u32::from(op));
         // Its success will not be told; where a hook refuses, that one counts.
-        if skips && op == Op::Delete as u8 && hooks().refuse == 0 {
-            budget::count_destroyed(call.tag.session, 0, 0);
+        if skips && op == Op::Delete as u8 && !criteria::refuses(FILE_REMOVED) {
+            criteria::count(FILE_REMOVED, call.tag.session, 0, 0);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Counts what a session destroys against its budgets, and condemns it at the limit.
 //!
 //! Here and not in user space: the limit holds while the daemon is slow or dead.
-//! Not here: what is destroyed by an operation, and how much that is (`pre_op`,
-//! `post_op`, `overwrite`), and how a condemned session ends (`enforce`).
+//! Not here: what an operation destroys (`pre_op`, `post_op`, `overwrite`), how
+//! much that counts as (`criteria`), and how a condemned session ends (`enforce`).
 
+use agent_recorder_abi::criteria::PARTS_PER_FILE;
 use agent_recorder_abi::event::{GuardBody, Kind};
-use agent_recorder_abi::limits::{MAX_LIMIT, MAX_PROTECTED, MAX_STEPS, REWRITES_PER_FILE};
+use agent_recorder_abi::limits::{MAX_LIMIT, MAX_PROTECTED, MAX_STEPS};
 use agent_recorder_abi::policy::{
     Budget, GUARD_ALERT, GUARD_DENY, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_SLOT, Policy,
 };
@@ -124,13 +125,13 @@ pub(crate) fn failed(number: SessionNumber, judged: u64, bytes: u64) {
     }
 }
 
-/// A file was rewritten and kept its size. Many of those weigh as one.
+/// A part of a file: `PARTS_PER_FILE` of them count as one.
 #[inline(always)]
-pub(crate) fn rewritten(number: SessionNumber) {
+pub(crate) fn part(number: SessionNumber) {
     if let Some(session) = maps::SESSIONS.get_ptr_mut(&number) {
         // SAFETY: a map value, checked not null.
         let before = add_shared(number, unsafe { &raw mut (*session).rewritten }, 1);
-        if before % REWRITES_PER_FILE == REWRITES_PER_FILE - 1 {
+        if before % PARTS_PER_FILE == PARTS_PER_FILE - 1 {
             count_destroyed(number, 0, 0);
         }
     }

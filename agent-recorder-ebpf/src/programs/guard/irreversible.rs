@@ -6,11 +6,12 @@
 //! Not here: that they are counted when they were done, in every profile
 //! (`overwrite`, `operations::process_control`).
 
+use agent_recorder_abi::criteria::{Criterion, DEVICE_DISCARDED, DEVICE_OPENED, SUBVOLUME_DELETED};
+
 use crate::guard::enforce::{self, EPERM};
 use crate::guard::verdict::Verdict;
-use crate::guard::{budget, self_protection};
+use crate::guard::{criteria, self_protection};
 use crate::kernel::compat::current;
-use crate::kernel::read::hooks;
 use crate::kernel::types::File;
 use crate::kernel::uapi::{BTRFS_SUPER_MAGIC, FMODE_WRITE};
 use crate::session::tag;
@@ -30,7 +31,17 @@ pub(crate) fn is_setting_flags(command: u32) -> bool {
     SETTING_FLAGS.contains(&command)
 }
 
-/// Whether a command is one that the guard counts as the whole limit.
+/// The criterion of a command that destroys.
+#[inline(always)]
+pub(crate) fn criterion(command: u32) -> Criterion {
+    if is_discarding(command) {
+        DEVICE_DISCARDED
+    } else {
+        SUBVOLUME_DELETED
+    }
+}
+
+/// Whether a command is one of those that destroy.
 #[inline(always)]
 pub(crate) fn is_destroying(command: u32) -> bool {
     is_discarding(command) || command == SNAP_DESTROY || command == SNAP_DESTROY_V2
@@ -46,12 +57,12 @@ pub(crate) fn is_discarding(command: u32) -> bool {
 #[inline(always)]
 pub(crate) fn opening(file: File) -> i32 {
     let verdict = self_protection::opening(file);
-    if verdict != 0 || hooks().refuse == 0 {
+    if verdict != 0 || !criteria::refuses(DEVICE_OPENED) {
         return verdict;
     }
     let is_written = file.mode() & FMODE_WRITE != 0;
     if is_written && file.inode().is_block_device() {
-        return refused();
+        return admitted(DEVICE_OPENED);
     }
     0
 }
@@ -63,7 +74,8 @@ pub(crate) fn commanding(file: File, command: u32) -> i32 {
         return self_protection::changing(file.path().dentry);
     }
     let verdict = enforce::verdict();
-    if verdict != 0 || hooks().refuse == 0 || !is_destroying(command) {
+    let criterion = criterion(command);
+    if verdict != 0 || !criteria::refuses(criterion) || !is_destroying(command) {
         return verdict;
     }
     let inode = file.inode();
@@ -73,13 +85,14 @@ pub(crate) fn commanding(file: File, command: u32) -> i32 {
         // Elsewhere these commands mean nothing.
         inode.super_block().magic() == BTRFS_SUPER_MAGIC
     };
-    if destroys { refused() } else { 0 }
+    if destroys { admitted(criterion) } else { 0 }
 }
 
+/// 0, or an error that refuses the act.
 #[inline(always)]
-fn refused() -> i32 {
+fn admitted(criterion: Criterion) -> i32 {
     match tag::tag_of(current()) {
-        Some(tag) if budget::admit_whole(tag.session) == Verdict::Refused => -EPERM,
+        Some(tag) if criteria::admit(criterion, tag.session, 0, 0) == Verdict::Refused => -EPERM,
         _ => 0,
     }
 }

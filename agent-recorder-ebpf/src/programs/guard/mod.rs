@@ -3,6 +3,7 @@
 //! Not here: that the operation is recorded (`operations`).
 
 pub(crate) mod budget;
+pub(crate) mod criteria;
 pub(crate) mod enforce;
 pub(crate) mod exec_gate;
 pub(crate) mod irreversible;

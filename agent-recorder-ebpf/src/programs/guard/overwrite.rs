@@ -8,11 +8,14 @@
 //!
 //! Not here: a file whose name another file takes (`pre_op`, `post_op`).
 
+use agent_recorder_abi::criteria::{
+    DEVICE_OPENED, FILE_EMPTIED, FILE_OVERWRITTEN, FILE_PUNCHED, FILE_REMOVED, FILE_REWRITTEN,
+    FILE_SHORTENED, is_mostly_hole, keeps_enough,
+};
 use agent_recorder_abi::event::Op;
-use agent_recorder_abi::limits::{DESCRIPTORS_WALKED, KEPT_PART, MAX_PENDING_CUTS};
+use agent_recorder_abi::limits::{DESCRIPTORS_WALKED, MAX_PENDING_CUTS};
 use agent_recorder_abi::policy::{
-    CUT_EMPTIED, CUT_INTACT, CUT_REMADE, JUDGED_FREE, JUDGED_PROTECTED, KNOWN_CREATED, RemovedKey,
-    Victim,
+    CUT_EMPTIED, CUT_INTACT, CUT_REMADE, KNOWN_CREATED, RemovedKey, Victim,
 };
 use agent_recorder_abi::state::{SessionNumber, Tag};
 use agent_recorder_abi::syscall::{MARK_LENGTH_PAIR, NO_ARG};
@@ -23,7 +26,7 @@ use crate::context::maps;
 use crate::context::operation::OperationKey;
 use crate::context::scratch::Scratch;
 use crate::guard::ownership::{self, judge};
-use crate::guard::{budget, written_files};
+use crate::guard::{criteria, written_files};
 use crate::kernel::compat::{Task, add_shared, current};
 use crate::kernel::counters::add;
 use crate::kernel::read::{hooks, read_user};
@@ -33,12 +36,6 @@ use crate::session::tag;
 
 /// Modes of fallocate(2) that take contents away: FALLOC_FL_PUNCH_HOLE, _COLLAPSE_RANGE, _ZERO_RANGE.
 const TAKES_AWAY: u64 = 0x2 | 0x8 | 0x10;
-
-/// Whether what is judged so may be changed by this program.
-#[inline(always)]
-fn is_spared(tag: Tag, judged: u64) -> bool {
-    judged & JUDGED_FREE != 0 || tag.restores != 0 && judged & JUDGED_PROTECTED == 0
-}
 
 #[inline(always)]
 fn are_open(tag: Tag) -> bool {
@@ -75,7 +72,7 @@ global! {
             return;
         }
         if kind == S_IFBLK {
-            budget::whole(session);
+            criteria::count(DEVICE_OPENED, session, 0, 0);
         }
         if kind != S_IFREG {
             return;
@@ -86,7 +83,8 @@ global! {
             return;
         }
         let judged = judge(call.area(), session, file.path().dentry);
-        if is_spared(call.tag, judged) {
+        let criterion = if empties { FILE_EMPTIED } else { FILE_OVERWRITTEN };
+        if !criteria::counts(criterion, judged, call.tag.restores) {
             return;
         }
         let descriptor = FileTable::of(call.task).descriptor(Fd::of(call.result as u64));
@@ -111,7 +109,7 @@ global! {
         // Too many at one time are not about to be written again.
         if pending >= MAX_PENDING_CUTS {
             drop_emptied(session);
-            budget::count_destroyed(session, judged, before);
+            criteria::count(FILE_EMPTIED, session, judged, before);
             return;
         }
         // LRU: fails only without memory; the file is then not judged.
@@ -213,11 +211,13 @@ global! {
         };
         // Without a hook, the length is looked at when it is the new one already.
         let before = if hooks().see != 0 { size } else { 1 };
-        if is_spared(call.tag, judged) || length * KEPT_PART >= before {
+        if !criteria::counts(FILE_SHORTENED, judged, call.tag.restores)
+            || keeps_enough(length, before)
+        {
             return;
         }
         ownership::note(call.tag.session, inode, KNOWN_CREATED);
-        budget::count_destroyed(call.tag.session, judged, bytes);
+        criteria::count(FILE_SHORTENED, call.tag.session, judged, bytes);
     }
 }
 
@@ -228,8 +228,8 @@ global! {
         let spec = call.spec();
         let session = call.tag.session;
         if spec.path != NO_ARG {
-            if length == 0 && call.tag.restores == 0 {
-                budget::count_destroyed(session, 0, 0);
+            if length == 0 && criteria::counts_unseen(FILE_SHORTENED, call.tag.restores) {
+                criteria::count(FILE_SHORTENED, session, 0, 0);
             }
             return;
         }
@@ -240,12 +240,12 @@ global! {
         // SAFETY: a map value, checked not null.
         let (kind, size, judged, inode) =
             unsafe { ((*cut).kind, (*cut).size, (*cut).judged, Inode::at((*cut).inode)) };
-        if kind != CUT_INTACT || length * KEPT_PART >= size {
+        if kind != CUT_INTACT || keeps_enough(length, size) {
             return;
         }
         let _ = maps::CUTS.remove(&descriptor);
         ownership::note(session, inode, KNOWN_CREATED);
-        budget::count_destroyed(session, judged, size);
+        criteria::count(FILE_SHORTENED, session, judged, size);
     }
 }
 
@@ -264,13 +264,13 @@ global! {
         } else {
             call.argument(3)
         };
-        if length < size / 2 {
+        if !is_mostly_hole(length, size) {
             return;
         }
         let judged = judge(call.area(), call.tag.session, file.path().dentry);
-        if !is_spared(call.tag, judged) {
+        if criteria::counts(FILE_PUNCHED, judged, call.tag.restores) {
             ownership::note(call.tag.session, inode, KNOWN_CREATED);
-            budget::count_destroyed(call.tag.session, judged, length);
+            criteria::count(FILE_PUNCHED, call.tag.session, judged, length);
         }
     }
 }
@@ -340,7 +340,7 @@ global! {
         if from + bytes >= size {
             let _ = maps::CUTS.remove(&descriptor);
             ownership::note(call.tag.session, inode, KNOWN_CREATED);
-            budget::count_destroyed(call.tag.session, judged, size);
+            criteria::count(FILE_OVERWRITTEN, call.tag.session, judged, size);
         }
     }
 }
@@ -425,15 +425,15 @@ global! {
         let is_same = inode.number() == ino
             && inode.generation() == generation;
         let kept = if is_same { inode.size() } else { 0 };
-        if kept * KEPT_PART >= size {
+        if keeps_enough(kept, size) {
             if kind == CUT_REMADE {
-                budget::failed(session, judged, bytes);
+                criteria::take_back(FILE_REMOVED, session, judged, bytes);
                 ownership::disown(session, inode);
             }
-            budget::rewritten(session);
+            criteria::count(FILE_REWRITTEN, session, 0, 0);
         } else if kind == CUT_EMPTIED {
             ownership::note(session, inode, KNOWN_CREATED);
-            budget::count_destroyed(session, judged, size);
+            criteria::count(FILE_EMPTIED, session, judged, size);
         }
     }
 }

@@ -3,16 +3,16 @@
 //!
 //! Not here: seeing it (`pre_op`), and what a file's loss leads to (`budget`).
 
+use agent_recorder_abi::criteria::{FILE_REMOVED, FILE_REPLACED, FILE_REWRITTEN, MOVED_OUT};
 use agent_recorder_abi::event::{Op, REPLACED_SOMETHING, REPLACED_UNKNOWN};
 use agent_recorder_abi::policy::{
-    JUDGED_CREATED, JUDGED_FREE, JUDGED_NAMED, JUDGED_PROTECTED, JUDGED_REPLACED, KNOWN_CREATED,
-    VICTIMS,
+    JUDGED_CREATED, JUDGED_NAMED, JUDGED_REPLACED, KNOWN_CREATED, VICTIMS,
 };
 
 use crate::context::call::{Call, global};
 use crate::context::maps;
 use crate::context::operation::OperationKey;
-use crate::guard::budget;
+use crate::guard::criteria;
 use crate::guard::ownership::{self, judge};
 use crate::guard::pre_op::{
     INDEX, LOSS_LATER, LOSS_NONE, LOSS_REWRITTEN, at, foreseen, is_making, leaves_protection, look,
@@ -58,8 +58,11 @@ global! {
         unsafe { (*known).op = Op::None as u32 };
         if !is_foreseen {
             // Nobody saw what it was.
-            if succeeded != 0 && op == Op::Delete as u32 && call.tag.restores == 0 {
-                budget::count_destroyed(session, 0, 0);
+            if succeeded != 0
+                && op == Op::Delete as u32
+                && criteria::counts_unseen(FILE_REMOVED, call.tag.restores)
+            {
+                criteria::count(FILE_REMOVED, session, 0, 0);
             }
             return;
         }
@@ -68,8 +71,10 @@ global! {
         if counted != 0 {
             let victim = at(known, 0);
             if succeeded == 0 {
-                // SAFETY: as above.
-                unsafe { budget::failed(session, (*victim).judged, (*victim).bytes) };
+                let criterion = criteria::of_removal(op == Op::Rmdir as u32);
+                // SAFETY: fields of a map value.
+                let (judged, bytes) = unsafe { ((*victim).judged, (*victim).bytes) };
+                criteria::take_back(criterion, session, judged, bytes);
             } else {
                 remember(session, victim);
             }
@@ -96,10 +101,8 @@ fn is_gone(inode: Inode, judged: u64) -> bool {
     !inode.is_none() && (hooks().see != 0 || inode.links() == 0) && judged & JUDGED_NAMED == 0
 }
 
-/// What was removed counts, as far as a removal's victims tell.
-const UNKNOWN: u32 = 0;
-const FREE: u32 = 1;
-const COUNTS: u32 = 2;
+/// The index of no victim.
+const NOBODY: u64 = VICTIMS as u64;
 
 global! {
     /// A removal takes one name: several that are gone are one file, as an
@@ -111,7 +114,8 @@ global! {
         let (made, op) = unsafe { (Inode::at((*known).made), (*known).op) };
         let is_hidden = hooks().see == 0 && op == Op::Delete as u32;
         let mut whiteout = if is_hidden && made.is_character_device() { made } else { Inode::NONE };
-        let (mut found, mut first) = (UNKNOWN, 0);
+        let criterion = criteria::of_removal(op == Op::Rmdir as u32);
+        let mut first = NOBODY;
         let mut index = 0;
         while index < VICTIMS as u64 {
             let victim = at(known, index);
@@ -122,12 +126,10 @@ global! {
                 break;
             }
             if is_gone(inode, judged) {
-                let restores = call.tag.restores != 0 && judged & JUDGED_PROTECTED == 0;
                 if judged & JUDGED_CREATED != 0 {
                     return;
                 }
-                if found == UNKNOWN {
-                    found = if judged & JUDGED_FREE == 0 && !restores { COUNTS } else { FREE };
+                if first == NOBODY {
                     first = index;
                 }
             } else if is_hidden && inode.is_character_device() {
@@ -135,19 +137,24 @@ global! {
             }
             index += 1;
         }
-        if found == COUNTS {
-            let victim = at(known, first);
-            // SAFETY: as above.
-            let (judged, bytes) = unsafe { ((*victim).judged, (*victim).bytes) };
-            if judged & JUDGED_REPLACED != 0 {
-                budget::rewritten(call.tag.session);
-                return;
+        if first == NOBODY {
+            if !whiteout.is_none() {
+                settle_whiteout(call, whiteout);
             }
-            remember(call.tag.session, victim);
-            budget::count_destroyed(call.tag.session, judged, bytes);
-        } else if found == UNKNOWN && !whiteout.is_none() {
-            settle_whiteout(call, whiteout);
+            return;
         }
+        let victim = at(known, first);
+        // SAFETY: fields of a map value.
+        let (judged, bytes) = unsafe { ((*victim).judged, (*victim).bytes) };
+        if !criteria::counts(criterion, judged, call.tag.restores) {
+            return;
+        }
+        if judged & JUDGED_REPLACED != 0 {
+            criteria::count(FILE_REWRITTEN, call.tag.session, 0, 0);
+            return;
+        }
+        remember(call.tag.session, victim);
+        criteria::count(criterion, call.tag.session, judged, bytes);
     }
 }
 
@@ -160,9 +167,8 @@ fn settle_whiteout(call: &Call, inode: Inode) {
         return;
     }
     let judged = judge(call.area(), call.tag.session, dentry);
-    let restores = call.tag.restores != 0 && judged & JUDGED_PROTECTED == 0;
-    if judged & JUDGED_FREE == 0 && !restores {
-        budget::count_destroyed(call.tag.session, judged, 0);
+    if criteria::counts(FILE_REMOVED, judged, call.tag.restores) {
+        criteria::count(FILE_REMOVED, call.tag.session, judged, 0);
     }
 }
 
@@ -208,9 +214,6 @@ global! {
         u64::from(REPLACED_UNKNOWN)
     }
 }
-
-/// No victim.
-const NOBODY: u64 = VICTIMS as u64;
 
 /// Looks at what a rename put in the place of a file, where the kernel skipped the
 /// program that would have seen it before (`replica`): the newest of the
@@ -289,7 +292,7 @@ global! {
             let now = judge(call.area(), session, dentry);
             moved(session, inode, was, now);
             if leaves_protection(was, now) {
-                budget::count_destroyed(session, was | JUDGED_PROTECTED, 0);
+                criteria::count(MOVED_OUT, session, was, 0);
             }
         }
         // SAFETY: as above.
@@ -297,7 +300,7 @@ global! {
             unsafe { (Inode::at((*target).inode), (*target).judged, (*target).bytes) };
         if replaced == NOBODY && (named == NOBODY || moving == NOBODY)
             || inode.is_directory()
-            || call.tag.restores != 0
+            || criteria::is_restored(FILE_REPLACED, judged, call.tag.restores)
         {
             return;
         }
@@ -313,9 +316,7 @@ global! {
                 rewritten_by(session, by);
             }
             LOSS_NONE | LOSS_LATER => {}
-            _ => {
-                budget::count_destroyed(session, judged, bytes);
-            }
+            _ => criteria::count(FILE_REPLACED, session, judged, bytes),
         }
     }
 }

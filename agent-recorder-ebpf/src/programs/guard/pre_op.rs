@@ -5,8 +5,8 @@
 //! tracepoints of inode times (6.13) pass every inode that an operation
 //! changes, and its result tells which of those are gone (`post_op`).
 
+use agent_recorder_abi::criteria::{FILE_REPLACED, FILE_REWRITTEN, MOVED_OUT, keeps_enough};
 use agent_recorder_abi::event::Op;
-use agent_recorder_abi::limits::KEPT_PART;
 use agent_recorder_abi::policy::{
     Foreseen, JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_NAMED, JUDGED_PROTECTED,
     JUDGED_REPLACED, JUDGED_SLOT, KNOWN_FOREIGN, KNOWN_FREED, KNOWN_REPLACED, Removed, RemovedKey,
@@ -19,10 +19,10 @@ use crate::context::call::global;
 use crate::context::maps;
 use crate::context::operation::OperationKey;
 use crate::context::scratch::{Scratch, ScratchId};
-use crate::guard::budget;
+use crate::guard::criteria;
 use crate::guard::ownership::{self, judge};
 use crate::guard::verdict::Verdict;
-use crate::kernel::read::{bound, hooks};
+use crate::kernel::read::bound;
 use crate::kernel::types::{Dentry, Inode};
 
 /// Protected place and slot of a judgement.
@@ -115,24 +115,22 @@ global! {
         dentry: Dentry,
         restores: u32,
     ) -> Verdict [else Verdict::Admitted] {
-        let inode = dentry.inode();
-        let op = if inode.is_directory() {
-            Op::Rmdir
-        } else {
-            Op::Delete
-        };
+        let is_directory = dentry.inode().is_directory();
+        let op = if is_directory { Op::Rmdir } else { Op::Delete };
+        let criterion = criteria::of_removal(is_directory);
         let known = begin(scratch, op);
         let victim = look(scratch, session, dentry, 0);
         // SAFETY: in a map value.
         let (judged, bytes) = unsafe {
-            if restores != 0 && (*victim).judged & JUDGED_PROTECTED == 0 {
+            if criteria::is_restored(criterion, (*victim).judged, restores) {
                 (*victim).judged |= JUDGED_FREE;
             }
             ((*victim).judged, (*victim).bytes)
         };
-        let counts =
-            hooks().refuse != 0 && judged & (JUDGED_FREE | JUDGED_NAMED | JUDGED_REPLACED) == 0;
-        if counts && budget::admit(session, judged, bytes) == Verdict::Refused {
+        let counts = criteria::refuses(criterion)
+            && judged & (JUDGED_NAMED | JUDGED_REPLACED) == 0
+            && criteria::counts(criterion, judged, restores);
+        if counts && criteria::admit(criterion, session, judged, bytes) == Verdict::Refused {
             return Verdict::Refused;
         }
         // SAFETY: a field of a map value.
@@ -169,14 +167,18 @@ global! {
             return Verdict::Admitted;
         }
         if leaves_protection(was, is)
-            && hooks().refuse != 0
-            && budget::admit(session, was | JUDGED_PROTECTED, 0) == Verdict::Refused
+            && criteria::refuses(MOVED_OUT)
+            && criteria::admit(MOVED_OUT, session, was, 0) == Verdict::Refused
         {
             return Verdict::Refused;
         }
         // SAFETY: as above.
         let (replaced, bytes) = unsafe { (Inode::at((*target).inode), (*target).bytes) };
-        if replaced.is_none() || replaced == inode || operation & MOVE_RESTORES != 0 {
+        let restores = (operation & MOVE_RESTORES) as u32;
+        if replaced.is_none()
+            || replaced == inode
+            || criteria::is_restored(FILE_REPLACED, is, restores)
+        {
             return Verdict::Admitted;
         }
         let loss = loss_by_replacing(source, target);
@@ -188,10 +190,10 @@ global! {
         if loss != LOSS_WHOLE {
             return Verdict::Admitted;
         }
-        if hooks().refuse != 0 {
-            return budget::admit(session, is, bytes);
+        if criteria::refuses(FILE_REPLACED) {
+            return criteria::admit(FILE_REPLACED, session, is, bytes);
         }
-        budget::count_destroyed(session, is, bytes);
+        criteria::count(FILE_REPLACED, session, is, bytes);
         Verdict::Admitted
     }
 }
@@ -219,7 +221,9 @@ pub(crate) fn moved(session: SessionNumber, inode: Inode, old: u64, new: u64) {
 #[inline(always)]
 pub(crate) fn leaves_protection(old: u64, new: u64) -> bool {
     old & JUDGED_ABOVE != 0
-        || old & JUDGED_PROTECTED != 0 && old & JUDGED_CREATED == 0 && old & PLACE != new & PLACE
+        || old & JUDGED_PROTECTED != 0
+            && criteria::counts(MOVED_OUT, old, 0)
+            && old & PLACE != new & PLACE
 }
 
 pub(crate) const LOSS_NONE: u32 = 0;
@@ -235,14 +239,14 @@ pub(crate) fn loss_by_replacing(source: *const Victim, target: *const Victim) ->
     // SAFETY: in a map value.
     let (kept, had, by, judged) = unsafe {
         (
-            (*source).size * KEPT_PART,
+            (*source).size,
             (*target).size,
             (*source).judged,
             (*target).judged,
         )
     };
-    let is_rewritten = by & JUDGED_CREATED != 0 && kept >= had;
-    if judged & JUDGED_FREE != 0 {
+    let is_rewritten = by & JUDGED_CREATED != 0 && keeps_enough(kept, had);
+    if !criteria::counts(FILE_REPLACED, judged, 0) {
         LOSS_NONE
     } else if judged & JUDGED_NAMED != 0 {
         if is_rewritten { LOSS_LATER } else { LOSS_NONE }
@@ -266,7 +270,7 @@ pub(crate) fn stands_for(session: SessionNumber, by: Inode, replaced: Inode) {
 #[inline(always)]
 pub(crate) fn rewritten_by(session: SessionNumber, by: Inode) {
     ownership::disown(session, by);
-    budget::rewritten(session);
+    criteria::count(FILE_REWRITTEN, session, 0, 0);
 }
 
 /// Which name a file was taken from that counted. A new one there can take its place.

@@ -5,12 +5,12 @@
 //! that it is refused where it would uncover the recorder (`self_protection`), and
 //! a file system that is made: the device that it is made on counts (`overwrite`).
 
+use agent_recorder_abi::criteria::{Exceptions, MOUNT_REMOVED};
 use agent_recorder_abi::event::Op;
-use agent_recorder_abi::limits::UNMOUNT_FILES;
 use agent_recorder_abi::syscall::NO_ARG;
 
 use crate::context::call::{Call, global};
-use crate::guard::{budget, self_protection};
+use crate::guard::{criteria, self_protection};
 use crate::kernel::compat::add_shared;
 use crate::kernel::types::KernelPath;
 use crate::session::tag;
@@ -29,7 +29,9 @@ global! {
         let Some(session) = tag::session(call.tag) else {
             return;
         };
-        if !self_protection::is_in_its_namespace(KernelPath::root_directory(call.task).mount) {
+        if MOUNT_REMOVED.exceptions.has(Exceptions::ELSEWHERE)
+            && !self_protection::is_in_its_namespace(KernelPath::root_directory(call.task).mount)
+        {
             return;
         }
         // SAFETY: a map value, checked not null.
@@ -44,18 +46,12 @@ global! {
         // Two threads at one time can both find the last: one more goes free, and
         // the number is below zero then.
         // SAFETY: as above.
-        if unsafe { core::ptr::read_volatile(made) } as i64 > 0 {
+        let has_made_some = unsafe { core::ptr::read_volatile(made) } as i64 > 0;
+        if MOUNT_REMOVED.exceptions.has(Exceptions::OWN) && has_made_some {
             add_shared(number, made, u64::MAX);
             return;
         }
-        let mut counted = 0;
-        while counted < UNMOUNT_FILES {
-            // Beyond the limit there is nothing more to tell.
-            if budget::count_destroyed(number, 0, 0) {
-                return;
-            }
-            counted += 1;
-        }
+        criteria::count(MOUNT_REMOVED, number, 0, 0);
     }
 }
 

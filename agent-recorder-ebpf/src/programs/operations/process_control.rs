@@ -9,7 +9,7 @@ use agent_recorder_abi::syscall::{MARK_PIDFD, ROW_ATTRIBUTES, ROW_SUBVOLUME, ROW
 
 use crate::context::call::{Call, global};
 use crate::event::writer::Writer;
-use crate::guard::budget;
+use crate::guard::criteria;
 use crate::guard::irreversible::{self, SNAP_DESTROY, SNAP_DESTROY_V2};
 use crate::kernel::compat::{Task, walk};
 use crate::kernel::read::{bound, offset, read, read_user};
@@ -165,7 +165,7 @@ global! {
             give(call, 3, read_user(argument + 8));
         }
         if call.result >= 0 {
-            budget::whole(call.tag.session);
+            criteria::count(irreversible::criterion(command), call.tag.session, 0, 0);
         }
     }
 }
