@@ -1,5 +1,5 @@
 //! `cargo xtask reference`: writes docs/reference from the command line, the
-//! configuration and the protocol.
+//! configuration and the protocol, and the guide's table from the guard's criteria.
 //!
 //! The tests' `reference` program has the contents of the pages; a test compares the
 //! committed ones. Neither needs the BPF toolchain or root.

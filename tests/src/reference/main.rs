@@ -1,4 +1,4 @@
-//! Writes the pages of docs/reference: `cargo xtask reference`.
+//! Writes the pages of docs/reference, and the guide's table of what the guard counts: `cargo xtask reference`.
 
 use std::fs;
 
@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result};
 
 fn main() -> Result<()> {
     let folder = folder();
-    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let reference = folder.join("reference");
+    fs::create_dir_all(&reference).with_context(|| format!("make {}", reference.display()))?;
     for page in pages()? {
         let path = folder.join(page.name);
         if fs::read_to_string(&path).is_ok_and(|text| text == page.text) {

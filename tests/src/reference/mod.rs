@@ -1,5 +1,6 @@
-//! The pages of docs/reference, generated from the command line's definition, the
-//! configuration's types and the protocol.
+//! The pages of docs/reference, and the guide's table of what the guard counts,
+//! generated from the command line's definition, the configuration's types, the
+//! protocol and the guard's criteria.
 //!
 //! `cargo xtask reference` writes them, and a test here compares the committed files.
 //! Not here: the text about a command, a key or a field, which is a comment beside
@@ -7,6 +8,7 @@
 
 mod command_line;
 mod configuration;
+mod criteria;
 mod json_names;
 mod markdown;
 mod records;
@@ -16,16 +18,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// A page of docs/reference.
+/// A page of docs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Its file's name.
+    /// Its file's path below docs.
     pub name: &'static str,
     /// Markdown.
     pub text: String,
 }
 
-/// The first line of each page. HTML, so that it is not shown.
+/// The first line of each page of docs/reference. HTML, so that it is not shown.
 const NOTE: &str =
     "<!-- Made by `cargo xtask reference`; edit what it is made from instead. -->\n\n";
 
@@ -37,7 +39,7 @@ fn root() -> &'static Path {
 
 /// Where the pages are.
 pub fn folder() -> PathBuf {
-    root().join("docs/reference")
+    root().join("docs")
 }
 
 /// Makes every page.
@@ -51,15 +53,19 @@ pub fn pages() -> Result<Vec<Page>> {
         text: format!("{NOTE}{}\n", text.trim_end()),
     };
     Ok(vec![
-        page("command-line.md", command_line::page()?),
+        page("reference/command-line.md", command_line::page()?),
         page(
-            "configuration.md",
+            "reference/configuration.md",
             configuration::page().context("make the page of the configuration")?,
         ),
         page(
-            "records.md",
+            "reference/records.md",
             records::page().context("make the page of the records")?,
         ),
+        Page {
+            name: "guide.md",
+            text: criteria::guide().context("make the guide's table of criteria")?,
+        },
     ])
 }
 
@@ -77,7 +83,7 @@ mod tests {
                 .position(|(committed, made)| committed != made);
             assert!(
                 committed == page.text,
-                "docs/reference/{} is not what its sources make (line {}): run `cargo xtask reference`",
+                "docs/{} is not what its sources make (line {}): run `cargo xtask reference`",
                 page.name,
                 differs.map_or(committed.lines().count(), |line| line) + 1,
             );
