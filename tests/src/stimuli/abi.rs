@@ -24,12 +24,12 @@ thread_local! {
 }
 
 impl Abi {
-    /// Makes it the running thread's.
+    /// Makes this the ABI of the running thread.
     pub fn enter(self) {
         ABI.set(self);
     }
 
-    /// The running thread's.
+    /// The ABI of the running thread.
     pub fn current() -> Self {
         ABI.get()
     }
@@ -40,7 +40,7 @@ impl Abi {
 pub struct Argument(usize);
 
 impl Argument {
-    /// Copies them there.
+    /// Copies `bytes` to such an address.
     ///
     /// # Panics
     ///
@@ -76,7 +76,7 @@ impl Argument {
 }
 
 fn map_low() -> usize {
-    // SAFETY: a new anonymous mapping, of which nothing else knows.
+    // SAFETY: without MAP_FIXED, a new anonymous mapping replaces no other.
     let mapped = unsafe {
         libc::mmap(
             std::ptr::null_mut(),
@@ -119,8 +119,9 @@ pub fn syscall(number: libc::c_long, arguments: [i64; 6]) -> Outcome {
 #[cfg(target_arch = "x86_64")]
 pub fn compat(number: i64, arguments: [i64; 6]) -> Outcome {
     let result: i32;
-    // SAFETY: arguments as in `syscall`; rbx and rbp, which the compiler keeps for itself, are restored.
-    // The kernel clears r8 to r11 on this way in before 6.7.
+    // SAFETY: arguments are numbers, or addresses of memory that lives through the call.
+    // rbx and rbp, which the compiler reserves, are restored. Before 6.7 the kernel
+    // clears r8 to r11 on this entry.
     unsafe {
         std::arch::asm!(
             "xchg rbx, {first}",
@@ -150,7 +151,7 @@ pub fn compat(number: i64, arguments: [i64; 6]) -> Outcome {
 ///
 /// # Panics
 ///
-/// No stimulus calls it so far.
+/// The table below lacks the call.
 fn compat_number(number: i64) -> i64 {
     const NUMBERS: &[(i64, i64)] = &[
         (libc::SYS_open, 5),

@@ -49,7 +49,7 @@ pub fn c_path(path: impl AsRef<Path>) -> Argument {
 pub struct Who {
     /// The process.
     pub pid: u32,
-    /// The thread; 0 where nothing is claimed of it.
+    /// The thread; 0 where the report leaves it open.
     pub tid: u32,
     /// The process's parent.
     pub ppid: u32,
@@ -93,7 +93,7 @@ impl Script {
         self.did_as(Who::running(), kind, fields, outcome);
     }
 
-    /// One operation of another process or thread, which the running one knows of.
+    /// One operation of another process or thread.
     pub fn did_as(&mut self, who: Who, kind: &str, fields: Value, outcome: Outcome) {
         let mut fields = fields;
         if let (Err(name), Some(object)) = (outcome, fields.as_object_mut()) {
@@ -109,12 +109,12 @@ impl Script {
         self.lines.push(line.into());
     }
 
-    /// What another thread did.
+    /// Appends the operations of another thread.
     pub fn append(&mut self, other: Self) {
         self.lines.extend(other.lines);
     }
 
-    /// Says everything.
+    /// Prints all operations.
     ///
     /// # Errors
     ///

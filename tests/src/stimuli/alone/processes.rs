@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 /// Processes of the storm, unless [`STORM_VARIABLE`] says how many.
 const STORM: usize = 2_000;
-/// For machines on which so many take minutes.
+/// Overrides [`STORM`] on machines on which so many take minutes.
 const STORM_VARIABLE: &str = "AGENT_RECORDER_STORM";
 /// Children of the storm that live at one time.
 const STORM_AT_ONCE: usize = 100;
@@ -35,7 +35,7 @@ struct Stimulus {
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args_os().skip(1);
-    // With no arguments at all, or only an empty name: see `empty_argv`.
+    // `empty_argv` starts this program with no arguments, or with an empty name only.
     if std::env::args_os().all(|name| name.is_empty()) {
         std::process::exit(i32::try_from(std::env::args_os().len())?);
     }
@@ -100,7 +100,7 @@ fn c_string(bytes: &[u8]) -> anyhow::Result<CString> {
     Ok(CString::new(bytes)?)
 }
 
-/// Forks; the child does `work`, and ends with its result. The child's pid.
+/// Forks a child, which does `work` and exits with its result. Returns the child's pid.
 fn fork(work: impl FnOnce() -> i32) -> anyhow::Result<u32> {
     // SAFETY: the process has one thread, and the work is async-signal-safe.
     let child = unsafe { libc::fork() };
@@ -113,7 +113,7 @@ fn fork(work: impl FnOnce() -> i32) -> anyhow::Result<u32> {
     Ok(child.unsigned_abs())
 }
 
-/// How it ended, as wait(2) has it.
+/// Waits for a child, and returns its status in the form of wait(2).
 fn wait(pid: u32) -> anyhow::Result<i32> {
     let pid = i32::try_from(pid)?;
     let mut status = 0;
@@ -123,9 +123,9 @@ fn wait(pid: u32) -> anyhow::Result<i32> {
     Ok(status)
 }
 
-/// Ends the child when it could not exec, or do what it was made for.
+/// Exit status of a child that could not exec or do its work.
 const NOT_EXECED: i32 = 99;
-/// Some of so many meet.
+/// Repetitions, so many that both threads end at the same moment in some.
 const ENDS_AT_ONCE: usize = 200;
 
 impl Stimulus {
@@ -145,7 +145,7 @@ impl Stimulus {
         self.script.did_as(who, "exec", fields, Ok(0));
     }
 
-    /// A child that lives through `work`, and what it did between its birth and its end.
+    /// Makes a child that does `work`. Reports its birth, `acts` and its end.
     fn child(
         &mut self,
         work: impl FnOnce() -> i32,
@@ -186,7 +186,7 @@ impl Stimulus {
         let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
         pointers.push(std::ptr::null());
         let work = || {
-            // SAFETY: both end as execv(3) wants them to.
+            // SAFETY: the path ends with a NUL and the array with a null pointer.
             unsafe { libc::execv(file.as_ptr(), pointers.as_ptr()) };
             NOT_EXECED
         };
@@ -200,7 +200,7 @@ impl Stimulus {
     fn programs(&mut self) -> anyhow::Result<()> {
         let program = self.program.clone();
         self.exec(&program, &self.argv(), &program)?;
-        // By a link, by a relative path, by a descriptor.
+        // Through a link, a relative path and a descriptor.
         let link = self.root.join("link");
         std::os::unix::fs::symlink(&program, &link)?;
         self.exec(&link, &["another name".into(), "exit".into()], &program)?;
@@ -290,7 +290,7 @@ impl Stimulus {
         self.spawned(command, fields, 7)
     }
 
-    /// Nearly all that one argument may have (MAX_ARG_STRLEN, 128 KiB), sixteen times over: 2 MiB.
+    /// An argv of 2 MiB: arguments of almost the largest size (MAX_ARG_STRLEN, 128 KiB).
     fn too_much(&mut self) -> anyhow::Result<()> {
         let long = "x".repeat(128 * 1024 - 1);
         let mut command = Command::new(&self.program);
@@ -349,7 +349,7 @@ impl Stimulus {
         ] {
             let file = c_string(path.as_os_str().as_bytes())?;
             let argv = [file.as_ptr(), c"word".as_ptr(), std::ptr::null()];
-            // SAFETY: both end as execv(3) wants them to; it comes back, for there is no such program.
+            // SAFETY: the path ends with a NUL and the array with a null pointer.
             let refused = outcome(i64::from(unsafe {
                 libc::execv(file.as_ptr(), argv.as_ptr())
             }));
@@ -363,7 +363,7 @@ impl Stimulus {
         self.script.did("exec", fields, refused);
     }
 
-    /// Its argv is an array of 32-bit pointers.
+    /// An exec of 32-bit code, whose argv is an array of 32-bit pointers.
     fn failures_of_32_bit_code(&mut self) {
         Abi::Compat.enter();
         let path = self.root.join("absent");
@@ -389,13 +389,14 @@ impl Stimulus {
         self.detached()
     }
 
-    /// The kernel makes one empty argument of none since 5.18 (execve(2)), and
-    /// in later releases of older lines: the program ends with how many it got.
+    /// Since 5.18, and in stable releases of older lines, the kernel puts one empty
+    /// argument into an empty argv (execve(2)). The program exits with the number of its
+    /// arguments.
     fn empty_argv(&mut self) -> anyhow::Result<()> {
         let file = CString::new(self.program.as_os_str().as_bytes())?;
         let none: [*const libc::c_char; 1] = [std::ptr::null()];
         let work = || {
-            // SAFETY: both end as execv(3) wants them to.
+            // SAFETY: the path ends with a NUL and the array with a null pointer.
             unsafe { libc::execv(file.as_ptr(), none.as_ptr()) };
             NOT_EXECED
         };
@@ -411,7 +412,7 @@ impl Stimulus {
         Ok(())
     }
 
-    /// clone3(2) with CLONE_PARENT: the parent's child, not this process's.
+    /// clone3(2) with CLONE_PARENT: the child is a child of this process's parent.
     fn sibling(&mut self) -> anyhow::Result<()> {
         let mut arguments = [0u64; 8];
         arguments[0] = libc::CLONE_PARENT as u64;
@@ -431,7 +432,7 @@ impl Stimulus {
             unsafe { libc::_exit(3) };
         }
         drop(write);
-        // Ends with the child, which holds the other end.
+        // The child has the other end, so the read returns at its end.
         rustix::io::read(&read, &mut [0; 1])?;
         let child = u32::try_from(child)?;
         self.forked(Who::running(), child);
@@ -443,8 +444,8 @@ impl Stimulus {
         Ok(())
     }
 
-    /// Two forks and a session of its own between them, as a daemon does: its
-    /// parent is gone when it ends.
+    /// Forks twice, with a session of its own between, as a daemon does. The daemon
+    /// outlives its parent.
     fn detached(&mut self) -> anyhow::Result<()> {
         let (told, tell) = rustix::pipe::pipe()?;
         let (from_daemon, holds) = rustix::pipe::pipe()?;
@@ -460,7 +461,8 @@ impl Stimulus {
                 let _ = rustix::io::write(&tell, &child.to_ne_bytes());
                 return 0;
             }
-            // Until the parent has ended, and init or a subreaper has taken its place (prctl(2)).
+            // Waits until the parent has ended, and init or a subreaper has taken its
+            // place (prctl(2)).
             while rustix::process::getppid() == Some(parent) {
                 // SAFETY: sched_yield(2) takes nothing and is async-signal-safe.
                 unsafe { libc::sched_yield() };
@@ -476,7 +478,7 @@ impl Stimulus {
         let daemon = u32::from_ne_bytes(pid);
         let mut reaper = [0; 4];
         rustix::io::read(&from_daemon, &mut reaper)?;
-        // Ends with the daemon, which holds the other end.
+        // The daemon has the other end, so the read returns at its end.
         rustix::io::read(&from_daemon, &mut [0; 1])?;
         let parent = Who::child(between);
         self.forked(Who::running(), between);
@@ -514,7 +516,7 @@ impl Stimulus {
         Ok(())
     }
 
-    /// Processes whose two threads end at once: neither is the last for sure.
+    /// Processes whose two threads end at once, so that either can be the last.
     fn ends_at_once(&mut self) -> anyhow::Result<()> {
         for _ in 0..ENDS_AT_ONCE {
             let child = fork(|| end_with_a_thread().map_or(NOT_EXECED, |()| 0))?;

@@ -14,7 +14,7 @@ use agent_recorder_tests::stimuli::{Argument, c_path, sockaddr_in, syscall};
 use anyhow::{Context as _, ensure};
 
 const CWD: i64 = libc::AT_FDCWD as i64;
-/// Harmless: nobody dies of it who has not asked for it (signal(7)).
+/// Harmless, because it is ignored by default (signal(7)).
 const SIGNAL: i64 = libc::SIGWINCH as i64;
 
 /// A system call.
@@ -54,7 +54,7 @@ fn remove(files: &[CString]) {
     }
 }
 
-/// The write end is closed in the one who waits, and by the end of the one who removes.
+/// Waits for the end of the removing process, which closes the last write end, and acts.
 fn wait_and_act(wakes: &OwnedFd, ends: i32, (number, arguments): Act) {
     let mut byte = 0_u8;
     // SAFETY: the descriptors are open, and the buffer has room for one byte.
@@ -82,7 +82,7 @@ fn opened(number: i64, arguments: [i64; 6]) -> anyhow::Result<i64> {
     syscall(number, arguments).map_err(|errno| anyhow::anyhow!("call {number}: {errno}"))
 }
 
-/// Everything that works on its own, ready to be done.
+/// The acts, each with its descriptors and paths ready.
 fn acts(directory: &Path, port: u16) -> anyhow::Result<Vec<Act>> {
     let path = |name: &str| c_path(directory.join(name)).as_ptr() as i64;
     for name in ["moved", "linked", "changed", "cut", "marked", "kept"] {

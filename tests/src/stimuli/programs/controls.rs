@@ -9,7 +9,7 @@ use agent_recorder_tests::stimuli::{Abi, Argument, Outcome, Script, syscall};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-/// Harmless: nobody dies of it who has not asked for it (signal(7)).
+/// Harmless, because it is ignored by default (signal(7)).
 const SIGNAL: i64 = libc::SIGWINCH as i64;
 /// No process has this number (`PID_MAX_LIMIT`).
 const NOBODY: i64 = i32::MAX as i64;
@@ -17,7 +17,7 @@ const NOBODY: i64 = i32::MAX as i64;
 const NO_COMMAND: i64 = 9999;
 
 struct Stimulus {
-    /// Who started this process: outside of the session.
+    /// The parent process, which is outside the session.
     outside: i64,
     script: Script,
 }
@@ -118,7 +118,7 @@ impl Stimulus {
         Ok(())
     }
 
-    /// Nothing of this is recorded.
+    /// Acts within the session, and signal 0: none is recorded.
     fn among_themselves(&mut self) -> anyhow::Result<()> {
         let this = i64::from(std::process::id());
         let child = child()?;
@@ -143,7 +143,7 @@ impl Stimulus {
             let fields = json!({"op": "PTRACE", "targetPid": target, "command": request});
             self.control(fields, outcome);
         }
-        // Of what a tracer does with its tracee, only the attach is told.
+        // Only the attach is recorded of a tracer's requests.
         let options = syscall(
             libc::SYS_ptrace,
             [libc::PTRACE_SETOPTIONS.into(), child, 0, 0, 0, 0],
@@ -152,7 +152,7 @@ impl Stimulus {
         end(child)
     }
 
-    /// To what they are: the neighbour and the recorder go on as before.
+    /// Sets each limit to the value of the parent process, which thereby keeps it.
     fn limits(&mut self) -> anyhow::Result<()> {
         let resource = i64::from(libc::RLIMIT_CORE);
         // struct rlimit64 of every ABI.
@@ -177,7 +177,7 @@ impl Stimulus {
         let pidfd = owned(syscall(libc::SYS_pidfd_open, [outside, 0, 0, 0, 0, 0]))?;
         for (pidfd, target, number) in [
             (pidfd.as_raw_fd().into(), outside, 0),
-            // The error is that of what is no pidfd.
+            // EBADF can also mean that the first argument is no pidfd: no target is recorded.
             (pidfd.as_raw_fd().into(), 0, NOBODY),
             (-1, 0, 0),
         ] {

@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 const USAGE: &str = "stimulus deep DIRECTORY NAME LEVELS";
-/// Instead of a directory: it was started down there, and is done.
+/// The argument of the program that was started at the bottom: it exits at once.
 const STARTED: &str = "started";
 /// More than a call takes (PATH_MAX, 4,096 bytes).
 const TOO_LONG: usize = 4200;
@@ -44,7 +44,7 @@ fn programs(this: &Path) -> anyhow::Result<()> {
     let status = Command::new("./program").args(["deep", STARTED]).status()?;
     anyhow::ensure!(status.success(), "{status}");
     fs::remove_file("program")?;
-    // Returns where it failed.
+    // exec(3) returns only when it fails.
     let absent = Command::new("./absent").exec();
     anyhow::ensure!(
         absent.raw_os_error() == Some(libc::ENOENT),
@@ -58,7 +58,7 @@ fn programs(this: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of two, one or the other or both are deep.
+/// Renames and links: the old path, the new path or both are deep.
 fn names(top: &Path) -> anyhow::Result<()> {
     fs::write("first", "")?;
     fs::rename("first", "renamed")?;
@@ -73,11 +73,11 @@ fn names(top: &Path) -> anyhow::Result<()> {
 }
 
 fn too_long() -> OsString {
-    // From the root, in names that are no longer than any: nothing is looked up.
+    // An absolute path of short names: only its whole length is refused.
     "/l".repeat(TOO_LONG / 2).into()
 }
 
-/// By a name that is one of a hand-off's.
+/// Listens and connects at a name of the hand-off policy.
 fn sockets() -> anyhow::Result<()> {
     let _listener = UnixListener::bind("docker.sock")?;
     UnixStream::connect("docker.sock")?;

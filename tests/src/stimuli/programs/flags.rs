@@ -1,7 +1,6 @@
 //! Sets a file's flags in every way, and reports each result.
 //!
-//! `stimulus flags FILE`. The flag restricts no other process: it tells dump(8) to
-//! leave the file out.
+//! `stimulus flags FILE`. The flag restricts no other process: dump(8) leaves the file out.
 
 use std::ffi::OsString;
 use std::fs::File;

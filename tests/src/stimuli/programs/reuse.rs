@@ -27,7 +27,7 @@ pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
     for child in 0..CHILDREN {
         let path = file(&directory, child)?;
         let make = || {
-            // SAFETY: a string that ends, and the call is async-signal-safe.
+            // SAFETY: the path ends with a NUL, and open(2) is async-signal-safe.
             unsafe { libc::open(path.as_ptr(), libc::O_CREAT | libc::O_WRONLY, 0o600) };
             0
         };
@@ -45,7 +45,7 @@ fn file(directory: &Path, number: usize) -> anyhow::Result<CString> {
 
 fn stay(pid: i32) -> anyhow::Result<()> {
     fork_as(pid, || {
-        // SAFETY: ends with a signal.
+        // SAFETY: the call takes nothing.
         unsafe { libc::pause() };
         0
     })?;
@@ -56,14 +56,14 @@ fn stay(pid: i32) -> anyhow::Result<()> {
         let waited = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
         println!("{}", if waited == 0 { "lives" } else { "ended" });
     }
-    // SAFETY: its child has ended, or is its own still.
+    // SAFETY: the call takes two numbers.
     unsafe { libc::kill(pid, libc::SIGKILL) };
     ended(pid)
 }
 
 /// clone3(2) with `set_tid`: the child has this number, or any for 0.
 fn fork_as(pid: i32, work: impl FnOnce() -> i32) -> anyhow::Result<i32> {
-    // SAFETY: numbers, for which all zeroes is a value.
+    // SAFETY: all-zero is a valid `clone_args`.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.exit_signal = libc::SIGCHLD as u64;
     if pid != 0 {

@@ -18,7 +18,7 @@ use serde_json::json;
 
 const USAGE: &str = "stimulus swap_address DIRECTORY ROUNDS";
 
-/// Then the other thread does not come at all.
+/// Rounds after which the other thread counts as stuck.
 const MOST_ROUNDS: usize = 50_000;
 
 /// `struct sockaddr_in` (ip(7)).
@@ -138,17 +138,17 @@ pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
     Ok(script.tell()?)
 }
 
-/// Does it with a socket of its own.
+/// Calls `act` with a new socket.
 fn one(kind: i32, act: impl FnOnce(i32) -> i64) -> anyhow::Result<i64> {
     // SAFETY: takes numbers.
     let fd = unsafe { libc::socket(libc::AF_INET, kind, 0) };
     outcome(fd.into()).map_err(anyhow::Error::msg)?;
-    // SAFETY: it was just opened, and nobody else has it.
+    // SAFETY: the descriptor was just opened, and has no other owner.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     Ok(act(socket.as_raw_fd()))
 }
 
-/// Which of the two got something.
+/// Waits until one of two receivers gets something, and returns its index.
 fn who(got: impl Fn(usize) -> std::io::Result<()>) -> anyhow::Result<usize> {
     loop {
         for index in [0, 1] {

@@ -22,8 +22,8 @@ const ARRAY: u32 = 2;
 
 pub(crate) fn run(words: &[OsString]) -> anyhow::Result<()> {
     let Some(pid) = words.first() else {
-        // Before 5.11 a map counts as locked memory (getrlimit(2)). Who may not
-        // raise that makes a map all the same, or says why not.
+        // Before 5.11 a map counts as locked memory (getrlimit(2)). Where the limit
+        // stays, the map is made all the same, or the error says why.
         let unlimited = Rlimit {
             current: None,
             maximum: None,
@@ -57,7 +57,7 @@ fn tell(what: &str, outcome: Outcome) {
     println!("{what} {}", outcome.map_or_else(|name| name, |_| "done"));
 }
 
-/// Sets a limit that the process has.
+/// Sets a limit to the value that the process has.
 fn limited(pid: u32) -> Outcome {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
@@ -86,7 +86,7 @@ fn taken(pid: u32) -> Outcome {
     })
 }
 
-/// Opens a file for writing, and writes there what it says.
+/// Opens a file for writing, and writes its own content back.
 fn written(path: &str) -> anyhow::Result<Outcome> {
     let says = fs::read_to_string(path)?;
     Ok(match OpenOptions::new().write(true).open(path) {
@@ -98,7 +98,7 @@ fn written(path: &str) -> anyhow::Result<Outcome> {
     })
 }
 
-/// What is got stays open: this process ends soon.
+/// The descriptors stay open: this process ends soon.
 fn bpf(command: libc::c_long, words: [u32; 4]) -> Outcome {
     // SAFETY: the attributes have the stated size and outlive the call.
     outcome(unsafe { libc::syscall(libc::SYS_bpf, command, words.as_ptr(), size_of_val(&words)) })
@@ -108,7 +108,7 @@ fn bpf(command: libc::c_long, words: [u32; 4]) -> Outcome {
 fn held(pid: u32, name: &str) -> anyhow::Result<u32> {
     let folder = PathBuf::from(format!("/proc/{pid}/fdinfo"));
     for entry in fs::read_dir(&folder)? {
-        // Closed meanwhile.
+        // A descriptor may be closed meanwhile.
         let text = fs::read_to_string(entry?.path()).unwrap_or_default();
         let mut fields = text.lines().filter_map(|line| line.split_once(':'));
         if let Some((_, number)) = fields.find(|(field, _)| *field == name) {

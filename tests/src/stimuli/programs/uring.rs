@@ -128,7 +128,7 @@ impl Stimulus {
 
     fn files(&mut self) -> anyhow::Result<()> {
         let opened = self.create("by_openat")?;
-        // Since 6.9.
+        // IORING_OP_FTRUNCATE exists since 6.9.
         if let Ok(fd) = opened
             && self.probe.is_supported(opcode::Ftruncate::CODE)
         {
@@ -258,7 +258,7 @@ impl Stimulus {
         let fd = types::Fd(listener.as_raw_fd());
         let any = sockaddr_in(SocketAddrV4::new([127, 0, 0, 1].into(), 0));
         let size = size_of::<libc::sockaddr_in>() as u32;
-        // Both since 6.11; before, by system calls of their own.
+        // IORING_OP_BIND and IORING_OP_LISTEN exist since 6.11.
         let by_ring = self.probe.is_supported(opcode::Bind::CODE)
             && self.probe.is_supported(opcode::Listen::CODE);
         let via = if by_ring { "IO_URING" } else { "SYSCALL" };
@@ -300,14 +300,14 @@ impl Stimulus {
         let sent = self.ask(entry.build())?;
         anyhow::ensure!(sent == Ok(100), "{sent:?}");
         let (client, listener) = (OwnedFd::from(client), OwnedFd::from(listener));
-        // Two at once, beyond the close of both.
+        // Two requests outlive the close of both descriptors.
         let buffer = Argument::new(&[0; 100]);
         let fd = types::Fd(client.as_raw_fd());
         self.hold(opcode::Recv::new(fd, buffer.as_ptr().cast_mut(), 100).build())?;
         let fd = types::Fd(listener.as_raw_fd());
         self.hold(opcode::PollAdd::new(fd, libc::POLLIN as u32).build())?;
         let server = i32::try_from(server)?;
-        // The ring closes one descriptor of it, the other goes by close(2): that ends it.
+        // The ring closes one descriptor of the server, and close(2) the last one.
         let mut copy = Some(duplicate(server)?);
         for (fd, local, peer, bytes) in [
             (client.into_raw_fd(), &there, Some(&here), (100, 0)),
@@ -332,9 +332,8 @@ impl Stimulus {
         Ok(())
     }
 
-    /// A request that waits for what never comes holds its socket, whatever
-    /// becomes of the descriptor. Never a worker's: that one looks the
-    /// descriptor up when it comes to it.
+    /// A request that never completes holds its socket after the close of the descriptor.
+    /// It has no IOSQE_ASYNC: a worker would look the descriptor up later.
     fn hold(&mut self, waits: Entry) -> anyhow::Result<()> {
         let waits = waits.user_data(HELD + self.held);
         // SAFETY: what it points to is an `Argument`, which is never freed.
@@ -344,11 +343,11 @@ impl Stimulus {
         Ok(())
     }
 
-    /// Cancels them, and waits for the answers of all.
+    /// Cancels the held requests, and waits for all completions.
     fn let_go(&mut self) -> anyhow::Result<()> {
         let count = std::mem::take(&mut self.held);
         for held in HELD..HELD + count {
-            // SAFETY: it points to nothing.
+            // SAFETY: the request has no pointer.
             unsafe {
                 let entry = opcode::AsyncCancel::new(held).build();
                 self.ring.submission().push(&entry)?;
@@ -362,7 +361,7 @@ impl Stimulus {
         Ok(())
     }
 
-    /// Many requests at once, and not one system call for each.
+    /// Deletes many files with one system call for each batch.
     fn unlink_all(mut self) -> anyhow::Result<()> {
         let names: Vec<_> = std::fs::read_dir(&self.root)?
             .map(|entry| Ok(c_path(entry?.path())))

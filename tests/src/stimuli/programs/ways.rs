@@ -10,8 +10,8 @@
 //! The device is that of the file system, as proc_pid_mountinfo(5) has it: on
 //! btrfs, each subvolume shows one of its own in stat(2).
 //!
-//! `stimulus ways DIRECTORY` leaves its mounts to the end of its own mount
-//! namespace; `stimulus ways DIRECTORY plain` goes no other way than the path's.
+//! `stimulus ways DIRECTORY` leaves its mounts to the end of its own mount namespace;
+//! `stimulus ways DIRECTORY plain` removes by plain paths only.
 
 use std::ffi::{CString, OsString};
 use std::fs;
@@ -65,7 +65,7 @@ fn identity(path: &Path) -> anyhow::Result<Identity> {
     Ok((device_of(&held)?, about.st_ino))
 }
 
-/// Of the file system that is mounted where the file is.
+/// Device of the file system that is mounted at the file's place.
 fn device_of(held: &impl AsFd) -> anyhow::Result<u64> {
     let number = held.as_fd().as_raw_fd();
     let about = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
@@ -91,7 +91,7 @@ impl Ways {
         Ok(directory)
     }
 
-    /// Makes files in `at`, removes them there by the path from `by`, and says that `at` is where they were.
+    /// Makes files in `at`, removes them by their paths in `by`, and reports their paths in `at`.
     fn remove(&mut self, at: &Path, by: &Path) -> anyhow::Result<()> {
         for number in 0..FILES {
             let name = format!("file{number}");
@@ -120,7 +120,7 @@ impl Ways {
         Ok(())
     }
 
-    /// Links of procfs that lead to a directory, and no path that is written anywhere.
+    /// Through links of procfs, which lead to a directory by no written path.
     fn by_procfs(&mut self) -> anyhow::Result<()> {
         let directory = self.directory("procfs")?;
         let by_root = Path::new("/proc/self/root").join(directory.strip_prefix("/")?);
@@ -174,7 +174,7 @@ impl Ways {
         self.remove(&private, &private)
     }
 
-    /// A directory that is mounted a second time: the files have two paths, one of which was gone.
+    /// A directory that is mounted a second time, so that each file has two paths.
     fn bound(&mut self) -> anyhow::Result<()> {
         let (real, bound) = (self.directory("real/deep")?, self.directory("bound")?);
         rustix::mount::mount_bind(self.root.join("real"), &bound)?;
@@ -192,7 +192,7 @@ impl Ways {
         for layer in ["lower", "upper", "work", "merged"] {
             self.directory(&format!("layers/{layer}"))?;
         }
-        // Layers of two file systems have numbers of inodes in common.
+        // Layers of two file systems can have equal inode numbers.
         mount_tmpfs(&layers.join("lower"))?;
         for name in ["lower0", "lower1"] {
             fs::write(layers.join("lower").join(name), "x")?;
@@ -219,8 +219,8 @@ impl Ways {
         self.remove_one(&merged.join("lower1"), &merged.join("lower1"))
     }
 
-    /// Through a mount that was never attached, and one that is not any more:
-    /// the file has no path from any root, and is shown as getcwd(2) shows such.
+    /// Through a mount that was never attached, and through a detached one: the file has
+    /// no path from any root, and is shown in the form of getcwd(2).
     fn attached_nowhere(&mut self) -> anyhow::Result<()> {
         let shown = Path::new("(unreachable)/file");
         let (cloned, taken) = (self.directory("cloned")?, self.directory("taken")?);
@@ -245,7 +245,7 @@ impl Ways {
         self.removed(Who::running(), shown, victim)
     }
 
-    /// As in a container: the file's path is that in its namespace.
+    /// As in a container: the file's path is the one in its namespace.
     fn under_a_pivoted_root(&mut self) -> anyhow::Result<()> {
         let root = self.directory("container")?;
         mount_tmpfs(&root)?;
@@ -253,7 +253,7 @@ impl Ways {
         rustix::mount::mount_bind("/proc", &procfs)?;
         std::env::set_current_dir(&root)?;
         match rustix::process::pivot_root(".", ".") {
-            // Nothing pivots from the root that an initramfs is unpacked to (pivot_root(2)).
+            // pivot_root(2) refuses the root of an initramfs.
             Err(Errno::INVAL) => {
                 rustix::mount::mount_move(".", "/")?;
                 rustix::process::chroot(".")?;
@@ -268,7 +268,7 @@ impl Ways {
         self.remove_one_at("/inner")
     }
 
-    /// The same by unlinkat(2) from a directory that is open.
+    /// Removes a file by unlinkat(2) from an open directory.
     fn remove_one_at(&mut self, directory: &str) -> anyhow::Result<()> {
         let file = Path::new(directory).join("file");
         fs::write(&file, "")?;

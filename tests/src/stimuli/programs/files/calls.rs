@@ -44,11 +44,11 @@ const SNAP_DESTROY_V2: i64 = 0x5000_943f;
 const SETTING_FLAGS: [i64; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
 /// `FS_IOC_GETFLAGS`.
 const GETFLAGS: i64 = 0x8008_6601;
-/// Of both versions' arguments.
+/// Size of both versions' arguments, bytes.
 const SNAP_ARGUMENTS: usize = 4096;
 
 impl Stimulus {
-    /// ioctl(2) with what destroys, on what has no such command: asking for it is what is recorded.
+    /// Destructive ioctl(2) commands on files that have none: each attempt is recorded.
     pub(super) fn commands(&mut self) {
         let opened = self.call(
             libc::SYS_open,
@@ -81,7 +81,7 @@ impl Stimulus {
             let said = json!({"flags": command});
             self.file("SUBVOLUME_DELETE", "d1/subvolume", said, removed);
         }
-        // By its number: BTRFS_SUBVOL_SPEC_BY_ID.
+        // BTRFS_SUBVOL_SPEC_BY_ID names the subvolume by its number.
         let mut arguments = [0; SNAP_ARGUMENTS];
         arguments[16] = 1 << 4;
         arguments[56..58].copy_from_slice(&[1, 1]);
@@ -92,7 +92,7 @@ impl Stimulus {
         Self::close(directory);
     }
 
-    /// ioctl(2) with what sets an inode's flags, on what no file system has any for.
+    /// ioctl(2) commands that set an inode's flags, on a fifo, which has none on any file system.
     pub(super) fn inode_flags(&mut self) {
         let opened = self.call(
             libc::SYS_open,
@@ -108,12 +108,12 @@ impl Stimulus {
             let fields = json!({"flags": command, "attributes": 0x40});
             self.file("ATTRIBUTES", "fifo", fields, set);
         }
-        // To ask for them changes nothing.
+        // FS_IOC_GETFLAGS changes nothing.
         let _ = syscall(libc::SYS_ioctl, [fd, GETFLAGS, flags, 0, 0, 0]);
         Self::close(opened);
     }
 
-    /// open_by_handle_at(2): a file that nobody names.
+    /// open_by_handle_at(2): opens a file without a path.
     pub(super) fn by_handle(&mut self) -> anyhow::Result<()> {
         // struct file_handle (name_to_handle_at(2)): room for MAX_HANDLE_SZ bytes, its size first.
         let room = [libc::MAX_HANDLE_SZ as u32]
@@ -153,7 +153,7 @@ impl Stimulus {
                 [directory_fd, handle, flags.into(), 0, 0, 0],
             );
             anyhow::ensure!(opened.err() == outcome, "a handle opened as {opened:?}");
-            // Without a file, all that is known is the mount it was looked for in.
+            // A failed open has no file, and is recorded with the directory of its mount.
             let name = if opened.is_ok() { "by_openat" } else { "d2" };
             self.file("OPEN", name, json!({"flags": flags}), opened.map(|_| 0));
             Self::close(opened);
@@ -162,7 +162,7 @@ impl Stimulus {
         Ok(())
     }
 
-    /// Where the kernel has none of them, failing is what is recorded.
+    /// On kernels without these calls, the failure is recorded.
     pub(super) fn newest_xattr_calls(&mut self) {
         let (name, path) = (c_path("user.newest"), c_path(self.path("by_open")));
         let value = Argument::new(b"x");

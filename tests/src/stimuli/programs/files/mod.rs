@@ -147,7 +147,7 @@ impl Stimulus {
             opened.map(|_| 0),
         );
         Self::close(opened);
-        // There already: an open, that cuts it.
+        // The file exists, so that creat(2) opens and truncates it.
         let opened = self.call(libc::SYS_creat, self.path("by_creat"), [0o644, 0, 0]);
         self.file("OPEN", "by_creat", json!({}), opened.map(|_| 0));
         Self::close(opened);
@@ -165,7 +165,7 @@ impl Stimulus {
             );
             Self::close(opened);
         }
-        // Read twice, recorded once.
+        // Two opens for reading are recorded once.
         let opened = self.call(libc::SYS_open, self.path("by_openat"), [0, 0, 0]);
         self.file("OPEN", "by_openat", json!({"flags": 0}), opened.map(|_| 0));
         Self::close(opened);

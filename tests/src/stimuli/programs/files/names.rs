@@ -86,7 +86,7 @@ impl Stimulus {
         }
     }
 
-    /// openat2(2) with RESOLVE_BENEATH: what leads out is refused.
+    /// openat2(2) with RESOLVE_BENEATH: a path that leads out is refused.
     pub(super) fn beneath(&mut self) {
         let made = self.call(libc::SYS_mkdir, self.path("under"), [0o755, 0, 0]);
         self.file("MKDIR", "under", json!({}), made);

@@ -11,9 +11,9 @@ use super::{Stimulus, query};
 /// How 32-bit code enters the kernel for a socket's operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Entry {
-    /// socketcall(2), which has had them all since ever.
+    /// socketcall(2), for every operation and in every kernel.
     Socketcall,
-    /// A call for each, since 4.3.
+    /// One call for each operation, since 4.3.
     Direct,
 }
 
@@ -108,7 +108,7 @@ impl Stimulus {
             .map_err(anyhow::Error::msg)?;
         let client = UdpSocket::from(client);
         let there = client.local_addr()?;
-        // Bound to no address, and to the port that sending gave it.
+        // The first send binds the socket to a port, and to no address.
         let local = json!({"local": there.to_string(), "peer": here});
         self.network("SEND", "UDP", local, Ok(0));
         self.question("sendto.example.net", "A");

@@ -109,7 +109,7 @@ impl Stimulus {
         server.write_all(&[7; 500])?;
         client.read_exact(&mut [0; 500])?;
         self.plainly_accepted(&listener)?;
-        // Nobody waits: no act.
+        // An accept with no client waiting is not recorded.
         listener.set_nonblocking(true)?;
         anyhow::ensure!(listener.accept().is_err());
         drop(client);
@@ -126,7 +126,7 @@ impl Stimulus {
         Ok(())
     }
 
-    /// By accept(2): the library's is accept4(2).
+    /// Accepts by accept(2); the standard library calls accept4(2).
     fn plainly_accepted(&mut self, listener: &TcpListener) -> anyhow::Result<()> {
         let here = listener.local_addr()?.to_string();
         let client = TcpStream::connect(&here)?;
@@ -174,7 +174,7 @@ impl Stimulus {
         let there = client.local_addr()?.to_string();
         let fields = json!({"local": there, "peer": here});
         self.network("CONNECT", "TCP", fields, Ok(0));
-        // Asked again: it is connected, which is no act.
+        // A connect(2) of the connected socket returns the outcome, and is not recorded.
         anyhow::ensure!(connect(&client, &listener.local_addr()?).is_ok());
         drop(client);
         self.closed("TCP", &there, Some(&here), (0, 0));
@@ -185,7 +185,7 @@ impl Stimulus {
 
     fn refused(&mut self) -> anyhow::Result<()> {
         for host in ["127.0.0.1", "[::1]"] {
-            // Bound and not listening: whoever connects is refused.
+            // A UDP socket finds a port at which no TCP socket listens.
             let holder = UdpSocket::bind(format!("{host}:0"))?;
             let nobody = holder.local_addr()?;
             self.network("BIND", "UDP", json!({"local": nobody.to_string()}), Ok(0));
@@ -199,7 +199,7 @@ impl Stimulus {
             let (socket, begun) = Self::begin_connect(nobody)?;
             anyhow::ensure!(begun == Err(rustix::io::Errno::INPROGRESS), "{begun:?}");
             self.network("CONNECT", "TCP", peer, Err("ECONNREFUSED"));
-            // It was never connected: its close ends nothing.
+            // The close of a socket that was never connected is not recorded.
             drop(socket);
         }
         Ok(())
@@ -218,7 +218,7 @@ impl Stimulus {
         let (other, elsewhere) = self.bound(&any)?;
         let (client, there) = self.bound(&any)?;
         let send = |peer: &str| json!({"local": there, "peer": peer});
-        // Each destination is told of once.
+        // Each destination is recorded once.
         client.send_to(&[1; 10], &here)?;
         self.network("SEND", "UDP", send(&here), Ok(0));
         client.send_to(&[1; 10], &here)?;
@@ -320,19 +320,18 @@ impl Stimulus {
             // SAFETY: the caller owns `fd` and does not use it afterwards.
             outcome(unsafe { libc::syscall(libc::SYS_close_range, fd, fd, 0) })
         };
-        // Over which another is made.
+        // dup2(2) replaces the last descriptor.
         let (socket, here) = self.bound("127.0.0.1:0")?;
         let null = std::fs::File::open("/dev/null")?;
         let fd = std::os::fd::IntoRawFd::into_raw_fd(socket);
-        // SAFETY: `fd` was just taken out of its owner, so replacing its file affects
-        // nobody else.
+        // SAFETY: `fd` was just taken out of its owner, and has no other user.
         outcome(i64::from(unsafe { libc::dup2(null.as_raw_fd(), fd) }))
             .map_err(anyhow::Error::msg)?;
         self.closed("UDP", &here, None, (0, 0));
         // SAFETY: `fd` is open after dup2(2), as the null device, and has no other
         // owner.
         drop(unsafe { OwnedFd::from_raw_fd(fd) });
-        // In a range.
+        // close_range(2) closes the last descriptor.
         let (socket, here) = self.bound("127.0.0.1:0")?;
         close_range(std::os::fd::IntoRawFd::into_raw_fd(socket)).map_err(anyhow::Error::msg)?;
         self.closed("UDP", &here, None, (0, 0));
@@ -345,7 +344,7 @@ impl Stimulus {
         self.inherited()
     }
 
-    /// A child that holds the last copy closes it; another ends with it; another execs.
+    /// The last descriptor is a child's, which closes it, exits or execs.
     fn inherited(&mut self) -> anyhow::Result<()> {
         for ending in ["close", "exit", "exec"] {
             let (socket, here) = self.bound("127.0.0.1:0")?;
@@ -444,7 +443,7 @@ impl Stimulus {
         Ok(())
     }
 
-    /// As the C library asks for both kinds of address: sendmmsg(2).
+    /// Two questions in one sendmmsg(2), as the C library asks for both kinds of address.
     fn several(&mut self, client: &UdpSocket) -> anyhow::Result<()> {
         let payloads = [
             query("first.example.org", 1),

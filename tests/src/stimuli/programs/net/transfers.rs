@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Stimulus;
 
-/// What each call sends.
+/// Bytes that each call sends.
 const SENDFILE: usize = 700;
 const SPLICE: usize = 300;
 const SENDMMSG: [usize; 2] = [40, 2];
@@ -66,7 +66,7 @@ fn sendmmsg(to: RawFd) -> anyhow::Result<usize> {
         iov_len: buffer.len(),
     });
     let mut messages = vectors.each_mut().map(|vector| {
-        // SAFETY: integers and pointers, for which zero is a value.
+        // SAFETY: all-zero is a valid `mmsghdr`.
         let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
         message.msg_hdr.msg_iov = vector;
         message.msg_hdr.msg_iovlen = 1;
