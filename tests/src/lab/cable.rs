@@ -41,7 +41,7 @@ impl Cable {
         Ok(cable)
     }
 
-    /// As [`Cable::lay`], with a line whose quality a test sets; at first it is good.
+    /// As [`Cable::lay`], with a line whose quality a test sets; its first quality is good.
     ///
     /// # Errors
     ///
@@ -133,9 +133,10 @@ impl Cable {
 
 impl Drop for Cable {
     fn drop(&mut self) {
-        // Before its far end goes with the namespace.
+        // The carrier ends before the namespace takes its far end away.
         self.carrier = None;
-        // It fails only when it has ended already; the namespaces and the cable go with it.
+        // It fails only when the process has ended already; the namespaces and the cable
+        // go with it.
         let _ = self.far.kill();
         let _ = self.far.wait();
     }

@@ -1,4 +1,4 @@
-//! Collectors under test, spools to send to them, and what each then holds.
+//! Collectors under test, spools to send to them, and the records that each stored.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -31,20 +31,20 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts one at a port of its own, or at the one that is named.
+    /// Starts one at `address`, which may have port 0 for any port.
     ///
     /// # Errors
     ///
-    /// It ends, or does not say where it listens.
+    /// It ends, or logs no address.
     pub fn start(address: &str, store: &Path, options: &[&str]) -> anyhow::Result<Self> {
         Self::start_by(Command::new(binary()?), address, store, options)
     }
 
-    /// As [`Collector::start`], by a command that the binary's arguments are added to.
+    /// As [`Collector::start`], with a command that receives the binary's arguments.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`Collector::start`].
     pub fn start_by(
         mut command: Command,
         address: &str,
@@ -77,7 +77,7 @@ impl Collector {
         })
     }
 
-    /// What it said so far.
+    /// Its log so far.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -96,7 +96,7 @@ impl Collector {
         peak_memory(self.pid())
     }
 
-    /// Whether it ends within so much time.
+    /// Whether it ends within `limit`.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ impl Collector {
         ended_within(&self.process, limit)
     }
 
-    /// Ends it without giving it time for anything, if it has not ended; how it did.
+    /// Kills it if it has not ended, and returns its exit status.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// It outlives it, or fails.
+    /// It survives SIGTERM, or fails.
     pub fn stop(mut self) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.process), Signal::TERM)?;
         ensure!(ended_within(&self.process, LIMIT)?, "it outlives SIGTERM");
@@ -164,7 +164,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// With so many records of so many bytes.
+    /// A spool with `records` records of `bytes` bytes each.
     ///
     /// # Errors
     ///
@@ -177,7 +177,7 @@ impl Host {
         Ok(host)
     }
 
-    /// More of them, made durable.
+    /// Appends more records and makes them durable.
     ///
     /// # Errors
     ///
@@ -224,7 +224,7 @@ impl Host {
         stream
     }
 
-    /// Tells a stream how much there is.
+    /// Reports the spool's last record to a stream.
     pub fn grown(&self, stream: &Stream) {
         stream.grown(stream::Progress {
             last: self.last(),
@@ -232,11 +232,11 @@ impl Host {
         });
     }
 
-    /// Waits until all is acknowledged.
+    /// Waits until every record is acknowledged.
     ///
     /// # Errors
     ///
-    /// It never is.
+    /// An acknowledgement is missing at the limit.
     pub fn wait_until_sent(&self, stream: &Stream) -> anyhow::Result<()> {
         let last = self.last();
         wait_for("the last acknowledgement", || {

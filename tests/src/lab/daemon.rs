@@ -48,7 +48,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// It ends, or is not ready in time; with what it said.
+    /// It ends, or is not ready in time. The error has its log.
     pub fn start() -> anyhow::Result<Self> {
         Self::start_with("")
     }
@@ -57,16 +57,16 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`Daemon::start`].
     pub fn start_with(configuration: &str) -> anyhow::Result<Self> {
         Self::start_in(tempfile::tempdir()?, configuration)
     }
 
-    /// As [`Daemon::start_with`], in a directory that there is.
+    /// As [`Daemon::start_with`], in an existing directory.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`Daemon::start`].
     pub fn start_in(state: TempDir, configuration: &str) -> anyhow::Result<Self> {
         Self::start_all(state, configuration, &[])
     }
@@ -75,7 +75,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`Daemon::start`].
     pub fn start_on_path(configuration: &str, path: &OsStr) -> anyhow::Result<Self> {
         Self::start_all(tempfile::tempdir()?, configuration, &[("PATH", path)])
     }
@@ -85,7 +85,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`Daemon::start`].
     pub fn start_watched(configuration: &str, within: Duration) -> anyhow::Result<Self> {
         let within = within.as_micros().to_string();
         let variables = [("WATCHDOG_USEC", OsStr::new(&within))];
@@ -96,7 +96,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`Daemon::start`].
     pub fn start_within(cgroup: &Path) -> anyhow::Result<Self> {
         let state = tempfile::tempdir()?;
         let daemon = command(state.path(), "daemon")?;
@@ -128,7 +128,7 @@ impl Daemon {
         let stay = Some(host::together());
         std::fs::write(state.path().join("config.toml"), configuration)?;
         let socket = state.path().join("notify");
-        // The socket is that of an earlier daemon.
+        // The socket of an earlier daemon may be there.
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
             _ => {}
@@ -214,7 +214,7 @@ impl Daemon {
     pub(crate) fn leave(mut self) -> PathBuf {
         drop(self.stay.take());
         let mut left = std::mem::ManuallyDrop::new(self);
-        // Of what is not dropped only the directory's name is needed.
+        // The caller needs the directory's name only.
         left.state.disable_cleanup(true);
         left.state.path().to_owned()
     }
@@ -267,11 +267,11 @@ impl Daemon {
         Ok(records)
     }
 
-    /// A program that waits for an answer at the gate, by the name that commands take.
+    /// The name by which commands take a program that waits at the gate for an answer.
     ///
     /// # Errors
     ///
-    /// `sessions` says something that is not JSON.
+    /// The output of `sessions` is not JSON.
     pub fn holding(&self) -> anyhow::Result<Option<String>> {
         let mut sessions = self.command("sessions")?;
         let listed = sessions.args(["--format", "json"]).output()?;
@@ -280,16 +280,16 @@ impl Daemon {
         Ok(holds.next().map(str::to_owned))
     }
 
-    /// As [`Daemon::holding`], once one waits.
+    /// As [`Daemon::holding`]; waits for such a program.
     ///
     /// # Errors
     ///
-    /// As there, or none comes.
+    /// Those of [`Daemon::holding`], or no program comes.
     pub fn held(&self) -> anyhow::Result<String> {
         wait_for("a program to be held", || self.holding())
     }
 
-    /// Those that began so far, in this order.
+    /// The sessions so far, in the order of their starts.
     ///
     /// # Errors
     ///
@@ -326,8 +326,7 @@ impl Daemon {
             .collect()
     }
 
-    /// Waits until each session that began has ended, stops the daemon, and
-    /// gives all its records.
+    /// Waits until each session has ended, stops the daemon, and returns all its records.
     ///
     /// # Errors
     ///
@@ -346,7 +345,7 @@ impl Daemon {
         Ok(records)
     }
 
-    /// Whether the next message to its service manager, if one comes soon, is this one.
+    /// Whether the next message to the service manager, if one comes soon, is `state`.
     ///
     /// # Errors
     ///
@@ -363,7 +362,7 @@ impl Daemon {
         }
     }
 
-    /// What it wrote on standard error.
+    /// The daemon's standard error.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.state.path().join("daemon.log")).unwrap_or_default()
     }
@@ -374,7 +373,7 @@ impl Drop for Daemon {
         // It fails only when the daemon has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
-        // Where the usual place is a bpffs, that of the daemon is there.
+        // Where a bpffs is mounted at the default place, the daemon has its directory there.
         if let Ok(state) = self.state.path().metadata() {
             let pins = format!("{DEFAULT_PINS}/{:x}-{:x}", state.dev(), state.ino());
             let _ = std::fs::remove_dir_all(pins);
@@ -409,7 +408,7 @@ fn all_ended(records: &[Record]) -> bool {
     begun > 0 && begun == ended
 }
 
-/// One line of `replay --format json`, as far as these tests look.
+/// One line of `replay --format json`, with the fields that these tests read.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "docs/reference names the fields")]

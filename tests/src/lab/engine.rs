@@ -1,8 +1,7 @@
-//! A container engine of a test's own: dockerd(8), where it is installed, with
-//! all that it keeps in one directory, with no network, and with one image,
-//! busybox's.
+//! A container engine of a test's own: dockerd(8), where it is installed, with all its
+//! state in one directory, no network, and one image of busybox.
 //!
-//! Not here: what a session asks of it.
+//! Not here: what a session requests of it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -17,14 +16,14 @@ use crate::lab::wait::wait_for;
 
 /// An image with busybox and nothing else.
 pub const IMAGE: &str = "agent-recorder-test";
-/// What the image's shell finds beside itself.
+/// Names of busybox in the image.
 const APPLETS: [&str; 4] = ["sh", "rm", "sleep", "touch"];
 
-/// It ends, and its containers' cgroups go, when this is dropped.
+/// The engine. A drop ends it and removes its containers' cgroups.
 #[derive(Debug)]
 pub struct Engine {
     directory: TempDir,
-    /// Below the root of each hierarchy.
+    /// Name of its cgroup below the root of each hierarchy.
     cgroup: String,
     process: Child,
 }
@@ -34,7 +33,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Its directory cannot be made, or it does not say how it does.
+    /// Its directory or its image cannot be made, or it is not ready in time.
     pub fn start() -> anyhow::Result<Result<Self, String>> {
         let directory = tempfile::tempdir()?;
         let at = directory.path();
@@ -45,7 +44,7 @@ impl Engine {
         let started = Command::new("unshare")
             .args(["--mount", "dockerd", "--bridge=none", "--iptables=false"])
             .args(["--ip6tables=false", "--storage-driver=vfs"])
-            // systemd's driver takes no cgroup of a name that we choose.
+            // systemd's driver refuses a cgroup name of the test's choice.
             .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
             .args(["--cgroup-parent".to_owned(), format!("/{cgroup}")])
             .arg("--data-root")
@@ -83,17 +82,17 @@ impl Engine {
         })
     }
 
-    /// The socket that it is asked by.
+    /// The socket on which it takes requests.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("docker.sock")
     }
 
-    /// What the environment of docker(1) must hold.
+    /// The variable that docker(1) needs in its environment.
     pub fn variable(&self) -> (&'static str, String) {
         ("DOCKER_HOST", address(self.directory.path()))
     }
 
-    /// docker(1), outside of every session.
+    /// docker(1), outside every session.
     fn docker(&self, words: &[&str]) -> Command {
         let mut command = Command::new("docker");
         let (name, value) = self.variable();
@@ -159,7 +158,7 @@ fn address(directory: &Path) -> String {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // What cannot be done here, the comparison of leftovers tells.
+        // Errors are dropped: what is left behind fails the comparison of leftovers.
         let _ = self.empty();
         let runs = matches!(self.process.try_wait(), Ok(None));
         if runs

@@ -1,5 +1,4 @@
-//! File systems to do things on: each mounted for a test alone, in a mount
-//! namespace that ends with it.
+//! File systems for one test: each is mounted in a mount namespace that ends with the test.
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
@@ -11,10 +10,10 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
-/// Names a folder of images, one of each file system of `IMAGES`; without it they are made.
+/// Names a folder with an image of each file system of `IMAGES`. Without it they are made.
 const VARIABLE: &str = "AGENT_RECORDER_IMAGES";
 
-/// What is mounted from an image: how large it is, and what makes it.
+/// File systems that are mounted from an image: name, size in bytes, and the command that makes it.
 const IMAGES: [(&str, u64, &[&str]); 2] = [
     ("ext4", 16 << 20, &["mke2fs", "-q", "-F", "-t", "ext4"]),
     ("btrfs", 32 << 20, &["mkfs.btrfs", "-q", "--mixed"]),
@@ -27,23 +26,23 @@ pub struct Mounted {
     pub kind: &'static str,
     /// Its root.
     pub directory: PathBuf,
-    /// What it is made of, which goes after it.
+    /// The file system that this one is made of, which is unmounted after it.
     below: Option<Box<Self>>,
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // What is left goes with the namespace.
+        // A failed unmount is undone by the end of the namespace.
         let _ = rustix::mount::unmount(&self.directory, UnmountFlags::DETACH);
         drop(self.below.take());
     }
 }
 
-/// Does it in a thread with a mount namespace of its own, from which nothing is seen outside.
+/// Calls `work` in a thread with a mount namespace of its own. Its mounts are invisible outside.
 ///
 /// # Errors
 ///
-/// The work's, or the kernel makes no namespace.
+/// Those of `work`, or the kernel makes no namespace.
 pub fn in_own_namespace<T: Send>(
     work: impl FnOnce() -> anyhow::Result<T> + Send,
 ) -> anyhow::Result<T> {
@@ -68,16 +67,16 @@ pub fn in_own_namespace<T: Send>(
 ///
 /// # Errors
 ///
-/// The directory cannot be made, or nothing be mounted on it.
+/// The directory cannot be made, or the mount fails.
 pub fn tmpfs(directory: &Path) -> anyhow::Result<Mounted> {
     tmpfs_with(directory, c"mode=755")
 }
 
-/// A new tmpfs that is full with so many bytes.
+/// A new tmpfs with a size of `bytes`.
 ///
 /// # Errors
 ///
-/// As for [`tmpfs`].
+/// Those of [`tmpfs`].
 pub fn small_tmpfs(directory: &Path, bytes: u64) -> anyhow::Result<Mounted> {
     tmpfs_with(directory, &CString::new(format!("mode=755,size={bytes}"))?)
 }
@@ -86,7 +85,7 @@ pub fn small_tmpfs(directory: &Path, bytes: u64) -> anyhow::Result<Mounted> {
 ///
 /// # Errors
 ///
-/// As for [`tmpfs`].
+/// Those of [`tmpfs`].
 pub fn tmpfs_with(directory: &Path, options: &CStr) -> anyhow::Result<Mounted> {
     fs::create_dir_all(directory)?;
     rustix::mount::mount("tmpfs", directory, "tmpfs", MountFlags::empty(), options)
@@ -102,7 +101,7 @@ pub fn tmpfs_with(directory: &Path, options: &CStr) -> anyhow::Result<Mounted> {
 ///
 /// # Errors
 ///
-/// As for [`tmpfs`].
+/// Those of [`tmpfs`].
 pub fn bpffs(directory: &Path) -> anyhow::Result<Mounted> {
     fs::create_dir_all(directory)?;
     rustix::mount::mount("bpf", directory, "bpf", MountFlags::empty(), c"mode=700")
@@ -144,13 +143,12 @@ type Absent = (&'static str, String);
 
 const NONE: &str = "this kernel has no such file system";
 
-/// All that this kernel has of tmpfs, overlay, ext4 and btrfs, in folders of
-/// `scratch`; and why not each of the others.
+/// Mounts each of tmpfs, overlay, ext4 and btrfs that this kernel has, in folders of
+/// `scratch`. Returns the reason for each absent one.
 ///
 /// # Errors
 ///
-/// Nothing can be mounted; or an image is there for a file system that the
-/// kernel has, and cannot be mounted.
+/// A mount fails, though the kernel has the file system.
 pub fn all(scratch: &Path) -> anyhow::Result<(Vec<Mounted>, Vec<Absent>)> {
     let mut absent = Vec::new();
     let mut mounted = vec![tmpfs(&scratch.join("tmpfs"))?];
@@ -172,7 +170,7 @@ pub fn all(scratch: &Path) -> anyhow::Result<(Vec<Mounted>, Vec<Absent>)> {
 ///
 /// # Errors
 ///
-/// As for [`all`].
+/// Those of [`all`].
 pub fn btrfs(scratch: &Path) -> anyhow::Result<Result<Mounted, String>> {
     let (kind, bytes, maker) = IMAGES[1];
     from_image(scratch, kind, bytes, maker)

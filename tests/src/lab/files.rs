@@ -1,13 +1,13 @@
-//! Files that somebody else made, for a session to destroy.
+//! Files that a session did not create, for it to destroy.
 
 use std::fs;
 use std::path::Path;
 
-/// Makes so many small files, each called by its number, in a directory that it makes, too.
+/// Makes a directory and `files` small files in it, each named by its number.
 ///
 /// # Errors
 ///
-/// There is no room.
+/// A file cannot be written.
 pub fn fill(directory: &Path, files: usize) -> std::io::Result<()> {
     fs::create_dir_all(directory)?;
     (0..files).try_for_each(|number| fs::write(directory.join(number.to_string()), b"x"))

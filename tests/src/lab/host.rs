@@ -53,8 +53,8 @@ pub(crate) fn together() -> Stay {
     Stay { counted }
 }
 
-/// Waits until no other test has a recorder, and keeps others from starting one. The
-/// calling thread starts its own afterwards.
+/// Waits until no other test has a recorder, and holds back new ones. The calling thread
+/// starts its own recorder afterwards.
 pub fn alone() -> Alone {
     wait_while(|users| users.alone || users.together > 0).alone = true;
     ALONE.set(true);

@@ -34,12 +34,11 @@ struct State {
 }
 
 impl Line {
-    /// A line to a collector. Each of the first connections is reset after so many
-    /// bytes.
+    /// A line to a collector. Connection n is reset after `budgets[n]` bytes.
     ///
     /// # Errors
     ///
-    /// No port can be had.
+    /// No port is free.
     pub fn to(
         collector: SocketAddr,
         bytes_per_second: u64,
@@ -67,7 +66,7 @@ impl Line {
         Ok(Self { address, state })
     }
 
-    /// Sets the full speed.
+    /// Raises the speed to the full one.
     pub fn quicken(&self) {
         self.state.bytes_per_second.store(0, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! What a test takes: the binary under test, its daemons and collectors, the
+//! The means of the tests: the binary under test, its daemons and collectors, the
 //! machine's cgroups, namespaces, file systems and lines, and waiting.
 //!
 //! Not here: what is right (`oracle`).

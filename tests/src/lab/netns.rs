@@ -36,7 +36,7 @@ pub fn spawn(pid: u32, command: &mut Command) -> anyhow::Result<Child> {
             .spawn()
             .with_context(|| format!("start {program:?}"))
     };
-    // A thread of its own: it ends there, and the caller stays where it was.
+    // The thread ends in the namespace, and the caller stays in its own.
     thread::scope(|scope| {
         let thread = scope.spawn(start);
         thread
@@ -55,9 +55,8 @@ fn loopback_up() -> io::Result<()> {
     interface_ioctl(&any, libc::SIOCSIFFLAGS, &mut request)
 }
 
-/// A new TUN device in this namespace, which lives as long as what is given
-/// back: IP packets, one a read or write, that never block
-/// (Documentation/networking/tuntap.rst).
+/// A new TUN device in this namespace, which lives as long as the returned file: each
+/// read or write is one IP packet and never blocks (Documentation/networking/tuntap.rst).
 pub(crate) fn tun(name: &str) -> io::Result<File> {
     let device = OpenOptions::new()
         .read(true)
@@ -72,7 +71,7 @@ pub(crate) fn tun(name: &str) -> io::Result<File> {
 }
 
 fn interface_request(name: &[u8]) -> libc::ifreq {
-    // SAFETY: `ifreq` is a plain C structure, for which all zeroes is a value.
+    // SAFETY: all-zero is a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name) {
         *to = libc::c_char::from_ne_bytes([*from]);
@@ -103,7 +102,7 @@ pub fn members(pid: u32) -> anyhow::Result<Vec<u32>> {
         let Some(other) = name.to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // A process that has ended meanwhile, or is a zombie, is in none.
+        // A process that has ended meanwhile, or is a zombie, has no namespace.
         if namespace(other).is_ok_and(|found| found == wanted) {
             members.push(other);
         }

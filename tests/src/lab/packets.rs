@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Longest wait for packets, so that the end is noticed.
+/// Longest wait for packets, after which the carrier checks whether it is over.
 const TICK: Duration = Duration::from_millis(100);
 /// More bytes than a packet has.
 const PACKET: usize = 65_536;
@@ -23,7 +23,7 @@ pub struct Quality {
     pub lost: u64,
     /// Delay of all packets.
     pub delay: Duration,
-    /// Largest further delay: a packet with less of it overtakes others.
+    /// Largest further delay: a packet with a small one overtakes its predecessors.
     pub jitter: Duration,
 }
 
@@ -89,7 +89,7 @@ impl Drop for Carrier {
 }
 
 fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
-    // Counters: whole at any moment.
+    // The state is valid after a panic: it holds counters and settings.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -166,7 +166,7 @@ impl Line {
         Ok(())
     }
 
-    /// xorshift64, Marsaglia 2003: the same packets are lost each time, as far as they are the same.
+    /// xorshift64, Marsaglia 2003: the fixed seed makes losses repeatable.
     fn below(&mut self, end: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

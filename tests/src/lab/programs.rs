@@ -1,6 +1,6 @@
 //! Programs that some tests need and not every machine has.
 
-/// Where those of administrators are, too, though `PATH` may not name it.
+/// Folders of administrators' programs, which `PATH` may lack.
 const OF_ADMINISTRATORS: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Why a test that needs a program does not run here; `None` where it is installed.

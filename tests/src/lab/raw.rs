@@ -61,14 +61,14 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Opens it, with these bytes as its first message.
+    /// Opens it, with `first` as its first message.
     ///
     /// # Errors
     ///
-    /// What the collector says to them.
+    /// The collector's status.
     pub async fn open(channel: Channel, first: Vec<u8>) -> Result<Self, Status> {
         let (outbox, messages) = mpsc::unbounded_channel();
-        // The receiver is there.
+        // The receiver exists, so that the send succeeds.
         let _ = outbox.send(first);
         let mut client = Grpc::new(channel).send_compressed(CompressionEncoding::Zstd);
         client
@@ -85,7 +85,7 @@ impl Raw {
     ///
     /// # Errors
     ///
-    /// What the collector says.
+    /// The collector's status.
     pub async fn hello(
         channel: Channel,
         hello: proto::Hello,
@@ -107,7 +107,7 @@ impl Raw {
     ///
     /// # Errors
     ///
-    /// The status that the collector ended it with.
+    /// The status with which the collector ended it.
     pub async fn answer(&mut self) -> Result<Option<to_daemon::Message>, Status> {
         Ok(self
             .inbox
@@ -116,11 +116,11 @@ impl Raw {
             .and_then(|answer| answer.message))
     }
 
-    /// The status that the collector ends the stream with.
+    /// The status with which the collector ends the stream.
     ///
     /// # Errors
     ///
-    /// It does not.
+    /// It ends without one.
     pub async fn refused(&mut self) -> anyhow::Result<Status> {
         loop {
             match self.answer().await {

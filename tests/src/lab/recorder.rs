@@ -45,7 +45,7 @@ pub fn binary() -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// It ended otherwise, or said more.
+/// Its status differs, or it printed more.
 pub fn complaint(output: &Output, status: i32) -> anyhow::Result<String> {
     let said = String::from_utf8(output.stderr.clone())?;
     anyhow::ensure!(
@@ -64,7 +64,7 @@ pub fn complaint(output: &Output, status: i32) -> anyhow::Result<String> {
 ///
 /// # Errors
 ///
-/// The binary cannot be started, or does not say it as JSON.
+/// The binary cannot be started, or its output is not JSON.
 pub fn doctor() -> anyhow::Result<&'static Value> {
     static SAID: OnceLock<Value> = OnceLock::new();
     if let Some(said) = SAID.get() {
@@ -78,11 +78,11 @@ pub fn doctor() -> anyhow::Result<&'static Value> {
     Ok(SAID.get_or_init(|| said))
 }
 
-/// Whether hooks refuse, in the profile that is tested.
+/// Whether the tested profile's hooks can refuse.
 ///
 /// # Errors
 ///
-/// As for [`doctor`].
+/// Those of [`doctor`].
 pub fn refuses() -> anyhow::Result<bool> {
     doctor()?["refuses"]
         .as_bool()
@@ -151,11 +151,11 @@ impl State {
 }
 
 impl Recorder {
-    /// With the built-in configuration.
+    /// A recorder with the built-in configuration.
     ///
     /// # Errors
     ///
-    /// Not root: the kernel lets nobody else load programs.
+    /// The caller is not root, so that the kernel loads no programs.
     pub fn new() -> anyhow::Result<Self> {
         Ok(Self {
             state: State::of("")?,
@@ -164,21 +164,20 @@ impl Recorder {
         })
     }
 
-    /// A recorder with a guard that counts every file here, though it is in a
-    /// temporary directory.
+    /// A recorder whose guard counts files in temporary directories, too.
     ///
     /// # Errors
     ///
-    /// As for [`Recorder::with_configuration`].
+    /// Those of [`Recorder::with_configuration`].
     pub fn with_guard(toml: &str) -> anyhow::Result<Self> {
         Self::with_configuration(&format!("{GUARDING_TEMPORARY}{toml}"))
     }
 
-    /// With a configuration.
+    /// A recorder with a configuration.
     ///
     /// # Errors
     ///
-    /// As for [`Recorder::new`], or it cannot be written.
+    /// Those of [`Recorder::new`], or the configuration cannot be written.
     pub fn with_configuration(toml: &str) -> anyhow::Result<Self> {
         let state = State::of(toml)?;
         let file = state.path().join("config.toml");
@@ -190,12 +189,12 @@ impl Recorder {
         })
     }
 
-    /// As [`Recorder::with_configuration`], and shared with no other test:
-    /// `run` has no daemon.
+    /// As [`Recorder::with_configuration`], with a state directory of its own: `run`
+    /// finds no shared daemon.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`Recorder::with_configuration`].
     pub fn alone(toml: &str) -> anyhow::Result<Self> {
         let directory = TempDir::new()?;
         let file = directory.path().join("config.toml");
@@ -243,13 +242,12 @@ impl Recorder {
         Ok(self.command("run")?.arg("--").args(command).output()?)
     }
 
-    /// Records a stimulus that is started `rounds` times as one session, each
-    /// time in a directory of its own below this one: what is missing of few
-    /// operations is no measure.
+    /// Records a stimulus that is started `rounds` times as one session, each time in a
+    /// directory of its own in `below`: a loss among few operations is no measure.
     ///
     /// # Errors
     ///
-    /// The binary cannot be started, or a directory not be made.
+    /// The binary cannot be started, or a directory cannot be made.
     pub fn run_rounds(
         &self,
         rounds: usize,
@@ -282,8 +280,8 @@ impl Recorder {
     }
 
     /// The io_uring tracepoint that this kernel lacks: without it requests are not
-    /// traced. Records a command that does nothing, since a recorder says at its start
-    /// which hooks are absent.
+    /// traced. Records an idle command, since a recorder reports absent hooks when it
+    /// starts.
     ///
     /// # Errors
     ///
@@ -312,7 +310,7 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// `replay` fails, or says something that is not JSON.
+    /// `replay` fails, or its output is not JSON.
     pub fn replay(&self) -> anyhow::Result<Vec<Value>> {
         let output = self
             .command("replay")?

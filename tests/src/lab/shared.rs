@@ -1,7 +1,7 @@
 //! One daemon for several tests, where loading the programs takes long: in an
 //! emulated guest, which ends with all its processes.
 //!
-//! Not for tests on a host: nothing here ends the last daemon.
+//! Not here: the end of the last daemon. On a host nothing would end it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,12 +28,12 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 ///
-/// It does not start, or the one before does not end.
+/// It does not start, or its predecessor does not end.
 pub(crate) fn with(configuration: &str) -> anyhow::Result<Option<PathBuf>> {
     let Some(directory) = std::env::var_os(VARIABLE).map(PathBuf::from) else {
         return Ok(None);
     };
-    // The namespace of this thread: that of the process is its main thread's.
+    // The calling thread's namespace: /proc/self would show the main thread's.
     if fs::read_link("/proc/thread-self/ns/mnt")? != fs::read_link("/proc/1/ns/mnt")? {
         return Ok(None);
     }

@@ -7,7 +7,7 @@ use anyhow::ensure;
 /// Longest wait: a daemon tries again after at most 30 s, and notices a dead peer
 /// within 30 s.
 pub const LIMIT: Duration = Duration::from_secs(120);
-/// The pause after the first look; each is twice as long as the one before.
+/// The first pause; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -37,7 +37,7 @@ pub fn wait_for<T>(
 ///
 /// # Errors
 ///
-/// It never does.
+/// It does not hold within the limit.
 pub fn until(what: &str, holds: impl Fn() -> bool) -> anyhow::Result<()> {
     wait_for(what, || Ok(holds().then_some(())))
 }

@@ -33,13 +33,13 @@ pub const WORKER: &str = r#"
         echo done
     done"#;
 
-/// A guard that cannot see which files a session created would end the workers.
+/// The guard is off: one that cannot see which files a session created would end the workers.
 pub const NO_GUARD: &str = "[guard]\naction = \"off\"\n";
 
-/// A session that works when it is told to.
+/// A session that does a step for each line of its input.
 #[derive(Debug)]
 pub struct Worker {
-    /// `run`, or what else was started.
+    /// `run`, or another command.
     pub process: Child,
     /// The pipe from which it reads its orders.
     pub orders: ChildStdin,
@@ -80,7 +80,7 @@ impl Worker {
         Self::start(command)
     }
 
-    /// Its next line.
+    /// The next line of its output.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl Worker {
         Ok(answer)
     }
 
-    /// Makes and removes so many files.
+    /// Makes and removes `count` files.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Has it end, and waits for that.
+    /// Closes its input, and waits for its end.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl Worker {
     }
 }
 
-/// The folder that a worker on this one opens what there is in.
+/// The folder whose files a worker in `folder` opens.
 pub fn opened_in(folder: &Path) -> PathBuf {
     folder.with_file_name("opened")
 }

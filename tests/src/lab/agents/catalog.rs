@@ -8,13 +8,13 @@ pub struct Agent {
     pub name: &'static str,
     /// The package on npm.
     pub package: &'static str,
-    /// The version that the tests install unless told to take the latest.
+    /// The version that the tests install, unless they take the latest.
     pub version: &'static str,
     /// Its executable under `node_modules/.bin`.
     pub program: &'static str,
-    /// What it is started with: one prompt, no questions asked.
+    /// Its arguments: one prompt, with no questions asked.
     pub arguments: &'static [&'static str],
-    /// Its environment, besides `PATH`, `HOME` and the like.
+    /// Its environment, besides that of every agent, such as `PATH` and `HOME`.
     pub environment: &'static [(&'static str, &'static str)],
     /// Files under its `HOME`: path and content.
     pub files: &'static [(&'static str, &'static str)],

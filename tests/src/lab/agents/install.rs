@@ -1,7 +1,6 @@
 //! Installs an agent from npm into a cache under `target/`, once.
 //!
-//! The one step with a network; nothing of an agent runs here but what its
-//! package runs at installation.
+//! The one step with a network. Of an agent, only the scripts of its package run here.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -21,9 +20,9 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// An agent that can be started.
 #[derive(Debug, Clone)]
 pub struct Installed {
-    /// Which.
+    /// The agent.
     pub agent: &'static Agent,
-    /// The version that is there.
+    /// Its installed version.
     pub version: String,
     /// Its executable.
     pub program: PathBuf,
@@ -88,7 +87,7 @@ fn fetch(agent: &Agent, version: &str, folder: &Path) -> anyhow::Result<()> {
     fs::rename(scratch.keep(), folder).with_context(|| format!("make {}", folder.display()))
 }
 
-/// The line of npm's log that says most: the first error with a message.
+/// The most useful line of npm's log: the first error with a message.
 fn last_error(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let said = |line: &&str| line.starts_with("npm error") && line.contains(' ');

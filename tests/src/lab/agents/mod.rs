@@ -22,7 +22,7 @@ use anyhow::{Context, ensure};
 fn build_folder() -> anyhow::Result<PathBuf> {
     let mut folder = std::env::current_exe().context("find this executable")?;
     folder.pop();
-    // Test executables lie one deeper than the others.
+    // Test executables lie one folder deeper.
     if folder.ends_with("deps") {
         folder.pop();
     }

@@ -54,7 +54,7 @@ fn round(folder: &Path) -> anyhow::Result<u32> {
     for number in 0..FILES {
         File::create(folder.join(number.to_string())).context("the neighbour makes a file")?;
     }
-    // No mark of an agent that this test may itself have been started by.
+    // The test itself may run under an agent, whose environment would mark this process.
     let mut rm = Command::new("rm")
         .arg("-rf")
         .arg(folder)

@@ -124,12 +124,12 @@ impl Stage {
         Ok(DOOMED_FILES - fs::read_dir(self.doomed())?.count())
     }
 
-    /// Keeps the folder for a later look.
+    /// Keeps the folder for an inspection.
     pub fn keep(self) -> PathBuf {
         self.folder.keep()
     }
 
-    /// Read, write, edit, run, delete.
+    /// Reads, writes, edits, runs and deletes.
     pub fn script(&self, remove: &str) -> Script {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         let shell = |command: String| Call::Shell { command };

@@ -55,7 +55,7 @@ pub fn guarded(installed: &Installed) -> anyhow::Result<Outcome> {
     findings
         .failures
         .extend(check::work(&run, &stage, script.calls.len(), true)?);
-    // strace ends as the agent did.
+    // strace ends by the signal that ended the agent.
     let killed = Some(Signal::KILL.as_raw());
     if run.status.is_some_and(|status| status.signal() != killed) {
         findings

@@ -1,7 +1,7 @@
 //! The scripted model's log: JSON lines, one an entry, in order of time.
 //!
-//! What a test takes as the truth of what was ordered; nothing is ever
-//! rewritten, and each line is whole once it is written.
+//! For a test it is the truth about the orders. No entry is rewritten, and each line is
+//! whole once it is written.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -44,25 +44,25 @@ pub enum What {
         index: usize,
         /// The call's id.
         id: String,
-        /// What the script wants.
+        /// The script's call.
         call: Call,
         /// The client's tool.
         tool: String,
-        /// What the tool was given.
+        /// The tool's input.
         input: Value,
     },
     /// A tool call's result came back.
     Result {
         /// Its place in the script, from 0.
         index: usize,
-        /// What came back.
+        /// The result's text.
         text: String,
     },
     /// A request that no route takes, or a call that no tool on offer can do.
     Refused {
         /// The URL's path.
         path: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }

@@ -22,7 +22,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One thing that the script wants done, in no client's terms.
+/// One call of the script, in no client's terms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Call {
@@ -54,7 +54,7 @@ pub enum Call {
     },
 }
 
-/// What the model orders, in this order.
+/// The calls that the model orders, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
     /// Ordered one by one, each after the result of the one before.
@@ -68,7 +68,7 @@ pub struct Script {
 pub struct Tool {
     /// The name to call it by.
     pub name: String,
-    /// What it takes.
+    /// Form of its input.
     pub input: Input,
 }
 
@@ -81,16 +81,16 @@ pub enum Input {
     Text,
 }
 
-/// What came back from a tool call.
+/// The result of a tool call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolResult {
     /// The call's id, as the model gave it; empty where the protocol carries none.
     pub id: String,
-    /// What the client said, as text or as JSON text.
+    /// The client's text, or its JSON as text.
     pub text: String,
 }
 
-/// What a request says, whatever its dialect.
+/// The contents of a request, whatever its dialect.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Turn {
     /// The model that the client asked for.

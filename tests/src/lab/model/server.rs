@@ -1,8 +1,8 @@
 //! The scripted model's HTTP side: routes, and the state of one script.
 //!
-//! Where a talk stands is read from each request itself (as many results as
-//! calls done), so a client may repeat or resume a request. It listens on
-//! loopback in a network namespace of its own, hence the fixed port.
+//! The position in the script is the number of results in each request, so a client may
+//! repeat or resume a request. The server listens on loopback in a network namespace of
+//! its own, hence the fixed port.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -150,8 +150,7 @@ async fn handle(
     }
 }
 
-/// Clients that list the models before they begin find the one they ask for
-/// by any name: the answer to a list is empty and well formed.
+/// Clients that list the models first accept any name after an empty, well-formed list.
 fn catalogue(log: &mut Log, path: &str) -> anyhow::Result<Response> {
     if path.ends_with("/models") {
         let models = json!({"object": "list", "data": [], "models": []});

@@ -1,4 +1,4 @@
-//! All dialects say the same things.
+//! All dialects carry the same requests and answers.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use serde_json::{Value, json};

@@ -29,8 +29,7 @@ const CONTENT_KEYS: &[&str] = &["content", "contents", "file_text"];
 const OLD_KEYS: &[&str] = &["old_string", "oldString", "old_str", "oldText"];
 const NEW_KEYS: &[&str] = &["new_string", "newString", "new_str", "newText"];
 
-/// How long the client may let a command run, in its own unit: enough in
-/// seconds, and enough in milliseconds.
+/// Time limit of a command in the client's own unit: long enough in seconds and in milliseconds.
 const TIMEOUT: u32 = 60_000;
 
 /// Puts `call` into the terms of `tools`; `None` if no tool on offer can do it.
@@ -45,7 +44,7 @@ pub fn order(call: &Call, id: &str, tools: &[Tool]) -> Option<ToolCall> {
     })
 }
 
-/// The client's own tool for just this.
+/// The client's own tool for this kind of call.
 fn native(call: &Call, tools: &[Tool]) -> Option<(String, Value)> {
     match call {
         Call::Read { path } => fill(tools, READ, &[(PATH_KEYS, path)]),
@@ -94,8 +93,8 @@ fn object(schema: &Value, values: &[(&[&str], &str)]) -> Option<Value> {
     Some(Value::Object(object))
 }
 
-/// The value as the schema's type wants it: a lone `command` array is an argv,
-/// any other array holds the value alone.
+/// The value in the schema's type: a lone `command` array is an argv, any other array
+/// holds the value alone.
 fn typed(key: &str, schema: &Value, value: &str) -> Value {
     if schema["type"] != "array" {
         value.into()
