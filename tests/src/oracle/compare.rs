@@ -24,7 +24,7 @@ pub fn said(stdout: &[u8]) -> anyhow::Result<Vec<Value>> {
         .collect()
 }
 
-/// File records under a directory, in the shape that stimulus programs say.
+/// File records under a directory, in the form of stimulus programs.
 pub fn files_under(records: &[Value], directory: &str) -> Vec<Value> {
     let inside = |file: &Value, name: &str| {
         file.get(name)
@@ -46,7 +46,7 @@ pub fn sees_objects(records: &[Value]) -> bool {
     })
 }
 
-/// Records of these kinds, in the shape that stimulus programs say.
+/// Records of these kinds, in the form of stimulus programs.
 pub fn of_kinds(records: &[Value], kinds: &[&str]) -> Vec<Value> {
     records
         .iter()
@@ -133,7 +133,7 @@ impl Shape {
 /// How two multisets of operations differ, as readable lines.
 #[derive(Debug, Default)]
 pub struct Differences {
-    /// Done and not recorded, with how often.
+    /// Done and not recorded, with counts.
     pub missing: BTreeMap<String, usize>,
     /// Recorded and not done.
     pub spurious: Vec<String>,
@@ -245,7 +245,7 @@ const SKIPS_SINCE: (u32, u32) = (7, 0);
 ///
 /// # Errors
 ///
-/// The kernel says no number.
+/// The kernel's release has no version number.
 pub fn lost_by_skipping(records: &[Value]) -> anyhow::Result<bool> {
     let losses: Vec<_> = records.iter().filter_map(|it| it.get("loss")).collect();
     let is_skipped = losses.iter().all(|loss| loss["stage"] == "preempted");
@@ -256,7 +256,7 @@ pub fn lost_by_skipping(records: &[Value]) -> anyhow::Result<bool> {
 ///
 /// # Errors
 ///
-/// It says no number.
+/// The release has no version number.
 pub fn kernel() -> anyhow::Result<(u32, u32)> {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-/// Number of equal bytes in a row from which on they are counted instead.
+/// Shortest run of equal bytes that is replaced by its length.
 const RUN: usize = 20;
 
 /// Words for numbers that follow a prefix.
@@ -28,7 +28,7 @@ const NUMBERS: [(&str, &str); 9] = [
     ("/thread", "N.N"),
 ];
 
-/// Who did it, as `pid` and `startTimeNs`.
+/// A process, as `pid` and `startTimeNs`.
 type Key = (u64, u64);
 
 /// The roles of a session's processes: `main`, and the parent of each other one.
@@ -39,7 +39,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Of a session's records.
+    /// The roles in a session's records.
     pub fn of(records: &[Value]) -> Self {
         let mut parts = Self::default();
         for record in records {
@@ -55,7 +55,7 @@ impl Parts {
         parts
     }
 
-    /// `main/child`, and `thread` where it was not the process's first one.
+    /// The role, as `main/child`. `/thread` follows for a thread other than the first.
     pub fn name(&self, process: &Value) -> String {
         let mut name = String::new();
         let mut at = key(process, "pid", "startTimeNs");
@@ -82,12 +82,12 @@ fn key(of: &Value, pid: &str, start: &str) -> Option<Key> {
 /// Words for the names of one run.
 #[derive(Debug)]
 pub struct Names {
-    /// Whole strings or beginnings of paths, and what is written for them.
+    /// Whole strings or beginnings of paths, and their replacements.
     pub known: Vec<(String, &'static str)>,
 }
 
 impl Names {
-    /// A working directory, a program, the shell, and where all of it was started.
+    /// Names of a working directory, a program, the shell, and the current directory.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl Names {
         })
     }
 
-    /// Every string in it.
+    /// Replaces the names in every string of `value`.
     pub fn normalise(&self, value: Value) -> Value {
         match value {
             Value::String(text) => self.text(&text).into(),

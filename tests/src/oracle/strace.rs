@@ -1,7 +1,7 @@
-//! What strace saw of an agent's processes: the second account of a run, from
-//! ptrace, to which the recorder's is compared.
+//! strace's account of an agent's processes: the second account of a run, with which the
+//! recorder's is compared.
 //!
-//! Reads strace's text with `-f -xx`; not a general parser of it.
+//! Not here: a general parser of strace's text. This one reads that of `-f -xx`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -59,7 +59,7 @@ fn parse(text: &str) -> anyhow::Result<Truth> {
         let what = what.trim_start();
         truth.tids.insert(tid);
         if let Some(thread) = what.strip_prefix("+++ superseded by execve in pid ") {
-            // The thread's exec goes on under the leader's id.
+            // The thread's exec continues under the leader's id.
             let thread: u32 = thread.trim_end_matches(" +++").parse()?;
             if let Some(call) = unfinished.remove(&thread) {
                 unfinished.insert(tid, call);
@@ -104,7 +104,7 @@ fn unhex(text: &str) -> anyhow::Result<Vec<u8>> {
 
 /// Interpreters of interpreters that the kernel follows (fs/exec.c, exec_binprm).
 const INTERPRETERS: usize = 5;
-/// Bytes of a file that the kernel looks at for its interpreter (BINPRM_BUF_SIZE).
+/// Bytes of a file that the kernel reads for its interpreter (BINPRM_BUF_SIZE).
 const FIRST_BYTES: usize = 256;
 
 /// fs/binfmt_script.c: `#!interpreter argument` puts both, and the script's
@@ -127,7 +127,7 @@ pub(crate) fn after_interpreters(filename: Vec<u8>, mut argv: Vec<Vec<u8>>) -> V
 }
 
 fn interpreter(file: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
-    // Relative to a folder that strace does not name, or gone: not one of ours.
+    // The file is gone or relative to a folder that strace leaves out: no script of these tests.
     let content = fs::read(OsStr::from_bytes(file)).ok()?;
     let first = &content[..content.len().min(FIRST_BYTES)];
     let line = first

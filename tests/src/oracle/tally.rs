@@ -1,5 +1,5 @@
-//! The sums behind the tests' verdicts, and what they skipped, for who runs many
-//! of them: a line for each in a file. No test depends on it.
+//! The sums behind the tests' verdicts, and the skips, for runs of many tests: a line for
+//! each in a file. No test depends on it.
 //!
 //! Not here: which skips are expected (`tests/expected_skips.tsv`).
 
@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 /// Names the file; without it nothing is kept.
 const VARIABLE: &str = "AGENT_RECORDER_TALLY";
 
-/// One comparison: how many operations were done, how many recorded, and how
-/// many of those that nobody did. What is neither is missing.
+/// Adds one comparison: how many operations were done, how many recorded, and how many of
+/// the recorded ones were not done. The remaining ones are missing.
 ///
 /// # Errors
 ///
@@ -23,7 +23,7 @@ pub fn compared(done: usize, recorded: usize, spurious: usize) -> anyhow::Result
     append(&of_comparison(done, recorded, spurious))
 }
 
-/// One session's records: how many more of them the recorder says it lost.
+/// Adds the losses that one session's records report.
 ///
 /// # Errors
 ///
@@ -32,10 +32,10 @@ pub fn session(records: &[Value]) -> anyhow::Result<()> {
     append(&json!({ "lost": lost(records) }))
 }
 
-/// Ends the test that says it: what it needs is not here. Its name goes into the
-/// tally with the reason, a format string and its arguments, and the run's
-/// `xtask` holds it against `tests/expected_skips.tsv`. In the test itself, not in
-/// a helper: the name is that of the function.
+/// Ends a test whose needs are missing here. The test's name goes into the tally with the
+/// reason, a format string and its arguments, and the run's `xtask` compares it with
+/// `tests/expected_skips.tsv`. The macro stands in the test itself: the name is that of
+/// the function.
 #[macro_export]
 macro_rules! skip {
     ($($why:tt)+) => {
@@ -43,7 +43,7 @@ macro_rules! skip {
     };
 }
 
-/// As [`skip!`] for one of the things that a test tries, by its name: the test goes on.
+/// As [`skip!`] for a part of a test, by its name: the test continues.
 #[macro_export]
 macro_rules! skip_part {
     ($part:expr, $($why:tt)+) => {
@@ -51,7 +51,7 @@ macro_rules! skip_part {
     };
 }
 
-/// The path of the function that it stands in.
+/// The path of the surrounding function.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! here {
@@ -61,7 +61,7 @@ macro_rules! here {
     }};
 }
 
-/// What [`skip!`] and [`skip_part!`] do. A part is `TEST#PART`.
+/// Does the work of [`skip!`] and [`skip_part!`]. A part is `TEST#PART`.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ macro_rules! here {
 pub fn skipped(here: &str, part: Option<&str>, why: Arguments<'_>) -> anyhow::Result<()> {
     let name = test_of(here);
     let name = part.map_or(name.clone(), |part| format!("{name}#{part}"));
-    // Past what captures the output of tests: a run shows it.
+    // Standard error is written past the capture of test output, so that a run shows it.
     writeln!(std::io::stderr(), "skipped: {name}: {why}")?;
     append(&json!({ "skipped": name, "why": why.to_string() }))
 }
@@ -87,7 +87,7 @@ fn of_comparison(done: usize, recorded: usize, spurious: usize) -> Value {
     json!({ "done": done, "recorded": recorded, "missing": missing, "spurious": spurious })
 }
 
-/// The session's end counts all; where it is missing, the losses themselves are what there is.
+/// The session's end counts all losses; where it is missing, the loss records are summed.
 fn lost(records: &[Value]) -> u64 {
     let count = |of: &Value| of["count"].as_u64().unwrap_or_default();
     let told: u64 = records.iter().map(|record| count(&record["loss"])).sum();

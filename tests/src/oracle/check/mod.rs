@@ -92,7 +92,7 @@ pub struct Findings {
     pub ordered_execs: usize,
     /// Execs that the agent made of its own accord.
     pub own_execs: usize,
-    /// What does not hold.
+    /// Failed checks.
     pub failures: Failures,
 }
 
@@ -189,7 +189,7 @@ fn membership(
     }
 }
 
-/// Checks that each exec in strace's account is recorded once, and no other.
+/// Checks that each exec in strace's account is recorded once, and that no other is.
 fn execs(session: &Session, run: &Run, failures: &mut Failures) {
     let mut missing: Vec<(u32, Vec<String>)> = run
         .truth
@@ -289,8 +289,8 @@ fn files(session: &Session, stage: &Stage, findings: &mut Findings) {
     expect("the making", 0, &stage.sorted(), &["CREATE"]);
 }
 
-/// Checks that the files recorded as deleted are gone, no others are, and their
-/// number is the limit.
+/// Checks that the files recorded as deleted are exactly those that are gone, and that
+/// their number is the limit.
 fn deletes(session: &Session, stage: &Stage, failures: &mut Failures) -> anyhow::Result<()> {
     let doomed = stage.doomed();
     let mut deleted = BTreeSet::new();

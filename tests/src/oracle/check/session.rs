@@ -17,7 +17,7 @@ use crate::oracle::strace;
 pub(super) struct Ordered<'a> {
     pub(super) call: &'a Call,
     pub(super) at: Timestamp,
-    /// Absent where the agent did not live to tell.
+    /// Absent where the agent ended before it answered.
     pub(super) answered: Option<Timestamp>,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn lossy(exec: &strace::Exec) -> Vec<String> {
     exec.argv.iter().map(text).collect()
 }
 
-/// The records of one session, by what the checks ask.
+/// The records of one session, prepared for the checks.
 pub(super) struct Session<'a> {
     pub(super) records: Vec<&'a Record>,
     pub(super) parents: BTreeMap<u32, u32>,

@@ -14,7 +14,7 @@ const AGENT: u32 = 100;
 const SHELL: u32 = 101;
 const NEIGHBOUR: u32 = 900;
 
-/// What happened, as three witnesses tell it.
+/// The three accounts of one run.
 struct Account {
     stage: Stage,
     run: Run,
@@ -129,7 +129,7 @@ fn file(pid: u32, op: &str, path: &Path) -> Value {
     record(pid, json!({"file": {"op": op, "path": path}}))
 }
 
-/// Orders lie before the records' one time, results after it.
+/// Orders precede the records' one time, and results follow it.
 const ORDERED_NS: u64 = 1_767_225_601_000_000_000;
 const ANSWERED_NS: u64 = 1_767_225_603_000_000_000;
 
@@ -240,7 +240,7 @@ fn deletes_are_compared_with_the_disk_and_with_the_limit() {
             .unwrap();
         fs::remove_file(entry.path()).unwrap();
     });
-    // Recorded and gone, but one too many.
+    // One file too many is recorded and gone.
     spoiled("65 files are gone, not 64", |account| {
         let entry = fs::read_dir(account.stage.doomed())
             .unwrap()
@@ -250,7 +250,7 @@ fn deletes_are_compared_with_the_disk_and_with_the_limit() {
         fs::remove_file(entry.path()).unwrap();
         account.records.push(file(SHELL, "DELETE", &entry.path()));
     });
-    // What the agent removes elsewhere is no matter of this check.
+    // This check ignores deletes elsewhere.
     let mut account = Account::true_one();
     account
         .records

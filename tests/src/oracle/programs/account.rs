@@ -12,7 +12,7 @@ use super::act::{Act, Bytes, Deed, File, Network};
 ///
 /// # Errors
 ///
-/// A record of a kind or shape that is not known here.
+/// The record has an unknown kind or form.
 pub fn act(record: &Value) -> anyhow::Result<Option<(u64, Act)>> {
     let Some(process) = record.get("process") else {
         return Ok(None);
@@ -61,7 +61,7 @@ fn deed(record: &Value) -> anyhow::Result<Option<Deed>> {
     } else if let Some(control) = of("control") {
         Deed::Control(control.to_string())
     } else if of("sessionStart").is_some() || of("tamper").is_some() {
-        // A tamper record says what an act means that has a record of its own.
+        // A tamper record explains an act that has a record of its own.
         return Ok(None);
     } else {
         bail!("an unexpected record: {record}");

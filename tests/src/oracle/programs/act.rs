@@ -1,5 +1,4 @@
-//! One thing that a traced process did, in the shape that both accounts are
-//! brought into: strace's and the recorder's.
+//! One act of a traced process, in the common form of strace's and the recorder's accounts.
 
 use std::fmt;
 
@@ -19,20 +18,20 @@ impl From<&[u8]> for Bytes {
     }
 }
 
-/// Who did what.
+/// One act and its actor.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Act {
     /// The process.
     pub pid: u32,
     /// The thread; `None` where the act is the whole process's (its end).
     pub tid: Option<u32>,
-    /// What.
+    /// The act.
     pub deed: Deed,
 }
 
 impl Act {
-    /// Whether a recorded act is this one of strace's, which need not know
-    /// this side's address of a socket: the kernel chose it.
+    /// Whether a recorded act matches this one of strace's, which may lack a local
+    /// address that the kernel chose.
     pub fn is(&self, recorded: &Self) -> bool {
         let (Deed::Network(seen), Deed::Network(got)) = (&self.deed, &recorded.deed) else {
             return self == recorded;
@@ -45,7 +44,7 @@ impl Act {
     }
 }
 
-/// Nobody asked for the address, or port 0 was asked for (ip(7)).
+/// Whether the caller named no address, or port 0 (ip(7)).
 fn chosen_by_kernel(seen: &Network, got: Option<&str>) -> bool {
     let Some(asked) = seen.local.as_deref() else {
         return true;
@@ -62,11 +61,11 @@ fn chosen_by_kernel(seen: &Network, got: Option<&str>) -> bool {
 pub enum Deed {
     /// A program was started, or failed to.
     Exec {
-        /// The file whose code runs; as it was asked for when the exec failed.
+        /// The file whose code runs; the requested name if the exec failed.
         exe: Bytes,
-        /// The file that was asked for.
+        /// The requested name.
         filename: Bytes,
-        /// As the new program gets them.
+        /// Arguments of the new program.
         argv: Vec<Bytes>,
         /// Working directory.
         cwd: Bytes,
@@ -95,14 +94,14 @@ pub enum Deed {
     Network(Network),
     /// A question to a name server.
     Dns(String),
-    /// Something done to another process: strace, which does it to what it traces, is not compared.
+    /// An act on another process. strace's acts on its tracees are not compared.
     Control(String),
 }
 
 /// A file operation; what a call does not have is 0 or `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct File {
-    /// As records name it.
+    /// Its name in records.
     pub op: String,
     /// Absolute, links resolved.
     pub path: Bytes,
@@ -112,7 +111,7 @@ pub struct File {
     pub flags: u64,
     /// As given.
     pub mode: u32,
-    /// Of a truncate.
+    /// New length of a truncate, bytes.
     pub length: u64,
     /// Attribute's name.
     pub xattr: Bytes,
@@ -127,15 +126,15 @@ pub struct File {
 /// A socket operation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Network {
-    /// As records name it.
+    /// Its name in records.
     pub op: String,
-    /// As records name it.
+    /// Its name in records.
     pub transport: String,
     /// The other side, as records show addresses.
     pub peer: Option<String>,
-    /// This side, where strace tells it.
+    /// The local address, where strace shows it.
     pub local: Option<String>,
-    /// Of a CLOSE: sent and received.
+    /// Bytes sent and received, of a CLOSE.
     pub bytes: Option<(u64, u64)>,
     /// Errno.
     pub error: Option<String>,

@@ -1,4 +1,4 @@
-//! Two accounts of one run, both ways and in order.
+//! Compares two accounts of one run, both ways and in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +9,11 @@ use super::account;
 use super::act::{Act, Deed};
 use super::truth::Truth;
 
-/// Both ways: what strace saw and no record tells, then what a record tells and strace did not see.
+/// Both ways: acts that only strace saw, then acts that only the records have.
 ///
 /// # Errors
 ///
-/// Records were lost, or one is of a shape that is not known here.
+/// Records were lost, or one has an unknown form.
 pub fn differences(truth: &Truth, records: &[Value]) -> anyhow::Result<Vec<String>> {
     let mut acts = Vec::new();
     for record in records {
@@ -29,7 +29,7 @@ pub fn differences(truth: &Truth, records: &[Value]) -> anyhow::Result<Vec<Strin
     for act in &recorded {
         *counts.entry(act).or_default() += 1;
     }
-    // Those with one candidate first: what they take is no one else's.
+    // Acts with one candidate are matched first, before another can take it.
     let (certain, others): (Vec<_>, Vec<_>) = truth
         .expected
         .iter()
@@ -56,9 +56,9 @@ pub fn differences(truth: &Truth, records: &[Value]) -> anyhow::Result<Vec<Strin
     Ok(differences)
 }
 
-/// Where a thread's acts were recorded in another order than it did them.
-/// Left out: opens for reading by several threads, of which either may be the
-/// one that counts, and sockets, whose outcomes come when the other side answers.
+/// Threads whose acts were recorded in another order. Left out: opens for reading by
+/// several threads, of which either may count, and sockets, whose outcomes wait for the
+/// other side.
 fn disorder(truth: &Truth, recorded: &[Act]) -> Vec<String> {
     let shared: BTreeSet<&Act> = truth
         .expected
@@ -97,7 +97,7 @@ fn by_thread<'a>(acts: impl Iterator<Item = &'a Act>) -> BTreeMap<Option<u32>, V
     threads
 }
 
-/// What strace's children do to see how the kernel reports it: calls that fail, and their end.
+/// Acts by which strace's children try the kernel: failing calls, and their end.
 fn is_a_try(deed: &Deed) -> bool {
     match deed {
         Deed::Exit { .. } => true,
@@ -106,9 +106,9 @@ fn is_a_try(deed: &Deed) -> bool {
     }
 }
 
-/// Leaves out what strace itself did: its own process, children by which it
-/// finds out what the kernel can, and the child that becomes the program, up
-/// to its exec. Whoever else strace does not know of is a difference.
+/// Leaves out strace's own acts: those of its process, of children that try the kernel,
+/// and of the child that becomes the program, up to its exec. Any other process that
+/// strace does not know is a difference.
 fn without_strace(
     truth: &Truth,
     acts: Vec<Act>,

@@ -1,5 +1,5 @@
-//! strace's text, with the options of [`OPTIONS`], taken apart: calls with
-//! their arguments and results, and ends of threads.
+//! Parses strace's text, with the options of [`OPTIONS`]: calls with their arguments and
+//! results, and ends of threads.
 //!
 //! Strings and paths are in hexadecimal, so no quote, bracket or comma in
 //! them can be taken for strace's own.
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail, ensure};
 
-/// All threads; numbers instead of names; strings whole, in hexadecimal, and so the paths of descriptors.
+/// All threads; numbers instead of names; strings and descriptors' paths whole, in hexadecimal.
 pub const OPTIONS: &[&str] = &[
     "-f",
     "-xx",
@@ -25,23 +25,23 @@ pub const AT_FDCWD: i64 = -100;
 /// How the kernel marks the path of a file without a name (proc_pid_fd(5)).
 const DELETED: &[u8] = b" (deleted)";
 
-/// One line's worth, a call that was interrupted by others' lines put together again.
+/// One event; a call that other lines interrupt is put together again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The thread.
     pub tid: u32,
-    /// What.
+    /// The event's content.
     pub what: What,
 }
 
-/// What a line tells.
+/// The content of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A system call that came back, or never will.
+    /// A system call that returned, or never will.
     Call(Call),
     /// The thread's end.
     Exited(u32),
-    /// The thread's end, and whether with a core.
+    /// The thread's end by a signal, and whether a core was dumped.
     Killed(String, bool),
 }
 
@@ -63,7 +63,7 @@ pub enum Outcome {
     Returned(String),
     /// The errno's name.
     Failed(String),
-    /// The process died in it, or it is to be made again.
+    /// The process died in the call, or repeats it.
     Never,
 }
 
@@ -93,7 +93,7 @@ fn read_line(line: &str, unfinished: &mut BTreeMap<u32, String>) -> anyhow::Resu
     if let Some(end) = what.strip_prefix("+++ ") {
         let end = end.strip_suffix(" +++").context("no end of an end")?;
         if let Some(thread) = end.strip_prefix("superseded by execve in pid ") {
-            // The thread's exec goes on under the leader's id.
+            // The thread's exec continues under the leader's id.
             if let Some(call) = unfinished.remove(&thread.parse()?) {
                 unfinished.insert(tid, call);
             }
@@ -199,7 +199,7 @@ pub fn descriptor(text: &str) -> anyhow::Result<Descriptor> {
     let (path, _deleted) = rest.rsplit_once('>').with_context(|| text.to_owned())?;
     let number = number_part.parse().with_context(|| text.to_owned())?;
     let mut path = unhex(path)?;
-    // Of a working directory strace leaves in the name what it sets apart elsewhere.
+    // For a working directory, strace leaves the mark of a deleted file in the name.
     if number == AT_FDCWD && path.ends_with(DELETED) {
         path.truncate(path.len() - DELETED.len());
     }

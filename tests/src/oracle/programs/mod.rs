@@ -25,7 +25,7 @@ pub use difference::differences;
 use tree::Tree;
 use truth::Truth;
 
-/// A program that takes longer hangs, seconds: the slowest here takes some twenty on an idle machine.
+/// Limit of a program's run, seconds: the slowest here takes some twenty on an idle machine.
 const PATIENCE: &str = "300";
 /// Programs of the distribution, not whatever the caller's shell prefers.
 const SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -37,16 +37,16 @@ pub struct Stage {
     root: PathBuf,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Comparison {
-    /// Of the program.
+    /// The program's output.
     pub output: Output,
     /// All records.
     pub records: Vec<Value>,
     /// What must have been recorded.
     pub truth: Truth,
-    /// What strace saw and no record tells, then what a record tells and strace did not see.
+    /// Acts that only strace saw, then acts that only the records have.
     pub differences: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ impl Stage {
             .stdin(Stdio::null());
     }
 
-    /// Runs a shell script here, unrecorded: what a test prepares.
+    /// Runs a shell script here, unrecorded, to prepare a test.
     ///
     /// # Errors
     ///

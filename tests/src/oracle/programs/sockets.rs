@@ -1,4 +1,4 @@
-//! What strace tells of sockets, brought into the acts that are recorded.
+//! Turns strace's calls on sockets into the acts that are recorded.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ const SOL_SOCKET: i64 = 1;
 const SO_ERROR: i64 = 4;
 /// The type without SOCK_NONBLOCK and SOCK_CLOEXEC (socket(2)).
 const TYPE_MASK: i64 = 0xf;
-/// recv(2): what is only looked at is received later.
+/// recv(2): peeked bytes are received later.
 const MSG_PEEK: i64 = 2;
 
 /// All sockets of a trace, by what strace calls them ("socket:[…]").
@@ -31,9 +31,9 @@ struct Socket {
     kind: i64,
     local: Option<String>,
     peer: Option<String>,
-    /// Who used it first with success, so that its end is told.
+    /// The first thread that used it with success; only a used socket has a recorded end.
     used: Option<Thread>,
-    /// Whether all that was done with it is the connect that has begun.
+    /// Whether a pending connect is its only use.
     fresh: bool,
     sent: u64,
     received: u64,
@@ -57,7 +57,7 @@ impl Sockets {
         }
         let name = line::descriptor(argument(call, 0)?)?;
         let name = name.path.context("of no open descriptor")?;
-        // Those of socketpair(2) have no name, and are no one's to connect to.
+        // Sockets of socketpair(2) have no name, and no process can connect to them.
         let Some(socket) = self.known.get(&name).cloned() else {
             return Ok(Vec::new());
         };
@@ -85,12 +85,12 @@ impl Sockets {
                     known.peer.clone_from(&peer);
                 }
                 match error.as_deref() {
-                    // Its outcome is known later, and told once.
+                    // The outcome comes later, and is one act.
                     Some("EINPROGRESS") => {
                         known.begun = Some(act("CONNECT", peer, None, error));
                         Vec::new()
                     }
-                    // Asked again about the one that was told of.
+                    // A repeated connect is no act.
                     Some("EALREADY" | "EISCONN") => Vec::new(),
                     _ => vec![act("CONNECT", peer, None, error)],
                 }
@@ -120,7 +120,7 @@ impl Sockets {
                 Vec::new()
             }
             "listen" => vec![act("LISTEN", None, known.local.clone(), error)],
-            // Nothing was there to accept: no act.
+            // An accept with no client waiting is no act.
             "accept" | "accept4" if error.as_deref() == Some("EAGAIN") => Vec::new(),
             "accept" | "accept4" => {
                 let peer = address(argument(call, 1)?)?;
@@ -154,8 +154,8 @@ impl Sockets {
         Ok(())
     }
 
-    /// What is told when all processes have ended: connects that were given
-    /// up before an answer came, as under way, and the ends of all sockets that were used.
+    /// The acts after the end of all processes: connects that were still pending, and the
+    /// ends of all used sockets.
     pub(super) fn ended(self) -> Vec<Act> {
         let mut acts = Vec::new();
         for socket in self.known.into_values() {
@@ -170,7 +170,7 @@ impl Socket {
     fn end(&self) -> Option<Act> {
         // Which thread closed it last is not followed.
         let Thread { pid, .. } = self.used?;
-        // Nothing came of it that could end.
+        // A socket whose only use is a pending connect has no end.
         if self.fresh {
             return None;
         }
@@ -186,7 +186,7 @@ impl Socket {
         Some(Act { pid, tid, deed })
     }
 
-    /// SO_ERROR tells how a connect that had begun ended (connect(2), EINPROGRESS).
+    /// SO_ERROR returns the outcome of a pending connect (connect(2), EINPROGRESS).
     fn outcome(&mut self, call: &Call) -> anyhow::Result<Option<Act>> {
         if line::number(argument(call, 1)?)? != SOL_SOCKET
             || line::number(argument(call, 2)?)? != SO_ERROR
@@ -209,7 +209,7 @@ impl Socket {
     }
 }
 
-/// Bytes that went through.
+/// Transferred bytes.
 fn count(call: &Call) -> anyhow::Result<u64> {
     match &call.outcome {
         Outcome::Returned(count) => Ok(count.parse()?),

@@ -1,8 +1,7 @@
-//! The names under one folder as they were at each moment of a trace: what a
-//! path led to when it was used, which nobody can ask afterwards.
+//! The names under one folder at each moment of a trace: the live file system no longer
+//! shows where a path led when it was used.
 //!
-//! Outside the folder nothing is changed by the programs under test, so there
-//! the live file system is asked.
+//! Outside the folder the programs under test change nothing, so the live file system is read.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,27 +15,27 @@ use anyhow::Context as _;
 /// Links followed in a row (MAXSYMLINKS, include/linux/namei.h).
 const MAX_FOLLOWED: usize = 40;
 
-/// For whom a path leads somewhere: procfs is everyone's own (proc(5)).
+/// The thread that resolves a path: procfs differs for each (proc(5)).
 #[derive(Clone, Copy, Debug)]
 pub struct Thread {
     /// Its process.
     pub pid: u32,
-    /// Itself.
+    /// The thread.
     pub tid: u32,
 }
 
-/// What a name stands for.
+/// The object of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// A directory, by its identity.
     Directory(Identity),
     /// Any other file.
     File(Identity),
-    /// A symbolic link and what it says.
+    /// A symbolic link with its target.
     Link(Vec<u8>),
 }
 
-/// Which file it is, whatever it is called.
+/// A file, independent of its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Identity {
     /// One that the live file system has: `st_dev`, `st_ino`.
@@ -87,7 +86,7 @@ impl Tree {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
 
-    /// What a path without links in its middle stands for.
+    /// The object of a path without links in its middle.
     pub fn get(&self, path: &[u8]) -> Option<Node> {
         if self.holds(path) {
             self.names.get(path).cloned()
@@ -96,9 +95,9 @@ impl Tree {
         }
     }
 
-    /// Where `path` leads from `base` for a thread: links in its middle are
-    /// followed, the last name if `follow`; from the first name that is not
-    /// there, the rest stands as it was written.
+    /// The destination of `path` from `base` for a thread. Links in its middle are
+    /// followed, and the last name if `follow`. From the first missing name on, the rest
+    /// stays as written.
     pub fn resolve(&self, whose: Thread, base: &[u8], path: &[u8], follow: bool) -> Vec<u8> {
         let Thread { pid, tid } = whose;
         let mut done: Vec<Vec<u8>> = Vec::new();
@@ -136,39 +135,39 @@ impl Tree {
         joined(&done)
     }
 
-    /// A file came to be at this path.
+    /// Adds a file at this path.
     pub fn create(&mut self, path: &[u8]) {
         let identity = self.identity();
         self.names.insert(path.to_vec(), Node::File(identity));
     }
 
-    /// A directory did.
+    /// Adds a directory.
     pub fn make_directory(&mut self, path: &[u8]) {
         let identity = self.identity();
         self.names.insert(path.to_vec(), Node::Directory(identity));
     }
 
-    /// A symbolic link did.
+    /// Adds a symbolic link.
     pub fn make_link(&mut self, path: &[u8], target: &[u8]) {
         self.names
             .insert(path.to_vec(), Node::Link(target.to_vec()));
     }
 
-    /// A file got one more name.
+    /// Adds one more name of a file.
     pub fn link(&mut self, path: &[u8], new: &[u8]) {
         if let Some(node) = self.get(path) {
             self.names.insert(new.to_vec(), node);
         }
     }
 
-    /// A name is gone.
+    /// Removes a name.
     pub fn remove(&mut self, path: &[u8]) {
         self.names.remove(path);
     }
 
-    /// A name became another, with all that is below it.
+    /// Renames a name, with all that is below it.
     pub fn rename(&mut self, old: &[u8], new: &[u8]) {
-        // rename(2): two names of one file stay both.
+        // rename(2) leaves two names of one file as they are.
         if let (Some(Node::File(one)), Some(Node::File(other))) = (self.get(old), self.get(new))
             && one == other
         {
@@ -183,7 +182,7 @@ impl Tree {
         );
     }
 
-    /// Two names changed their places (RENAME_EXCHANGE, renameat2(2)).
+    /// Exchanges two names (RENAME_EXCHANGE, renameat2(2)).
     pub fn exchange(&mut self, one: &[u8], other: &[u8]) {
         for (names, to) in [(self.take(one), other), (self.take(other), one)] {
             let names = names.into_iter();
@@ -192,7 +191,7 @@ impl Tree {
         }
     }
 
-    /// Takes a name and all below it out, by what follows the name.
+    /// Removes a name and all below it, and returns each by the rest of its name.
     fn take(&mut self, path: &[u8]) -> Vec<(Vec<u8>, Node)> {
         let below = |name: &[u8]| -> Option<Vec<u8>> {
             let rest = name.strip_prefix(path)?;

@@ -1,4 +1,4 @@
-//! Files: what each call did to which of them, and what that changes for later ones.
+//! Files: the act of each call, and its effect on the paths of later calls.
 
 use anyhow::{Context as _, bail};
 
@@ -80,7 +80,7 @@ impl Truth {
         Ok(())
     }
 
-    /// Where the path is (its directory's and its own argument), flags, mode.
+    /// Index of the path's argument, after that of its directory; flags; mode.
     fn open_arguments(&self, call: &Call) -> anyhow::Result<((Option<usize>, usize), i64, u32)> {
         let number = |index: usize| -> anyhow::Result<i64> {
             call.arguments
@@ -116,14 +116,14 @@ impl Truth {
                 match directory.path {
                     Some(base) => base,
                     None if path.starts_with(b"/") => b"/".to_vec(),
-                    // Of a descriptor that is not open (EBADF): as it was given.
+                    // The descriptor is not open (EBADF): the path stays as given.
                     None => return Ok(path),
                 }
             }
         };
-        // Followed to its end, a descriptor's name is what it leads to. One that
-        // names the process by its number is told as it is: only "self" is
-        // looked up where the call returns (agent-recorder-ebpf/src/programs/event/location.rs).
+        // A name in /proc/self/fd leads to the descriptor's file. A path with the
+        // process's number stays as given: only "self" is resolved where the call returns
+        // (agent-recorder-ebpf/src/programs/event/location.rs).
         let descriptor = path
             .strip_prefix(b"/proc/self/fd/")
             .and_then(|number| std::str::from_utf8(number).ok()?.parse().ok())
@@ -307,7 +307,7 @@ impl Truth {
         })
     }
 
-    /// What a successful operation changes of what later paths lead to.
+    /// Applies a successful operation to the paths of later calls.
     pub(super) fn effect(&mut self, doer: Thread, file: &File, call: &Call) -> anyhow::Result<()> {
         let path = &file.path.0;
         let new = file.new_path.as_ref().map(|new| new.0.as_slice());

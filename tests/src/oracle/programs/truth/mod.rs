@@ -1,4 +1,4 @@
-//! From strace's calls to the acts that a recorder must show, and no others.
+//! Turns strace's calls into the acts that a recorder must show, and no others.
 //!
 //! What the recorder does not show by design is named here, each with its reason:
 //! [`Truth::opened`] (repeated opens for reading), [`Outcome::Never`] (calls
@@ -21,7 +21,7 @@ use crate::oracle::strace::after_interpreters;
 const CLONE_PARENT: i64 = 0x8000;
 const CLONE_THREAD: i64 = 0x1_0000;
 
-/// Acts on sockets, and calls that tell of them.
+/// Acts on sockets, and calls that show their state.
 const SOCKET_CALLS: &[&str] = &[
     "socket",
     "getsockopt",
@@ -37,7 +37,7 @@ const SOCKET_CALLS: &[&str] = &[
     "recvmsg",
 ];
 
-/// Every call that can do what a record tells of.
+/// Every call whose act can be recorded.
 pub const CALLS: &[&str] = &[
     "execve",
     "execveat",
@@ -101,7 +101,7 @@ pub const CALLS: &[&str] = &[
     "io_uring_setup",
 ];
 
-/// What must be recorded: exactly one of the acts of each.
+/// One act that must be recorded: exactly one of the candidates.
 #[derive(Clone, Debug)]
 pub struct Expected {
     /// More than one where several threads opened a file for reading at about
@@ -122,10 +122,10 @@ pub struct Truth {
     processes: BTreeMap<u32, Process>,
     /// Threads that do not lead their process, and their process.
     threads: BTreeMap<u32, u32>,
-    /// Who made whom.
+    /// The thread that made each process.
     parents: BTreeMap<u32, u32>,
     sockets: Sockets,
-    /// What each process's descriptors were last seen to lead to.
+    /// The file of each process's descriptors, as last seen.
     descriptors: BTreeMap<(u32, i64), Vec<u8>>,
     /// Index into `expected` of the first open for reading.
     read: BTreeMap<(u32, u64, Opened), usize>,
@@ -143,7 +143,7 @@ struct Process {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Opened {
     File(Identity),
-    /// One that has no name any more.
+    /// The path of a file whose name is gone.
     Path(Vec<u8>),
 }
 
@@ -152,7 +152,7 @@ impl Truth {
     ///
     /// # Errors
     ///
-    /// A call that is not understood: then nothing can be said of the run.
+    /// A call is not understood, so that the run cannot be judged.
     pub fn new(events: &[Event], tree: Tree, cwd: &[u8]) -> anyhow::Result<Self> {
         let root = events.first().context("strace saw nothing")?.tid;
         let first = Process {
@@ -184,7 +184,7 @@ impl Truth {
         Ok(truth)
     }
 
-    /// A child's lines can come before its parent's clone is told to have returned.
+    /// Reads all clones first: a child's lines can precede the return of its parent's clone.
     fn learn_lineage(&mut self, events: &[Event]) -> anyhow::Result<()> {
         for event in events {
             let Some((flags, child)) = made(event)? else {
@@ -245,7 +245,7 @@ impl Truth {
     }
 
     fn ended(&mut self, pid: u32, tid: u32, code: u32, signal: u32, core: bool) {
-        // The leader's end is told when all its threads' are.
+        // strace reports the leader's end after those of all its threads.
         if pid == tid {
             self.expected.push(only(Act {
                 pid,
@@ -255,7 +255,7 @@ impl Truth {
         }
     }
 
-    /// Takes in what strace says of descriptors beside the call itself.
+    /// Notes the files of descriptors that strace shows in arguments and results.
     fn note_descriptors(&mut self, doer: Thread, call: &Call) -> anyhow::Result<()> {
         let returned = match &call.outcome {
             Outcome::Returned(returned) => Some(returned),
@@ -343,7 +343,7 @@ impl Truth {
         } else {
             doer.pid
         };
-        // It inherits what its parent has now.
+        // The child inherits the working directory that its parent has now.
         self.process(child)?;
         self.expected
             .push(only(doer.did(Deed::Fork { child, parent })));
