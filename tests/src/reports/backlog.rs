@@ -14,11 +14,11 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use tokio::runtime::Runtime;
 
-/// Of one record's own text; with its number, times and chain value about 90 bytes are stored.
+/// Length of a record's text; with number, times and chain value about 90 bytes are stored.
 const BYTES: usize = 20;
-/// Made durable together while the spool is filled.
+/// Records that are made durable together while the spool is filled.
 const AT_ONCE: usize = 50_000;
-/// The host records, and looks how far it is, so often.
+/// Interval at which the host records and checks its progress.
 const PACE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Parser)]

@@ -4,9 +4,8 @@
 //! `bench_micro RECORDER MODE N` and `bench_micro RECORDER run CMD…`, where
 //! RECORDER is the recorder's pid, or 0 for none. Prints one JSON object:
 //! `wallNs`, `cpuNs` (user and system time of this process and its waited-for
-//! descendants) and `recorderCpuNs`. The recorder is let come to rest before
-//! and after, so that the work it puts off is counted, and the start and end of
-//! a session are not.
+//! descendants) and `recorderCpuNs`. The recorder comes to rest before and after, so that
+//! its deferred work counts, and the start and end of a session do not.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::{TcpListener, TcpStream};
@@ -16,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-/// The recorder is at rest when it spends less than 1 % of this, twice over.
-/// Longer than it lets events gather.
+/// The recorder is at rest when it spends less than 1 % of each of two windows in a row.
+/// A window is longer than it lets events gather.
 const WINDOW: Duration = Duration::from_millis(30);
 const QUIET_WINDOWS: u32 = 2;
-/// A recorder that is busier than that for so long will not come to rest.
+/// A recorder that stays busy for this long will not come to rest.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<()> {
@@ -120,7 +119,7 @@ fn operation(mode: &str) -> Result<Box<dyn FnMut() -> Result<()>>> {
             if !Path::new(GATED).exists() {
                 std::os::unix::fs::symlink(TRUE, GATED).context("make the gated program")?;
             }
-            // One of the words of a rule, and not what it is about.
+            // `destroy` is a word of a gate rule, and here the name of a workspace.
             let words = ["workspace", "select", "destroy"];
             Box::new(move || wait_for(Command::new(GATED).args(words)))
         }
@@ -172,7 +171,7 @@ impl Recorder {
         Ok(Self(Some(clock)))
     }
 
-    /// Its CPU time, read once it has nothing left to do.
+    /// Its CPU time, read at rest.
     fn at_rest(&self) -> Result<Duration> {
         let Some(clock) = self.0 else {
             return Ok(Duration::ZERO);

@@ -1,11 +1,11 @@
 //! Kills the daemon, and sometimes the collector, at named points while sessions are
 //! recorded, again and again: `cargo xtask crash-loop` (D1, N3).
 //!
-//! Wherever a process was killed, these properties hold at the end: numbers are
-//! dense, no acknowledged record is missing, and the collector's copy equals the
-//! spool. Sessions outlive their daemon: each session whose end was observed begins
-//! and ends once, its made events are those delivered or recorded as lost, and no
-//! delete is missing beyond that.
+//! Wherever a process was killed, these properties hold at the end: numbers are dense, no
+//! acknowledged record is missing, and the collector's copy equals the spool. Sessions
+//! outlive their daemon: each session whose command succeeded begins and ends once, and
+//! no delete is missing beyond those recorded as lost. The last session, which runs
+//! alone, has each produced event delivered or lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -29,14 +29,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Segments as small as this, bytes: each crash can meet one that begins or ends.
+/// Segment size, bytes: so small that crashes meet segments that begin or end.
 const SEGMENT_BYTES: &str = "20000";
-/// Hits of a point that go by before the one that kills: up to so many.
+/// Bound of the hits of a point before the one that kills.
 const LATEST: u64 = 12;
-/// Sessions one after the other while a point is waited for.
+/// Most sessions, one after the other, while a point is awaited.
 const SESSIONS: usize = 12;
 const MOST: Duration = Duration::from_secs(60);
-/// After the last session, for what a daemon does once it has nothing to do.
+/// Time after the last session for what an idle daemon does.
 const LAST: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Parser)]
@@ -49,7 +49,7 @@ struct Args {
     seed: u64,
 }
 
-/// What points are called that only programs of its own take a daemon by.
+/// Prefix of the points that a daemon passes only with programs of its own.
 const OF_PROGRAMS: &str = "programs-";
 /// The least limit of the guard: no session here meets it.
 const LIMIT: usize = 64;
@@ -92,8 +92,8 @@ impl Seen {
     }
 }
 
-/// Whether what the kernel made is what got here and what was lost. Of a session
-/// beside which no other ran: what others have in the rings is in neither.
+/// Whether each produced event was delivered or lost. This holds for a session that ran
+/// alone: an event in a ring while another session runs is neither.
 fn is_balanced(totals: &Totals) -> bool {
     totals.produced.iter().all(|made| {
         let got = count_of(&totals.delivered, &made.kind);
@@ -118,23 +118,23 @@ impl Draw {
     }
 }
 
-/// Where it happens.
+/// The directories and processes of a run.
 struct Place {
     state: PathBuf,
     store: PathBuf,
     /// Sessions that are under way.
     running: Vec<(String, Child)>,
-    /// The names of those whose command ended well.
+    /// Names of sessions whose command succeeded.
     done: BTreeSet<String>,
-    /// The collector's, which stays the same.
+    /// The collector's address, which stays the same.
     address: String,
-    /// How far the copies of streams were read after the last crash: what is
-    /// durable stays. All is read again at the end.
+    /// How far each copy of a stream was read after the last crash: durable records stay.
+    /// The end reads all of them again.
     read: BTreeMap<(PathBuf, StreamId), Chain>,
 }
 
 fn main() -> Result<ExitCode> {
-    // For the bpffs.
+    // The namespace contains the bpffs.
     in_own_namespace(crash_over_and_over)
 }
 
@@ -189,7 +189,7 @@ fn crash_over_and_over() -> Result<ExitCode> {
         } else {
             unmet += 1;
         }
-        // What was not met ends all the same, wherever it is.
+        // A daemon that did not meet its point is killed wherever it is.
         let _ = daemon.kill();
         let mut ended = daemon.wait()?;
         if is_collectors {
@@ -228,8 +228,8 @@ fn crash_over_and_over() -> Result<ExitCode> {
 }
 
 impl Place {
-    /// The guard's limit is part of the programs: with another, the next daemon
-    /// begins with its own, and the sessions move over.
+    /// The guard's limit is part of the programs: with another limit, the next daemon
+    /// loads its own, and the sessions move to them.
     fn configure(&self, configuration: &str, number: usize) -> Result<()> {
         let limit = format!("[guard]\nlimit = {}\n", LIMIT + number);
         let file = self.state.join("config.toml");
@@ -276,18 +276,19 @@ impl Place {
         Collector::start_by(command, &self.address, &self.store, &[])
     }
 
-    /// Sessions, one after the other, until it has ended; whether it did.
+    /// Runs sessions, one after the other, until the faulty process has ended, and
+    /// returns whether it did.
     fn load(
         &mut self,
         crash: usize,
         ends_within: impl Fn(Duration) -> Result<bool>,
     ) -> Result<bool> {
-        // Those of the daemon before; they have found this one.
+        // The sessions of the previous daemon have found this one.
         if !ends_within(Duration::ZERO)? {
             self.collect(&ends_within)?;
         }
         for session in 0..SESSIONS {
-            // Without a daemon it would record by itself, into a stream of its own.
+            // `run` without a daemon would record into a stream of its own.
             if ends_within(Duration::ZERO)? {
                 return Ok(true);
             }
@@ -310,13 +311,13 @@ impl Place {
         Ok(())
     }
 
-    /// Waits for the sessions that are under way, as long as nothing has ended.
+    /// Waits for the running sessions until the faulty process ends.
     fn collect(&mut self, ends_within: &impl Fn(Duration) -> Result<bool>) -> Result<()> {
         for (name, mut run) in std::mem::take(&mut self.running) {
             while !ended_within(&run, PACE)? && !ends_within(Duration::ZERO)? {}
             match run.try_wait()? {
                 Some(status) if status.success() => drop(self.done.insert(name)),
-                // Its daemon died before it began.
+                // The daemon died before the session began.
                 Some(_) => {}
                 None => self.running.push((name, run)),
             }
@@ -324,7 +325,8 @@ impl Place {
         Ok(())
     }
 
-    /// Every session that was seen to its end, in the records: what was told as lost of deletes.
+    /// Checks every completed session in the records, and returns a summary of missing
+    /// and lost deletes.
     fn check_sessions(&self) -> Result<String> {
         let mut sessions: BTreeMap<Vec<u8>, Seen> = BTreeMap::new();
         let mut lost = 0;
@@ -365,7 +367,7 @@ impl Place {
             missing <= lost,
             "{missing} deletes are missing, {lost} told as lost; those of others: {astray:?}"
         );
-        // Begun behind a checkpoint, and their first records lost.
+        // A session that began behind a checkpoint, and whose first records were lost.
         let found = |seen: &&Seen| seen.starts > 0 && seen.name.is_empty();
         Ok(format!(
             "of {} deletes in them {missing} are missing, {lost} were told as lost; beside them {} sessions were found without their names",
@@ -374,7 +376,7 @@ impl Place {
         ))
     }
 
-    /// What the daemon was told to be kept is in the collector's store, and here.
+    /// Checks that the spool and the collector's store have every acknowledged record.
     fn check_acknowledged(&mut self) -> Result<()> {
         let spool = self.state.join("spool");
         for stream in streams(&spool)? {
@@ -398,11 +400,11 @@ impl Place {
         Ok(())
     }
 
-    /// Lets a daemon that nothing happens to send all; how many streams and records there are.
+    /// Has a daemon without faults send everything, and returns the number of streams and records.
     fn settle(&mut self) -> Result<(usize, usize)> {
         let mut daemon = self.daemon(None)?;
         self.collect(&|limit| ended_within(&daemon, limit))?;
-        // Beside this one there is no other.
+        // The last session runs alone.
         self.begin(FINAL.to_owned())?;
         self.collect(&|limit| ended_within(&daemon, limit))?;
         let spool = self.state.join("spool");
@@ -426,7 +428,7 @@ impl Place {
         let left = self.left_behind()?;
         ensure!(left.is_empty(), "processes were left behind: {left:?}");
         let (status, said) = verify(&self.store)?;
-        // 3: a crash is recorded as what it may have lost.
+        // Status 3: each crash is recorded with its possible loss.
         ensure!(matches!(status, Some(0 | 3)), "verify: {status:?}: {said}");
         Ok(result)
     }
@@ -437,7 +439,7 @@ impl Place {
     fn left_behind(&self) -> Result<Vec<String>> {
         let state = self.state.display().to_string();
         let processes = fs::read_dir("/proc")?.flatten();
-        // One that ends meanwhile has no command line any more.
+        // A process that ends meanwhile has no command line.
         Ok(processes
             .filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
             .filter(|line| line.contains(&state))
@@ -458,7 +460,7 @@ fn held(directory: &Path, stream: StreamId) -> Result<Vec<Vec<u8>>> {
     Ok(all)
 }
 
-/// The records of a stream behind those of a chain: each goes on the one before.
+/// Verifies the records of a stream that follow those of a chain.
 fn read_on(
     directory: &Path,
     chain: &mut Chain,

@@ -12,11 +12,11 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// What the session runs.
     pub(crate) script: &'static str,
-    /// What was there before it; run outside every session.
+    /// Preparation, run outside every session.
     pub(crate) before: &'static str,
-    /// What is put right after it; run outside, too.
+    /// Clean-up, run outside every session.
     pub(crate) after: &'static str,
-    /// Programs that must be there.
+    /// Programs that it needs.
     pub(crate) needs: &'static [&'static str],
     /// A program and the npm packages that bring it, into `T`.
     pub(crate) tool: Option<(&'static str, &'static str)>,
@@ -27,13 +27,13 @@ pub(crate) struct Case {
     pub(crate) at_once: usize,
     /// The limit that ends it.
     pub(crate) limit: usize,
-    /// Where the files are looked for, if not below `W`.
+    /// Where the files are searched for, if not below `W`.
     pub(crate) look_in: &'static str,
-    /// Only what judges the object itself tells that it destroys, and not the names alone.
+    /// Whether a profile must see the object, and not its name alone, to see the destruction.
     pub(crate) judged: bool,
     /// It acts through io_uring.
     pub(crate) by_requests: bool,
-    /// Why it is known not to do what it should.
+    /// Reason of a known weakness.
     pub(crate) weakness: Option<&'static str>,
 }
 

@@ -97,10 +97,10 @@ fn report(args: &Args) -> Result<bool> {
     Ok(failures.is_empty())
 }
 
-/// A row, and what is wrong with it.
+/// A row, and its fault.
 type Row = (String, Option<String>);
 
-/// Tries so many cases at a time; the rows are in the cases' order.
+/// Tries `at_once` cases at a time; the rows are in the cases' order.
 fn all(
     stage: &Stage,
     kind: Kind,
@@ -142,13 +142,13 @@ fn one(stage: &Stage, kind: Kind, case: &Case, about: &About) -> Result<Row> {
     Ok((row, fault.map(|fault| format!("{}: {fault}", case.name))))
 }
 
-/// What the report was made on.
+/// The machine and profile of the report.
 struct About {
     machine: String,
     kernel: String,
     profile: String,
     refuses: bool,
-    /// Whether what is deleted can be judged, and not only its name be seen.
+    /// Whether deleted objects are seen, and not their names alone.
     judges: bool,
 }
 
@@ -166,12 +166,12 @@ impl About {
         })
     }
 
-    /// Why a case is known not to go as it should here.
+    /// The reason of a failure that is known for this machine.
     fn weakness(&self, kind: Kind, case: &Case, ran: &Ran) -> Option<&'static str> {
         let by_name = "names are all that this profile sees on this kernel: every deleted one counts, whoever made it, and nothing else does";
         let is_by_name = match kind {
             Kind::Destroyer => case.judged,
-            // Stopped for what it may; that it does not work is another fault.
+            // The guard stopped allowed work; work that fails by itself is another fault.
             Kind::Work => ran.verdict.is_some() && ran.survivors == 0,
         };
         let unseen = case.by_requests && !ran.sees_requests;
@@ -206,7 +206,7 @@ impl About {
     }
 }
 
-/// Its processor and how many of them.
+/// Model and number of its processors.
 fn machine() -> Result<String> {
     let about = std::fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
     let model = about

@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 use super::case::Case;
 use super::trial::{Outcome, Ran};
 
-/// Which of the two a case is.
+/// The two kinds of cases.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Destroyer,
     Work,
 }
 
-/// What is wrong with a case, if anything.
+/// The fault of a case, if any.
 pub(crate) fn fault(kind: Kind, case: &Case, ran: &Ran, refuses: bool) -> Option<String> {
     if ran.survivors > 0 {
         return Some(format!("{} processes survived", ran.survivors));

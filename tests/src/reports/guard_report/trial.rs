@@ -20,11 +20,11 @@ use super::case::Case;
 /// Directories, and files in each.
 const DIRECTORIES: usize = 50;
 const FILES: usize = 100;
-/// All of them.
+/// Number of all files.
 pub(crate) const ALL: usize = DIRECTORIES * FILES;
-/// In the environment of all that a case starts.
+/// Variable in the environment of every process of a case.
 const MARK: &str = "AGENT_RECORDER_GUARD_REPORT";
-/// Longer takes no case: then it is ended, and that is an error.
+/// Limit of a case: a longer one is ended with an error.
 const MOST: Duration = Duration::from_secs(600);
 
 /// What every case can use.
@@ -35,7 +35,7 @@ pub(crate) struct Stage {
     pub(crate) window: Option<String>,
     /// Programs from npm.
     pub(crate) tools: TempDir,
-    /// One at a time puts something there.
+    /// Held during an installation.
     pub(crate) installing: Mutex<()>,
     /// The program of `destroy.c`.
     pub(crate) destroy: PathBuf,
@@ -50,26 +50,26 @@ pub(crate) enum Outcome {
 }
 
 pub(crate) struct Ran {
-    /// Files whose contents are nowhere any more.
+    /// Files whose contents are gone.
     pub(crate) destroyed: usize,
-    /// What the guard said, if anything.
+    /// The guard's verdict, if any.
     pub(crate) verdict: Option<Verdict>,
     /// Processes of the session that were there after it.
     pub(crate) survivors: usize,
     /// Files that the guard counted.
     pub(crate) counted: u64,
-    /// What the session's program returned.
+    /// Exit status of the session's program.
     pub(crate) status: Option<i32>,
     pub(crate) took: Duration,
     /// Whether requests of io_uring are seen here.
     pub(crate) sees_requests: bool,
-    /// The end of what it said.
+    /// The last line of its output.
     pub(crate) said: String,
 }
 
 pub(crate) struct Verdict {
     pub(crate) policy: String,
-    /// From the meeting of the limit to the last death, ms.
+    /// Time from the limit to the last death, ms.
     pub(crate) death: Option<f64>,
 }
 
@@ -93,7 +93,7 @@ impl Stage {
             work: TempDir::with_prefix_in("guard-report-", &self.place)?,
             scratch: tempfile::tempdir()?,
         };
-        // Programs that give their privileges away must get there.
+        // Programs that drop their privileges must reach it.
         fs::set_permissions(folders.work.path(), fs::Permissions::from_mode(0o755))?;
         let files = folders.work.path().join("files");
         if with_files {
@@ -198,7 +198,7 @@ impl Stage {
     }
 
     fn install(&self, program: &str, packages: &str) -> Result<()> {
-        // Poisoned: another's installation failed, which is nothing to this one.
+        // A poisoned lock: another installation failed, which does not matter here.
         let _one = self
             .installing
             .lock()
@@ -266,7 +266,7 @@ fn survivors(mark: &OsStr) -> Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
-        // It can end meanwhile.
+        // The process can end meanwhile.
         let Ok(environment) = fs::read(path.join("environ")) else {
             continue;
         };

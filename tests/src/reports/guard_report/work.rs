@@ -3,7 +3,7 @@
 
 use super::case::{Case, case};
 
-/// 2,000 files on `main`, of which the branch `far` has 1,000 not, 500 otherwise and 1,000 more.
+/// 2,000 files on `main`; the branch `far` lacks 1,000 of them, changes 500 and adds 1,000.
 const REPOSITORY: &str = r#"
 git init -q -b main "$W/r" && cd "$W/r" && mkdir a b
 for i in $(seq 1000); do echo "keep $i" > a/$i; echo "leave $i" > b/$i; done
@@ -15,7 +15,7 @@ git add . && git commit -qm second && git checkout -q main && echo more > more &
 /// 500 sources.
 const SOURCES: &str = r#"mkdir "$W/src" && for i in $(seq 500); do seq $i $((i + 50)) | sed 's/^/value /' > "$W/src/$i.txt"; done"#;
 
-/// 1,000 scripts that a formatter has something to do with.
+/// 1,000 scripts that a formatter changes.
 const SCRIPTS: &str = r#"mkdir "$W/src" && for i in $(seq 1000); do echo "const a$i={b:1,c:[1,2,3]};function f$i(x){return x+$i}" > "$W/src/$i.js"; done"#;
 
 /// A C program of 200 files.
