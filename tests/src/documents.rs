@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-/// Whoever decides in two minutes reads no more.
+/// A reader who decides in two minutes reads no more.
 const README_BYTES: usize = 8192;
 
 /// The links of a document, and its link targets.
@@ -149,14 +149,14 @@ const FOLDERS: [&str; 6] = [
     "xtask/",
 ];
 
-/// What a document calls a file that a reader makes.
+/// The name that documents give to a file that a reader makes.
 const YET_TO_BE_MADE: &str = "NEW.rs";
 
 #[test]
 fn every_file_that_a_document_names_is_there() -> Result<()> {
     let mut absent = Vec::new();
     for file in documents()? {
-        // What is history there may be gone.
+        // The changelog may name files that are gone.
         if file.ends_with("CHANGELOG.md") {
             continue;
         }

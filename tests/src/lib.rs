@@ -1,6 +1,6 @@
-//! What the end-to-end tests are made of: programs that do something
-//! ([`stimuli`]), what their records are compared with ([`oracle`]), and all that
-//! it takes to have the real binary record them on the real kernel ([`lab`]).
+//! Parts of the end-to-end tests: programs that perform operations ([`stimuli`]), the
+//! truth about their records ([`oracle`]), and the means to record them with the real
+//! binary on the real kernel ([`lab`]).
 //!
 //! Not here: the tests (`tests/e2e`), and the programs behind `cargo xtask`
 //! (`src/reports`).

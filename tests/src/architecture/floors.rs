@@ -29,12 +29,11 @@ pub(super) struct Layout {
 pub(super) struct Circle {
     /// All of them, in alphabetical order.
     pub(super) files: &'static [&'static str],
-    /// Why they may.
+    /// Why the circle is allowed.
     pub(super) reason: &'static str,
 }
 
-/// What the imports break of the layout, a sentence each, and what the layout
-/// declares that is not so.
+/// Sentences about imports that break the layout, and about false declarations of the layout.
 pub(super) fn violations(layout: &Layout, imports: &Imports) -> Vec<String> {
     let mut found = misplaced(layout, imports);
     found.extend(upward(layout, imports));
@@ -54,8 +53,7 @@ fn floor_of(layout: &Layout, module: &str) -> Option<usize> {
     layout.floors.iter().position(|floor| floor.contains(&top))
 }
 
-/// Top-level modules that stand on no floor, and floors' modules that are no
-/// more.
+/// Top-level modules without a floor, and floors' modules that no longer exist.
 fn misplaced(layout: &Layout, imports: &Imports) -> Vec<String> {
     let there: BTreeSet<&str> = imports.modules.iter().filter_map(|m| top(m)).collect();
     let declared: BTreeSet<&str> = layout.floors.iter().copied().flatten().copied().collect();

@@ -20,7 +20,7 @@ use syn::visit::{self, Visit};
 /// A module's path from the crate's root, which is empty.
 type Segments = Vec<String>;
 
-/// A re-export or import is followed through this many others.
+/// Longest chain of re-exports and imports that is followed.
 const ALIASES_DEEP: usize = 16;
 
 /// Which module imports from which, by their paths (`spool::read`; the root's
@@ -29,12 +29,12 @@ const ALIASES_DEEP: usize = 16;
 pub(super) struct Imports {
     /// Every file's module.
     pub(super) modules: BTreeSet<String>,
-    /// From, to, and the path as it is written in the file.
+    /// Importing and imported module, and the path as the file has it.
     pub(super) edges: BTreeMap<(String, String), String>,
 }
 
 impl Imports {
-    /// Of the crate whose root file is `root`, as `read` gives the text of a
+    /// The imports of the crate whose root file is `root`. `read` returns the text of a
     /// file, or nothing where there is none.
     pub(super) fn of(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> anyhow::Result<Self> {
         let mut modules = BTreeMap::new();
@@ -73,10 +73,9 @@ impl Imports {
 
 /// A module of the crate, of a file or inside one.
 struct Module {
-    /// The module of the file that this one is in: itself, but for modules
-    /// written inside a file.
+    /// The module of the surrounding file; the module itself unless it is written inside a file.
     file: Segments,
-    /// What it defines.
+    /// Names that it defines.
     items: BTreeSet<String>,
     /// Names that its `use` items bind, and the paths that they stand for.
     aliases: BTreeMap<String, Segments>,
@@ -88,7 +87,7 @@ struct Module {
 /// A path that a module names.
 struct Import {
     segments: Segments,
-    /// It is only handed on.
+    /// Whether it is a re-export.
     reexport: bool,
 }
 
@@ -100,8 +99,8 @@ fn name(path: &Segments) -> String {
     }
 }
 
-/// Parses the module `path`, whose text is in `files` (more than one where a
-/// build chooses), with its children, which are looked for in `below`.
+/// Parses the module `path`, whose text is in `files` (more than one where a build
+/// chooses), with its children in `below`.
 fn load(
     path: Segments,
     files: &[PathBuf],
@@ -164,7 +163,7 @@ fn add(
     Ok(())
 }
 
-/// The files that a `mod name;` may stand for.
+/// The files that `mod name;` may load.
 fn files_of(
     module: &syn::ItemMod,
     below: &Path,
@@ -188,7 +187,7 @@ fn files_of(
     }
 }
 
-/// What follows `path =` in a `#[path]` or `#[cfg_attr(.., path)]`.
+/// The values of `path =` in a `#[path]` or `#[cfg_attr(.., path)]`.
 fn named_paths(attribute: &syn::Attribute) -> Vec<String> {
     let tokens = match &attribute.meta {
         syn::Meta::NameValue(pair) if pair.path.is_ident("path") => {
@@ -272,7 +271,7 @@ impl Reader {
     /// Every `a::b::c` in a macro's tokens.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path = Segments::new();
-        // How many colons were seen since the last name.
+        // Colons since the last name.
         let mut colons = 0;
         for token in tokens {
             match token {
@@ -367,8 +366,8 @@ fn described(item: &syn::Item) -> (Option<String>, &[syn::Attribute]) {
     (ident.map(ToString::to_string), attributes)
 }
 
-/// The module that `segments`, written in the module `from`, leads to, or
-/// nothing if they lead out of the crate or are of no module.
+/// The module that `segments`, written in the module `from`, leads to; nothing if they
+/// lead out of the crate or to no module.
 fn resolve(
     modules: &BTreeMap<Segments, Module>,
     from: &Segments,

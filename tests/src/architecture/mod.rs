@@ -46,7 +46,7 @@ const PROGRAMS: Layout = Layout {
     circles: &[],
 };
 
-/// What they share with user space.
+/// The types that the kernel programs share with user space.
 const ABI: Layout = Layout {
     root: "agent-recorder-ebpf/src/abi/lib.rs",
     floors: &[
@@ -59,7 +59,7 @@ const ABI: Layout = Layout {
     circles: &[],
 };
 
-/// What the sources under the repository's root break of a layout.
+/// Violations of a layout in the sources under the repository's root.
 fn broken(layout: &Layout) -> anyhow::Result<Vec<String>> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let read = |path: &Path| std::fs::read_to_string(path).ok();

@@ -1,5 +1,5 @@
-//! The rule for the signatures of the kernel programs: what stands for an
-//! object of the kernel has the object's type, and is no bare integer.
+//! The rule for the signatures of the kernel programs: an object of the kernel has its
+//! own type, and is no bare integer.
 //!
 //! Functions in macro invocations and in macro definitions count: most of the
 //! programs' functions are in one.
@@ -8,7 +8,7 @@
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// What an object is called. The programs have a type for each.
+/// Names of kernel objects. The programs have a type for each.
 const OBJECTS: [&str; 13] = [
     "dentry",
     "descriptor",
@@ -29,8 +29,7 @@ const INTEGERS: [&str; 12] = [
     "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize",
 ];
 
-/// The functions in a file's text that take or give an object as a bare
-/// integer, a sentence each.
+/// The functions in a file's text that take or return an object as a bare integer, a sentence each.
 pub(super) fn violations(file: &str, text: &str) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     look(syn::parse_str(text)?, &mut found);
@@ -40,7 +39,7 @@ pub(super) fn violations(file: &str, text: &str) -> anyhow::Result<Vec<String>> 
         .collect())
 }
 
-/// Looks at every `fn name(…)` of the tokens, and of the groups among them.
+/// Examines every `fn name(…)` of the tokens, and of the groups among them.
 fn look(tokens: TokenStream, found: &mut Vec<String>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (index, token) in tokens.iter().enumerate() {
@@ -83,7 +82,7 @@ fn look_at_signature(name: &str, rest: &[TokenTree], found: &mut Vec<String>) {
     }
 }
 
-/// Whether a parameter is an object's name and a bare integer: both.
+/// An object's name and its bare integer, if a parameter has both.
 fn bare(parameter: &[TokenTree]) -> Option<(String, String)> {
     let [.., TokenTree::Ident(name), colon, TokenTree::Ident(kind)] = parameter else {
         return None;
@@ -95,7 +94,7 @@ fn bare(parameter: &[TokenTree]) -> Option<(String, String)> {
     is_bare.then_some((name, kind))
 }
 
-/// Whether a function is called after the object that it gives: `inode`, `inode_of`.
+/// Whether a function is named after the object that it returns: `inode`, `inode_of`.
 fn gives_object(name: &str) -> bool {
     let object = name
         .strip_suffix("_of")

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::floors::{Circle, Layout, violations};
 use super::imports::Imports;
 
-/// A house of two floors, `low` and `high`, with `beside` next to `low`.
+/// A crate with two floors, `low` and `high`, and `beside` on the floor of `low`.
 const SMALL: Layout = Layout {
     root: "lib.rs",
     floors: &[&["low", "beside"], &["high"]],

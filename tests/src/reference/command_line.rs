@@ -58,7 +58,7 @@ fn shown(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(is_shown)
 }
 
-/// A section on a command, and one on each of its own.
+/// A section on a command, and one on each of its subcommands.
 fn command<'a>(of: &'a Command, within: &mut Vec<&'a str>, page: &mut String) -> Result<()> {
     within.push(of.get_name());
     let name = within.join(" ");
@@ -105,7 +105,7 @@ fn is_standard(argument: &Arg) -> bool {
     ["help", "version"].contains(&argument.get_id().as_str())
 }
 
-/// A point of a list: how it is written, what it means, its values.
+/// An item of a list: form, meaning and values of an argument.
 fn argument(arg: &Arg, page: &mut String) -> Result<()> {
     let help = arg.get_long_help().or(arg.get_help());
     let help = help.map(ToString::to_string).unwrap_or_default();

@@ -10,8 +10,7 @@ use toml::{Table, Value};
 use super::markdown::{code, first_sentence, head, row, sentence};
 use super::source::{Key, Kind, Types};
 
-/// The least that a configuration with one of each `[[table]]` says. What it
-/// sets there is what must be set.
+/// The smallest configuration with one of each `[[table]]`: every key in it is required.
 const LEAST: &str = r#"
 [[guard.protect]]
 path = "/x"
@@ -74,7 +73,7 @@ pub(super) fn keys() -> Result<Vec<Key>> {
     Types::of(&super::root().join("agent-recorder/src/config"))?.keys("Config")
 }
 
-/// A line of the overview, and the section.
+/// Writes a table's line of the overview, and its section.
 fn table(
     key: &Key,
     within: &str,
@@ -152,11 +151,11 @@ fn type_name(kind: &Kind) -> Option<String> {
     })
 }
 
-/// What a configuration has that says as little as it can.
+/// The values of the smallest configuration.
 struct Defaults {
-    /// What [`LEAST`] says, and nothing more.
+    /// The keys of [`LEAST`] alone.
     said: Table,
-    /// What the parser makes of it.
+    /// All keys after parsing.
     whole: Table,
 }
 
@@ -193,7 +192,7 @@ fn find<'a>(whole: &'a Table, path: &str) -> Option<&'a Table> {
     })
 }
 
-/// A number of bytes as people say it.
+/// A number of bytes with a binary unit.
 fn size(key: &Key, value: &Value) -> String {
     const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
     let bytes = value
@@ -299,7 +298,7 @@ mod tests {
         };
         assert!(loads(LEAST)?);
         for line in LEAST.lines().filter(|line| line.contains('=')) {
-            // Each line is there once but for the names, of which the first goes.
+            // Each line is there once, except the names, of which the first is removed.
             let without = LEAST.replacen(&format!("{line}\n"), "", 1);
             assert!(!loads(&without)?, "taken without {line}");
         }

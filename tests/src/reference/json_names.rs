@@ -35,11 +35,11 @@ pub(super) struct JsonNames(BTreeMap<String, JsonName>);
 type Route = Vec<FieldDescriptor>;
 
 impl JsonNames {
-    /// Of a record's fields and of those of all messages in it.
+    /// The names of a record's fields, and of those of all messages in it.
     ///
     /// # Errors
     ///
-    /// A record that was made of the descriptors is none to the recorder.
+    /// The recorder cannot decode or show a record that was made of the descriptors.
     pub(super) fn of(record: &MessageDescriptor) -> Result<Self> {
         let mut names = Self::default();
         let trial = Trial {
@@ -50,7 +50,7 @@ impl JsonNames {
         Ok(names)
     }
 
-    /// Of one field.
+    /// The name of one field.
     pub(super) fn of_field(&self, field: &FieldDescriptor) -> &JsonName {
         self.0.get(field.full_name()).unwrap_or(&JsonName::Absent)
     }
@@ -75,7 +75,7 @@ impl JsonNames {
         route: &Route,
         at: &str,
     ) -> Result<()> {
-        // Other keys can depend on a switch or on an enum; those are the others' own.
+        // A switch or an enum can change the keys of other fields, which own those keys.
         let mut taken = BTreeSet::new();
         let mut fields: Vec<_> = message.fields().collect();
         fields.sort_by_key(|field| matches!(field.kind(), Kind::Bool | Kind::Enum(_)));
@@ -131,7 +131,7 @@ enum Side {
     Other,
 }
 
-/// Makes records and looks at their JSON.
+/// Makes records and compares their JSON.
 struct Trial {
     record: MessageDescriptor,
     stream: StreamId,
@@ -175,7 +175,7 @@ impl Trial {
     }
 }
 
-/// Each value of each enum of a message, but of the field itself; one `None` where there is none.
+/// Each value of each other enum of the message; one `None` without such an enum.
 fn variants(
     message: &MessageDescriptor,
     besides: &FieldDescriptor,
@@ -205,7 +205,7 @@ fn made(
 ) -> DynamicMessage {
     let mut made = DynamicMessage::new(message.clone());
     for field in message.fields() {
-        // Of a choice, the first; the route or the change can choose another.
+        // The first field of a oneof is set; the route or the change can choose another.
         let chosen = field
             .containing_oneof()
             .and_then(|choice| choice.fields().next())
@@ -226,12 +226,12 @@ fn made(
     made
 }
 
-/// Sets a field to one of two values; the other one of a message is its absence.
+/// Sets a field to one of two values. The second value of a message is its absence.
 fn set(message: &mut DynamicMessage, field: &FieldDescriptor, side: Side) {
     let value = match (field.kind(), side) {
         (Kind::Message(inner), Side::One) => Value::Message(made(&inner, &[], &|_| {})),
         (Kind::Message(_), Side::Other) => {
-            // Also of a choice that was made already.
+            // Setting the field first clears another one of its oneof.
             message.set_field(field, field.default_value());
             message.clear_field(field);
             return;
@@ -249,7 +249,7 @@ fn listed(field: &FieldDescriptor, value: Value) -> Value {
     }
 }
 
-/// 16 bytes of text: also an id or an address to those that take one.
+/// 16 bytes of text, which are also a valid id or address.
 const TEXT: [&str; 2] = ["aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"];
 
 fn scalar(kind: &Kind, side: Side) -> Value {
@@ -263,7 +263,7 @@ fn scalar(kind: &Kind, side: Side) -> Value {
         Kind::Int64 => Value::I64(number.into()),
         Kind::Uint64 => Value::U64(number.into()),
         Kind::Enum(_) => Value::EnumNumber(number.into()),
-        // What is left is of no kind that the protocol has; a wrong value is refused where it is set.
+        // The protocol has no field of another kind; a wrong value is refused where it is set.
         _ => Value::U32(number.into()),
     }
 }

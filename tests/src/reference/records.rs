@@ -94,7 +94,7 @@ fn protocol() -> Result<DescriptorPool> {
     )?)
 }
 
-/// The fields one of which a record has.
+/// The fields of which a record has one.
 fn bodies(record: &MessageDescriptor) -> Vec<FieldDescriptor> {
     record.fields().filter(is_body).collect()
 }
@@ -228,7 +228,7 @@ fn link_as(name: &str) -> String {
 /// Number of `syntax` in FileDescriptorProto (google/protobuf/descriptor.proto), whose comment is the file's.
 const SYNTAX: i32 = 12;
 
-/// The comment before what has this path (SourceCodeInfo.Location.path), empty without one.
+/// The comment before the element of this path (SourceCodeInfo.Location.path), empty without one.
 fn comment(file: &FileDescriptor, path: &[i32]) -> String {
     let info = file.file_descriptor_proto().source_code_info.as_ref();
     let location = info.and_then(|info| info.location.iter().find(|at| at.path == path));

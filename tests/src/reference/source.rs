@@ -82,7 +82,7 @@ impl Types {
     ///
     /// # Errors
     ///
-    /// There is no such struct, or it has a form that is not known here.
+    /// There is no such struct, or it has an unknown form.
     pub(super) fn keys(&self, name: &str) -> Result<Vec<Key>> {
         let item = self
             .structs
@@ -171,7 +171,7 @@ fn comment(attributes: &[Attribute]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What `#[serde(name = "value")]` says.
+/// The value in `#[serde(name = "value")]`.
 fn serde_value(attributes: &[Attribute], name: &str) -> Result<Option<String>> {
     let mut value = None;
     for attribute in attributes {
