@@ -22,10 +22,10 @@ mod life;
 mod records;
 mod stream;
 
-/// The program that all stimuli are but two (`src/stimuli`): `STIMULUS NAME WORD…`.
+/// The program of all stimuli except two (`src/stimuli`): `STIMULUS NAME WORD…`.
 const STIMULUS: &str = env!("CARGO_BIN_EXE_stimulus");
 
-/// What starts one of them.
+/// The words that start a stimulus.
 const fn stimulus(name: &'static str) -> [&'static str; 2] {
     [STIMULUS, name]
 }

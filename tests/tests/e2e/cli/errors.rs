@@ -57,7 +57,7 @@ fn without_permission_the_remedy_is_named() -> anyhow::Result<()> {
 #[test]
 fn a_kernel_without_btf_is_named_as_such() -> anyhow::Result<()> {
     let state = tempfile::tempdir()?;
-    // In a mount namespace of its own, nothing lies where the kernel's types are.
+    // In a mount namespace of its own, the kernel's type information is hidden.
     let script =
         "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" run --state-dir \"$1\" -- true";
     let output = Command::new("unshare")
@@ -114,7 +114,7 @@ fn a_second_daemon_is_told_of_the_first() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// D7, as far as there is something to reload: it goes on, and says that it read nothing.
+/// D7, as far as there is something to reload: the daemon continues, and logs that it read nothing.
 #[test]
 fn a_daemon_outlives_sighup() -> anyhow::Result<()> {
     let daemon = Daemon::start()?;
@@ -143,7 +143,7 @@ fn who_is_not_root_commands_no_daemon() -> anyhow::Result<()> {
         .stderr(Stdio::null())
         .spawn()?;
     let session = wait_for("the session", || Ok(daemon.sessions()?.pop()))?.to_string();
-    // The socket is reached, and says no.
+    // The socket is reached, and refuses.
     fs::set_permissions(daemon.state(), fs::Permissions::from_mode(0o711))?;
     for name in ["kill", "freeze", "resume", "sessions"] {
         let mut command = daemon.command(name)?;
@@ -195,7 +195,7 @@ fn refused_by(mut command: Command, state: &Path) -> anyhow::Result<String> {
 fn a_state_directory_that_takes_no_file_is_told_with_the_reason() -> anyhow::Result<()> {
     in_own_namespace(|| {
         let scratch = tempfile::tempdir()?;
-        // Itself, the state directory, the spool, and none for a stream.
+        // Inodes for the root, the state directory and the spool, and none for a stream.
         let full = tmpfs_with(&scratch.path().join("full"), c"mode=755,nr_inodes=3")?;
         let said = refused(&full.directory.join("state"))?;
         assert!(said.contains("No space left"), "{said}");
@@ -218,8 +218,8 @@ fn too_few_descriptors_are_told_with_the_reason() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whatever somebody writes to the control socket, which everybody may: the
-/// daemon goes on. Also behind a beginning that is right (RFC 9113, section 3.4).
+/// The daemon continues, whatever a process writes to the control socket, which everybody
+/// may. Some of it follows a valid beginning (RFC 9113, section 3.4).
 #[test]
 fn garbage_on_the_control_socket_ends_nothing() -> anyhow::Result<()> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -240,7 +240,7 @@ fn garbage_on_the_control_socket_ends_nothing() -> anyhow::Result<()> {
             bytes.splice(0..0, PREFACE.iter().copied());
         }
         let mut stream = UnixStream::connect(&socket)?;
-        // It may hang up as soon as it has seen enough.
+        // The daemon may hang up early.
         let _ = stream.write_all(&bytes);
     }
     let listed = daemon.command("sessions")?.output()?;

@@ -42,7 +42,7 @@ fn who_shows_every_act_on_a_path_over_all_sessions() -> anyhow::Result<()> {
         .map(|record| record["file"]["op"].as_str().unwrap_or_default())
         .collect();
     assert_eq!(acts, ["CREATE", "RENAME", "RENAME", "DELETE"]);
-    // From the directory itself, by its words.
+    // By a relative path from the directory itself.
     let mut who = recorder.command("who")?;
     let text = who.arg("./x/../file").current_dir(&directory).output()?;
     let text = String::from_utf8(text.stdout)?;
@@ -105,7 +105,7 @@ fn a_replay_follows_a_session_to_its_end() -> anyhow::Result<()> {
     wait_for("the session", || {
         Ok((!daemon.records()?.is_empty()).then_some(()))
     })?;
-    // Not a pipe, which nobody would empty while it is waited for.
+    // A file, because nothing would empty a pipe during the wait.
     let mut shown = tempfile::tempfile()?;
     let mut follow = daemon
         .command("replay")?

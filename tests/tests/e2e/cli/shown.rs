@@ -10,7 +10,7 @@ use agent_recorder_tests::lab::recorder::{Recorder, binary, complaint};
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 
-/// With a session in which a file has a name that a terminal would act on.
+/// A recorder with a session in which a file has a name that a terminal would act on.
 fn recorded() -> anyhow::Result<Recorder> {
     let recorder = Recorder::alone("")?;
     let scratch = tempfile::tempdir()?;
@@ -25,7 +25,7 @@ fn replayed(recorder: &Recorder, arguments: &[&str]) -> anyhow::Result<Output> {
     Ok(recorder.command("replay")?.args(arguments).output()?)
 }
 
-/// R3, R4: the same on every terminal, and nothing that one acts on.
+/// R3, R4: the output is the same on every terminal, with nothing that one acts on.
 #[test]
 fn what_is_shown_has_no_escapes_whatever_the_terminal() -> anyhow::Result<()> {
     let recorder = recorded()?;
@@ -54,7 +54,7 @@ fn what_is_shown_has_no_escapes_whatever_the_terminal() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// R3: whoever reads it has seen enough.
+/// R3: the reader has seen enough.
 #[test]
 fn a_pipe_that_closes_is_no_failure() -> anyhow::Result<()> {
     let recorder = recorded()?;
@@ -121,7 +121,7 @@ fn with_segment(bytes: &[u8]) -> anyhow::Result<TempDir> {
     Ok(state)
 }
 
-/// A segment's header that is right in everything but its version.
+/// The path of a segment, and its bytes, valid except for a newer version.
 fn of_a_newer_version(recorder: &Recorder) -> anyhow::Result<(PathBuf, Vec<u8>)> {
     let spool = recorder.state().join("spool");
     let stream = fs::read_dir(spool)?.next().context("a stream")??.path();
@@ -165,7 +165,7 @@ fn a_store_that_is_none_is_told_in_one_line() -> anyhow::Result<()> {
             assert!(said.lines().count() <= 2, "{command} {state:?}: {said}");
         }
     }
-    // A segment that was just begun holds nothing, and nothing is lost.
+    // A segment that was just begun is empty, and nothing is lost.
     let begun = with_segment(b"AGREC")?;
     let output = asked("who", begun.path())?;
     assert!(
@@ -175,7 +175,7 @@ fn a_store_that_is_none_is_told_in_one_line() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// R8: what a newer version wrote is not taken for records of this one.
+/// R8: records of a newer version are not taken for records of this one.
 #[test]
 fn a_segment_of_a_newer_version_is_told_as_that() -> anyhow::Result<()> {
     let recorder = recorded()?;

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 const FILES: usize = 100;
 const LIMIT: usize = 64;
 
-/// Ends with the test.
+/// A process outside every session, which ends with the test.
 struct Neighbour(Child);
 
 impl Neighbour {
@@ -37,7 +37,7 @@ impl Drop for Neighbour {
     }
 }
 
-/// Files that somebody else made.
+/// Files that the session did not create.
 fn tree() -> anyhow::Result<TempDir> {
     let tree = tempfile::tempdir()?;
     fill(tree.path(), FILES)?;
@@ -124,7 +124,7 @@ fn who_survives_is_told_with_the_reason() -> anyhow::Result<()> {
     assert_eq!(told["survivor"][0]["reason"], "FROZEN", "{told}");
     assert_eq!(told["survivor"][0]["state"], "D", "{told}");
     assert!(!is_killed(&told, &told["survivor"][0]["pid"]), "{told}");
-    // It was told to end, and does so as soon as it can.
+    // SIGKILL is pending: it ends as soon as it can.
     until("it has ended", || cgroup.read("cgroup.procs").is_empty())
 }
 
@@ -219,7 +219,7 @@ fn who_is_kept_at_its_exit_by_a_tracer_is_told_as_traced() -> anyhow::Result<()>
         .ok_or_else(std::io::Error::last_os_error);
     fs::write(&go, "")?;
     seized.context("seize it")?;
-    // Its stop before the end, after which nobody but its tracer lets it go on.
+    // It stops before its end, and only its tracer lets it continue.
     let mut status = 0;
     // SAFETY: `status` is a local variable that the call writes.
     let stopped = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };

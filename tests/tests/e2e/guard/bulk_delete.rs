@@ -17,7 +17,7 @@ use crate::STIMULUS;
 
 const FILES: usize = 10_000;
 const LIMIT: usize = 64;
-/// Where it does not matter how many more than the limit there are.
+/// More than the limit, for tests in which the excess does not matter.
 const ENOUGH: usize = 10 * LIMIT;
 
 fn gone(directory: &Path) -> anyhow::Result<usize> {
@@ -82,8 +82,8 @@ fn everyone_who_was_killed_is_named() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who waited for the child that was struck begins no other, though it makes no
-/// call that is recorded in between.
+/// A parent that waited for the killed child starts no other, though it makes no recorded
+/// call in between.
 #[test]
 fn a_child_for_each_file_ends_with_exactly_the_limit_gone() -> anyhow::Result<()> {
     let recorder = Recorder::with_guard("window = \"2m\"\n")?;
@@ -96,8 +96,8 @@ fn a_child_for_each_file_ends_with_exactly_the_limit_gone() -> anyhow::Result<()
     Ok(())
 }
 
-/// On Linux 7 in `tracepoint`, every copy of a program notes what a rename
-/// touches: what it moves was not seen behind that.
+/// On Linux 7 in `tracepoint`, each replica of a program notes what a rename touches, and
+/// the moved files were once unseen after that.
 #[test]
 fn what_is_moved_to_where_it_may_go_counts_when_it_goes() -> anyhow::Result<()> {
     let recorder = Recorder::with_guard("")?;
@@ -116,7 +116,7 @@ fn what_is_moved_to_where_it_may_go_counts_when_it_goes() -> anyhow::Result<()> 
     ])?;
     let records = recorder.replay()?;
     assert_eq!(enforcement(&records)?["survivors"], 0);
-    // What the kernel skips programs for can go beside the limit.
+    // Deletes for which the kernel skips programs can exceed the limit.
     let left = count(&build)?;
     assert!(left > ENOUGH - 2 * LIMIT, "{left} files are left");
     Ok(())

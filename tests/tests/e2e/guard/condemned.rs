@@ -11,10 +11,10 @@ use agent_recorder_tests::skip;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-/// More than the guard's limit by default.
+/// More than the guard's default limit.
 const FILES: usize = 200;
-/// The recorder ends the session at the same time: who is quicker differs. All
-/// trials are over as soon as one was refused something.
+/// The recorder ends the session at the same time, and either can be quicker. The first
+/// trial with a refused act is the last.
 const TRIALS: usize = 20;
 /// Acts of a session's members, without the ends of what they had open.
 const ACTS: [&str; 6] = ["exec", "fork", "file", "network", "dns", "control"];

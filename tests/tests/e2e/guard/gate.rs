@@ -15,7 +15,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A host with programs of the names of those that destroy elsewhere.
+/// A host with programs that have the names of gated ones.
 struct Host {
     directory: TempDir,
 }
@@ -191,7 +191,7 @@ fn nobodys_answer_is_the_configured_one() -> anyhow::Result<()> {
         let (_, gate) = told.last().context("nothing was told")?;
         ensure!(gate["answer"] == "TIMED_OUT", "{told:?}");
         daemon.stop()?;
-        // Without a daemon there is nobody to wait for.
+        // Without a daemon there is no answer to wait for.
         let alone = Recorder::alone(&configuration)?;
         let output = host
             .prepare(&mut alone.command("run")?, "terraform destroy; true")?
@@ -214,7 +214,7 @@ fn nobodys_answer_is_the_configured_one() -> anyhow::Result<()> {
 /// A shell's status for a program that is not there.
 const NOT_FOUND: i32 = 127;
 
-/// Ways to start it; what comes before `&&` in some of them may not be there.
+/// Ways to start it; a command before `&&` may be absent.
 const WAYS: &[&str] = &[
     "terraform destroy",
     "\"$B/terraform\" -chdir=prod destroy",
@@ -246,7 +246,7 @@ const WAYS: &[&str] = &[
 fn every_way_to_start_it_is_judged() -> anyhow::Result<()> {
     let host = Host::new()?;
     let daemon = host.daemon(KILL)?;
-    // The last: the file itself, under another name.
+    // The last way runs the file itself, under another name.
     let ways = WAYS
         .iter()
         .chain(&["mv \"$B/terraform\" renamed; ./renamed destroy"]);
@@ -354,7 +354,7 @@ fn a_session_can_neither_wake_what_is_held_nor_answer_for_it() -> anyhow::Result
         "{said}"
     );
 
-    // Nor does the session's own resume.
+    // The session's own resume does not start it either.
     until("it to have stopped", || {
         host.directory.path().join("ready").exists()
     })?;

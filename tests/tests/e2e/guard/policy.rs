@@ -13,12 +13,12 @@ use agent_recorder_tests::{skip, skip_part};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// More than the limit, so that what is not stopped destroys more than it may.
+/// More than the limit, so that an unstopped session destroys more than it may.
 const FILES: usize = 100;
 const LIMIT: usize = 64;
 const CONTENTS: &str = "somebody else's words, which nobody has elsewhere\n";
 
-/// Somebody else's files.
+/// Files that the sessions did not create.
 struct Tree {
     scratch: TempDir,
 }
@@ -39,7 +39,7 @@ impl Tree {
         self.scratch.path().join("tree")
     }
 
-    /// Files anywhere below that still hold a quarter of what they held, and begin as they did.
+    /// Number of files anywhere below that begin with the first quarter of their contents.
     fn intact(&self) -> anyhow::Result<usize> {
         count_intact(self.scratch.path())
     }
@@ -86,10 +86,10 @@ fn sees_victims() -> anyhow::Result<bool> {
     Ok(doctor()?["seesVictims"] == true)
 }
 
-/// Why nothing is tried that takes a look at what goes.
+/// Reason of a skip where the profile does not see the object.
 const ONLY_NAMES: &str = "this profile sees only names on this kernel";
 
-/// The one of the ways below that takes no name away and opens no file of others.
+/// The one way below that removes no name and opens no file that the session did not create.
 const UNSEEN_BY_NAMES: &str = "move over";
 
 #[test]
@@ -158,7 +158,7 @@ fn every_way_of_destroying_ends_at_the_limit() -> anyhow::Result<()> {
             r#"ln -s "$1" "$1.link"; rm -rf "$1.link"/*"#,
         ),
     ] {
-        // In an emulated guest a shell takes longer than the default one for so many programs.
+        // An emulated guest needs more than the default window to start so many programs.
         let recorder = Recorder::with_guard("window = \"2m\"\n")?;
         if name == UNSEEN_BY_NAMES && !sees_victims()? {
             skip_part!(name, "{ONLY_NAMES}");
@@ -417,7 +417,7 @@ fn git_may_remove_what_it_keeps_and_nothing_else() -> anyhow::Result<()> {
     assert!(output.status.success(), "{output:?}");
     assert!(enforcements(&recorder)?.is_empty());
     assert_eq!(tree.intact()?, FILES);
-    // What was never committed is in the stash, and removed by a git that the git of the stash starts.
+    // The stash has what was never committed; a git that the stash's git starts removes it.
     let script = r#"cd "$1" && for i in *.txt; do mv "$i" "new-$i"; done && git -c user.name=n -c user.email=e stash -qu && git stash pop -q && for i in *.txt; do mv "$i" "${i#new-}"; done"#;
     let output = session(&recorder, &tree, script)?;
     assert!(output.status.success(), "{output:?}");

@@ -16,10 +16,10 @@ use tempfile::TempDir;
 use crate::STIMULUS;
 
 const BYTES: usize = 256 << 10;
-/// Devices: at least as many as tests that can need a free one at one time.
+/// Attempts to find a free device: at least as many as tests that can need one at one time.
 const TRIES: usize = 8;
 
-/// The one enforcement, which is of this policy.
+/// Checks that the one enforcement is of this policy.
 fn told(recorder: &Recorder) -> anyhow::Result<()> {
     let records = recorder.replay()?;
     let told = enforcement(&records)?;
@@ -35,7 +35,7 @@ struct Device {
 }
 
 impl Device {
-    /// Or why there is none.
+    /// A device, or why there is none.
     fn new() -> anyhow::Result<Result<Self, String>> {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("device");

@@ -22,12 +22,12 @@ const BEFORE: usize = LIMIT - 4;
 const FILES: usize = 200;
 const YEAR: Duration = Duration::from_hours(365 * 24);
 
-/// Waits for what the session has done.
+/// Waits until the session has made this file.
 fn appears(path: &Path) -> anyhow::Result<()> {
     until(&path.display().to_string(), || path.exists())
 }
 
-/// The wall clock a year ahead, until this goes.
+/// Sets the wall clock a year ahead until it is dropped.
 struct YearAhead {
     since: Instant,
     real: Timespec,
@@ -43,7 +43,7 @@ impl YearAhead {
         Ok(set)
     }
 
-    /// That much later than it would be.
+    /// Sets the clock ahead of the real time.
     fn to(&self, ahead: Duration) -> anyhow::Result<()> {
         let passed = i64::try_from((self.since.elapsed() + ahead).as_secs())?;
         let time = Timespec {
@@ -84,7 +84,7 @@ fn a_wall_clock_that_is_set_is_told_of_and_moves_neither_order_nor_window() -> a
     fs::write(scratch.path().join("set"), b"")?;
     let status = session.wait()?;
     drop(ahead);
-    // What was removed before it was set counts still.
+    // Files that were removed before the clock was set still count.
     ensure!(status.code() == Some(128 + 9), "{status}");
     assert_eq!(FILES - fs::read_dir(&directory)?.count(), LIMIT);
     let told = recorder.told_of_itself("clock_jump")?;
@@ -106,13 +106,13 @@ fn a_wall_clock_that_is_set_is_told_of_and_moves_neither_order_nor_window() -> a
     let by_boot = Duration::from_nanos(boot(last)? - boot(first)?);
     assert!(by_wall > SignedDuration::try_from(YEAR)?, "{by_wall:?}");
     assert!(by_boot < 2 * LONGEST, "{by_boot:?}");
-    // One after the other, by one process: in this order.
+    // One process removed them one after the other, and the records have its order.
     let removed = records.iter().filter(|it| it["file"]["op"] == "DELETE");
     assert!(removed.is_sorted_by_key(|it| it["bootNs"].as_u64()));
     Ok(())
 }
 
-/// D10: evidence does not age by it.
+/// D10: a set clock does not age evidence.
 #[test]
 #[ignore = "it sets the machine's clock: guests run it"]
 fn a_wall_clock_that_is_set_makes_no_record_old_enough_to_go() -> anyhow::Result<()> {
@@ -145,7 +145,7 @@ fn a_wall_clock_that_is_set_makes_no_record_old_enough_to_go() -> anyhow::Result
     Ok(())
 }
 
-/// The machine's second CPU, until this goes.
+/// Unplugs the machine's second CPU until it is dropped.
 struct Unplugged;
 
 impl Unplugged {
@@ -175,7 +175,7 @@ fn all_is_recorded_while_a_cpu_goes_and_comes_back() -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let directory = fs::canonicalize(scratch.path())?.join("files");
     fill(&directory, 3 * AT_ONCE)?;
-    // From two processes, so that both CPUs have to do.
+    // Two processes remove, so that both CPUs have work.
     let script = "cd \"$0\"; from=0
         for part in 0 1 2; do
             rm $(seq $from 2 $((from + $1 - 1))) & rm $(seq $((from + 1)) 2 $((from + $1 - 1))); wait

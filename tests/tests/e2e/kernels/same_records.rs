@@ -20,18 +20,18 @@ use crate::STIMULUS;
 const GOLDEN: &str = include_str!("../../same_records.txt");
 const VARIABLE: &str = "AGENT_RECORDER_SAME_RECORDS";
 
-/// Bytes of a working directory's path: names as long as calls can take end where it lets them.
+/// Length of a working directory's path, bytes: it decides where the longest names end.
 const DIRECTORY_BYTES: usize = 80;
 
 /// A stimulus, and the compared part of its records.
 struct Stimulus {
     name: &'static str,
-    /// Before the directory.
+    /// Words before the directory.
     program: &'static [&'static str],
-    /// After it.
+    /// Words after the directory.
     mode: &'static [&'static str],
-    /// Of its records: a program's files are those of its working directory, for
-    /// what it is linked with differs.
+    /// Compared kinds of records. Of a program's files only those in its working
+    /// directory count, because its libraries differ.
     kinds: &'static [&'static str],
 }
 
@@ -68,7 +68,7 @@ const STIMULI: [Stimulus; 5] = [
     },
 ];
 
-/// A record: its kind, who did it, and what it says.
+/// A record: its kind, the role of its process, and its fields.
 #[derive(Clone, Debug)]
 struct Act {
     kind: String,
@@ -86,24 +86,24 @@ impl Act {
     }
 }
 
-/// Something that is not compared, where it is so, and why.
+/// A part that is not compared, with its kernels and the reason.
 struct Differs {
     #[expect(dead_code, reason = "for who reads the list")]
     why: &'static str,
-    /// Kernels before it; `None` for every one.
+    /// Applies to kernels before this one; `None` for no bound.
     before: Option<(u32, u32)>,
-    /// And from this one on.
+    /// Applies to kernels from this one on.
     since: (u32, u32),
     acts: fn(&Act) -> bool,
     fields: &'static [&'static str],
 }
 
-/// Of kernels.
+/// Since every kernel.
 const EVERY: (u32, u32) = (0, 0);
-/// A length of which 32 bits hold a part.
+/// A length of more than 32 bits.
 const LARGE: u64 = (1 << 32) + 5;
 
-/// All that is not compared: the one place that says so.
+/// The one list of what is not compared.
 const DIFFERS: &[Differs] = &[
     Differs {
         why: "says how the path was seen, which is what a profile decides",
@@ -191,14 +191,14 @@ fn without_what_differs(mut act: Act, kernel: (u32, u32)) -> Act {
     act
 }
 
-/// Records by what they say, and how often each came.
+/// Records by content, with counts.
 type Counted = BTreeMap<String, usize>;
 
 fn counted(acts: impl IntoIterator<Item = (usize, Act)>, kernel: (u32, u32)) -> Counted {
     let mut counted = Counted::new();
     for (count, act) in acts {
         let Act { kind, part, fields } = without_what_differs(act, kernel);
-        // In one order, whichever the recorder writes them in.
+        // Fields are sorted, because the recorder may write them in any order.
         let fields: BTreeMap<_, _> = fields.into_iter().collect();
         let line = json!({"by": part, kind: fields}).to_string();
         *counted.entry(line).or_default() += count;
@@ -231,8 +231,8 @@ struct Recorded {
     records: Vec<Value>,
 }
 
-/// Beside a daemon: whoever records by itself is the session's parent, and what
-/// is done to that is refused where that can be.
+/// Records a stimulus beside a daemon: a `run` without one would be the session's parent,
+/// and hooks would refuse acts on it.
 fn recorded(daemon: &Daemon, directory: &Path, stimulus: &Stimulus) -> anyhow::Result<Recorded> {
     let program = stimulus.program[0];
     let mut run = daemon.command("run")?;
@@ -256,7 +256,7 @@ fn recorded(daemon: &Daemon, directory: &Path, stimulus: &Stimulus) -> anyhow::R
         let fields = names.normalise(cut_alike(record[kind].clone(), program));
         let mut process = record["process"].clone();
         if kind == "exit" {
-            // Which of its threads ends last is chance.
+            // Any thread can be the last to end.
             process["tid"] = process["pid"].clone();
         }
         let act = Act {
@@ -271,8 +271,8 @@ fn recorded(daemon: &Daemon, directory: &Path, stimulus: &Stimulus) -> anyhow::R
     Ok(Recorded { acts, records })
 }
 
-/// Of arguments so many bytes are kept in all, the program's path among them:
-/// what is left of the last one is given back what the path took.
+/// The kept bytes of arguments include the program's path, whose length differs: the last
+/// argument is extended by it.
 fn cut_alike(mut act: Value, program: &str) -> Value {
     if act["argvTruncated"] == true
         && let Some(Value::String(last)) =
@@ -292,7 +292,7 @@ fn is_of_stimulus(act: &Act) -> bool {
     !act.of_kind("file") || inside("path") || inside("newPath")
 }
 
-/// A directory under `above` whose path has the length that all have.
+/// A directory under `above` whose path has `DIRECTORY_BYTES` bytes.
 fn directory_of_one_length(above: &Path) -> anyhow::Result<PathBuf> {
     let above = fs::canonicalize(above)?;
     let left = DIRECTORY_BYTES.checked_sub(above.as_os_str().len() + 1);
@@ -302,7 +302,7 @@ fn directory_of_one_length(above: &Path) -> anyhow::Result<PathBuf> {
     Ok(directory)
 }
 
-/// How they differ; nothing, where all that is missing is told as lost (Linux 7).
+/// The differing lines; none where every missing record is reported as lost (Linux 7).
 fn differences(golden: &Counted, recorded: &Counted, records: &[Value]) -> Vec<String> {
     let lines = golden.keys().chain(recorded.keys());
     let lines: std::collections::BTreeSet<_> = lines.collect();
@@ -355,7 +355,7 @@ fn the_same_stimulus_gives_the_same_records_everywhere() -> anyhow::Result<()> {
     })
 }
 
-/// Past what captures the output of tests.
+/// Prints past the capture of test output.
 fn print(stimulus: &str, counted: &Counted) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     // After the test's name, which has no end of line yet.

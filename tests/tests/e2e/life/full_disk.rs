@@ -17,7 +17,7 @@ use agent_recorder_tests::lab::recorder::GUARDING_TEMPORARY;
 use agent_recorder_tests::lab::wait::wait_for;
 use anyhow::{Context as _, bail, ensure};
 
-/// More than a daemon's files and what is held need, less than the storm makes.
+/// More than a daemon's files and held records need, less than the storm makes.
 const DISK_BYTES: u64 = 24 << 20;
 /// How many files the test makes, of which a session destroys at most the guard's limit.
 const FILES: usize = 500;
@@ -25,7 +25,7 @@ const LIMIT: usize = 64;
 
 type Counts = BTreeMap<String, u64>;
 
-/// Writes until there is no room, not for a byte.
+/// Writes until the disk has no room for a byte.
 fn fill_up(path: &Path) -> anyhow::Result<()> {
     let mut file = File::create(path)?;
     for size in [1 << 20, 4096, 1] {
@@ -58,7 +58,7 @@ fn records(spool: &Path) -> anyhow::Result<Vec<Record>> {
     Ok(records)
 }
 
-/// The ring's kind of a record, as `loss.rs` has it.
+/// The ring's kind of a record, as in `loss.rs`.
 fn kind(record: &Record) -> Option<&'static str> {
     Some(match record.body.as_ref()? {
         Body::Exec(_) => "exec",
@@ -172,7 +172,7 @@ fn on_a_full_disk_recorder_and_guard_go_on_and_what_had_no_room_is_told_exactly(
             .output()?;
         assert_eq!(verified.status.code(), Some(3), "{verified:?}");
         println!("kept {kept:?}, dropped {told:?}");
-        // Before the disk goes.
+        // The state directory is dropped before its disk.
         drop(state);
         Ok(())
     })

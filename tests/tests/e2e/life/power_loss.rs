@@ -50,7 +50,7 @@ fn shut_down(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every record up to `last`, each going on the one before it.
+/// Checks every record up to `last`, each chained to its predecessor.
 fn check(spool: &Path, last: Seq) -> anyhow::Result<()> {
     let store = Store::open(spool)?;
     let streams = store.streams()?;

@@ -48,12 +48,12 @@ impl Place {
         Daemon::start_with(&self.configuration(more))
     }
 
-    /// In the place of one that was killed.
+    /// Starts a daemon in the place of a killed one.
     fn start_again(&self, state: TempDir, more: &str) -> anyhow::Result<Daemon> {
         Daemon::start_in(state, &self.configuration(more))
     }
 
-    /// Sets of programs that are pinned: one folder each.
+    /// Pinned sets of programs: one folder each.
     fn generations(&self) -> anyhow::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         let recorder = self.pins.directory.join("recorder");
@@ -75,7 +75,7 @@ fn folders(of: &Path) -> anyhow::Result<Vec<PathBuf>> {
     entries.collect()
 }
 
-/// Waits until the daemon has stored so many deletes.
+/// Waits until the daemon has stored `count` deletes.
 fn stored(daemon: &Daemon, count: usize) -> anyhow::Result<()> {
     wait_for("the deletes to be recorded", || {
         let output = daemon
@@ -110,7 +110,7 @@ fn over_a_crash(
     over(Daemon::kill, place, parts, before, after)
 }
 
-/// The same of a daemon that was ended in this way.
+/// As [`over_a_crash`], with a daemon that `end` ends.
 fn over(
     end: impl FnOnce(Daemon) -> anyhow::Result<TempDir>,
     place: &Place,
@@ -133,7 +133,7 @@ fn over(
     Ok((daemon, folder, records))
 }
 
-/// Each delete of such a session is recorded once, and nothing is lost.
+/// Checks that each delete of such a session is recorded once, and nothing is lost.
 fn whole_over(
     end: impl FnOnce(Daemon) -> anyhow::Result<TempDir>,
     place: &Place,
@@ -182,7 +182,8 @@ fn what_a_run_records_by_itself_meanwhile_is_not_the_daemons() -> anyhow::Result
         let by_itself = |daemon: Daemon| {
             let mut command = daemon.command("run")?;
             let state = daemon.kill()?;
-            // Not into the stream of the one that was killed, which the next takes over.
+            // It records into a stream of its own: the next daemon takes over that of the
+            // killed one.
             let many = "for f in 1 2 3 4 5; do cat /dev/null; done";
             let status = command.args(["--", "sh", "-c", many]).status()?;
             ensure!(status.success(), "{status}");
@@ -250,7 +251,7 @@ fn the_guard_stops_a_session_while_no_daemon_runs() -> anyhow::Result<()> {
         })?;
         let state = daemon.kill()?;
         writeln!(session.orders)?;
-        // The one that deletes dies of the kernel's own strike.
+        // The kernel programs kill the deleting process.
         wait_for("the strike", || {
             let left = fs::read_dir(&tree)?.count();
             Ok((left < 2000).then_some(()))
@@ -294,14 +295,14 @@ fn what_did_not_fit_in_the_rings_while_no_daemon_ran_is_told() -> anyhow::Result
     })
 }
 
-/// A session's daemon is killed, and the next has programs of its own: they
-/// take the place of the old ones, and the session moves over.
+/// Kills a session's daemon. The next one has programs of its own: they replace the old
+/// ones, and the session moves to them.
 fn moves_over(place: &Place, after: &str) -> anyhow::Result<Daemon> {
     let (daemon, folder, records) = over_a_crash(place, [40, 40, 40], NO_GUARD, after)?;
     let starts = records.iter().filter(|it| it.get("sessionStart").is_some());
     ensure!(starts.count() == 1, "it has begun once");
     let wrong = not_once(&records, &folder, 120);
-    // Between the daemons the old programs saw it, and nobody can read what they said.
+    // Between the daemons the old programs saw the session; their events cannot be read any more.
     let is_between = |&(number, times): &(usize, usize)| (40..80).contains(&number) && times == 0;
     ensure!(
         wrong.iter().all(is_between),
@@ -371,7 +372,7 @@ fn a_session_that_began_while_no_daemon_ran_is_recorded_from_its_first_exec() ->
         let state = daemon.kill()?;
         let folder = place.folder("files")?;
         let mut command = Command::new(&agent);
-        // One program of many names does what its first argument says.
+        // A program of many names, such as busybox, acts by argv[0].
         command
             .arg0("sh")
             .args(["-c", WORKER, "sh"])
@@ -396,7 +397,7 @@ fn a_session_that_began_while_no_daemon_ran_is_recorded_from_its_first_exec() ->
     })
 }
 
-/// A session whose program is held, of a daemon that is killed then.
+/// A session with a held program, whose daemon is then killed.
 fn held_by_one_that_is_killed(place: &Place, rule: &str) -> anyhow::Result<(Child, TempDir)> {
     let program = place.work.path().join("destroyer");
     fs::write(&program, "#!/bin/sh\nexit 0\n")?;

@@ -13,7 +13,7 @@ use agent_recorder_tests::lab::worker::{
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Goes on when this is dropped.
+/// A stopped daemon, which continues when this is dropped.
 struct Stopped(Pid);
 
 impl Stopped {

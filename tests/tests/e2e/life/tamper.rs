@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::STIMULUS;
 
-/// Sets the flags of a file.
+/// The stimulus that sets the flags of a file.
 const FLAGS: &str = concat!(env!("CARGO_BIN_EXE_stimulus"), " flags");
 
 type Acts = Vec<(String, Option<String>)>;
@@ -48,7 +48,8 @@ impl Trial {
         })
     }
 
-    /// Runs a script as a session, in which `$DAEMON` is the recorder, `$STATE` its directory and `$STIMULUS` the programs that are recorded.
+    /// Runs a script as a session. `$DAEMON` is the recorder's pid, `$STATE` its
+    /// directory and `$STIMULUS` the recorded programs.
     fn run(&mut self, script: &str) -> anyhow::Result<Outcome> {
         let pid = fs::read_to_string(self.state.join("daemon.lock"))?;
         let output = self
@@ -174,7 +175,7 @@ fn who_reaches_for_the_recorder_through_the_kernel_is_told_and_refused_where_tha
     Ok(())
 }
 
-/// With the flag `i` of chattr(1), the recorder itself could not write there.
+/// With the flag `i` of chattr(1), the recorder itself could not write its files.
 #[test]
 fn flags_of_its_files_are_its_own() -> anyhow::Result<()> {
     let mut trial = Trial::start()?;
@@ -185,7 +186,7 @@ fn flags_of_its_files_are_its_own() -> anyhow::Result<()> {
     let said: Vec<Value> = said(outcome.said.as_bytes())?;
     assert_eq!(outcome.acts, vec![touched; said.len()]);
     let is_refused = |act: &&Value| act["file"]["error"] == "EPERM";
-    // Before 6.17 there is no file_setattr(2), and on what it says no hook.
+    // file_setattr(2) and its hook exist since 6.17.
     let ways = said.iter().filter(|act| act["file"]["error"] != "ENOSYS");
     let refused = said.iter().filter(is_refused).count();
     assert_eq!(refused, if refuses { ways.count() } else { 0 }, "{said:?}");
@@ -222,7 +223,7 @@ fn the_recorder_is_not_stopped_by_its_cgroup_where_that_can_be_refused() -> anyh
     Ok(())
 }
 
-/// By another name that leads to the same object.
+/// Another name leads to the same object.
 #[test]
 fn a_detour_leads_to_the_same_answer() -> anyhow::Result<()> {
     let mut trial = Trial::start()?;
@@ -242,8 +243,8 @@ fn a_detour_leads_to_the_same_answer() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tamper record of a mount names what mount(2) gives another path. busybox calls it;
-/// mount(8) from util-linux 2.39 on puts a detached copy there.
+/// The tamper record of a mount has the mount's place. busybox calls mount(2); mount(8)
+/// since util-linux 2.39 attaches a detached copy.
 #[test]
 fn to_mount_the_state_elsewhere_is_told() -> anyhow::Result<()> {
     let mut trial = Trial::start()?;
@@ -259,7 +260,7 @@ fn to_mount_the_state_elsewhere_is_told() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What would take its files away from a recorder, were it not refused.
+/// Acts that would take a recorder's files away.
 #[test]
 fn what_moves_or_removes_the_state_is_refused_where_that_can_be() -> anyhow::Result<()> {
     let mut trial = Trial::start()?;

@@ -17,16 +17,16 @@ use agent_recorder_tests::skip;
 use anyhow::{Context as _, bail, ensure};
 use aya::maps::{Array, HashMap, Map, MapData, loaded_maps};
 
-/// The shortest interval that there can be.
+/// The shortest interval of canaries.
 const OFTEN: &str = "[recorder]\ncanary = \"1s\"\n";
 /// Interval of the service manager's watchdog: the daemon reports twice in that time.
 const WITHIN: Duration = Duration::from_secs(2);
-/// Without a canary it comes by for three intervals, so this often: there were some.
+/// Reports that prove canaries: without any the daemon reports for three intervals only.
 const PROOFS: usize = 6;
-/// Nothing here takes as long.
+/// Longest wait; a slower step hangs.
 const MOST: Duration = Duration::from_secs(120);
 
-/// Waits until the recorder has stored what is looked for.
+/// Waits until the stored records satisfy `is_it`.
 fn wait_for(
     daemon: &Daemon,
     what: &str,
@@ -35,7 +35,7 @@ fn wait_for(
     let deadline = Instant::now() + MOST;
     while !is_it(&daemon.stored()?) {
         ensure!(Instant::now() < deadline, "{what}: {:#?}", daemon.stored()?);
-        // Its messages come as often as its canaries.
+        // The daemon's messages have the interval of its canaries.
         daemon.said("WATCHDOG=1")?;
     }
     Ok(())
@@ -102,7 +102,7 @@ fn canaries_prove_that_records_move_and_leave_none() -> anyhow::Result<()> {
     for event in ["canary_failed", "hooks_attached_anew"] {
         ensure!(!told(&records, event), "{records:#?}");
     }
-    // Nor do they show in what a session's end says was made.
+    // Canaries are absent from a session's produced events, too.
     removal(&daemon)?;
     let records = daemon.stored()?;
     let execs = records
@@ -149,7 +149,7 @@ fn what_the_programs_know_is_told_when_it_is_changed_and_put_back() -> anyhow::R
     drop(session.stdin.take());
     ensure!(session.wait()?.success());
     let shown = daemon.command("replay")?.output()?;
-    // What it did meanwhile is perhaps missing.
+    // Acts of the session meanwhile may be missing.
     assert_eq!(shown.status.code(), Some(3));
     let shown = String::from_utf8(shown.stdout)?;
     ensure!(shown.contains("TAMPER   HOOK_SILENT"), "{shown}");
@@ -169,7 +169,7 @@ fn a_rule_that_is_taken_away_is_told_of_and_put_back() -> anyhow::Result<()> {
     let mut rules: HashMap<_, [u8; size_of::<RuleKey>()], u32> = HashMap::try_from(rules)?;
     let (key, value) = rules.iter().next().context("there is a rule")??;
     rules.remove(&key)?;
-    // And leaves no room for it.
+    // The map has no room for the rule.
     let mut other = [u8::MAX; size_of::<RuleKey>()];
     for number in 0u32.. {
         other[..4].copy_from_slice(&number.to_ne_bytes());
@@ -185,12 +185,12 @@ fn a_rule_that_is_taken_away_is_told_of_and_put_back() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One of the daemon's: there can be others.
+/// A map of this daemon: other recorders can have one of this name.
 fn map_of(daemon: &Daemon, name: &str) -> anyhow::Result<MapData> {
     let pid = fs::read_to_string(daemon.state().join("daemon.lock"))?;
     let mut held = HashSet::new();
     for entry in fs::read_dir(format!("/proc/{}/fdinfo", pid.trim()))? {
-        // Closed meanwhile.
+        // A descriptor may be closed meanwhile.
         let text = fs::read_to_string(entry?.path()).unwrap_or_default();
         let numbers = text.lines().filter_map(|line| line.strip_prefix("map_id:"));
         held.extend(numbers.filter_map(|number| number.trim().parse::<u32>().ok()));
@@ -206,7 +206,7 @@ fn map_of(daemon: &Daemon, name: &str) -> anyhow::Result<MapData> {
 
 const FTRACE: &str = "/proc/sys/kernel/ftrace_enabled";
 
-/// Turns it on again, whatever becomes of the test.
+/// Turns ftrace off until it is dropped.
 struct NoFtrace;
 
 impl NoFtrace {
@@ -218,7 +218,7 @@ impl NoFtrace {
 
 impl Drop for NoFtrace {
     fn drop(&mut self) {
-        // There is no other remedy.
+        // A failure here has no remedy.
         let _ = fs::write(FTRACE, "1");
     }
 }
@@ -240,7 +240,7 @@ fn hooks_that_the_kernel_does_not_call_are_told_and_no_proof_is_given() -> anyho
     };
     let is_told = |records: &[proto::Record]| !silences(records).is_empty();
     wait_for(&daemon, "it is told", is_told)?;
-    // What was said before that is still to be heard.
+    // Earlier messages are still in the socket.
     while daemon.said("WATCHDOG=1")? {}
     let heard = Instant::now();
     while heard.elapsed() < 2 * WITHIN {

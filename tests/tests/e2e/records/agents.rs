@@ -40,7 +40,7 @@ fn created(records: &[Record]) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Starts a daemon, runs the commands, and gives what was recorded.
+/// Starts a daemon, runs the commands, and returns the records.
 fn recorded(configuration: &str, commands: &mut [Command]) -> anyhow::Result<Vec<Record>> {
     let daemon = Daemon::start_with(configuration)?;
     for command in commands {
@@ -59,7 +59,7 @@ fn an_agent_is_known_by_its_program_its_script_or_its_environment() -> anyhow::R
     let by_environment = directory.path().join("by_environment");
     let detached = directory.path().join("detached");
     let mut first = Command::new(shell_named(directory.path(), "codex")?);
-    // Two generations further, in a session of its own, with its parent gone.
+    // The detached process is two generations further, without its parent.
     first.arg("-c").arg(format!(
         ": > {}; (setsid sh -c ': > {}' &)",
         by_program.display(),
@@ -149,7 +149,7 @@ fn an_agent_that_ran_before_the_daemon_is_adopted_with_its_descendants() -> anyh
     let directory = TempDir::new()?;
     let program = shell_named(directory.path(), "claude")?;
     let mut agent = Agent::start(&program)?;
-    // Its child, of another name, and a neighbour that is nobody's agent.
+    // A neighbour that is no agent.
     let mut plain = Agent::start(Path::new("/bin/sh"))?;
     let before = directory.path().join("before");
     agent.create(&before)?;
@@ -184,7 +184,7 @@ fn an_agent_that_ran_before_the_daemon_is_adopted_with_its_descendants() -> anyh
     Ok(())
 }
 
-/// Its children fork and end at once, so the writing process has lost its parent.
+/// The agent's children fork and end at once, so the writing process has lost its parent.
 #[test]
 fn an_agent_that_forks_all_the_while_is_adopted_without_a_gap() -> anyhow::Result<()> {
     let _host = host::alone();
@@ -210,7 +210,7 @@ fn an_agent_that_forks_all_the_while_is_adopted_without_a_gap() -> anyhow::Resul
     for number in ready + 1..=last {
         let path = directory.path().join(format!("chain.{number}"));
         let shown = path.display().to_string();
-        // They end in any order: one may be on its way still.
+        // Processes end in any order: one may still be at work.
         assert!(
             recorded.contains(shown.as_str()) || !path.exists(),
             "{shown} of {ready}..={last}"

@@ -12,7 +12,7 @@ use agent_recorder_abi::event::{Header, KINDS};
 use anyhow::Context as _;
 use proptest::prelude::*;
 
-/// Events of few sessions and processes, so that they meet what others left.
+/// Events of few sessions and processes, so that they meet the state of earlier ones.
 fn event() -> impl Strategy<Value = Vec<u8>> {
     let header = (
         0..=KINDS as u16,
@@ -51,7 +51,7 @@ fn event() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn bytes_of(header: &Header) -> &[u8] {
-    // SAFETY: plain numbers without padding.
+    // SAFETY: `Header` has no padding, so that each of its bytes is initialised.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(header).cast(), size_of::<Header>()) }
 }
 
@@ -67,7 +67,7 @@ fn tracker() -> Tracker {
     Tracker::new(vec![rule], derivation, "tracepoint")
 }
 
-/// As `replay` shows them in every format, which it names where it fails.
+/// The records in every format of `replay`; an error names the format.
 fn show(records: &[proto::Record]) -> anyhow::Result<Vec<(&'static str, String)>> {
     let stream = StreamId::generate();
     let shown = FORMATS.iter().map(|format| {

@@ -25,7 +25,7 @@ struct Place {
 }
 
 impl Place {
-    /// Or why there is no engine.
+    /// A place, or why there is no engine.
     fn new(configuration: &str) -> anyhow::Result<Result<Self, String>> {
         Ok(match Engine::start()? {
             Ok(engine) => Ok(Self {
@@ -60,8 +60,8 @@ fn of<T>(records: &[Record], part: impl Fn(&Record) -> Option<T>) -> Vec<T> {
     records.iter().filter_map(part).collect()
 }
 
-/// The script waits until it was seen, and then does this: one that ends sooner
-/// takes along where its path led.
+/// The script waits until its heir is recorded, and then runs `script`: the path of a
+/// process that ends sooner is gone with it.
 fn once_seen(place: &Place, script: &str) -> anyhow::Result<(Vec<Heir>, Output)> {
     let script = format!("until [ -e /w/seen ]; do sleep 0.1; done; {script}");
     std::thread::scope(|scope| {
@@ -70,7 +70,7 @@ fn once_seen(place: &Place, script: &str) -> anyhow::Result<(Vec<Heir>, Output)>
             let heirs = of(&place.daemon.records()?, |it| it.heir.clone());
             Ok((!heirs.is_empty() || session.is_finished()).then_some(heirs))
         });
-        // In any case: who waits for this would wait for ever.
+        // Written in any case: the container waits for this file.
         fs::write(place.path().join("seen"), "")?;
         let output = session
             .join()

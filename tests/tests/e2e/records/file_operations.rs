@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::{STIMULUS, stimulus};
 
-/// Where objects are seen, no path of what was done is the caller's, but for
-/// those of a hook that is told to be absent: before 6.1 no program goes to
-/// the one of chown(2).
+/// Where objects are seen, every path of a successful act is the kernel's, except those
+/// of a hook that is reported as absent: before 6.1 no program attaches to that of
+/// chown(2).
 fn paths_are_the_kernels(recorded: &[Value], absent: &[String]) -> anyhow::Result<()> {
     let lacks_chown = absent.iter().any(|hook| hook.ends_with("path_chown"));
     anyhow::ensure!(
@@ -68,7 +68,7 @@ fn every_file_operation_of_32_bit_code_is_recorded_once_and_no_other() -> anyhow
     all_is_recorded(&["compat"])
 }
 
-/// Whatever comes of it: not each kernel has every way, nor every file system flags.
+/// The results may differ: a kernel can lack a way, and a file system the flags.
 #[test]
 fn flags_of_an_inode_are_recorded_with_what_was_set() -> anyhow::Result<()> {
     let recorder = Recorder::new()?;

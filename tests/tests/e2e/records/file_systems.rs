@@ -70,7 +70,7 @@ fn what_is_removed_is_known_by_its_inode_on_every_file_system() -> anyhow::Resul
                 same(&run.done, &recorded).with_context(|| format!("on {}", place.kind))?;
                 continue;
             }
-            // Tracepoints know no inode of what is gone, and claim none.
+            // A tracepoint sees no inode of a removed file, and its record claims none.
             ensure!(recorded.len() == run.done.len(), "on {}", place.kind);
             for record in &recorded {
                 let file = &record["file"];

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::stimulus;
 
-/// A folder that a session and others work in.
+/// A folder in which a session and other processes work.
 struct Place {
     directory: TempDir,
     daemon: Daemon,
@@ -34,7 +34,7 @@ impl Place {
         Ok(fs::canonicalize(self.directory.path())?.join(name))
     }
 
-    /// A session of its own does this.
+    /// Runs a script in a session of its own.
     fn session(&self, script: &str) -> anyhow::Result<()> {
         let output = self
             .prepare(self.daemon.command("run")?.arg("--"), script)
@@ -56,7 +56,7 @@ impl Place {
             .stdin(Stdio::null())
     }
 
-    /// Somebody outside of every session does this.
+    /// Runs a script in a process outside every session.
     fn outsider(&self, script: &str) -> anyhow::Result<Output> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
@@ -72,7 +72,7 @@ impl Place {
         Ok(heirs.collect())
     }
 
-    /// Waits until there is an heir for which this holds.
+    /// Waits for an heir that satisfies `is_it`.
     fn heir(&self, what: &str, is_it: impl Fn(&Heir) -> bool) -> anyhow::Result<(Record, Heir)> {
         wait_for(what, || {
             Ok(self.heirs()?.into_iter().find(|(_, heir)| is_it(heir)))
@@ -86,8 +86,8 @@ impl Place {
     }
 }
 
-/// A command to which a session's last write comes before: what it wrote is
-/// learned of with its records.
+/// Waits until a session's last write is recorded: the recorder knows written files by
+/// their records.
 fn written(place: &Place, path: &Path) -> anyhow::Result<()> {
     wait_for("the write to be recorded", || {
         let records = place.daemon.records()?;
@@ -157,7 +157,7 @@ fn who_only_reads_it_or_starts_another_of_its_name_is_none() -> anyhow::Result<(
     ] {
         ensure!(place.outsider(way)?.status.success(), "{way}");
     }
-    // After all of them.
+    // The heir of `tool` comes last, after any other one.
     place.outsider("./tool")?;
     place.heir("the last heir", |heir| heir.file.ends_with("tool"))?;
     let heirs = place.heirs()?;
@@ -165,7 +165,7 @@ fn who_only_reads_it_or_starts_another_of_its_name_is_none() -> anyhow::Result<(
     Ok(())
 }
 
-/// More than the names that are remembered, and than the kernel has room for.
+/// More files than the recorder remembers, and than the kernel's map has room for.
 const MANY: &str = "i=0; while [ $i -lt 20000 ]; do : > $i; i=$((i+1)); done";
 
 #[test]
@@ -226,7 +226,7 @@ fn wait(mut process: Child) -> anyhow::Result<std::process::ExitStatus> {
     Ok(process.wait()?)
 }
 
-/// Lets the job go on: what it makes is recorded in this session.
+/// Lets the job continue, and checks that its file is recorded in this session.
 fn made_in(place: &Place, job: Child, session: Option<&str>) -> anyhow::Result<()> {
     fs::write(place.path("go")?, "")?;
     ensure!(wait(job)?.success());
@@ -317,7 +317,7 @@ impl Scheduler {
         })
     }
 
-    /// at(1) reads whom it is to wake in the pid file.
+    /// at(1) finds the process to wake in the pid file.
     fn start(&mut self, program: &str, pid_file: &str) -> anyhow::Result<()> {
         let process = Command::new(program)
             .arg("-f")
@@ -373,7 +373,7 @@ fn a_job_that_a_session_gives_to_at_is_handed_on_and_what_it_starts_is_the_heir(
     })
 }
 
-/// At its start cron(8) runs what is to run at a boot; the rest it would in up to a minute.
+/// At its start cron(8) runs the jobs of a boot; other jobs could take up to a minute.
 #[test]
 fn a_crontab_that_a_session_leaves_is_handed_on_and_what_cron_starts_is_the_heir()
 -> anyhow::Result<()> {

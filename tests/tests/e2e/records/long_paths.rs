@@ -9,7 +9,7 @@ use agent_recorder_tests::lab::recorder::Recorder;
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
 use serde_json::Value;
 
-/// Makes a chain of directories, each within the last, and gives its path.
+/// Makes a chain of directories, each within the last, and returns its path.
 fn chain(top: &Path, name: &str, levels: usize) -> anyhow::Result<PathBuf> {
     let mut path = top.to_owned();
     let mut at = openat(rustix::fs::CWD, top, OFlags::DIRECTORY, Mode::empty())?;
@@ -21,7 +21,7 @@ fn chain(top: &Path, name: &str, levels: usize) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Takes it away again: the standard library's way needs a descriptor for each level.
+/// Removes the chain: the standard library would need a descriptor for each level.
 fn unchain(top: &Path, name: &str, levels: usize) -> anyhow::Result<()> {
     let mut at = vec![openat(
         rustix::fs::CWD,
@@ -43,7 +43,7 @@ fn unchain(top: &Path, name: &str, levels: usize) -> anyhow::Result<()> {
 struct Deep {
     /// The end of the chain.
     end: PathBuf,
-    /// Its beginning.
+    /// The beginning of the chain.
     top: PathBuf,
     records: Vec<Value>,
 }
@@ -68,7 +68,7 @@ impl Deep {
         Ok(Self { end, top, records })
     }
 
-    /// The one that is longer than a record holds, for all tests.
+    /// The session whose paths are longer than a record holds, shared by all tests.
     fn beyond_the_cap() -> anyhow::Result<&'static Self> {
         static RECORDED: Mutex<Option<&'static Deep>> = Mutex::new(None);
         let mut recorded = RECORDED
@@ -82,7 +82,7 @@ impl Deep {
         Ok(*recorded.insert(Box::leak(Box::new(deep))))
     }
 
-    /// The one record of its kind that is so.
+    /// The one record of its kind that satisfies `is_it`.
     fn one(&self, kind: &str, is_it: impl Fn(&Value) -> bool) -> anyhow::Result<&Value> {
         let found: Vec<_> = self
             .records
@@ -109,8 +109,8 @@ impl Deep {
     }
 }
 
-/// That a path is the tail of a longer one, is marked as that, and that the
-/// length is told, of a message that has it under these names.
+/// Checks that the path `name` of a message is the marked tail of a longer one, with the
+/// whole length where the message has no `comm`.
 #[track_caller]
 fn is_marked_tail(message: &Value, name: &str, whole: &Path) {
     let whole = whole.as_os_str().as_bytes();
@@ -127,7 +127,7 @@ fn is_marked_tail(message: &Value, name: &str, whole: &Path) {
     }
 }
 
-/// That a path is whole, and says nothing of a cut.
+/// Checks that a path is whole, with no mark of a cut.
 #[track_caller]
 fn is_whole(message: &Value, name: &str, whole: &Path) {
     assert_eq!(message[name].as_str(), whole.to_str(), "{name}");
@@ -135,7 +135,7 @@ fn is_whole(message: &Value, name: &str, whole: &Path) {
     assert_eq!(message[format!("{name}Bytes")], Value::Null, "{name}");
 }
 
-/// That a path is the beginning of one that no call takes, and is marked as that.
+/// Checks that a path is the marked beginning of one that no call takes.
 #[track_caller]
 fn is_marked_beginning(message: &Value, name: &str) {
     let kept = message[name].as_str().unwrap_or_default();

@@ -90,7 +90,7 @@ fn with_a_small_ring_produced_is_delivered_and_lost_and_no_exec_exit_or_delete_i
         Some(produced["exit"]),
         made["programs"].as_u64().map(|programs| programs + 1)
     );
-    // Those of the loader and the runtime come on top, once a program and file.
+    // The loader and the runtime add opens, one for each program and file.
     assert!(Some(produced["open"] + produced["file"]) >= made["opens"].as_u64());
     Ok(())
 }

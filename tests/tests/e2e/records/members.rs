@@ -17,7 +17,7 @@ use crate::STIMULUS;
 
 const NOBODY: u32 = 65534;
 
-/// Files that were made in a folder, with who made them.
+/// The records of created files whose path contains `name`.
 fn made<'a>(records: &'a [Value], name: &str) -> Vec<&'a Value> {
     let is_it = |record: &&Value| {
         record["file"]["op"] == "CREATE"
@@ -108,7 +108,7 @@ fn a_session_ends_with_its_last_member() -> anyhow::Result<()> {
         .args([&go, &late]);
     let mut session = Worker::start(command)?;
     assert_eq!(session.answer()?, "left\n");
-    // It, and the one that it forked to begin the other.
+    // The shell, and the process that it forked to start the other.
     let is_exit = |it: &&proto::Record| matches!(it.body, Some(Body::Exit(_)));
     wait_for("the first process to end", || {
         Ok((daemon.stored()?.iter().filter(is_exit).count() >= 2).then_some(()))

@@ -14,7 +14,7 @@ use crate::{STIMULUS, stimulus};
 
 #[test]
 fn every_network_operation_is_recorded_once_and_no_other() -> anyhow::Result<()> {
-    // Of some 140 operations.
+    // Rounds of some 140 operations.
     const ROUNDS: usize = 2;
     let recorder = Recorder::new()?;
     let scratch = tempfile::tempdir()?;
@@ -28,9 +28,9 @@ fn every_network_operation_is_recorded_once_and_no_other() -> anyhow::Result<()>
     same_or_told(&said(&output.stdout)?, &recorded, &records)
 }
 
-/// What is done to the address.
+/// Operations on the swapped address.
 const OPS: [&str; 2] = ["SEND", "CONNECT"];
-/// Of each.
+/// Rounds of each operation.
 const ROUNDS: usize = 500;
 
 #[test]
@@ -54,7 +54,7 @@ fn an_address_that_is_swapped_during_the_call_is_the_one_that_was_reached() -> a
     if sees_objects(&records) {
         return same(&done, &recorded);
     }
-    // A tracepoint reads the address when the call is over: how often is all that it knows for sure.
+    // A tracepoint reads the address after the call: only the number of records is certain.
     assert_eq!(done.len(), recorded.len());
     Ok(())
 }

@@ -26,7 +26,7 @@ struct Trial {
 
 impl Trial {
     fn of(name: &str, directory: &Path, more: &[&str]) -> anyhow::Result<Self> {
-        // The guard would end it at its limit.
+        // The guard would end the session at its limit.
         let recorder = Recorder::with_configuration("[guard]\naction = \"off\"\n")?;
         let mut command = vec![STIMULUS.as_ref(), name.as_ref(), directory.as_os_str()];
         command.extend(more.iter().map(std::ffi::OsStr::new));
@@ -49,7 +49,7 @@ impl Trial {
         deletes(of_kinds(&self.records, &["file"]))
     }
 
-    /// Every removal is recorded once, as what was removed.
+    /// Checks that every removal is recorded once, with the removed file.
     fn is_the_truth(&self) -> anyhow::Result<()> {
         let (done, recorded) = (
             self.deletes_that_were_done(),
@@ -86,7 +86,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Unless both were removed, nothing was swapped.
+    /// Checks that each of the two files was removed, so that they were swapped.
     fn was_under_attack(&self, directory: &Path) -> anyhow::Result<()> {
         for name in ["a", "b"] {
             let file = directory.join(name).join("file");
@@ -106,7 +106,7 @@ fn deletes(mut lines: Vec<Value>) -> Vec<Value> {
     lines
 }
 
-/// A thread that runs beside the test, until this is dropped.
+/// Exchanges two names until `done`.
 fn exchange_until(done: &AtomicBool, one: &Path, other: &Path) -> anyhow::Result<()> {
     while !done.load(Ordering::Relaxed) {
         renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;

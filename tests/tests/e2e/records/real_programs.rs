@@ -14,7 +14,7 @@ use serde_json::Value;
 /// libcurl-errors(3).
 const CURLE_COULDNT_CONNECT: i32 = 7;
 
-/// The program succeeded, and both accounts say the same.
+/// Checks that the program succeeded, and that both accounts agree.
 fn agree(comparison: &Comparison) {
     differ_in_nothing(comparison);
     assert!(
@@ -51,8 +51,8 @@ fn tar_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
     every_spoiled_account_is_noticed(&extracted)
 }
 
-/// The comparison can fail: with any one record gone, told twice, of another
-/// process or with another detail, the accounts differ.
+/// Checks that the comparison can fail: the accounts differ when a record is missing,
+/// doubled, of another process or of another detail.
 fn every_spoiled_account_is_noticed(comparison: &Comparison) -> anyhow::Result<()> {
     const DETAILS: &[(&str, &str)] = &[
         ("exec", "argv"),
@@ -81,7 +81,7 @@ fn every_spoiled_account_is_noticed(comparison: &Comparison) -> anyhow::Result<(
     };
     for (kind, detail) in DETAILS {
         let has = |record: &Value| seen(record) && record[kind].get(detail).is_some();
-        // The last: the first of strace's child are its own.
+        // The last one, because the first ones of strace's child can be strace's own.
         let Some(at) = comparison.records.iter().rposition(has) else {
             continue;
         };
@@ -103,7 +103,7 @@ fn every_spoiled_account_is_noticed(comparison: &Comparison) -> anyhow::Result<(
             assert!(noticed(&records)?, "altered: {spoiled}");
         }
     }
-    // Two acts of one thread that change their places.
+    // Two acts of one thread change places.
     let root = Value::from(comparison.truth.root);
     let mut records = comparison.records.clone();
     let mut files = (0..records.len()).rev().filter(|&at| {
@@ -222,7 +222,7 @@ fn awkward_names_are_recorded_as_strace_sees_them() -> anyhow::Result<()> {
     every_spoiled_account_is_noticed(&comparison)
 }
 
-/// Without strace, whose stops give the recorder time to look while all is as it was.
+/// Without strace, whose stops give the recorder time to read a path before it changes.
 #[test]
 fn a_delete_is_told_of_the_directory_that_was_there_and_not_of_the_link_that_followed()
 -> anyhow::Result<()> {
@@ -263,7 +263,7 @@ fn curl_is_recorded_as_strace_sees_it() -> anyhow::Result<()> {
     serve(move || Ok(Box::new(four.accept()?.0)));
     serve(move || Ok(Box::new(six.accept()?.0)));
     serve(move || Ok(Box::new(unix.accept()?.0)));
-    // Held and not listened on: whoever connects is refused.
+    // A bound port without a listener refuses.
     let refusing = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
     rustix::net::bind(&refusing, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
     let refused = std::net::TcpListener::from(refusing.try_clone()?).local_addr()?;
@@ -294,7 +294,7 @@ fn a_connect_that_curl_gives_up_is_recorded_as_under_way() -> anyhow::Result<()>
     let stage = Stage::new()?;
     let silent = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
     rustix::net::bind(&silent, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
-    // With room for one that nobody accepts, a second gets no answer (listen(2)).
+    // A backlog of 0 takes one connection; a second gets no answer (listen(2)).
     rustix::net::listen(&silent, 0)?;
     let silent = TcpListener::from(silent);
     let _first = std::net::TcpStream::connect(silent.local_addr()?)?;

@@ -8,7 +8,7 @@ use agent_recorder_tests::skip;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-/// Each rename, what is there before, and what its record says.
+/// Each rename, whether its new name is taken, and `replaced` in its record.
 const RENAMES: [(&str, bool, Option<bool>); 5] = [
     ("over", true, Some(true)),
     ("free", false, Some(false)),
@@ -44,7 +44,7 @@ fn each_says_what_it_replaced(way: &str) -> anyhow::Result<()> {
         let renamed = renamed_to(&records, &format!("/{name}.to"))?;
         let expected = match expected {
             Some(true) if !sees_victims => None,
-            // That nothing was there, only a hook sees; the flags of a call say so, too.
+            // Only a hook sees that a name was free; the flags of a call can state it, too.
             Some(false) if !sees_objects && name == "free" => None,
             expected => expected,
         };
@@ -85,7 +85,7 @@ fn a_rename_by_io_uring_says_what_it_replaced() -> anyhow::Result<()> {
     each_says_what_it_replaced("io_uring")
 }
 
-/// The name is taken from it, and it is not gone: tracepoints cannot tell whose names it has.
+/// The file loses this name and keeps another: a tracepoint does not see which names a file has.
 #[test]
 fn a_file_with_another_name_is_never_said_not_to_be_replaced() -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;

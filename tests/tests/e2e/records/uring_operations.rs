@@ -8,10 +8,10 @@ use agent_recorder_tests::skip;
 
 use crate::stimulus;
 
-/// Of some thirty operations.
+/// Rounds of some thirty operations.
 const ROUNDS: usize = 8;
 
-/// Why nothing is compared, where that is so.
+/// Compares the records of a mode, or returns why it cannot.
 fn all_is_recorded(mode: &str) -> anyhow::Result<Option<String>> {
     let recorder = Recorder::new()?;
     let scratch = tempfile::tempdir()?;

@@ -19,9 +19,9 @@ use anyhow::{Context as _, ensure};
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
-/// Between two tries to be let in.
+/// Interval between two attempts to connect.
 const PACE: Duration = Duration::from_millis(10);
-/// More than a collector grows by for one stream, less than what it is attacked with.
+/// More than a collector grows by for one stream, less than an attack sends.
 const GROWTH: u64 = 64 << 20;
 
 fn channel(collector: &Collector) -> anyhow::Result<Channel> {
@@ -110,7 +110,7 @@ fn malformed_messages_fail_their_stream_and_no_other() -> anyhow::Result<()> {
             raw.send(bytes.to_vec());
             let status = raw.refused().await?;
             println!("{bytes:02x?}: {status:?}");
-            // As the first message, too.
+            // The bytes fail as the first message, too.
             assert!(
                 Raw::open(channel(&collector)?, bytes.to_vec())
                     .await
@@ -140,7 +140,7 @@ fn malformed_messages_fail_their_stream_and_no_other() -> anyhow::Result<()> {
             deep = outer;
         }
         sent.push(deep);
-        // What a newer daemon says is passed over (N13).
+        // A message of a newer daemon is skipped (N13).
         beside.send(vec![0x7a, 0x00]);
         beside.send(batch(1, sent));
         let answer = beside.answer().await?;
@@ -230,7 +230,7 @@ fn what_a_daemon_can_size_or_name_is_bounded() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// N10: connections and streams beyond the limits are turned away, and leave the others alone.
+/// N10: connections and streams beyond the limits are refused, and the others continue.
 #[test]
 fn too_many_connections_and_streams_are_turned_away() -> anyhow::Result<()> {
     let store = tempfile::tempdir()?;
@@ -307,7 +307,7 @@ fn beyond_loopback_it_does_not_listen_without_keys() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// N4: a copy that went back gets again what is still held.
+/// N4: an older copy receives again what the spool still holds.
 #[test]
 fn a_collector_restored_from_an_old_copy_is_sent_the_rest_again() -> anyhow::Result<()> {
     let place = tempfile::tempdir()?;
@@ -342,7 +342,8 @@ fn a_collector_restored_from_an_old_copy_is_sent_the_rest_again() -> anyhow::Res
     Ok(())
 }
 
-/// What a daemon with 50 records declares, where the collector holds so many others of its stream.
+/// What a daemon with 50 records declares when the collector holds `count` forged records
+/// of its stream.
 fn declared_of_forged(count: usize) -> anyhow::Result<String> {
     let place = tempfile::tempdir()?;
     let store = place.path().join("store");

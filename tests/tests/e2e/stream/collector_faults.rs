@@ -22,7 +22,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 type Answer = Result<proto::ToDaemon, Status>;
-/// What a collector says to the n-th connection's batch of these numbers.
+/// A collector's answers to a batch: connection, first and last number.
 type Script = Arc<dyn Fn(usize, u64, u64) -> Vec<Answer> + Send + Sync>;
 
 /// A real gRPC server that follows a script.
@@ -59,7 +59,7 @@ impl Ingest for Scripted {
                     _ => Vec::new(),
                 };
                 for answer in said {
-                    // The daemon has gone.
+                    // It fails when the daemon has gone.
                     let _ = answers.send(answer).await;
                 }
             }

@@ -36,7 +36,7 @@ fn stored(directory: &Path) -> anyhow::Result<Vec<(String, Seq, Vec<u8>)>> {
     Ok(all)
 }
 
-/// What the recorder tells of itself.
+/// The recorder's records about itself.
 fn events(directory: &Path) -> anyhow::Result<Vec<String>> {
     let records = stored(directory)?.into_iter();
     records
@@ -100,7 +100,7 @@ fn a_collector_that_was_away_or_lost_its_copy_holds_what_the_spool_holds() -> an
     assert!(stored(&spool)?.len() > before);
     assert_eq!(stored(&store)?.len(), before);
 
-    // What it held is gone with it: all is sent again, and that it was is recorded.
+    // The copy is gone with the store: everything is sent again, which is recorded.
     std::fs::remove_dir_all(&store)?;
     let collector = Collector::start(&address, &store, &keys)?;
     session(&daemon, "after")?;
@@ -157,7 +157,7 @@ fn a_collector_that_never_was_costs_a_session_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A port that nobody listens at: it was free a moment ago, and is not given out again so soon.
+/// A port without a listener: it was free a moment ago, and is not given out again so soon.
 fn nobody() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
@@ -197,7 +197,7 @@ fn a_daemon_that_stops_while_its_collector_is_down_keeps_what_is_to_be_sent() ->
     Ok(())
 }
 
-/// E10: the guard asks nobody.
+/// E10: the guard needs no collector.
 #[test]
 fn the_guard_strikes_while_the_collector_is_down() -> anyhow::Result<()> {
     let tree = tempfile::tempdir()?;

@@ -1,5 +1,5 @@
-//! Mutual TLS: who is not who the CA says, is not heard; and a host writes
-//! its own streams only.
+//! Mutual TLS: a peer that is not who the CA says is refused, and a host writes its own
+//! streams only.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -297,7 +297,7 @@ fn a_rotation_under_a_live_stream_loses_nothing() -> anyhow::Result<()> {
         collector.said()
     );
 
-    // Then all new, of another CA: what connects from now on connects with it.
+    // All certificates are then of another CA, and new connections use them.
     let next = Place::new()?;
     let new = next.host("a")?;
     replace(&place.at("collector"), &next.at("collector"))?;

@@ -18,11 +18,12 @@ use anyhow::{Context as _, anyhow, ensure};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// Of a collector with a hundred streams at work: some hundred kB each, and what they share.
+/// Memory of a collector with a hundred active streams, bytes: some hundred kB each, and
+/// what they share.
 const COLLECTOR_MEMORY: u64 = 256 << 20;
-/// Of a hundred senders with their spools' buffers, and the test itself.
+/// Memory of a hundred senders with their spools' buffers, and of the test itself, bytes.
 const SENDERS_MEMORY: u64 = 256 << 20;
-/// Four whole batches: what is on its way at most.
+/// Most bytes on their way: four whole batches.
 const WINDOW: usize = 4 << 20;
 
 fn assert_equal(store: &Path, host: &Host) -> anyhow::Result<()> {
@@ -135,7 +136,7 @@ fn keys(place: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
 
 /// A collector at the far end, and a daemon's stream to it that is up to date.
 struct Ends {
-    // They end in this order.
+    // Fields are dropped in this order.
     stream: Stream,
     _runtime: Runtime,
     host: Host,
@@ -190,14 +191,14 @@ impl Ends {
     }
 }
 
-/// In a thread of its own: its namespace ends with it.
+/// Runs a test in a thread of its own, with which its namespace ends.
 fn isolated(test: fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
     thread::spawn(test)
         .join()
         .map_err(|_| anyhow!("the thread panicked"))?
 }
 
-/// N2: packets are dropped between two network namespaces, and nobody is told.
+/// N2: packets are dropped between two network namespaces, without an error on either side.
 #[test]
 fn a_half_open_connection_is_noticed_on_both_sides() -> anyhow::Result<()> {
     isolated(|| {
@@ -242,7 +243,7 @@ fn packets_that_are_lost_and_overtaken_lose_and_double_no_record() -> anyhow::Re
     })
 }
 
-/// N2: 30 % are lost, and the others take 2 s.
+/// N2: 30 % of the packets are lost, and the rest take 2 s.
 #[test]
 fn a_line_that_is_nearly_dead_delays_records_and_loses_none() -> anyhow::Result<()> {
     isolated(|| {
@@ -255,7 +256,7 @@ fn a_line_that_is_nearly_dead_delays_records_and_loses_none() -> anyhow::Result<
         });
         let mut most = 0;
         wait_for("packets to be lost", || {
-            // The recorder's side goes on.
+            // The recorder's side continues.
             ends.record(20)?;
             most = most.max(ends.stream.flow().bytes);
             let carried = ends.cable.carried();
