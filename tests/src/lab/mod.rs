@@ -1,7 +1,7 @@
 //! The means of the tests: the binary under test, its daemons and collectors, the
 //! machine's cgroups, namespaces, file systems and lines, and waiting.
 //!
-//! Not here: what is right (`oracle`).
+//! Not here: the truth about records (`oracle`).
 
 pub mod agents;
 pub mod beside;

@@ -134,7 +134,7 @@ pub fn deleted(records: &[Value]) -> Vec<&str> {
 ///
 /// # Errors
 ///
-/// It was not.
+/// A deletion is missing or doubled.
 pub fn each_once(records: &[Value], folder: &Path, count: usize) -> anyhow::Result<()> {
     let wrong = not_once(records, folder, count);
     ensure!(
@@ -168,7 +168,7 @@ pub fn counts(list: &Value) -> BTreeMap<String, u64> {
 ///
 /// # Errors
 ///
-/// It is not, or the session has no end.
+/// The counts differ, or the session has no end.
 pub fn balanced(records: &[Value]) -> anyhow::Result<BTreeMap<String, u64>> {
     let mut ends = records.iter().filter_map(|record| record.get("sessionEnd"));
     let totals = &ends.next().context("the session has no end")?["totals"];
@@ -184,7 +184,7 @@ pub fn balanced(records: &[Value]) -> anyhow::Result<BTreeMap<String, u64>> {
 ///
 /// # Errors
 ///
-/// Something was.
+/// Something was lost.
 pub fn nothing_lost(records: &[Value]) -> anyhow::Result<()> {
     let lost = balanced(records)?;
     ensure!(lost.values().all(|count| *count == 0), "{lost:?}");

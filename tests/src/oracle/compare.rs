@@ -145,7 +145,7 @@ impl Differences {
     }
 }
 
-/// What was done and not recorded, and what was recorded and not done.
+/// Operations that only one of the two lists has.
 ///
 /// A field that a stimulus leaves out is not compared.
 pub fn differences(done: &[Value], recorded: &[Value]) -> Differences {

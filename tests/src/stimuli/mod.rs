@@ -44,7 +44,7 @@ pub fn c_path(path: impl AsRef<Path>) -> Argument {
     Argument::new(&[path.as_ref().as_os_str().as_bytes(), b"\0"].concat())
 }
 
-/// Who did something.
+/// The actor of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Who {
     /// The process.

@@ -103,7 +103,7 @@ pub struct Turn {
     pub results: Vec<ToolResult>,
 }
 
-/// What the model answers.
+/// The model's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Nothing but text: the turn ends.

@@ -1,6 +1,6 @@
 //! A session's records and the model's log, in the form that the checks need.
 //!
-//! Not here: judging them.
+//! Not here: the checks themselves (`check`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -184,7 +184,7 @@ fn arguments(text: &str) -> anyhow::Result<(Vec<String>, &str)> {
 pub struct Descriptor {
     /// Its number.
     pub number: i64,
-    /// What it leads to, `None` when it is not open.
+    /// The path that it leads to, `None` when it is closed.
     pub path: Option<Vec<u8>>,
 }
 

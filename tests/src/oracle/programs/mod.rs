@@ -44,7 +44,7 @@ pub struct Comparison {
     pub output: Output,
     /// All records.
     pub records: Vec<Value>,
-    /// What must have been recorded.
+    /// The acts that must be recorded.
     pub truth: Truth,
     /// Acts that only strace saw, then acts that only the records have.
     pub differences: Vec<String>,

@@ -1,5 +1,5 @@
 //! A case: its scripts and their requirements, as data.
-//! Not here: running them.
+//! Not here: the run of a case (`trial`).
 
 /// One row of a table.
 ///
@@ -10,7 +10,7 @@
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// What the session runs.
+    /// The session's script.
     pub(crate) script: &'static str,
     /// Preparation, run outside every session.
     pub(crate) before: &'static str,

@@ -27,7 +27,7 @@ const MARK: &str = "AGENT_RECORDER_GUARD_REPORT";
 /// Limit of a case: a longer one is ended with an error.
 const MOST: Duration = Duration::from_secs(600);
 
-/// What every case can use.
+/// The means that all cases share.
 pub(crate) struct Stage {
     /// Where the directories `W` are made: no temporary directory.
     pub(crate) place: PathBuf,

@@ -1,4 +1,4 @@
-//! Renames files of a directory over others and to free names, by one way:
+//! Renames files of a directory over existing ones and to free names, in one way:
 //! `stimulus renames DIRECTORY syscall|compat|io_uring`.
 //!
 //! The directory has for each rename a file of its first name.

@@ -28,7 +28,7 @@ struct Stimulus {
     root: PathBuf,
     ring: IoUring,
     flags: Flags,
-    /// What this kernel's io_uring can do.
+    /// Operations of this kernel's io_uring.
     probe: Probe,
     script: Script,
     /// Requests that wait on a socket.

@@ -1,6 +1,6 @@
 //! Turns strace's calls into the acts that a recorder must show, and no others.
 //!
-//! What the recorder does not show by design is named here, each with its reason:
+//! Acts that the recorder leaves out by design are named here, each with its reason:
 //! [`Truth::opened`] (repeated opens for reading), [`Outcome::Never`] (calls
 //! that did not come back), and in `sockets`.
 
