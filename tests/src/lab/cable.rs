@@ -133,10 +133,9 @@ impl Cable {
 
 impl Drop for Cable {
     fn drop(&mut self) {
-        // The carrier ends before the namespace takes its far end away.
+        // The carrier ends before its far end.
         self.carrier = None;
-        // It fails only when the process has ended already; the namespaces and the cable
-        // go with it.
+        // It fails only when it has ended already; the namespaces and the cable go with it.
         let _ = self.far.kill();
         let _ = self.far.wait();
     }

@@ -44,7 +44,7 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// Those of [`Collector::start`].
+    /// See [`Collector::start`].
     pub fn start_by(
         mut command: Command,
         address: &str,
@@ -236,7 +236,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// An acknowledgement is missing at the limit.
+    /// The last one does not come in time.
     pub fn wait_until_sent(&self, stream: &Stream) -> anyhow::Result<()> {
         let last = self.last();
         wait_for("the last acknowledgement", || {

@@ -57,7 +57,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// Those of [`Daemon::start`].
+    /// See [`Daemon::start`].
     pub fn start_with(configuration: &str) -> anyhow::Result<Self> {
         Self::start_in(tempfile::tempdir()?, configuration)
     }
@@ -66,7 +66,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// Those of [`Daemon::start`].
+    /// See [`Daemon::start`].
     pub fn start_in(state: TempDir, configuration: &str) -> anyhow::Result<Self> {
         Self::start_all(state, configuration, &[])
     }
@@ -75,7 +75,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// Those of [`Daemon::start`].
+    /// See [`Daemon::start`].
     pub fn start_on_path(configuration: &str, path: &OsStr) -> anyhow::Result<Self> {
         Self::start_all(tempfile::tempdir()?, configuration, &[("PATH", path)])
     }
@@ -85,7 +85,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// Those of [`Daemon::start`].
+    /// See [`Daemon::start`].
     pub fn start_watched(configuration: &str, within: Duration) -> anyhow::Result<Self> {
         let within = within.as_micros().to_string();
         let variables = [("WATCHDOG_USEC", OsStr::new(&within))];
@@ -96,7 +96,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// Those of [`Daemon::start`].
+    /// See [`Daemon::start`].
     pub fn start_within(cgroup: &Path) -> anyhow::Result<Self> {
         let state = tempfile::tempdir()?;
         let daemon = command(state.path(), "daemon")?;
@@ -373,7 +373,7 @@ impl Drop for Daemon {
         // It fails only when the daemon has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
-        // Where a bpffs is mounted at the default place, the daemon has its directory there.
+        // A bpffs at the default place has a directory of the daemon.
         if let Ok(state) = self.state.path().metadata() {
             let pins = format!("{DEFAULT_PINS}/{:x}-{:x}", state.dev(), state.ino());
             let _ = std::fs::remove_dir_all(pins);

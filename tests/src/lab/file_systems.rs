@@ -13,7 +13,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 /// Names a folder with an image of each file system of `IMAGES`. Without it they are made.
 const VARIABLE: &str = "AGENT_RECORDER_IMAGES";
 
-/// File systems that are mounted from an image: name, size in bytes, and the command that makes it.
+/// File systems with an image: name, size in bytes, maker.
 const IMAGES: [(&str, u64, &[&str]); 2] = [
     ("ext4", 16 << 20, &["mke2fs", "-q", "-F", "-t", "ext4"]),
     ("btrfs", 32 << 20, &["mkfs.btrfs", "-q", "--mixed"]),
@@ -26,7 +26,7 @@ pub struct Mounted {
     pub kind: &'static str,
     /// Its root.
     pub directory: PathBuf,
-    /// The file system that this one is made of, which is unmounted after it.
+    /// The file system of its layers, unmounted after it.
     below: Option<Box<Self>>,
 }
 
@@ -76,7 +76,7 @@ pub fn tmpfs(directory: &Path) -> anyhow::Result<Mounted> {
 ///
 /// # Errors
 ///
-/// Those of [`tmpfs`].
+/// See [`tmpfs`].
 pub fn small_tmpfs(directory: &Path, bytes: u64) -> anyhow::Result<Mounted> {
     tmpfs_with(directory, &CString::new(format!("mode=755,size={bytes}"))?)
 }
@@ -85,7 +85,7 @@ pub fn small_tmpfs(directory: &Path, bytes: u64) -> anyhow::Result<Mounted> {
 ///
 /// # Errors
 ///
-/// Those of [`tmpfs`].
+/// See [`tmpfs`].
 pub fn tmpfs_with(directory: &Path, options: &CStr) -> anyhow::Result<Mounted> {
     fs::create_dir_all(directory)?;
     rustix::mount::mount("tmpfs", directory, "tmpfs", MountFlags::empty(), options)
@@ -101,7 +101,7 @@ pub fn tmpfs_with(directory: &Path, options: &CStr) -> anyhow::Result<Mounted> {
 ///
 /// # Errors
 ///
-/// Those of [`tmpfs`].
+/// See [`tmpfs`].
 pub fn bpffs(directory: &Path) -> anyhow::Result<Mounted> {
     fs::create_dir_all(directory)?;
     rustix::mount::mount("bpf", directory, "bpf", MountFlags::empty(), c"mode=700")
@@ -170,7 +170,7 @@ pub fn all(scratch: &Path) -> anyhow::Result<(Vec<Mounted>, Vec<Absent>)> {
 ///
 /// # Errors
 ///
-/// Those of [`all`].
+/// See [`all`].
 pub fn btrfs(scratch: &Path) -> anyhow::Result<Result<Mounted, String>> {
     let (kind, bytes, maker) = IMAGES[1];
     from_image(scratch, kind, bytes, maker)

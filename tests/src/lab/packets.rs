@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Longest wait for packets, after which the carrier checks whether it is over.
+/// Longest wait for packets between checks for the end.
 const TICK: Duration = Duration::from_millis(100);
 /// More bytes than a packet has.
 const PACKET: usize = 65_536;
@@ -89,7 +89,7 @@ impl Drop for Carrier {
 }
 
 fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
-    // The state is valid after a panic: it holds counters and settings.
+    // Counters and settings are valid after a panic.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -68,7 +68,7 @@ impl Raw {
     /// The collector's status.
     pub async fn open(channel: Channel, first: Vec<u8>) -> Result<Self, Status> {
         let (outbox, messages) = mpsc::unbounded_channel();
-        // The receiver exists, so that the send succeeds.
+        // The receiver exists.
         let _ = outbox.send(first);
         let mut client = Grpc::new(channel).send_compressed(CompressionEncoding::Zstd);
         client

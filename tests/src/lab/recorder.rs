@@ -82,7 +82,7 @@ pub fn doctor() -> anyhow::Result<&'static Value> {
 ///
 /// # Errors
 ///
-/// Those of [`doctor`].
+/// See [`doctor`].
 pub fn refuses() -> anyhow::Result<bool> {
     doctor()?["refuses"]
         .as_bool()
@@ -168,7 +168,7 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// Those of [`Recorder::with_configuration`].
+    /// See [`Recorder::with_configuration`].
     pub fn with_guard(toml: &str) -> anyhow::Result<Self> {
         Self::with_configuration(&format!("{GUARDING_TEMPORARY}{toml}"))
     }
@@ -194,7 +194,7 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// Those of [`Recorder::with_configuration`].
+    /// See [`Recorder::with_configuration`].
     pub fn alone(toml: &str) -> anyhow::Result<Self> {
         let directory = TempDir::new()?;
         let file = directory.path().join("config.toml");

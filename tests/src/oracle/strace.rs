@@ -127,7 +127,7 @@ pub(crate) fn after_interpreters(filename: Vec<u8>, mut argv: Vec<Vec<u8>>) -> V
 }
 
 fn interpreter(file: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
-    // The file is gone or relative to a folder that strace leaves out: no script of these tests.
+    // A file that is gone or relative to an unknown folder is no script of these tests.
     let content = fs::read(OsStr::from_bytes(file)).ok()?;
     let first = &content[..content.len().min(FIRST_BYTES)];
     let line = first

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 const VARIABLE: &str = "AGENT_RECORDER_TALLY";
 
 /// Adds one comparison: how many operations were done, how many recorded, and how many of
-/// the recorded ones were not done. The remaining ones are missing.
+/// the recorded ones were not done. The rest is missing.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ macro_rules! here {
 pub fn skipped(here: &str, part: Option<&str>, why: Arguments<'_>) -> anyhow::Result<()> {
     let name = test_of(here);
     let name = part.map_or(name.clone(), |part| format!("{name}#{part}"));
-    // Standard error is written past the capture of test output, so that a run shows it.
+    // Writing here passes the capture of test output.
     writeln!(std::io::stderr(), "skipped: {name}: {why}")?;
     append(&json!({ "skipped": name, "why": why.to_string() }))
 }

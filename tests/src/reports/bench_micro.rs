@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-/// The recorder is at rest when it spends less than 1 % of each of two windows in a row.
-/// A window is longer than it lets events gather.
+/// The recorder rests when it spends less than 1 % of each of two windows in a row. A
+/// window is longer than it lets events gather.
 const WINDOW: Duration = Duration::from_millis(30);
 const QUIET_WINDOWS: u32 = 2;
 /// A recorder that stays busy for this long will not come to rest.

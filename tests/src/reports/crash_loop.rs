@@ -4,8 +4,8 @@
 //! Wherever a process was killed, these properties hold at the end: numbers are dense, no
 //! acknowledged record is missing, and the collector's copy equals the spool. Sessions
 //! outlive their daemon: each session whose command succeeded begins and ends once, and
-//! no delete is missing beyond those recorded as lost. The last session, which runs
-//! alone, has each produced event delivered or lost.
+//! no delete is missing beyond those recorded as lost. Of the last session, which runs
+//! alone, each event was delivered or lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -33,7 +33,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const SEGMENT_BYTES: &str = "20000";
 /// Bound of the hits of a point before the one that kills.
 const LATEST: u64 = 12;
-/// Most sessions, one after the other, while a point is awaited.
+/// Most sessions, in sequence, while a point is awaited.
 const SESSIONS: usize = 12;
 const MOST: Duration = Duration::from_secs(60);
 /// Time after the last session for what an idle daemon does.
@@ -276,8 +276,7 @@ impl Place {
         Collector::start_by(command, &self.address, &self.store, &[])
     }
 
-    /// Runs sessions, one after the other, until the faulty process has ended, and
-    /// returns whether it did.
+    /// Runs sessions until the faulty process has ended, and returns whether it did.
     fn load(
         &mut self,
         crash: usize,
@@ -367,7 +366,7 @@ impl Place {
             missing <= lost,
             "{missing} deletes are missing, {lost} told as lost; those of others: {astray:?}"
         );
-        // A session that began behind a checkpoint, and whose first records were lost.
+        // Begun behind a checkpoint, with its first records lost.
         let found = |seen: &&Seen| seen.starts > 0 && seen.name.is_empty();
         Ok(format!(
             "of {} deletes in them {missing} are missing, {lost} were told as lost; beside them {} sessions were found without their names",

@@ -119,9 +119,8 @@ pub fn syscall(number: libc::c_long, arguments: [i64; 6]) -> Outcome {
 #[cfg(target_arch = "x86_64")]
 pub fn compat(number: i64, arguments: [i64; 6]) -> Outcome {
     let result: i32;
-    // SAFETY: arguments are numbers, or addresses of memory that lives through the call.
-    // rbx and rbp, which the compiler reserves, are restored. Before 6.7 the kernel
-    // clears r8 to r11 on this entry.
+    // SAFETY: arguments are numbers, or addresses that stay valid; rbx and rbp, which the
+    // compiler reserves, are restored. Before 6.7 the kernel clears r8 to r11 here.
     unsafe {
         std::arch::asm!(
             "xchg rbx, {first}",

@@ -14,7 +14,7 @@ pub struct Agent {
     pub program: &'static str,
     /// Its arguments: one prompt, with no questions asked.
     pub arguments: &'static [&'static str],
-    /// Its environment, besides that of every agent, such as `PATH` and `HOME`.
+    /// Its environment, besides common variables such as `PATH`.
     pub environment: &'static [(&'static str, &'static str)],
     /// Files under its `HOME`: path and content.
     pub files: &'static [(&'static str, &'static str)],

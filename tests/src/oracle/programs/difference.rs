@@ -57,8 +57,7 @@ pub fn differences(truth: &Truth, records: &[Value]) -> anyhow::Result<Vec<Strin
 }
 
 /// Threads whose acts were recorded in another order. Left out: opens for reading by
-/// several threads, of which either may count, and sockets, whose outcomes wait for the
-/// other side.
+/// several threads, of which any may count, and sockets, whose outcomes come late.
 fn disorder(truth: &Truth, recorded: &[Act]) -> Vec<String> {
     let shared: BTreeSet<&Act> = truth
         .expected

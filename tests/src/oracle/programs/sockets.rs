@@ -31,7 +31,7 @@ struct Socket {
     kind: i64,
     local: Option<String>,
     peer: Option<String>,
-    /// The first thread that used it with success; only a used socket has a recorded end.
+    /// The first thread with success: an unused socket has no end.
     used: Option<Thread>,
     /// Whether a pending connect is its only use.
     fresh: bool,
@@ -120,7 +120,7 @@ impl Sockets {
                 Vec::new()
             }
             "listen" => vec![act("LISTEN", None, known.local.clone(), error)],
-            // An accept with no client waiting is no act.
+            // An accept without a client is no act.
             "accept" | "accept4" if error.as_deref() == Some("EAGAIN") => Vec::new(),
             "accept" | "accept4" => {
                 let peer = address(argument(call, 1)?)?;
@@ -154,8 +154,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// The acts after the end of all processes: connects that were still pending, and the
-    /// ends of all used sockets.
+    /// The acts at the end of all processes: pending connects, and ends of used sockets.
     pub(super) fn ended(self) -> Vec<Act> {
         let mut acts = Vec::new();
         for socket in self.known.into_values() {

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 /// Processes of the storm, unless [`STORM_VARIABLE`] says how many.
 const STORM: usize = 2_000;
-/// Overrides [`STORM`] on machines on which so many take minutes.
+/// Overrides [`STORM`] where so many take minutes.
 const STORM_VARIABLE: &str = "AGENT_RECORDER_STORM";
 /// Children of the storm that live at one time.
 const STORM_AT_ONCE: usize = 100;
@@ -125,7 +125,7 @@ fn wait(pid: u32) -> anyhow::Result<i32> {
 
 /// Exit status of a child that could not exec or do its work.
 const NOT_EXECED: i32 = 99;
-/// Repetitions, so many that both threads end at the same moment in some.
+/// Repetitions: in some, both threads end at the same moment.
 const ENDS_AT_ONCE: usize = 200;
 
 impl Stimulus {
@@ -390,8 +390,7 @@ impl Stimulus {
     }
 
     /// Since 5.18, and in stable releases of older lines, the kernel puts one empty
-    /// argument into an empty argv (execve(2)). The program exits with the number of its
-    /// arguments.
+    /// argument into an empty argv (execve(2)). The exit status is argc.
     fn empty_argv(&mut self) -> anyhow::Result<()> {
         let file = CString::new(self.program.as_os_str().as_bytes())?;
         let none: [*const libc::c_char; 1] = [std::ptr::null()];
@@ -461,8 +460,7 @@ impl Stimulus {
                 let _ = rustix::io::write(&tell, &child.to_ne_bytes());
                 return 0;
             }
-            // Waits until the parent has ended, and init or a subreaper has taken its
-            // place (prctl(2)).
+            // Until the parent has ended, and init or a subreaper has taken its place (prctl(2)).
             while rustix::process::getppid() == Some(parent) {
                 // SAFETY: sched_yield(2) takes nothing and is async-signal-safe.
                 unsafe { libc::sched_yield() };

@@ -177,7 +177,7 @@ impl Stimulus {
         let pidfd = owned(syscall(libc::SYS_pidfd_open, [outside, 0, 0, 0, 0, 0]))?;
         for (pidfd, target, number) in [
             (pidfd.as_raw_fd().into(), outside, 0),
-            // EBADF can also mean that the first argument is no pidfd: no target is recorded.
+            // EBADF can mean either descriptor, so that no target is recorded.
             (pidfd.as_raw_fd().into(), 0, NOBODY),
             (-1, 0, 0),
         ] {

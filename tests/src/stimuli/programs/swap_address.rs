@@ -148,7 +148,7 @@ fn one(kind: i32, act: impl FnOnce(i32) -> i64) -> anyhow::Result<i64> {
     Ok(act(socket.as_raw_fd()))
 }
 
-/// Waits until one of two receivers gets something, and returns its index.
+/// Waits for one of two receivers, and returns its index.
 fn who(got: impl Fn(usize) -> std::io::Result<()>) -> anyhow::Result<usize> {
     loop {
         for index in [0, 1] {

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 const FILES: usize = 100;
 const LIMIT: usize = 64;
 
-/// A process outside every session, which ends with the test.
+/// A process outside every session.
 struct Neighbour(Child);
 
 impl Neighbour {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::STIMULUS;
 
 const BYTES: usize = 256 << 10;
-/// Attempts to find a free device: at least as many as tests that can need one at one time.
+/// Attempts to find a free device: as many as tests that need one at once.
 const TRIES: usize = 8;
 
 /// Checks that the one enforcement is of this policy.

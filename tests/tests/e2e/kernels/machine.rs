@@ -106,7 +106,7 @@ fn a_wall_clock_that_is_set_is_told_of_and_moves_neither_order_nor_window() -> a
     let by_boot = Duration::from_nanos(boot(last)? - boot(first)?);
     assert!(by_wall > SignedDuration::try_from(YEAR)?, "{by_wall:?}");
     assert!(by_boot < 2 * LONGEST, "{by_boot:?}");
-    // One process removed them one after the other, and the records have its order.
+    // One process removed them in this order.
     let removed = records.iter().filter(|it| it["file"]["op"] == "DELETE");
     assert!(removed.is_sorted_by_key(|it| it["bootNs"].as_u64()));
     Ok(())

@@ -90,9 +90,9 @@ impl Act {
 struct Differs {
     #[expect(dead_code, reason = "for who reads the list")]
     why: &'static str,
-    /// Applies to kernels before this one; `None` for no bound.
+    /// Kernels before this one; `None` for no bound.
     before: Option<(u32, u32)>,
-    /// Applies to kernels from this one on.
+    /// Kernels from this one on.
     since: (u32, u32),
     acts: fn(&Act) -> bool,
     fields: &'static [&'static str],

@@ -172,7 +172,7 @@ fn on_a_full_disk_recorder_and_guard_go_on_and_what_had_no_room_is_told_exactly(
             .output()?;
         assert_eq!(verified.status.code(), Some(3), "{verified:?}");
         println!("kept {kept:?}, dropped {told:?}");
-        // The state directory is dropped before its disk.
+        // The state goes before its disk.
         drop(state);
         Ok(())
     })

@@ -182,8 +182,7 @@ fn what_a_run_records_by_itself_meanwhile_is_not_the_daemons() -> anyhow::Result
         let by_itself = |daemon: Daemon| {
             let mut command = daemon.command("run")?;
             let state = daemon.kill()?;
-            // It records into a stream of its own: the next daemon takes over that of the
-            // killed one.
+            // It records into a stream of its own: the next daemon takes over the killed one's.
             let many = "for f in 1 2 3 4 5; do cat /dev/null; done";
             let status = command.args(["--", "sh", "-c", many]).status()?;
             ensure!(status.success(), "{status}");

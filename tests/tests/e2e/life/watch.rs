@@ -185,7 +185,7 @@ fn a_rule_that_is_taken_away_is_told_of_and_put_back() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A map of this daemon: other recorders can have one of this name.
+/// A map of this daemon, by the descriptors that it holds.
 fn map_of(daemon: &Daemon, name: &str) -> anyhow::Result<MapData> {
     let pid = fs::read_to_string(daemon.state().join("daemon.lock"))?;
     let mut held = HashSet::new();

@@ -149,7 +149,7 @@ fn an_agent_that_ran_before_the_daemon_is_adopted_with_its_descendants() -> anyh
     let directory = TempDir::new()?;
     let program = shell_named(directory.path(), "claude")?;
     let mut agent = Agent::start(&program)?;
-    // A neighbour that is no agent.
+    // A neighbour, no agent.
     let mut plain = Agent::start(Path::new("/bin/sh"))?;
     let before = directory.path().join("before");
     agent.create(&before)?;

@@ -51,7 +51,7 @@ fn event() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn bytes_of(header: &Header) -> &[u8] {
-    // SAFETY: `Header` has no padding, so that each of its bytes is initialised.
+    // SAFETY: `Header` is numbers without padding.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(header).cast(), size_of::<Header>()) }
 }
 

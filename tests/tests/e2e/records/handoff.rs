@@ -157,7 +157,6 @@ fn who_only_reads_it_or_starts_another_of_its_name_is_none() -> anyhow::Result<(
     ] {
         ensure!(place.outsider(way)?.status.success(), "{way}");
     }
-    // The heir of `tool` comes last, after any other one.
     place.outsider("./tool")?;
     place.heir("the last heir", |heir| heir.file.ends_with("tool"))?;
     let heirs = place.heirs()?;

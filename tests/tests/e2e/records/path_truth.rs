@@ -86,7 +86,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Checks that each of the two files was removed, so that they were swapped.
+    /// Checks that each of the files was removed: they were swapped.
     fn was_under_attack(&self, directory: &Path) -> anyhow::Result<()> {
         for name in ["a", "b"] {
             let file = directory.join(name).join("file");

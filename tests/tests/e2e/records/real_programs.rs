@@ -81,7 +81,7 @@ fn every_spoiled_account_is_noticed(comparison: &Comparison) -> anyhow::Result<(
     };
     for (kind, detail) in DETAILS {
         let has = |record: &Value| seen(record) && record[kind].get(detail).is_some();
-        // The last one, because the first ones of strace's child can be strace's own.
+        // The last one: strace's child acts before the program.
         let Some(at) = comparison.records.iter().rposition(has) else {
             continue;
         };

@@ -121,8 +121,8 @@ impl Truth {
                 }
             }
         };
-        // A name in /proc/self/fd leads to the descriptor's file. A path with the
-        // process's number stays as given: only "self" is resolved where the call returns
+        // A name in /proc/self/fd leads to the descriptor's file. A process's number stays
+        // as given: only "self" is resolved at the return of the call
         // (agent-recorder-ebpf/src/programs/event/location.rs).
         let descriptor = path
             .strip_prefix(b"/proc/self/fd/")

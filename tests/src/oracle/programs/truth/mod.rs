@@ -343,7 +343,7 @@ impl Truth {
         } else {
             doer.pid
         };
-        // The child inherits the working directory that its parent has now.
+        // The child inherits its parent's present working directory.
         self.process(child)?;
         self.expected
             .push(only(doer.did(Deed::Fork { child, parent })));

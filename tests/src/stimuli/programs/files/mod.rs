@@ -147,7 +147,7 @@ impl Stimulus {
             opened.map(|_| 0),
         );
         Self::close(opened);
-        // The file exists, so that creat(2) opens and truncates it.
+        // creat(2) opens and truncates the existing file.
         let opened = self.call(libc::SYS_creat, self.path("by_creat"), [0o644, 0, 0]);
         self.file("OPEN", "by_creat", json!({}), opened.map(|_| 0));
         Self::close(opened);

@@ -109,7 +109,7 @@ impl Stimulus {
         server.write_all(&[7; 500])?;
         client.read_exact(&mut [0; 500])?;
         self.plainly_accepted(&listener)?;
-        // An accept with no client waiting is not recorded.
+        // An accept without a client is not recorded.
         listener.set_nonblocking(true)?;
         anyhow::ensure!(listener.accept().is_err());
         drop(client);
@@ -174,7 +174,7 @@ impl Stimulus {
         let there = client.local_addr()?.to_string();
         let fields = json!({"local": there, "peer": here});
         self.network("CONNECT", "TCP", fields, Ok(0));
-        // A connect(2) of the connected socket returns the outcome, and is not recorded.
+        // connect(2) of a connected socket is not recorded.
         anyhow::ensure!(connect(&client, &listener.local_addr()?).is_ok());
         drop(client);
         self.closed("TCP", &there, Some(&here), (0, 0));
@@ -443,7 +443,7 @@ impl Stimulus {
         Ok(())
     }
 
-    /// Two questions in one sendmmsg(2), as the C library asks for both kinds of address.
+    /// One sendmmsg(2) for both kinds of address, as the C library asks.
     fn several(&mut self, client: &UdpSocket) -> anyhow::Result<()> {
         let payloads = [
             query("first.example.org", 1),
