@@ -1,6 +1,6 @@
 //! Counts what a session destroys against its budgets, and condemns it at the limit.
 //!
-//! Here and not in user space: the limit holds while the daemon is slow or dead.
+//! The kernel counts, so that the limit holds while the daemon is slow or dead.
 //! Not here: what an operation destroys (`pre_op`, `post_op`, `overwrite`), how
 //! much that counts as (`criteria`), and how a condemned session ends (`enforce`).
 
@@ -34,15 +34,14 @@ const _: () = assert!(
 );
 
 global! {
-    /// Whether a file may go: counts it and, over the limit, strikes the session.
-    /// Before the act, so that no thread can come in between; what is refused is
-    /// taken back.
+    /// Counts a file before the act, so that no thread comes in between. Over
+    /// the limit the act is refused, and taken back from the budgets.
     pub(crate) fn admit(number: SessionNumber, judged: u64, bytes: u64) -> Verdict {
         let config = guard_config();
         let Some(session) = maps::SESSIONS.get_ptr_mut(&number) else {
             return Verdict::Admitted;
         };
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `session` is a map value, checked not null.
         if unsafe { core::ptr::read_volatile(&raw const (*session).condemned) } != 0 {
             enforce::strike(session);
             return Verdict::Refused;
@@ -62,9 +61,8 @@ global! {
 }
 
 global! {
-    /// A file is gone that was not counted before: counts it and, at the limit,
-    /// strikes the process that did it at the exit of this very call, before it
-    /// runs again. False while its budgets last.
+    /// Counts a file after the act and, at the limit, strikes the process at the
+    /// exit of this very call, before it runs again. True if a limit is met.
     pub(crate) fn count_destroyed(number: SessionNumber, judged: u64, bytes: u64) -> bool {
         if guard_config().action == 0 {
             return false;
@@ -77,7 +75,7 @@ global! {
             meet(session, number, met, 0);
             return true;
         }
-        // The act that fills the budget is the last: nothing here can refuse the next.
+        // The act that fills the budget is the last: the next one cannot be refused here.
         let filled = is_filled(session);
         if filled != WITHIN {
             meet(session, number, filled, 0);
@@ -88,13 +86,13 @@ global! {
 }
 
 global! {
-    /// One act that destroys as much as any limit allows.
+    /// Counts one act that destroys as much as any limit allows.
     pub(crate) fn whole(number: SessionNumber) {
         if guard_config().action == 0 {
             return;
         }
         if let Some(session) = maps::SESSIONS.get_ptr_mut(&number) {
-            // SAFETY: a map value, checked not null.
+            // SAFETY: `session` is a map value, checked not null.
             add(unsafe { &raw mut (*session).destroyed }, 1);
             meet(session, number, Policy::Whole as u64, 0);
         }
@@ -102,8 +100,8 @@ global! {
 }
 
 global! {
-    /// Whether such an act may be done: over any limit, it strikes the session.
-    /// Where the session is only told of, that follows when it was done ([`whole`]).
+    /// Refuses an act that destroys as much as any limit allows, which meets the
+    /// limit. With `GUARD_ALERT` the act is counted after it was done ([`whole`]).
     pub(crate) fn admit_whole(number: SessionNumber) -> Verdict {
         let action = guard_config().action;
         if action == 0 || action == GUARD_ALERT {
@@ -117,7 +115,7 @@ global! {
     }
 }
 
-/// A removal that was counted before the act has failed.
+/// Takes back a removal that was counted before the act and has failed.
 #[inline(always)]
 pub(crate) fn failed(number: SessionNumber, judged: u64, bytes: u64) {
     if let Some(session) = maps::SESSIONS.get_ptr_mut(&number) {
@@ -125,11 +123,11 @@ pub(crate) fn failed(number: SessionNumber, judged: u64, bytes: u64) {
     }
 }
 
-/// A part of a file: `PARTS_PER_FILE` of them count as one.
+/// Counts a part of a file: `PARTS_PER_FILE` parts count as one file.
 #[inline(always)]
 pub(crate) fn part(number: SessionNumber) {
     if let Some(session) = maps::SESSIONS.get_ptr_mut(&number) {
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `session` is a map value, checked not null.
         let before = add_shared(number, unsafe { &raw mut (*session).rewritten }, 1);
         if before % PARTS_PER_FILE == PARTS_PER_FILE - 1 {
             count_destroyed(number, 0, 0);
@@ -137,22 +135,22 @@ pub(crate) fn part(number: SessionNumber) {
     }
 }
 
-/// What is left of every budget; otherwise the number of a [`Policy`].
+/// Every budget has room. A limit that is met is the number of its [`Policy`].
 const WITHIN: u64 = u64::MAX;
 
-/// Counts one file. Which limit it goes over, of those it counts against.
+/// Counts one file, and returns the limit that it exceeds, or [`WITHIN`].
 #[inline(always)]
 fn charge(session: *mut Session, number: SessionNumber, judged: u64, bytes: u64) -> u64 {
     let config = guard_config();
     // SAFETY: the helper takes nothing.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    // SAFETY: a map value, checked not null.
+    // SAFETY: `session` is a map value, checked not null.
     let (files, all_bytes) = unsafe { (&raw mut (*session).destroyed, &raw mut (*session).bytes) };
     let before = add_shared(number, files, 1);
     let bytes_before = add_shared(number, all_bytes, bytes);
     if judged & JUDGED_PROTECTED != 0 {
         let slot = bound::<PLACE>(judged >> JUDGED_SLOT) as usize;
-        // SAFETY: the mask keeps the index inside the array of a map value.
+        // SAFETY: `slot` is masked to the length of `protected`, which is in a map value.
         let counter = unsafe { (&raw mut (*session).protected).cast::<u64>().add(slot) };
         if add_shared(number, counter, 1) >= judged >> JUDGED_LIMIT {
             return Policy::Protected as u64;
@@ -184,7 +182,7 @@ fn charge(session: *mut Session, number: SessionNumber, judged: u64, bytes: u64)
 
 #[inline(always)]
 fn refund(session: *mut Session, judged: u64, bytes: u64) {
-    // SAFETY: a map value, checked not null; the mask keeps the index inside the array.
+    // SAFETY: `session` is a map value, checked not null; `slot` is masked to the array's length.
     unsafe {
         add(&raw mut (*session).destroyed, u64::MAX);
         add(&raw mut (*session).bytes, bytes.wrapping_neg());
@@ -198,11 +196,11 @@ fn refund(session: *mut Session, judged: u64, bytes: u64) {
     }
 }
 
-/// Whether the next file would go over: for those who cannot refuse it.
+/// The limit that the next file would exceed, for callers that cannot refuse it.
 #[inline(always)]
 fn is_filled(session: *mut Session) -> u64 {
     let config = guard_config();
-    // SAFETY: a map value, checked not null; the helper takes nothing.
+    // SAFETY: `session` is a map value, checked not null; the helper takes nothing.
     let (count, now) = unsafe {
         (
             core::ptr::read_volatile(&raw const (*session).destroyed),
@@ -218,10 +216,10 @@ fn is_filled(session: *mut Session) -> u64 {
     if long.steps == 0 || long.step == 0 || count % long.step != 0 {
         return WITHIN;
     }
-    // The step that the next file begins, as in `step_over`.
+    // The step that the next file begins.
     let begun = count / long.step;
     let slot = bound::<STEP>(begun % long.steps) as usize;
-    // SAFETY: the first of three rows of MAX_STEPS, in a map value.
+    // SAFETY: `slot` is masked to the first of three rows of MAX_STEPS, in a map value.
     let at =
         unsafe { core::ptr::read_volatile((&raw const (*session).steps).cast::<u64>().add(slot)) };
     if begun >= long.steps && now - at <= long.window {
@@ -230,8 +228,8 @@ fn is_filled(session: *mut Session) -> u64 {
     WITHIN
 }
 
-/// Whether what is added to a sum goes over a budget that is counted in steps:
-/// so many of them begun within the window.
+/// Whether `added` takes a sum over a budget that is counted in steps:
+/// `budget.steps` of them begin within the window.
 #[inline(always)]
 fn step_over(
     session: *mut Session,
@@ -245,7 +243,7 @@ fn step_over(
         return false;
     }
     let step = if budget.step == 0 { 1 } else { budget.step };
-    // The steps that begin in what is added.
+    // The steps that begin within `added`.
     let first = before.div_ceil(step);
     let end = (before + added).div_ceil(step);
     if end - first >= budget.steps {
@@ -259,7 +257,7 @@ fn step_over(
             break;
         }
         let slot = row * MAX_STEPS as u64 + bound::<STEP>(begun % budget.steps);
-        // SAFETY: three rows of MAX_STEPS, in a map value.
+        // SAFETY: `slot` is in row `row` of the three rows of MAX_STEPS, in a map value.
         unsafe {
             let at = (&raw mut (*session).steps).cast::<u64>().add(slot as usize);
             if begun >= budget.steps && now - core::ptr::read_volatile(at) <= budget.window {
@@ -272,7 +270,7 @@ fn step_over(
     over
 }
 
-/// A limit is met: tells of it and, unless only that is asked for, strikes.
+/// A limit is met: emits it and condemns the session, except on an alert or where `deny` refused.
 #[inline(always)]
 fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64) {
     let config = guard_config();
@@ -282,7 +280,7 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
     if ends {
         enforce::condemn(session, now, config.action);
     }
-    // SAFETY: a map value, checked not null.
+    // SAFETY: `session` is a map value, checked not null.
     let count = unsafe {
         let told = core::ptr::read_volatile(&raw const (*session).told);
         if !ends && told != 0 && now - told <= config.files.window {
@@ -292,7 +290,7 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
         core::ptr::read_volatile(&raw const (*session).destroyed)
     };
     let budget = config.budget_of(policy);
-    // Untold, the session is struck at its next calls all the same; nobody sweeps for those that make none.
+    // Without this event the daemon does not sweep; members are still struck at their next calls.
     tell(
         number,
         GuardBody {
@@ -312,7 +310,7 @@ fn tell(session: SessionNumber, body: GuardBody) {
     with_area!(|scratch| {
         let writer = Writer::begin::<GuardBody>(scratch);
         writer.header(Kind::Guard, Tag::new(session, 0));
-        // SAFETY: `begin` left room for it.
+        // SAFETY: `begin` left room for the body.
         unsafe { *writer.body::<GuardBody>() = body };
         writer.submit(Kind::Guard, true);
     });
@@ -320,7 +318,7 @@ fn tell(session: SessionNumber, body: GuardBody) {
 
 #[inline(always)]
 fn time_at(session: *mut Session, slot: u64) -> u64 {
-    // SAFETY: as in `set_time`.
+    // SAFETY: `slot` is masked to the length of `times`, which is in a map value.
     unsafe {
         let times = (&raw const (*session).times).cast::<u64>();
         core::ptr::read_volatile(times.add(bound::<SLOT>(slot) as usize))
@@ -329,7 +327,7 @@ fn time_at(session: *mut Session, slot: u64) -> u64 {
 
 #[inline(always)]
 fn set_time(session: *mut Session, slot: u64, now: u64) {
-    // SAFETY: the mask keeps the index inside the array of a map value.
+    // SAFETY: `slot` is masked to the length of `times`, which is in a map value.
     unsafe {
         let times = (&raw mut (*session).times).cast::<u64>();
         core::ptr::write_volatile(times.add(bound::<SLOT>(slot) as usize), now);

@@ -25,8 +25,8 @@ pub(crate) fn of_removal(is_directory: bool) -> Criterion {
     }
 }
 
-/// Whether an act counts: on an object that was `judged` so (`JUDGED_…`), by a
-/// program that `restores` what it takes (`policy::PROGRAM_RESTORES`), or not (0).
+/// Whether an act counts on an object that was `judged` so (`JUDGED_…`). `restores` is
+/// 0 for programs that cannot bring back what they take (`policy::PROGRAM_RESTORES`).
 #[inline(always)]
 pub(crate) fn counts(criterion: Criterion, judged: u64, restores: u32) -> bool {
     judged & criterion.exceptions.judged() == 0 && !is_restored(criterion, judged, restores)
@@ -39,7 +39,7 @@ pub(crate) fn is_restored(criterion: Criterion, judged: u64, restores: u32) -> b
     restores != 0 && (is_in_place || criterion.exceptions.has(Exceptions::GIT_ANYWHERE))
 }
 
-/// Whether an act of which nobody saw the object counts.
+/// Whether an act counts where no hook shows its object.
 #[inline(always)]
 pub(crate) fn counts_unseen(criterion: Criterion, restores: u32) -> bool {
     criterion.seen.has(Sights::NAME) && counts(criterion, 0, restores)
@@ -63,12 +63,12 @@ pub(crate) fn admit(
         Weight::File => budget::admit(session, judged, bytes),
         Weight::Place => budget::admit(session, judged | JUDGED_PROTECTED, 0),
         Weight::Whole => budget::admit_whole(session),
-        // No criterion of these weights is judged before the act: the table asserts it.
+        // The table asserts that every criterion of these weights is judged after the act.
         Weight::Files(_) | Weight::Part => Verdict::Admitted,
     }
 }
 
-/// Takes back an act that was counted before it, and failed.
+/// Takes back an act that was counted before it failed.
 #[inline(always)]
 pub(crate) fn take_back(criterion: Criterion, session: SessionNumber, judged: u64, bytes: u64) {
     if matches!(criterion.weight, Weight::File) {
@@ -86,7 +86,7 @@ pub(crate) fn count(criterion: Criterion, session: SessionNumber, judged: u64, b
         Weight::Files(files) => {
             let mut counted = 0;
             while counted < files {
-                // The limit is met: the rest would change nothing.
+                // The limit is met: further files would change nothing.
                 if budget::count_destroyed(session, 0, 0) {
                     return;
                 }

@@ -1,4 +1,4 @@
-//! Striking: a condemned session's processes end, or stop, at their next act.
+//! A condemned session's processes end, or stop, at their next act.
 //!
 //! Not here: when a session is condemned (`budget`).
 
@@ -14,12 +14,12 @@ use crate::kernel::read::hooks;
 use crate::kernel::uapi::{SIGKILL, SIGSTOP};
 use crate::session::tag;
 
-/// What a refusal says.
+/// The error of a refusal.
 pub(crate) const EPERM: i32 = 1;
 
 #[inline(always)]
 pub(crate) fn condemn(session: *mut Session, now: u64, action: u64) {
-    // SAFETY: a map value, checked not null.
+    // SAFETY: `session` and `last` are map values, checked not null.
     unsafe {
         let frozen = u64::from(action == GUARD_FREEZE);
         core::ptr::write_volatile(&raw mut (*session).frozen, frozen);
@@ -31,8 +31,8 @@ pub(crate) fn condemn(session: *mut Session, now: u64, action: u64) {
     strike(session);
 }
 
-/// Strikes the process when its session is condemned, and one that somebody
-/// has woken while its program waits to be judged.
+/// Strikes the process if its session is condemned. Ends a process that was
+/// woken while its program waits for its judgement.
 #[inline(always)]
 pub(crate) fn enforce(tag: Tag) {
     if tag.held != 0 {
@@ -43,15 +43,14 @@ pub(crate) fn enforce(tag: Tag) {
     }
 }
 
-/// A call ends that nobody records. For some time after a limit was met it is
-/// the last one, too, of whoever is in that session: one that waited for a child
-/// that was struck begins no other.
+/// An unrecorded call ends. For `STRIKING_NS` after a limit was met, it also is the last call
+/// of a condemned session's member: a parent that waited for a struck child begins no other.
 #[inline(always)]
 pub(crate) fn enforce_unrecorded(task: Task) {
     let Some(last) = maps::CONDEMNED.get_ptr(0) else {
         return;
     };
-    // SAFETY: a map value, checked not null; the helper takes nothing.
+    // SAFETY: `last` is a map value, checked not null; the helper takes nothing.
     let is_recent = unsafe {
         let last = core::ptr::read_volatile(last);
         last != 0 && bpf_ktime_get_boot_ns() - last <= STRIKING_NS
@@ -64,17 +63,17 @@ pub(crate) fn enforce_unrecorded(task: Task) {
     }
 }
 
-/// The session, where it is condemned.
+/// The tag's session, if it is condemned.
 #[inline(always)]
 fn condemned(tag: Tag) -> Option<*mut Session> {
-    // SAFETY: a map value, checked not null.
+    // SAFETY: `session` is a map value, checked not null.
     tag::session(tag).filter(|session| unsafe {
         core::ptr::read_volatile(&raw const (**session).condemned) != 0
     })
 }
 
-/// What a security hook answers to a member of this session: a condemned one
-/// does nothing more, and ends here, before the act.
+/// The answer of a security hook to a member of this session: that of a
+/// condemned session ends here, before the act.
 #[inline(always)]
 pub(crate) fn verdict_on(tag: Tag) -> i32 {
     if hooks().decide == 0 {
@@ -91,7 +90,7 @@ pub(crate) fn verdict_on(tag: Tag) -> i32 {
     -EPERM
 }
 
-/// The same to whoever runs: 0 outside sessions.
+/// The answer of a security hook to the running task: 0 outside sessions.
 #[inline(always)]
 pub(crate) fn verdict() -> i32 {
     if hooks().decide == 0 {
@@ -102,7 +101,7 @@ pub(crate) fn verdict() -> i32 {
 
 #[inline(always)]
 fn end_unjudged() {
-    // A failure means that it is dying already.
+    // A failure means that the process is dying already.
     // SAFETY: the helper takes a number.
     unsafe { bpf_send_signal(SIGKILL) };
 }
@@ -110,9 +109,9 @@ fn end_unjudged() {
 /// Ends the process, or stops it.
 #[inline(always)]
 pub(crate) fn strike(session: *mut Session) {
-    // A failure means that it is dying already, or that the kernel could not
-    // queue the signal: the daemon's sweep meets it.
-    // SAFETY: a map value, checked not null; the helper takes a number.
+    // A failure means that the process is dying already, or that the kernel
+    // could not queue the signal: the daemon's sweep ends it.
+    // SAFETY: `session` is a map value, checked not null; the helper takes a number.
     unsafe {
         if core::ptr::read_volatile(&raw const (*session).frozen) != 0 {
             bpf_send_signal(SIGSTOP);

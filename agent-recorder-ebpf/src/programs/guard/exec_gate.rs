@@ -1,10 +1,9 @@
-//! The gate: a program of a session that the policy wants to look at first is
-//! stopped before its first instruction.
+//! The gate stops a session's program that the policy wants judged, before its first instruction.
 //!
-//! A stopped program that runs all the same, for a member of its session has
-//! sent it SIGCONT, is ended at the first call that is seen of it (`enforce`).
+//! A member of the session can wake a stopped program with SIGCONT. `enforce`
+//! ends it at its first observed call.
 //!
-//! Not here: what is decided about it, which user space does.
+//! Not here: the decision, which user space makes.
 
 use agent_recorder_abi::event::{Kind, Trouble};
 use agent_recorder_abi::exec_gate::{ALWAYS, GATED, HeldBody, PROGRAM, PROGRAM_NUMBER};
@@ -24,8 +23,7 @@ use crate::kernel::uapi::{SIGKILL, SIGSTOP};
 use crate::session::tag;
 
 global! {
-    /// Stops the running program, if it is one that is gated: always, or by one of
-    /// its words.
+    /// Stops the running program if it is gated: always, or for one of its words.
     pub(crate) fn stop_if_gated(area: ScratchId as scratch, found: u64) {
         if found & u64::from(GATED) == 0 {
             return;
@@ -39,7 +37,8 @@ global! {
         };
         let writer = Writer::begin::<HeldBody>(scratch);
         writer.header(Kind::Exec, tag);
-        // SAFETY: the task's own tag, not null; `begin` left room for the body; the helper takes a number.
+        // SAFETY: `on_task` is the task's own tag, not null; `begin` left room
+        // for the body; the helper takes a number.
         unsafe {
             (*on_task).held = 1;
             *writer.body::<HeldBody>() = HeldBody {
@@ -47,11 +46,11 @@ global! {
                 program: (found as u32 >> PROGRAM) & PROGRAM_NUMBER,
                 known_by: (found >> 32) as u32,
             };
-            // Before it is told of: the answer, SIGCONT, takes a stop back that has not come to pass.
+            // Before the event: its answer, SIGCONT, also takes back a stop that is still pending.
             bpf_send_signal(SIGSTOP);
         }
         if !writer.submit_to_gate() {
-            // Nobody would ever let it go: what is not judged does not run.
+            // No answer would ever come, and a program runs only after its judgement.
             trouble(Trouble::GateFull);
             // SAFETY: the helper takes a number.
             unsafe { bpf_send_signal(SIGKILL) };
@@ -61,7 +60,7 @@ global! {
 
 #[inline(always)]
 fn has_word(scratch: *mut Scratch) -> bool {
-    // SAFETY: fields of a map value.
+    // SAFETY: `scratch` is a map value.
     unsafe {
         let (arg_start, arg_end) = (*scratch).program.arguments();
         (*scratch).words.address = arg_start;
@@ -69,15 +68,15 @@ fn has_word(scratch: *mut Scratch) -> bool {
         (*scratch).words.found = 0;
         find_words(scratch, GATE_ARGS);
         let words = &raw const (*scratch).words;
-        // What has more arguments than are looked at is judged, too.
+        // A program with more than GATE_ARGS arguments is judged, too.
         (*words).found != 0 || (*words).address < (*words).end
     }
 }
 
 repeated! {
-/// Looks at argument after argument.
+/// Compares one argument a round.
 fn find_words[find_word, find_some_words](scratch, index) {
-    // SAFETY: fields of a map value, of the sizes that are named.
+    // SAFETY: `scratch` is a map value; the sizes are those of its fields.
     unsafe {
         let words = &mut (*scratch).words;
         if words.address >= words.end {
@@ -90,7 +89,7 @@ fn find_words[find_word, find_some_words](scratch, index) {
             NAME_KEY_BYTES as u32,
             words.address as *const _,
         );
-        // A longer one is looked at piece by piece.
+        // An argument longer than NAME_BYTES is compared piece by piece.
         let whole = bpf_probe_read_user_str(
             buffer_of(scratch).cast(),
             NAME_BYTES as u32,
@@ -101,7 +100,7 @@ fn find_words[find_word, find_some_words](scratch, index) {
             return 1;
         }
         words.address += whole as u64;
-        // Not the program's own name.
+        // Argument 0 is the program's own name.
         if index > 0 && is_word(&mut words.key) {
             words.found = 1;
             return 1;
@@ -111,8 +110,8 @@ fn find_words[find_word, find_some_words](scratch, index) {
 }
 }
 
-/// Whether an argument is a word that a rule waits for: in any case, up to
-/// `=` or a blank, whole or up to its first hyphen.
+/// Whether an argument is a word of a rule: in any case, up to `=` or a blank,
+/// whole or up to its first hyphen.
 #[inline(always)]
 fn is_word(key: &mut NameKey) -> bool {
     let name = (&raw mut key.name).cast::<u8>();
@@ -120,7 +119,7 @@ fn is_word(key: &mut NameKey) -> bool {
     let mut hyphen = 0;
     let mut at = 0;
     while at < NAME_KEY_BYTES {
-        // SAFETY: `at` is inside the array.
+        // SAFETY: `at` is below NAME_KEY_BYTES, the array's length.
         unsafe {
             let byte = core::ptr::read_volatile(name.add(at));
             over |= byte == b'=' || byte == b' ' || byte == 0;
@@ -136,7 +135,7 @@ fn is_word(key: &mut NameKey) -> bool {
         }
         at += 1;
     }
-    // SAFETY: the values are not looked at.
+    // SAFETY: only the key's presence is asked for.
     if unsafe { maps::NAMES.get(&*key) }.is_some() {
         return true;
     }
@@ -146,11 +145,11 @@ fn is_word(key: &mut NameKey) -> bool {
     let mut at = 0;
     while at < NAME_KEY_BYTES {
         if at >= hyphen {
-            // SAFETY: as above.
+            // SAFETY: `at` is below NAME_KEY_BYTES, the array's length.
             unsafe { core::ptr::write_volatile(name.add(at), 0) };
         }
         at += 1;
     }
-    // SAFETY: as above.
+    // SAFETY: only the key's presence is asked for.
     unsafe { maps::NAMES.get(&*key) }.is_some()
 }

@@ -1,10 +1,9 @@
-//! Acts that destroy as much as any limit allows, by one call: a block device
-//! that is opened for writing or discarded, a btrfs subvolume that is deleted.
-//! Refused before they are done, where hooks refuse; and so is what would keep
-//! the recorder from its own files.
+//! Refuses, where hooks refuse, acts that destroy as much as any limit allows by one
+//! call: a block device that is opened for writing or discarded, a btrfs subvolume
+//! that is deleted. It also refuses what would keep the recorder from its own files.
 //!
-//! Not here: that they are counted when they were done, in every profile
-//! (`overwrite`, `operations::process_control`).
+//! Not here: the count after the act, in every profile (`overwrite`,
+//! `operations::process_control`).
 
 use agent_recorder_abi::criteria::{Criterion, DEVICE_DISCARDED, DEVICE_OPENED, SUBVOLUME_DELETED};
 
@@ -21,11 +20,11 @@ const DISCARDS: [u32; 3] = [0x1277, 0x127d, 0x127f];
 /// `BTRFS_IOC_SNAP_DESTROY`, and its second version of 5.7 (include/uapi/linux/btrfs.h).
 pub(crate) const SNAP_DESTROY: u32 = 0x5000_940f;
 pub(crate) const SNAP_DESTROY_V2: u32 = 0x5000_943f;
-/// `FS_IOC_SETFLAGS`, as 32-bit programs call it, and `FS_IOC_FSSETXATTR`
-/// (include/uapi/linux/fs.h): each begins with 32 bits of flags.
+/// `FS_IOC_SETFLAGS`, `FS_IOC32_SETFLAGS`, `FS_IOC_FSSETXATTR`
+/// (include/uapi/linux/fs.h): the argument of each begins with 32 bits of flags.
 const SETTING_FLAGS: [u32; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
 
-/// Whether a command sets an inode's flags: with some, nobody changes the file.
+/// Whether a command sets an inode's flags, some of which forbid every change of the file.
 #[inline(always)]
 pub(crate) fn is_setting_flags(command: u32) -> bool {
     SETTING_FLAGS.contains(&command)
@@ -41,13 +40,13 @@ pub(crate) fn criterion(command: u32) -> Criterion {
     }
 }
 
-/// Whether a command is one of those that destroy.
+/// Whether a command destroys.
 #[inline(always)]
 pub(crate) fn is_destroying(command: u32) -> bool {
     is_discarding(command) || command == SNAP_DESTROY || command == SNAP_DESTROY_V2
 }
 
-/// Whether it discards, or zeroes, a block device.
+/// Whether a command discards or zeroes a block device.
 #[inline(always)]
 pub(crate) fn is_discarding(command: u32) -> bool {
     DISCARDS.contains(&command)
@@ -82,7 +81,7 @@ pub(crate) fn commanding(file: File, command: u32) -> i32 {
     let destroys = if is_discarding(command) {
         inode.is_block_device()
     } else {
-        // Elsewhere these commands mean nothing.
+        // Other file systems do not have these commands.
         inode.super_block().magic() == BTRFS_SUPER_MAGIC
     };
     if destroys { admitted(criterion) } else { 0 }

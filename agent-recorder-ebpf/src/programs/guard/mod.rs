@@ -1,6 +1,6 @@
-//! What the guard, the gate and the recorder's protection of itself make of an operation.
+//! How the guard, the exec gate and self-protection judge an operation.
 //!
-//! Not here: that the operation is recorded (`operations`).
+//! Not here: the record of the operation (`operations`).
 
 pub(crate) mod budget;
 pub(crate) mod criteria;

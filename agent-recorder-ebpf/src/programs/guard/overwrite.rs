@@ -1,10 +1,9 @@
 //! Contents that are destroyed while their file keeps its name: emptied, cut
 //! short, punched, or written over from the start.
 //!
-//! A file that is opened with O_TRUNC is not judged until it is closed: a
-//! formatter empties what it is about to write again, and leaves about as
-//! much there. One that is written over in place is, once all of it was.
-//! Writes through a mapping or io_uring are not followed.
+//! A file opened with O_TRUNC is judged at its close: a formatter empties a file before
+//! it writes about as much again. A file that is overwritten in place is judged when
+//! all of it is overwritten. Writes through a mapping or io_uring are not followed.
 //!
 //! Not here: a file whose name another file takes (`pre_op`, `post_op`).
 
@@ -40,18 +39,18 @@ const TAKES_AWAY: u64 = 0x2 | 0x8 | 0x10;
 #[inline(always)]
 fn are_open(tag: Tag) -> bool {
     tag::session(tag)
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `session` is a map value, checked not null.
         .is_some_and(|session| unsafe { core::ptr::read_volatile(&raw const (*session).cuts) } != 0)
 }
 
-/// Every open comes here: most are for reading. Not from within the handler of
-/// opens, for there the stack has no room.
+/// Passes on the few opens that create, empty or may write their file. It runs
+/// after `open_exit::opened`, whose stack has no room for it.
 #[inline(always)]
 pub(crate) fn opened(call: &Call) {
     if call.result < 0 {
         return;
     }
-    // SAFETY: a field of a map value, set by `open_exit::opened_descriptor`.
+    // SAFETY: `call.scratch` is a map value; `open_exit::opened_descriptor` set `opened`.
     let opened = unsafe { (*call.scratch).opened };
     if opened.created != 0 || opened.flags & (O_ACCMODE | O_TRUNC) != 0 {
         begin(call, opened.file, opened.flags, opened.created as u32);
@@ -88,7 +87,7 @@ global! {
             return;
         }
         let descriptor = FileTable::of(call.task).descriptor(Fd::of(call.result as u64));
-        // SAFETY: a field of a map value.
+        // SAFETY: `call.scratch` is a map value.
         let cut = unsafe { &mut (*call.scratch).cut };
         cut.file = file.address();
         cut.inode = inode.address();
@@ -101,12 +100,12 @@ global! {
         let Some(known) = tag::session(call.tag) else {
             return;
         };
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `known` is a map value, checked not null.
         let pending = unsafe {
             core::ptr::write_volatile(&raw mut (*known).cuts, 1);
             if empties { add_shared(session, &raw mut (*known).emptied, 1) } else { 0 }
         };
-        // Too many at one time are not about to be written again.
+        // Files that are emptied in such numbers are not about to be rewritten.
         if pending >= MAX_PENDING_CUTS {
             drop_emptied(session);
             criteria::count(FILE_EMPTIED, session, judged, before);
@@ -118,8 +117,8 @@ global! {
 }
 
 global! {
-    /// A file was made. If somebody else's had the name, it is looked at once it
-    /// is written: tar(1) and unzip(1) remove what they are about to write again.
+    /// A file was created. If it has the name of a removed file that counted, it is judged
+    /// once it is written: tar(1) and unzip(1) remove a file before they write it again.
     fn remade(call: &Call, file: File, inode: Inode) {
         let dentry = file.path().dentry;
         let name = RemovedKey {
@@ -130,11 +129,11 @@ global! {
         let Some(removed) = maps::REMOVED.get_ptr(&name) else {
             return;
         };
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `removed` is a map value, checked not null.
         let removed = unsafe { *removed };
         let _ = maps::REMOVED.remove(&name);
         let descriptor = FileTable::of(call.task).descriptor(Fd::of(call.result as u64));
-        // SAFETY: a field of a map value.
+        // SAFETY: `call.scratch` is a map value.
         let cut = unsafe { &mut (*call.scratch).cut };
         cut.file = file.address();
         cut.inode = inode.address();
@@ -145,37 +144,36 @@ global! {
         cut.generation = inode.generation();
         cut.kind = CUT_REMADE;
         if let Some(known) = tag::session(call.tag) {
-            // SAFETY: a map value, checked not null.
+            // SAFETY: `known` is a map value, checked not null.
             unsafe { core::ptr::write_volatile(&raw mut (*known).cuts, 1) };
-            // LRU: as in `begin`.
+            // LRU: fails only without memory; the removal then counts, whatever is written.
             let _ = maps::CUTS.insert(&descriptor, &*cut, 0);
         }
     }
 }
 
-/// The file's length before this open emptied it: 0 for an empty one, 1 where
-/// nobody saw it.
+/// The file's length before this open emptied it, or 1 where no security hook saw it.
 #[inline(always)]
 fn length_before(call: &Call) -> u64 {
     match seen_before(call) {
-        // SAFETY: in a map value.
+        // SAFETY: `victim` is in a map value.
         Some(victim) if hooks().see != 0 => unsafe { (*victim).size },
         _ => 1,
     }
 }
 
-/// What was seen of the file that the running call cuts.
+/// The victim that a hook saw, if the running call truncates it.
 #[inline(always)]
 fn seen_before(call: &Call) -> Option<*const Victim> {
     let key = OperationKey::of_thread();
     let known = maps::FORESEEN.get_ptr(&key)?;
-    // SAFETY: map values.
+    // SAFETY: `known` and `call.scratch` are map values.
     let op = unsafe {
         (*call.scratch).foreseen = *known;
         (*call.scratch).foreseen.op
     };
     let _ = maps::FORESEEN.remove(&key);
-    // SAFETY: a field of a map value.
+    // SAFETY: `call.scratch` is a map value.
     let first = unsafe { (&raw const (*call.scratch).foreseen.victims).cast() };
     (op == Op::Truncate as u32).then_some(first)
 }
@@ -183,13 +181,13 @@ fn seen_before(call: &Call) -> Option<*const Victim> {
 #[inline(always)]
 fn drop_emptied(session: SessionNumber) {
     if let Some(known) = maps::SESSIONS.get_ptr_mut(&session) {
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `known` is a map value, checked not null.
         add(unsafe { &raw mut (*known).emptied }, u64::MAX);
     }
 }
 
 global! {
-    /// truncate(2) and ftruncate(2), which succeeded.
+    /// truncate(2) and ftruncate(2) that succeeded.
     pub(crate) fn shortened(call: &Call) {
         let spec = call.spec();
         let mut length = call.argument(spec.length);
@@ -205,11 +203,11 @@ global! {
             }
             return;
         };
-        // SAFETY: in a map value.
+        // SAFETY: `victim` is in a map value.
         let (inode, judged, size, bytes) = unsafe {
             (Inode::at((*victim).inode), (*victim).judged, (*victim).size, (*victim).bytes)
         };
-        // Without a hook, the length is looked at when it is the new one already.
+        // The hooks on inode times see the new length alone.
         let before = if hooks().see != 0 { size } else { 1 };
         if !criteria::counts(FILE_SHORTENED, judged, call.tag.restores)
             || keeps_enough(length, before)
@@ -222,8 +220,8 @@ global! {
 }
 
 global! {
-    /// Nothing shows files here: what is left of one is compared with what it had
-    /// when it was opened. Of a name (truncate(2)) nobody knows that: all of it counts.
+    /// Without a hook that shows the file, its new length is compared with that at
+    /// the open. truncate(2) has a path and no open: there a length of 0 counts.
     fn shortened_unseen(call: &Call, length: u64) {
         let spec = call.spec();
         let session = call.tag.session;
@@ -237,7 +235,7 @@ global! {
         let Some(cut) = maps::CUTS.get_ptr(&descriptor) else {
             return;
         };
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `cut` is a map value, checked not null.
         let (kind, size, judged, inode) =
             unsafe { ((*cut).kind, (*cut).size, (*cut).judged, Inode::at((*cut).inode)) };
         if kind != CUT_INTACT || keeps_enough(length, size) {
@@ -275,7 +273,7 @@ global! {
     }
 }
 
-/// Something was written through a descriptor, up to the file's position.
+/// A write through a descriptor ended at the file's position.
 #[inline(always)]
 pub(crate) fn written(call: &Call, fd: Fd) {
     if call.result > 0 && are_open(call.tag) {
@@ -283,7 +281,7 @@ pub(crate) fn written(call: &Call, fd: Fd) {
     }
 }
 
-/// … from a position that the call was given.
+/// A write began at the position that an argument of the call gives.
 #[inline(always)]
 pub(crate) fn written_at(call: &Call, position: u8) {
     if call.result > 0 && are_open(call.tag) {
@@ -295,7 +293,8 @@ pub(crate) fn written_at(call: &Call, position: u8) {
     }
 }
 
-/// copy_file_range(2): its fourth argument points to the position, if it is not the file's own.
+/// copy_file_range(2): the fourth argument points to the position after the
+/// copy, or is 0 for the file's own.
 #[inline(always)]
 pub(crate) fn copied(call: &Call) {
     if call.result > 0 && are_open(call.tag) {
@@ -315,7 +314,7 @@ global! {
         let Some(cut) = maps::CUTS.get_ptr_mut(&descriptor) else {
             return;
         };
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `cut` is a map value, checked not null.
         let (kind, written, size, judged, file, inode) = unsafe {
             (
                 (*cut).kind,
@@ -335,7 +334,7 @@ global! {
         if kind != CUT_INTACT || from > written || from + bytes <= written {
             return;
         }
-        // SAFETY: as above.
+        // SAFETY: `cut` is a map value, checked not null.
         unsafe { (*cut).written = from + bytes };
         if from + bytes >= size {
             let _ = maps::CUTS.remove(&descriptor);
@@ -364,14 +363,14 @@ fn close_one(call: &Call, fd: Fd) {
     settle_one_cut(call.tag.session, files, fd, 0);
 }
 
-/// dup(2) and its kin: the copy stands for the file, too.
+/// dup(2) and its kin: the new descriptor is followed, too.
 #[inline(always)]
 pub(crate) fn duplicated(call: &Call) {
     let (from, to) = (call.fd_argument(0), Fd::of(call.result as u64));
     if call.result < 0 || from == to || !are_open(call.tag) {
         return;
     }
-    // Not from within the copying, for there 5.10 has no room on the stack.
+    // It runs before `copy_one_cut`, whose stack has no room for it on 5.10.
     let files = table_of(call.scratch, call.task);
     settle_one_cut(call.tag.session, files, to, 0);
     copy_one_cut(call);
@@ -386,21 +385,21 @@ global! {
         );
         // SAFETY: the value is copied at once.
         if let Some(cut) = unsafe { maps::CUTS.get(&from).copied() } {
-            // As in `begin`.
+            // LRU: fails only without memory; the copy is then not followed.
             let _ = maps::CUTS.insert(&to, &cut, 0);
         }
     }
 }
 
 global! {
-    /// A descriptor is gone. Its file is judged by what it holds now, unless it is
-    /// still open elsewhere, or `ends` says that its last holder ends.
+    /// Judges the file of a closed descriptor by the length that is left. A file that is open
+    /// elsewhere is left to its other descriptors, unless `ends` says that the process ends.
     fn settle_one_cut(session: SessionNumber, files: FileTable, fd: Fd, ends: u32) {
         let descriptor = files.descriptor(fd);
         let Some(cut) = maps::CUTS.get_ptr(&descriptor) else {
             return;
         };
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `cut` is a map value, checked not null.
         let (kind, file, inode, ino, generation, size, bytes, judged) = unsafe {
             (
                 (*cut).kind,
@@ -421,7 +420,7 @@ global! {
         if kind == CUT_EMPTIED {
             drop_emptied(session);
         }
-        // Its memory can be another's by now: then nothing was kept.
+        // The inode's memory can belong to another inode by now; then the file kept nothing.
         let is_same = inode.number() == ino
             && inode.generation() == generation;
         let kept = if is_same { inode.size() } else { 0 };
@@ -438,7 +437,7 @@ global! {
     }
 }
 
-/// An exec closed what was marked so.
+/// An exec has closed the descriptors that are marked FD_CLOEXEC.
 #[inline(always)]
 pub(crate) fn closed_by_exec(scratch: *mut Scratch, task: Task, tag: Tag) {
     if are_open(tag) {
@@ -446,7 +445,7 @@ pub(crate) fn closed_by_exec(scratch: *mut Scratch, task: Task, tag: Tag) {
     }
 }
 
-/// A process ends, and with it what only it has open.
+/// A process ends, and with it the files that only it has open.
 #[inline(always)]
 pub(crate) fn closed_by_exit(scratch: *mut Scratch, task: Task, tag: Tag) {
     if are_open(tag) {
@@ -464,11 +463,11 @@ fn most(task: Task) -> u32 {
     }
 }
 
-/// Leaves what the rounds need in the area.
+/// Leaves in the area what the rounds of `settle_cuts` need.
 #[inline(always)]
 fn begin_walk(scratch: *mut Scratch, task: Task, tag: Tag, ends: u64) -> *mut Scratch {
     let files = table_of(scratch, task);
-    // SAFETY: fields of a map value.
+    // SAFETY: `scratch` is a map value.
     unsafe {
         (*scratch).kept_session = tag.session;
         (*scratch).kept_files = files;
@@ -478,9 +477,9 @@ fn begin_walk(scratch: *mut Scratch, task: Task, tag: Tag, ends: u64) -> *mut Sc
 }
 
 repeated! {
-/// Judges the files whose descriptors are gone or, at the end, all.
+/// Judges the files of closed descriptors, and all files at the end of the process.
 fn settle_cuts[settle_next_cut, settle_some_cuts](scratch, fd) {
-    // SAFETY: fields of a map value.
+    // SAFETY: `scratch` is a map value.
     let (session, files, ends) = unsafe {
         ((*scratch).kept_session, (*scratch).kept_files, (*scratch).kept_end != 0)
     };

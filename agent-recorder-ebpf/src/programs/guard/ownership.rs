@@ -46,15 +46,15 @@ global! {
         let key = key_of(session, inode);
         // SAFETY: the value is copied at once.
         let before = unsafe { maps::KNOWN.get(&key).copied() }.unwrap_or(0);
-        // LRU: fails only without memory; then it counts as somebody else's.
+        // LRU: fails only without memory; the inode then counts as not made by the session.
         let _ = maps::KNOWN.insert(&key, &(before | what), 0);
     }
 }
 
 global! {
-    /// What the session made is somebody else's from now on: it stands for theirs.
+    /// A file of the session's now stands for one that it did not make, and is judged as that one.
     pub(crate) fn disown(session: SessionNumber, inode: Inode) {
-        // Not there: it fell out, and counts as somebody else's.
+        // An entry that the LRU has dropped counts as not made by the session already.
         let _ = maps::KNOWN.remove(&key_of(session, inode));
     }
 }

@@ -1,7 +1,7 @@
-//! What an operation on names has destroyed, once it is over: of what was seen
-//! of it before, what is gone, what was replaced, and what has another place now.
+//! Judges what an operation on names destroyed, after its end: which of the
+//! objects that were seen before are gone, replaced or moved.
 //!
-//! Not here: seeing it (`pre_op`), and what a file's loss leads to (`budget`).
+//! Not here: how the objects are seen (`pre_op`), and what a loss leads to (`budget`).
 
 use agent_recorder_abi::criteria::{FILE_REMOVED, FILE_REPLACED, FILE_REWRITTEN, MOVED_OUT};
 use agent_recorder_abi::event::{Op, REPLACED_SOMETHING, REPLACED_UNKNOWN};
@@ -21,12 +21,12 @@ use crate::guard::pre_op::{
 use crate::kernel::read::{bound, hooks};
 use crate::kernel::types::{Dentry, Inode};
 
-/// An operation on names is over. In two steps, one after the other and not
-/// one inside the other: the stack that calls share (512 bytes) has no room for both.
+/// Settles an operation on names, in two steps, one after the other: nested,
+/// they exceed the stack that all calls share (512 bytes).
 #[inline(always)]
 pub(crate) fn settle(call: &Call, key: OperationKey, op: u32, succeeded: u32) {
     settle_foreseen(call, key, op, succeeded);
-    // SAFETY: a field of a map value.
+    // SAFETY: `call.scratch` is a map value.
     let op = unsafe { core::ptr::read_volatile(&raw const (*foreseen(call.scratch)).op) };
     if op == Op::Rename as u32 {
         settle_rename(call);
@@ -38,12 +38,12 @@ pub(crate) fn settle(call: &Call, key: OperationKey, op: u32, succeeded: u32) {
 }
 
 global! {
-    /// The first step: recalls what was seen of the operation. Its kind stays
-    /// in the area where the second has something to count, and is none otherwise.
+    /// The first step: recalls what was seen of the operation. It leaves the operation's
+    /// kind in the area where the second step has something to count, else `Op::None`.
     fn settle_foreseen(call: &Call, key: OperationKey, op: u32, succeeded: u32) {
         let session = call.tag.session;
         let known = foreseen(call.scratch);
-        // SAFETY: map values.
+        // SAFETY: `kept` is a map value, checked not null; `known` is in one.
         let is_foreseen = unsafe {
             match maps::FORESEEN.get_ptr(&key) {
                 Some(kept) => {
@@ -54,10 +54,10 @@ global! {
             }
         };
         let _ = maps::FORESEEN.remove(&key);
-        // SAFETY: a field of a map value.
+        // SAFETY: `known` is in a map value.
         unsafe { (*known).op = Op::None as u32 };
         if !is_foreseen {
-            // Nobody saw what it was.
+            // No hook showed the object.
             if succeeded != 0
                 && op == Op::Delete as u32
                 && criteria::counts_unseen(FILE_REMOVED, call.tag.restores)
@@ -66,13 +66,13 @@ global! {
             }
             return;
         }
-        // SAFETY: as above.
+        // SAFETY: `known` is in a map value.
         let (counted, made) = unsafe { ((*known).counted, (*known).made) };
         if counted != 0 {
             let victim = at(known, 0);
             if succeeded == 0 {
                 let criterion = criteria::of_removal(op == Op::Rmdir as u32);
-                // SAFETY: fields of a map value.
+                // SAFETY: `victim` is in a map value.
                 let (judged, bytes) = unsafe { ((*victim).judged, (*victim).bytes) };
                 criteria::take_back(criterion, session, judged, bytes);
             } else {
@@ -83,14 +83,14 @@ global! {
         if succeeded == 0 {
             return;
         }
-        // What a removal makes is an overlay's whiteout.
+        // An inode that a removal makes is an overlay's whiteout.
         if made != 0 && (hooks().see != 0 || is_making(op)) {
             let inode = if hooks().see != 0 { Dentry::at(made).inode() } else { Inode::at(made) };
             if !inode.is_none() {
                 ownership::note(session, inode, KNOWN_CREATED);
             }
         }
-        // SAFETY: as above.
+        // SAFETY: `known` is in a map value.
         unsafe { (*known).op = op };
     }
 }
@@ -105,12 +105,11 @@ fn is_gone(inode: Inode, judged: u64) -> bool {
 const NOBODY: u64 = VICTIMS as u64;
 
 global! {
-    /// A removal takes one name: several that are gone are one file, as an
-    /// overlay and its upper layer have it, and the overlay's is the one that
-    /// the session is known to have made.
+    /// A removal takes one name, so several inodes that are gone are one file: an overlay's, and
+    /// that of its upper layer. The overlay's is the one that the session is known to have made.
     fn settle_removal(call: &Call) {
         let known = foreseen(call.scratch);
-        // SAFETY: fields of a map value.
+        // SAFETY: `known` is in a map value.
         let (made, op) = unsafe { (Inode::at((*known).made), (*known).op) };
         let is_hidden = hooks().see == 0 && op == Op::Delete as u32;
         let mut whiteout = if is_hidden && made.is_character_device() { made } else { Inode::NONE };
@@ -119,7 +118,7 @@ global! {
         let mut index = 0;
         while index < VICTIMS as u64 {
             let victim = at(known, index);
-            // SAFETY: fields of a map value.
+            // SAFETY: `known` and `victim` are in a map value.
             let (seen, inode, judged) =
                 unsafe { ((*known).seen, Inode::at((*victim).inode), (*victim).judged) };
             if index >= u64::from(seen) {
@@ -144,7 +143,7 @@ global! {
             return;
         }
         let victim = at(known, first);
-        // SAFETY: fields of a map value.
+        // SAFETY: `victim` is in a map value.
         let (judged, bytes) = unsafe { ((*victim).judged, (*victim).bytes) };
         if !criteria::counts(criterion, judged, call.tag.restores) {
             return;
@@ -158,8 +157,8 @@ global! {
     }
 }
 
-/// An overlay hides a file of its lower layer behind a device that has the
-/// file's name in the upper one, where it is judged: nothing tells of the file itself.
+/// Judges a file of an overlay's lower layer by the whiteout that hides it: a
+/// device with the file's name in the upper layer. No hook shows the file itself.
 #[inline(always)]
 fn settle_whiteout(call: &Call, inode: Inode) {
     let dentry = inode.newest_name();
@@ -176,7 +175,7 @@ global! {
     /// The newest of a file's names is the one that the link gave it.
     fn settle_link(call: &Call) {
         let victim = at(foreseen(call.scratch), 0);
-        // SAFETY: in a map value.
+        // SAFETY: `victim` is in a map value.
         let (inode, judged) = unsafe { (Inode::at((*victim).inode), (*victim).judged) };
         let dentry = inode.newest_name();
         if !dentry.is_none() {
@@ -187,14 +186,14 @@ global! {
 }
 
 global! {
-    /// Whether the rename of this key, which succeeded, replaced something, by what was
-    /// seen of it: what is gone now (`REPLACED_…`). Nothing is known of a file that has
-    /// another name still, and where nothing was seen.
+    /// Whether the rename of this key, which succeeded, replaced a file (`REPLACED_…`):
+    /// one of the inodes that were seen has lost its last name. A replaced file that
+    /// keeps another name is unknown, and so is one that no hook showed.
     pub(crate) fn replaced_by_rename(key: OperationKey) -> u64 {
         let Some(known) = maps::FORESEEN.get_ptr_mut(&key) else {
             return u64::from(REPLACED_UNKNOWN);
         };
-        // SAFETY: a map value, checked not null; `at` keeps the index inside.
+        // SAFETY: `known` is a map value, checked not null; `at` masks the index.
         unsafe {
             if (*known).op != Op::Rename as u32 {
                 return u64::from(REPLACED_UNKNOWN);
@@ -215,15 +214,15 @@ global! {
     }
 }
 
-/// Looks at what a rename put in the place of a file, where the kernel skipped the
-/// program that would have seen it before (`replica`): the newest of the
-/// directory's children, if it has the file's name. Its victim.
+/// Observes what a rename put in the place of a file, where the kernel skipped the
+/// program that would have seen it before (`replica`): the newest of the directory's
+/// children, if it has the file's name. Returns the index of its victim.
 ///
-/// Another task that made something in the directory since has hidden it; then it is nobody.
+/// The index is `NOBODY` if another task has made something in the directory since.
 #[inline(always)]
 fn look_at_successor(call: &Call, replaced: u64) -> u64 {
     let victim = at(foreseen(call.scratch), replaced);
-    // SAFETY: fields of a map value.
+    // SAFETY: `victim` is in a map value.
     let (inode, parent, name) = unsafe {
         (
             Inode::at((*victim).inode),
@@ -244,7 +243,7 @@ fn look_at_successor(call: &Call, replaced: u64) -> u64 {
 }
 
 global! {
-    /// Of what the rename touched, the file that is gone was replaced, and what has another name now was moved.
+    /// Among the inodes seen, one without a name was replaced, and one with a new name was moved.
     fn settle_rename(call: &Call) {
         let known = foreseen(call.scratch);
         let session = call.tag.session;
@@ -252,7 +251,7 @@ global! {
         let mut index = 0;
         while index < VICTIMS as u64 {
             let victim = at(known, index);
-            // SAFETY: fields of a map value.
+            // SAFETY: `known` and `victim` are in a map value.
             let (seen, inode, dentry, parent, name, judged) = unsafe {
                 (
                     (*known).seen,
@@ -273,8 +272,9 @@ global! {
             {
                 moving = index;
             } else if !inode.is_directory() {
-                // ext4 takes the name away before it tells, others after.
-                // SAFETY: as above.
+                // ext4 drops the link before it changes the times, other file
+                // systems after: only now is it known that a link is left.
+                // SAFETY: `victim` is in a map value.
                 unsafe { (*victim).judged = judged | JUDGED_NAMED };
                 named = index;
             }
@@ -286,7 +286,7 @@ global! {
         let source = at(known, moving);
         let target = at(known, if replaced == NOBODY { named } else { replaced });
         if moving != NOBODY {
-            // SAFETY: as above.
+            // SAFETY: `source` is in a map value.
             let (inode, dentry, was) =
                 unsafe { (Inode::at((*source).inode), Dentry::at((*source).dentry), (*source).judged) };
             let now = judge(call.area(), session, dentry);
@@ -295,7 +295,7 @@ global! {
                 criteria::count(MOVED_OUT, session, was, 0);
             }
         }
-        // SAFETY: as above.
+        // SAFETY: `target` is in a map value.
         let (inode, judged, bytes) =
             unsafe { (Inode::at((*target).inode), (*target).judged, (*target).bytes) };
         if replaced == NOBODY && (named == NOBODY || moving == NOBODY)
@@ -306,12 +306,12 @@ global! {
         }
         match loss_by_replacing(source, target) {
             LOSS_LATER if moving != NOBODY => {
-                // SAFETY: as above.
+                // SAFETY: `source` is in a map value.
                 let by = Inode::at(unsafe { (*source).inode });
                 stands_for(session, by, inode);
             }
             LOSS_REWRITTEN if moving != NOBODY => {
-                // SAFETY: as above.
+                // SAFETY: `source` is in a map value.
                 let by = Inode::at(unsafe { (*source).inode });
                 rewritten_by(session, by);
             }

@@ -1,9 +1,9 @@
-//! What an operation on names is about to destroy, seen before or while it
-//! happens, and counted before the act where the guard refuses.
+//! Sees what an operation on names is about to destroy, before the act or
+//! during it, and counts it before the act where the guard refuses.
 //!
-//! Two ways to see the object: security hooks are given it; without them, the
-//! tracepoints of inode times (6.13) pass every inode that an operation
-//! changes, and its result tells which of those are gone (`post_op`).
+//! Security hooks receive the object. Without them, the tracepoints of inode
+//! times (6.13) receive every inode that an operation changes.
+//! Not here: which of these are gone after the act (`post_op`).
 
 use agent_recorder_abi::criteria::{FILE_REPLACED, FILE_REWRITTEN, MOVED_OUT, keeps_enough};
 use agent_recorder_abi::event::Op;
@@ -25,20 +25,20 @@ use crate::guard::verdict::Verdict;
 use crate::kernel::read::bound;
 use crate::kernel::types::{Dentry, Inode};
 
-/// Protected place and slot of a judgement.
+/// Masks protected place and slot in a judgement.
 const PLACE: u64 = JUDGED_PROTECTED | 0xff << JUDGED_SLOT;
 
 #[inline(always)]
 pub(crate) fn foreseen(scratch: *mut Scratch) -> *mut Foreseen {
-    // SAFETY: a field of a map value.
+    // SAFETY: `scratch` is a map value.
     unsafe { &raw mut (*scratch).foreseen }
 }
 
-/// Begins what is known of an operation.
+/// Starts the area's `Foreseen` for an operation.
 #[inline(always)]
 fn begin(scratch: *mut Scratch, op: Op) -> *mut Foreseen {
     let known = foreseen(scratch);
-    // SAFETY: as above.
+    // SAFETY: `known` is in a map value.
     unsafe {
         (*known).op = op as u32;
         (*known).counted = 0;
@@ -50,14 +50,15 @@ fn begin(scratch: *mut Scratch, op: Op) -> *mut Foreseen {
 
 #[inline(always)]
 fn keep(scratch: *mut Scratch, key: OperationKey) {
-    // SAFETY: as above. LRU: fails only without memory; what goes unseen counts in full.
+    // LRU: fails only without memory; the act then counts as unseen.
+    // SAFETY: `scratch` is a map value.
     let _ = maps::FORESEEN.insert(&key, unsafe { &*foreseen(scratch) }, 0);
 }
 
 pub(crate) const INDEX: u64 = VICTIMS as u64 - 1;
 const _: () = assert!(VICTIMS.is_power_of_two());
 
-/// One of the victims. In the area and not on the stack, which has no room for several.
+/// One of the victims. They are in the area: the stack has room for one at most.
 #[inline(always)]
 pub(crate) fn at(known: *mut Foreseen, index: u64) -> *mut Victim {
     // SAFETY: the mask keeps the index inside the array of a map value.
@@ -68,7 +69,7 @@ pub(crate) fn at(known: *mut Foreseen, index: u64) -> *mut Victim {
     }
 }
 
-/// Looks at the object at a dentry.
+/// Observes the object at a dentry as the victim of this index.
 #[inline(always)]
 pub(crate) fn look(
     scratch: *mut Scratch,
@@ -93,7 +94,7 @@ global! {
             judged |= JUDGED_NAMED;
         }
         let victim = at(foreseen(scratch), index);
-        // SAFETY: in a map value.
+        // SAFETY: `victim` is in a map value.
         unsafe {
             (*victim).inode = inode.address();
             (*victim).dentry = dentry.address();
@@ -120,7 +121,7 @@ global! {
         let criterion = criteria::of_removal(is_directory);
         let known = begin(scratch, op);
         let victim = look(scratch, session, dentry, 0);
-        // SAFETY: in a map value.
+        // SAFETY: `victim` is in a map value.
         let (judged, bytes) = unsafe {
             if criteria::is_restored(criterion, (*victim).judged, restores) {
                 (*victim).judged |= JUDGED_FREE;
@@ -133,7 +134,7 @@ global! {
         if counts && criteria::admit(criterion, session, judged, bytes) == Verdict::Refused {
             return Verdict::Refused;
         }
-        // SAFETY: a field of a map value.
+        // SAFETY: `known` is in a map value.
         unsafe {
             (*known).seen = 1;
             (*known).counted = u32::from(counts);
@@ -154,7 +155,7 @@ global! {
     ) -> Verdict [else Verdict::Admitted] {
         let source = look(scratch, session, old, 0);
         let target = look(scratch, session, new, 1);
-        // SAFETY: in a map value.
+        // SAFETY: `source` and `target` are in a map value.
         let (inode, was, is) = unsafe {
             (
                 Inode::at((*source).inode),
@@ -172,7 +173,7 @@ global! {
         {
             return Verdict::Refused;
         }
-        // SAFETY: as above.
+        // SAFETY: `target` is in a map value.
         let (replaced, bytes) = unsafe { (Inode::at((*target).inode), (*target).bytes) };
         let restores = (operation & MOVE_RESTORES) as u32;
         if replaced.is_none()
@@ -198,12 +199,12 @@ global! {
     }
 }
 
-/// In what `foresee_move` is told of the operation: the second name is taken from what had it.
+/// A bit of `foresee_move`'s `operation`: the object that had the second name loses it.
 pub(crate) const MOVE_REPLACES: u64 = 1;
-/// See `policy::PROGRAM_RESTORES`.
+/// A bit of the same `operation`: see `policy::PROGRAM_RESTORES`.
 pub(crate) const MOVE_RESTORES: u64 = 2;
 
-/// Notes what a move means for the judging of the object from now on.
+/// Notes what a move changes for later judgements of the object.
 #[inline(always)]
 pub(crate) fn moved(session: SessionNumber, inode: Inode, old: u64, new: u64) {
     if old & JUDGED_CREATED != 0 {
@@ -217,7 +218,7 @@ pub(crate) fn moved(session: SessionNumber, inode: Inode, old: u64, new: u64) {
     }
 }
 
-/// Whether a move takes something out of a protected path, or one away as a whole.
+/// Whether a move takes an object out of a protected path, or moves a directory above one.
 #[inline(always)]
 pub(crate) fn leaves_protection(old: u64, new: u64) -> bool {
     old & JUDGED_ABOVE != 0
@@ -229,14 +230,14 @@ pub(crate) fn leaves_protection(old: u64, new: u64) -> bool {
 pub(crate) const LOSS_NONE: u32 = 0;
 pub(crate) const LOSS_REWRITTEN: u32 = 1;
 const LOSS_WHOLE: u32 = 2;
-/// It has another name still; when that goes, the file was rewritten.
+/// The file keeps another name; the removal of that name makes it a rewritten file.
 pub(crate) const LOSS_LATER: u32 = 3;
 
-/// What goes with a file that another takes the name of. An editor or a
-/// formatter puts what it has just written, and about as much, in its place.
+/// What is lost when `source` takes the name of `target` (`LOSS_…`). An editor or a
+/// formatter replaces a file by one that it has just written and that is about as long.
 #[inline(always)]
 pub(crate) fn loss_by_replacing(source: *const Victim, target: *const Victim) -> u32 {
-    // SAFETY: in a map value.
+    // SAFETY: `source` and `target` are in a map value.
     let (kept, had, by, judged) = unsafe {
         (
             (*source).size,
@@ -257,26 +258,27 @@ pub(crate) fn loss_by_replacing(source: *const Victim, target: *const Victim) ->
     }
 }
 
-/// What a session made has a name of somebody else's file, which keeps another:
-/// dpkg(1) links each old file to a second name, puts the new one over the
-/// first, and removes the second when all went well.
+/// A file of the session's has taken one name of a file that it did not make,
+/// which keeps another: dpkg(1) links each old file to a second name, puts the
+/// new one over the first, and removes the second when all went well.
 #[inline(always)]
 pub(crate) fn stands_for(session: SessionNumber, by: Inode, replaced: Inode) {
     ownership::disown(session, by);
     ownership::note(session, replaced, KNOWN_REPLACED);
 }
 
-/// What a session made has the name of somebody else's file, and stands for it from now on.
+/// A file of the session's has replaced one that it did not make, and is judged
+/// as that one from now on.
 #[inline(always)]
 pub(crate) fn rewritten_by(session: SessionNumber, by: Inode) {
     ownership::disown(session, by);
     criteria::count(FILE_REWRITTEN, session, 0, 0);
 }
 
-/// Which name a file was taken from that counted. A new one there can take its place.
+/// Remembers the name of a removed file that counted: a new file of this name can replace it.
 #[inline(always)]
 pub(crate) fn remember(session: SessionNumber, victim: *const Victim) {
-    // SAFETY: in a map value.
+    // SAFETY: `victim` is in a map value.
     let (key, removed) = unsafe {
         (
             RemovedKey {
@@ -304,7 +306,7 @@ global! {
         op: u32,
     ) {
         let known = begin(scratch, Op::Mkdir);
-        // SAFETY: a field of a map value.
+        // SAFETY: `known` is in a map value.
         unsafe {
             (*known).op = op;
             (*known).made = dentry.address();
@@ -323,7 +325,7 @@ global! {
     ) {
         let known = begin(scratch, Op::Truncate);
         look(scratch, session, dentry, 0);
-        // SAFETY: a field of a map value.
+        // SAFETY: `known` is in a map value.
         unsafe { (*known).seen = 1 };
         keep(scratch, key);
     }
@@ -334,8 +336,8 @@ pub(crate) fn is_making(op: u32) -> bool {
     op == Op::Mkdir as u32 || op == Op::Symlink as u32 || op == Op::Create as u32
 }
 
-/// An inode's times change in the middle of an operation, which `key` names: if
-/// that is one on names, the inode is one that it is about.
+/// An inode's times change during the operation that `key` names. An operation
+/// on names, or a truncate, is about that inode.
 #[inline(always)]
 pub(crate) fn touched(tag: Tag, op: u32, key: OperationKey, inode: Inode) {
     let is_directory = inode.is_directory();
@@ -353,8 +355,8 @@ pub(crate) fn touched(tag: Tag, op: u32, key: OperationKey, inode: Inode) {
     });
 }
 
-/// Each of a program's replicas comes by (see `replica`), and a file system can
-/// change an inode twice.
+/// Whether a victim has this inode already: each replica of a program sees it
+/// (`replica`), and a file system can change it twice.
 #[inline(always)]
 fn is_seen(known: *mut Foreseen, seen: u32, inode: Inode) -> bool {
     let mut index = 0;
@@ -362,7 +364,7 @@ fn is_seen(known: *mut Foreseen, seen: u32, inode: Inode) -> bool {
         if index >= u64::from(seen) {
             return false;
         }
-        // SAFETY: a field of a map value.
+        // SAFETY: `known` is in a map value.
         if unsafe { (*at(known, index)).inode } == inode.address() {
             return true;
         }
@@ -380,7 +382,7 @@ global! {
         op: u32,
     ) {
         let known = foreseen(scratch);
-        // SAFETY: fields of map values.
+        // SAFETY: `before` is a map value, checked not null; `known` is in one.
         unsafe {
             match maps::FORESEEN.get_ptr(&key) {
                 Some(before) if (*before).op == op => *known = *before,
@@ -392,17 +394,17 @@ global! {
         }
         let dentry = inode.newest_name();
         if dentry.is_none() {
-            // Of no name yet: it is being made.
-            // SAFETY: as above.
+            // An inode without a name is being made.
+            // SAFETY: `known` is in a map value.
             unsafe { (*known).made = inode.address() };
         } else {
-            // SAFETY: as above.
+            // SAFETY: `known` is in a map value.
             let seen = unsafe { (*known).seen };
             if seen >= VICTIMS as u32 || is_seen(known, seen, inode) {
                 return;
             }
             let victim = look(scratch, session, dentry, u64::from(seen));
-            // SAFETY: as above.
+            // SAFETY: `known` and `victim` are in a map value.
             unsafe {
                 (*victim).inode = inode.address();
                 (*known).seen = seen + 1;

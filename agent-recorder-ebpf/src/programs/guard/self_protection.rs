@@ -2,9 +2,9 @@
 //! signals, attaches and limits to it, changes of its files, mounts over them,
 //! bpf(2) calls that get at its programs, maps and links.
 //!
-//! Only where what a hook answers is the kernel's answer. Not here: telling of
-//! it, which the act's own record does. A recorder that is in a session itself
-//! goes on with its work.
+//! It acts only where the kernel uses a hook's answer. A recorder that is in a
+//! session itself is never refused.
+//! Not here: the record of a refusal, which is the act's own.
 
 use agent_recorder_abi::limits::WALKED_LEVELS;
 use agent_recorder_abi::self_protection::{

@@ -1,9 +1,9 @@
-//! Mounts that a session takes away from others, counted against its budgets.
+//! Counts the mounts that a session removes, and did not make, against its budgets.
 //!
-//! What is under a mount that is gone is there no more for anybody, and a file
-//! system of which the last is gone loses what was in memory only. Not here:
-//! that it is refused where it would uncover the recorder (`self_protection`), and
-//! a file system that is made: the device that it is made on counts (`overwrite`).
+//! A removed mount takes its files from every process, and a file system
+//! without its last mount loses what was in memory only.
+//! Not here: the refusal of an unmount that would uncover the recorder (`self_protection`),
+//! and mkfs(8), which counts by the device that it opens (`overwrite`).
 
 use agent_recorder_abi::criteria::{Exceptions, MOUNT_REMOVED};
 use agent_recorder_abi::event::Op;
@@ -15,16 +15,16 @@ use crate::kernel::compat::add_shared;
 use crate::kernel::types::KernelPath;
 use crate::session::tag;
 
-/// mount(2): MS_REMOUNT, MS_MOVE, MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED
-/// (include/uapi/linux/mount.h) change one that is there.
+/// Flags of mount(2) that change an existing mount: MS_REMOUNT, MS_MOVE,
+/// MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED (include/uapi/linux/mount.h).
 const CHANGES_ONE: u64 = 1 << 5 | 1 << 13 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
-/// move_mount(2): MOVE_MOUNT_F_EMPTY_PATH takes a new one, or a copy, by its descriptor.
+/// Flag of move_mount(2): MOVE_MOUNT_F_EMPTY_PATH takes a new mount, or a copy, by its descriptor.
 const IS_NEW: u64 = 1 << 2;
 
 global! {
-    /// A mount has come or gone, by a call that succeeded. Those in a namespace that is
-    /// not the recorder's own are nothing to others: containers come and go so.
-    /// Which mount it was, no tracepoint tells: as many as the session made are its own.
+    /// A call has made or removed a mount. Mounts outside the recorder's
+    /// namespace do not count: containers make and remove them. No tracepoint
+    /// shows which mount it was, so a session may remove as many as it made.
     pub(crate) fn settle_mount(call: &Call, op: u32) {
         let Some(session) = tag::session(call.tag) else {
             return;
@@ -34,7 +34,7 @@ global! {
         {
             return;
         }
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `session` is a map value, checked not null.
         let made = unsafe { &raw mut (*session).mounts };
         let number = call.tag.session;
         if op == Op::Mount as u32 {
@@ -43,9 +43,9 @@ global! {
             }
             return;
         }
-        // Two threads at one time can both find the last: one more goes free, and
-        // the number is below zero then.
-        // SAFETY: as above.
+        // Two threads at one time can both find the last: one more goes free,
+        // and `made` is below zero then.
+        // SAFETY: `made` is in a map value.
         let has_made_some = unsafe { core::ptr::read_volatile(made) } as i64 > 0;
         if MOUNT_REMOVED.exceptions.has(Exceptions::OWN) && has_made_some {
             add_shared(number, made, u64::MAX);

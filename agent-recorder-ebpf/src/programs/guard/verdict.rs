@@ -1,4 +1,4 @@
-//! What the guard answers before an act.
+//! The guard's answer before an act.
 //!
 //! Not here: who decides it (`pre_op`, `budget`), and what a hook returns for it (`enforce`).
 

@@ -1,7 +1,7 @@
-//! Heirs: who starts a file that somebody else's session wrote.
+//! Heirs: processes that start a file which another session than theirs wrote.
 //!
-//! A program's file is known by its inode. A script's is not at hand once its
-//! interpreter runs: there a name that the session gave has user space look.
+//! A program's file is known by its inode. A script's inode is out of reach once its
+//! interpreter runs, so a script with a name that a session gave is left to user space.
 
 use agent_recorder_abi::agent_rule::{EXECUTABLE, RuleKey, SCRIPT};
 use agent_recorder_abi::exec_gate::WRITTEN_NAME;
@@ -32,7 +32,7 @@ global! {
         let key = inode.place_key();
         // SAFETY: the value is copied at once.
         let before = unsafe { maps::WRITTEN.get(&key).copied() };
-        // LRU: fails only without memory; who starts the file is then not told of.
+        // LRU: fails only without memory; the file's heirs are then not recorded.
         let _ = maps::WRITTEN.insert(&key, &written, 0);
         if before.is_none_or(|before| before.generation != written.generation) {
             name_written(file.path().dentry.name());
@@ -41,15 +41,15 @@ global! {
 }
 
 global! {
-    /// Has a script of this name be told of. User space does so, too, and takes
-    /// the oldest names out; this is for who is started at once.
+    /// Adds the name to the rules, so that a script of this name is reported. User space
+    /// adds it, too, and removes the oldest names; this is for scripts that start at once.
     fn name_written(name: u64) {
         let mut key = RuleKey {
             kind: EXECUTABLE,
             len: 0,
             pattern: [0; PATTERN_BYTES],
         };
-        // SAFETY: the pattern is of the size that is named.
+        // SAFETY: `pattern` has PATTERN_BYTES bytes.
         let read = unsafe {
             bpf_probe_read_kernel_str(
                 key.pattern.as_mut_ptr().cast(),
@@ -57,13 +57,13 @@ global! {
                 name as *const _,
             )
         };
-        // A longer one is not known.
+        // A longer name cannot be a key.
         if read <= 1 || read >= PATTERN_BYTES as i64 {
             return;
         }
         key.len = read as u32 - 1;
-        // Where a rule or a gated program has the name, user space adds this to it.
-        // If there is no room, who starts the script is not told of.
+        // User space adds this to the entry of a rule or a gated program that has
+        // the name. Without room in the map, the script's heirs are not recorded.
         let _ = maps::RULES.insert(&key, &WRITTEN_NAME, u64::from(BPF_NOEXIST));
         key.kind = SCRIPT;
         let _ = maps::RULES.insert(&key, &WRITTEN_NAME, u64::from(BPF_NOEXIST));
@@ -82,8 +82,8 @@ fn writer_of(file: File) -> SessionNumber {
     }
 }
 
-/// Whether an earlier replica of this program has told of this exec, and notes
-/// that it is told of now. Of a task without a tag `replica` knows nothing.
+/// Whether an earlier replica of this program has emitted this exec; from now
+/// on it counts as emitted. `replica` knows tagged tasks only.
 #[inline(always)]
 pub(crate) fn is_told(task: Task) -> bool {
     if hooks().copied == 0 {
@@ -106,19 +106,19 @@ pub(crate) fn is_told(task: Task) -> bool {
     if unsafe { maps::TOLD.get(&key).copied() } == Some(told) {
         return true;
     }
-    // LRU: fails only without memory; then it is told of twice.
+    // LRU: fails only without memory; the exec is then emitted twice.
     let _ = maps::TOLD.insert(&key, &told, 0);
     false
 }
 
-/// Whose heir the program makes a process of the session `own` (0: of none),
-/// and how that is known. `found` is what `exec_match::match_rules` answered.
+/// The session whose heir this program makes a process of the session `own` (0: outside
+/// sessions), and how that is known. `found` is the result of `exec_match::match_rules`.
 #[inline(always)]
 pub(crate) fn met(exe: File, found: u64, own: SessionNumber) -> Option<(SessionNumber, u32)> {
     let writer = writer_of(exe);
     if writer != 0 {
         return (writer != own).then_some((writer, HEIR_BY_FILE));
     }
-    // Within sessions it is ordinary work to start what one wrote.
+    // Inside a session, a script with the name of a written file is ordinary work.
     (own == 0 && found & u64::from(WRITTEN_NAME) != 0).then_some((0, HEIR_BY_NAME))
 }
