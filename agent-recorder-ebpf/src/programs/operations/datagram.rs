@@ -1,5 +1,6 @@
-//! Datagrams: to whom, once a peer, and the questions that go to name servers.
-//! And what calls sent, on kernels that do not tell of it themselves.
+//! Records datagrams: to whom, once a peer, and the questions to name servers.
+//! Counts what calls sent where no tracepoint does (before 6.3).
+//! Not here: other acts on sockets (`socket`).
 
 use agent_recorder_abi::address::Address;
 use agent_recorder_abi::event::{DnsBody, Kind, NetOp};
@@ -102,7 +103,7 @@ fn first_buffer(vector: u64, compat: bool) -> (u64, u64) {
     }
 }
 
-/// write(2) and its kin on a connected socket: only a question to a name server matters.
+/// write(2) and its kin: on a connected socket, only a question to a name server is recorded.
 #[inline(always)]
 pub(crate) fn plain(call: &Call, payload: u8) {
     transferred(call, 0);
@@ -124,7 +125,7 @@ pub(crate) fn vector(call: &Call) {
 #[inline(always)]
 fn asks_name_servers(call: &Call) -> bool {
     tag::session(call.tag)
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `session` is a map value, checked not null.
         .is_some_and(
             |session| unsafe { core::ptr::read_volatile(&raw const (*session).resolver) } != 0,
         )
@@ -145,7 +146,7 @@ fn unaddressed(call: &Call, payload: u64, length: u64) {
     );
 }
 
-/// Whatever a call put into the descriptor of one of its arguments.
+/// Counts what a call put into the descriptor that this argument gives.
 #[inline(always)]
 pub(crate) fn transferred(call: &Call, argument: u8) {
     count(call, call.fd_argument(argument), call.result as u64);
@@ -170,17 +171,17 @@ global! {
     }
 }
 
-/// One datagram was sent, or was not.
+/// Counts and records one datagram, sent or failed.
 #[inline(always)]
 pub(crate) fn sent(call: &Call, datagram: &Datagram) {
     count(call, call.fd_argument(0), datagram.sent);
-    // SAFETY: a field of a map value.
+    // SAFETY: `call.scratch` is a map value.
     unsafe { (*call.scratch).datagram = *datagram };
     sent_datagram(call);
 }
 
 global! {
-/// The one that is in the area.
+/// Records the datagram that is in the area.
 fn sent_datagram(call: &Call) {
     let fd = call.fd_argument(0);
     let Some(open) = socket::socket_of(call, fd) else {
@@ -189,26 +190,26 @@ fn sent_datagram(call: &Call) {
     if open.kind != SOCK_DGRAM {
         return;
     }
-    // SAFETY: fields of a map value.
+    // SAFETY: `call.scratch` is a map value.
     let (name, name_length, bytes, nth) = unsafe {
         let datagram = &raw const (*call.scratch).datagram;
         ((*datagram).name, (*datagram).name_length, (*datagram).sent, (*datagram).nth)
     };
     sockaddr_snapshot::address(call, PEER, NetOp::Send, nth, name, name_length);
-    // SAFETY: room that `Call` gives.
+    // SAFETY: `call.peer()` is in the area, a map value.
     if unsafe { (*call.peer()).family } != 0 {
         tell_peer(call, fd, bytes);
     } else {
         address::kernel_address(call, PEER);
     }
-    // SAFETY: as above.
+    // SAFETY: `call.peer()` is in the area, a map value.
     if call.result >= 0 && unsafe { (*call.peer()).port } == DNS_PORT && open.family != AF_UNIX {
         tell_question(call);
     }
 }
 }
 
-/// A destination is told of once a socket, but each failure is.
+/// Emits a destination once a socket, and each failure.
 #[inline(always)]
 fn tell_peer(call: &Call, fd: Fd, bytes: u64) {
     address::kernel_address(call, LOCAL);
@@ -222,14 +223,14 @@ fn tell_peer(call: &Call, fd: Fd, bytes: u64) {
 }
 
 global! {
-    /// Whether the peer that is in the area was told of before; it is from now on.
-    /// On its own, for the key would take its caller's stack.
+    /// Whether the peer in the area was emitted before; it counts as emitted from
+    /// now on. A function of its own: the key would take its caller's stack.
     fn was_peer_seen(call: &Call) -> bool [else false] {
         let key = SeenPeer {
             socket: call.open().key,
             peer: fold(call.peer()),
         };
-        // SAFETY: the value is not looked at.
+        // SAFETY: only the key's presence is asked for.
         if unsafe { maps::PEERS.get(&key) }.is_some() {
             return true;
         }
@@ -245,7 +246,7 @@ fn fold(peer: *const Address) -> [u64; 4] {
     let mut folded = [0; 4];
     let mut index = 0;
     while index < 15 {
-        // SAFETY: an Address is 15 words.
+        // SAFETY: `index` is below 15, the words of an `Address`.
         let word = unsafe { core::ptr::read(words.add(index)) };
         folded[if index < 3 { index } else { 3 }] ^= word.rotate_left(index as u32);
         index += 1;
@@ -255,13 +256,13 @@ fn fold(peer: *const Address) -> [u64; 4] {
 
 #[inline(always)]
 fn tell_question(call: &Call) {
-    // SAFETY: fields of a map value.
+    // SAFETY: `call.scratch` is a map value.
     let (payload, length) = unsafe {
         let datagram = &raw const (*call.scratch).datagram;
         ((*datagram).payload, (*datagram).length)
     };
     let mut writer = Writer::begin::<DnsBody>(call.scratch);
-    // SAFETY: an address; `begin` left room for the body.
+    // SAFETY: `call.peer()` is an address; `begin` left room for the body.
     unsafe {
         let server_len = address::append_address(&mut writer, call.peer());
         let payload_len = writer.user_bytes::<{ DNS_BYTES as u64 - 1 }>(payload, length);

@@ -1,6 +1,6 @@
-//! exec: what was started, by whom, and what that makes of its process.
+//! exec: which program was started, by whom, and what it makes of its process.
 //!
-//! Not here: whether it is an agent (`exec_match`), and what the gate does with it (`guard::exec_gate`).
+//! Not here: the match with agent rules (`exec_match`), and the gate (`guard::exec_gate`).
 
 use agent_recorder_abi::event::{
     EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_FILENAME_CUT, ExecBody, Kind, SessionBody, Trouble,
@@ -31,14 +31,14 @@ use crate::operations::exec_match::{self, match_rules};
 use crate::operations::fd_table;
 use crate::session::tag;
 
-/// A program was started: `task` runs it next.
+/// A program was started: the task `this` runs it next.
 #[inline(always)]
 pub(crate) fn succeeded(replica: Replica, this: Task, old_pid: u32, binprm: *const u8) {
     if !is_ours(replica, this, Event::Exec) {
         return;
     }
     drop_tag_of(old_pid, this);
-    // SAFETY: both are arguments of the hook, typed.
+    // SAFETY: `this` and `binprm` are arguments of the hook, typed.
     let (strings, exe, filename) = unsafe {
         let mm: *const u8 = walk(this, offset!(task_mm));
         if mm.is_null() {
@@ -62,13 +62,13 @@ pub(crate) fn succeeded(replica: Replica, this: Task, old_pid: u32, binprm: *con
         filename,
     };
     with_area!(|scratch| {
-        // SAFETY: a map value.
+        // SAFETY: `scratch` is a map value.
         unsafe { (*scratch).program = program };
         let area = ScratchId::of(scratch);
         let found = look_at(area, mark_of(replica, Event::Exec));
         exec_gate::stop_if_gated(area, found);
         tell_of_heir(area, found);
-        // Not from within it, for there 5.10 has no room on the stack.
+        // It runs after `look_at`, whose stack has no room for it on 5.10.
         let this = current();
         if let Some(tag) = tag::tag_of(this) {
             overwrite::closed_by_exec(scratch, this, tag);
@@ -77,8 +77,8 @@ pub(crate) fn succeeded(replica: Replica, this: Task, old_pid: u32, binprm: *con
 }
 
 global! {
-    /// Looks at the program that the running task has become; what `match_rules`
-    /// found of a session's.
+    /// Matches the program that the running task has become; in a session, tags the task and
+    /// emits the exec. Returns what `match_rules` found, or 0 if the task could not be tagged.
     fn look_at(area: ScratchId as scratch, mark: u32) -> u64 [else 0] {
         looked_at(scratch, area, mark)
     }
@@ -93,16 +93,17 @@ fn looked_at(scratch: *mut Scratch, area: ScratchId, mark: u32) -> u64 {
     // SAFETY: the helper takes nothing.
     let image = unsafe { bpf_ktime_get_boot_ns() };
     let tag = match existing {
-        // A mark of `replica` stays.
+        // The marks of `replica` stay.
         Some(tag) => Tag {
             handled: tag.handled,
             restores: u32::from(match restores(area) {
                 VERB_RESTORES => true,
-                // Started by one that does, with no shell between: what `git stash -u` has `git clean` remove.
+                // `git stash -u` starts `git clean` with no shell between: what
+                // that removes is kept.
                 VERB_OTHER => tag.restores != 0,
                 _ => false,
             }),
-            // Woken by somebody who may not: it ends here.
+            // A held program that was woken before its judgement ends here.
             held: tag.held,
             ..Tag::new(tag.session, image)
         },
@@ -144,7 +145,7 @@ fn emit_session(call: &Call, rule: u32) {
 
 global! {
 fn emit_exec(call: &Call, rule: u32) {
-    // SAFETY: a field of a map value.
+    // SAFETY: `call.scratch` is a map value.
     let Program { exe, strings, filename } = unsafe { (*call.scratch).program };
     let mut writer = Writer::begin::<ExecBody>(call.scratch);
     let body = writer.body::<ExecBody>();
@@ -190,12 +191,11 @@ fn emit_exec(call: &Call, rule: u32) {
 }
 
 global! {
-    /// Tells of the program that the running task has become, if that makes it an
-    /// heir.
+    /// Emits the exec of the running task, if its program makes the task an heir.
     fn tell_of_heir(area: ScratchId as scratch, found: u64) {
         let this = current();
         let own = tag::tag_of(this).map_or(0, |tag| tag.session);
-        // SAFETY: a field of a map value.
+        // SAFETY: `scratch` is a map value.
         let exe = unsafe { (*scratch).program.exe };
         let Some((writer, mark)) = written_files::met(exe, found, own) else {
             return;
@@ -210,7 +210,7 @@ global! {
 }
 
 global! {
-    /// execve(2) came back with an error: the arguments are still where the caller has them.
+    /// execve(2) failed: the arguments are still in the caller's memory.
     pub(crate) fn exec_failed(call: &Call, filename: u64, argv: u64) {
         let mut writer = Writer::begin::<ExecBody>(call.scratch);
         let body = writer.body::<ExecBody>();
@@ -240,8 +240,8 @@ global! {
     }
 }
 
-/// `EXEC_…` by a filename's length. An execveat(2) that succeeds can have a longer
-/// one than a call takes, for it begins with `/dev/fd/N/` (`alloc_bprm()`, fs/exec.c).
+/// `EXEC_…` by a filename's length. An execveat(2) that succeeds can have a longer one
+/// than a call takes: the kernel puts `/dev/fd/N/` before it (`alloc_bprm()`, fs/exec.c).
 #[inline(always)]
 fn filename_flags(length: u16) -> u32 {
     if is_cut_path(length) {
@@ -251,7 +251,7 @@ fn filename_flags(length: u16) -> u32 {
     }
 }
 
-/// Follows the pointers of an argv array. Whether something was left out.
+/// Appends the strings of an argv array. True if some were left out.
 #[inline(always)]
 fn append_argv(writer: &mut Writer, argv: u64, compat: bool) -> bool {
     let mut index = 0;
@@ -277,21 +277,21 @@ fn append_argv(writer: &mut Writer, argv: u64, compat: bool) -> bool {
     true
 }
 
-/// Arguments that are looked at for a program's verb.
+/// Arguments that are searched for a program's verb.
 const VERB_ARGS: u32 = 12;
 
-/// What `restores` answers: the program is none that brings anything back …
+/// Answer of `restores`: the program brings nothing back.
 const NO_VERB: u64 = 0;
-/// … does so with the verb that it was started with …
+/// Answer of `restores`: the program was started with a verb that brings back what it removes.
 const VERB_RESTORES: u64 = 1;
-/// … or does not.
+/// Answer of `restores`: the program was started with another verb.
 const VERB_OTHER: u64 = 2;
 
 global! {
-    /// Whether what the new program removes is kept elsewhere: one that the policy
-    /// knows by its file, in a use that it knows by its first word.
+    /// Whether what the new program removes is kept elsewhere: the policy knows
+    /// the program by its file, and its use by the first word.
     fn restores(area: ScratchId as scratch) -> u64 [else NO_VERB] {
-        // SAFETY: a field of a map value.
+        // SAFETY: `scratch` is a map value.
         let Program { exe, strings, .. } = unsafe { (*scratch).program };
         let inode = exe.inode();
         let key = inode.place_key();
@@ -333,7 +333,7 @@ global! {
                 // git(1): `-C path` and `-c name=value`.
                 skips = (word.name[1] | 0x20) == b'c' && word.name[2] == 0;
             } else {
-                // SAFETY: the value is not looked at.
+                // SAFETY: only the key's presence is asked for.
                 return if unsafe { maps::NAMES.get(&word) }.is_some() {
                     VERB_RESTORES
                 } else {

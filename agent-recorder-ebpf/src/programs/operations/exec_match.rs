@@ -1,8 +1,8 @@
-//! Whether a program that was started is an agent, is gated, or has the name of
-//! a file that a session wrote: by its own names, those of its script, and marks
-//! in its environment.
+//! Matches a started program with the rules: whether it is an agent, is gated, or has the name of
+//! a file that a session wrote. Its own names count, those of its script, and its environment.
 //!
-//! Not here: how one name is compared (`exec_names`), and what follows (`exec`, `guard::exec_gate`, `guard::written_files`).
+//! Not here: how one name is compared (`exec_names`), and what follows (`exec`,
+//! `guard::exec_gate`, `guard::written_files`).
 
 use agent_recorder_abi::agent_rule::{ENVIRONMENT, ENVIRONMENT_NAME, EXECUTABLE, SCRIPT};
 use agent_recorder_abi::exec_gate::{
@@ -20,12 +20,11 @@ use crate::kernel::types::File;
 use crate::operations::exec_names;
 
 global! {
-    /// The first agent rule that the new program matches, and for a session's
-    /// whether it is gated: as the rules' map has it, with `BY_…` above. A program
-    /// that is in a session already is not searched for marks of the environment:
-    /// its agent left them there.
+    /// The first agent rule that the new program matches, in a session whether it is gated, and
+    /// outside whether it has a written file's name: as the rules' map has it, with `BY_…` in
+    /// the high half. In a session the environment is left out: its agent's marks are inherited.
     pub(crate) fn match_rules(area: ScratchId as scratch, in_session: u32) -> u64 [else 0] {
-        // SAFETY: a field of a map value.
+        // SAFETY: `scratch` is a map value.
         let Program {
             strings,
             exe,
@@ -70,7 +69,7 @@ global! {
 #[inline(always)]
 fn match_kernel_name(scratch: *mut Scratch, name: u64) -> u64 {
     let buffer = areas::buffer_of(scratch);
-    // SAFETY: the buffer is far larger.
+    // SAFETY: the buffer is larger than NAME_BYTES.
     let read =
         unsafe { bpf_probe_read_kernel_str(buffer.cast(), NAME_BYTES as u32, name as *const _) };
     if read <= 1 {
@@ -86,7 +85,7 @@ fn match_scripts(scratch: *mut Scratch, strings: Strings) -> u64 {
     let mut index = 0;
     let mut written = 0;
     while index < SCRIPT_ARGS && address < strings.arg_end {
-        // SAFETY: the buffer is far larger.
+        // SAFETY: the buffer is larger than NAME_BYTES.
         let read = unsafe {
             bpf_probe_read_user_str(buffer.cast(), NAME_BYTES as u32, address as *const _)
         };
@@ -107,14 +106,14 @@ fn match_scripts(scratch: *mut Scratch, strings: Strings) -> u64 {
     written
 }
 
-/// Bytes of one entry that are read at once; longer ones are skipped over in steps of this.
+/// Bytes of one entry that are read at once; a longer entry takes several rounds.
 const ENTRY_BYTES: u64 = 4096;
 
 repeated! {
-/// Looks at entry after entry.
+/// Compares one entry a round.
 fn match_entries[match_entry, match_some_entries](scratch, _index) {
     let buffer = areas::buffer_of(scratch);
-    // SAFETY: a map value; ENTRY_BYTES are inside the buffer.
+    // SAFETY: `scratch` is a map value; ENTRY_BYTES are inside the buffer.
     unsafe {
         let search = &mut (*scratch).search;
         if search.address >= search.end {
@@ -165,7 +164,7 @@ global! {
 
 #[inline(always)]
 fn match_environment(scratch: *mut Scratch, strings: Strings) -> u64 {
-    // SAFETY: fields of a map value.
+    // SAFETY: `scratch` is a map value.
     unsafe {
         (*scratch).search = RuleSearch {
             address: strings.env_start,
@@ -177,7 +176,8 @@ fn match_environment(scratch: *mut Scratch, strings: Strings) -> u64 {
     }
 }
 
-/// How `match_rules` answers: the low half as the rules' map has it, the high half `BY_…`.
+/// A gated program as `match_rules` returns it: in the low half as the rules'
+/// map has it, in the high half `BY_…`.
 #[inline(always)]
 pub(crate) fn gated_by(value: u64, known_by: u32) -> u64 {
     if value & u64::from(GATED) == 0 {
@@ -187,7 +187,7 @@ pub(crate) fn gated_by(value: u64, known_by: u32) -> u64 {
     }
 }
 
-/// An agent rule's number in such an answer.
+/// The agent rule's number in an answer of `match_rules`.
 #[inline(always)]
 pub(crate) fn rule_in(found: u64) -> u64 {
     found & u64::from(LOW)
@@ -218,7 +218,7 @@ global! {
             }
         }
         let size = inode.size();
-        // SAFETY: as above.
+        // SAFETY: the value is copied.
         match unsafe { maps::SIZES.get(&size) }.copied() {
             Some(value) => gated_by(u64::from(value), BY_SIZE),
             None => 0,

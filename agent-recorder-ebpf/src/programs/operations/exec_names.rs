@@ -1,5 +1,5 @@
-//! Names of programs, compared with what the rules and the policy know: the last
-//! components of a path, and whether a program runs scripts.
+//! Compares names of programs with the rules and the policy: the last
+//! components of a path, and the names of interpreters.
 //!
 //! Not here: which names a program has (`exec_match`).
 
@@ -16,7 +16,8 @@ use crate::context::scratch::{RuleSearch, Scratch};
 use crate::kernel::read::bound;
 use crate::kernel::types::File;
 
-/// Whether what was looked up names an agent or a gated program, and is not only a name that a session gave.
+/// Whether a value of the rules' map names an agent or a gated program, and
+/// more than a written file.
 #[inline(always)]
 pub(crate) fn is_rule(value: u64) -> bool {
     value & !u64::from(WRITTEN_NAME) != 0
@@ -36,7 +37,7 @@ impl RuleSearch {
 repeated! {
 /// Finds the last two slashes.
 fn find_slashes[note_slash, note_slashes](scratch, index) {
-    // SAFETY: a map value; the mask keeps the index inside the buffer.
+    // SAFETY: `scratch` is a map value; `at` is masked to NAME_BYTES, inside the buffer.
     unsafe {
         let search = &mut (*scratch).search;
         if index >= search.length {
@@ -52,10 +53,10 @@ fn find_slashes[note_slash, note_slashes](scratch, index) {
 }
 }
 
-/// Finds where the last two components begin of a name of this length that stands in the buffer.
+/// Finds where the last two components begin of the name of this length in the buffer.
 #[inline(always)]
 pub(crate) fn last_components(scratch: *mut Scratch, length: u64) -> (u64, u64) {
-    // SAFETY: a field of a map value.
+    // SAFETY: `scratch` is a map value.
     unsafe {
         (*scratch).search = RuleSearch {
             length,
@@ -63,7 +64,7 @@ pub(crate) fn last_components(scratch: *mut Scratch, length: u64) -> (u64, u64) 
         };
     }
     find_slashes(scratch, NAME_BYTES as u32);
-    // SAFETY: as above.
+    // SAFETY: `scratch` is a map value.
     let search = unsafe { (*scratch).search };
     (search.before, search.last)
 }
@@ -100,7 +101,8 @@ pub(crate) fn look_up(buffer: *const u8, from: u64, to: u64, kind: u32) -> u64 {
         pattern: [0; PATTERN_BYTES],
     };
     let length = bound::<63>(length);
-    // SAFETY: kernel memory (a map value) of the buffer's size, read into PATTERN_BYTES by a length below it.
+    // SAFETY: `buffer` is in a map value, and `from` is masked to its size;
+    // `length` is below PATTERN_BYTES.
     unsafe {
         if length < PATTERN_BYTES as u64 {
             aya_ebpf::helpers::generated::bpf_probe_read_kernel(
@@ -114,11 +116,11 @@ pub(crate) fn look_up(buffer: *const u8, from: u64, to: u64, kind: u32) -> u64 {
 }
 
 global! {
-    /// Not 0 for a program that runs scripts: `python3.13` is known as `python`. To
-    /// others the name of a script is a word.
+    /// Not 0 for a program that runs scripts: `python3.13` is known as
+    /// `python`. To any other program the name of a script is a word.
     pub(crate) fn interprets(area: ScratchId as scratch, exe: File) -> u64 [else 0] {
         let name = exe.path().dentry.name();
-        // SAFETY: a field of a map value, of the size that is named.
+        // SAFETY: `scratch` is a map value; `name` has NAME_KEY_BYTES bytes.
         unsafe {
             let key = &raw mut (*scratch).words.key;
             (*key).name = [0; NAME_KEY_BYTES];
@@ -136,12 +138,12 @@ global! {
     }
 }
 
-/// Puts the name that the program was called by into the search: one that is
-/// many programs goes by that itself. False where it cannot be read.
+/// Puts the name that the program was called by into the search: it decides for
+/// a file that is many programs. False where the name cannot be read.
 #[inline(always)]
 fn call_by_argument(scratch: *mut Scratch) -> bool {
     let buffer = buffer_of(scratch);
-    // SAFETY: fields of a map value; the buffer is far larger than a name.
+    // SAFETY: `scratch` is a map value; the buffer is larger than NAME_BYTES.
     unsafe {
         let (address, _) = (*scratch).program.arguments();
         let read = bpf_probe_read_user_str(buffer.cast(), NAME_BYTES as u32, address as *const _);
@@ -164,10 +166,10 @@ fn call_by_argument(scratch: *mut Scratch) -> bool {
 const MANY: u64 = NAME_MANY as u64;
 
 global! {
-    /// What is known of the name in the search, of which only the letters before
-    /// its version count.
+    /// The policy's value of the name in the search, of which only the letters
+    /// before its version count.
     fn interpreter(area: ScratchId as scratch) -> u64 [else 0] {
-        // SAFETY: a field of a map value; `at` is inside the array; the value is copied.
+        // SAFETY: `scratch` is a map value; `at` is below NAME_KEY_BYTES; the value is copied.
         unsafe {
             let key = &raw mut (*scratch).words.key;
             (*key).kind = NAME_INTERPRETER;

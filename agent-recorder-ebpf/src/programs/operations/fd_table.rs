@@ -1,4 +1,4 @@
-//! Descriptors of known sockets: copies of them, and every way in which they go.
+//! Follows descriptors of known sockets: their copies, and every way in which they close.
 //!
 //! Not here: what a socket is, and whether it still lives (`socket_table`).
 
@@ -16,7 +16,7 @@ use crate::kernel::types::{Fd, FileTable};
 use crate::operations::socket_table;
 
 global! {
-    /// dup(2), dup2(2), fcntl(2): one more descriptor of a known socket, perhaps in the place of another.
+    /// dup(2), dup2(2), fcntl(2): one more descriptor of a known socket, or a replaced one.
     pub(crate) fn duplicated(call: &Call) {
         if call.result < 0 || !socket_table::are_used(call.tag) {
             return;
@@ -32,7 +32,7 @@ global! {
         replaced(call, Fd::of(to.fd));
         // SAFETY: the value is copied at once.
         if let Some(key) = unsafe { maps::DESCRIPTORS.get(&from).copied() } {
-            // LRU: insertion fails only without memory; that copy's close is then not told of.
+            // LRU: fails only without memory; the copy's close is then not recorded.
             let _ = maps::DESCRIPTORS.insert(&to, &key, 0);
         }
     }
@@ -49,21 +49,21 @@ global! {
     }
 }
 
-/// No descriptor has such a number: there while sockets are held, in the places after it.
+/// A number that no descriptor has. Its key marks that sockets are held; they
+/// have the next numbers.
 const HELD: u64 = 1 << 32;
 
 global! {
-    /// A request holds its socket until a moment after it is completed, and one
-    /// that is closed in it by another request ends then. No hook is there: it
-    /// is looked for when the process's next request is completed, and when the
-    /// process ends. One that close(2) closes while a request holds it is not
-    /// told of.
+    /// A request holds its socket until a moment after its completion. A socket that
+    /// another request closes meanwhile ends at that moment, which no hook shows: its end
+    /// is looked for at the next completion of the process, and at the end of the process.
+    /// The end of a socket that close(2) closes while a request holds it is lost.
     pub(crate) fn settle_held(call: &Call) {
         if !socket_table::are_used(call.tag) {
             return;
         }
         let files = FileTable::of(call.task);
-        // What is held from now on is marked again: none is overlooked.
+        // A socket that is held from now on sets the mark again.
         if maps::DESCRIPTORS.remove(files.descriptor(Fd::of(HELD))).is_err() {
             return;
         }
@@ -78,8 +78,8 @@ global! {
     }
 }
 
-/// A socket that lives on without the descriptor that a request closed. Beyond
-/// HELD_SOCKETS the end is not told of.
+/// Holds a socket that lives on without the descriptor that a request closed.
+/// Beyond HELD_SOCKETS, the end of a socket is not recorded.
 #[inline(always)]
 fn hold(files: FileTable, key: &SocketKey) {
     let mut place = 0;
@@ -96,14 +96,14 @@ fn hold(files: FileTable, key: &SocketKey) {
     mark_held(files, key);
 }
 
-/// LRU: it fails only without memory; their ends are then not told of.
+/// LRU: fails only without memory; the ends of held sockets are then not recorded.
 #[inline(always)]
 fn mark_held(files: FileTable, key: &SocketKey) {
     let _ = maps::DESCRIPTORS.insert(&files.descriptor(Fd::of(HELD)), key, 0);
 }
 
 global! {
-    /// A descriptor no longer leads where it did.
+    /// A descriptor was closed or replaced.
     fn replaced(call: &Call, fd: Fd) {
         let files = FileTable::of(call.task);
         let descriptor = files.descriptor(fd);
@@ -121,7 +121,7 @@ global! {
 }
 
 global! {
-    /// close_range(2); one that gave itself another table first (CLOSE_RANGE_UNSHARE) is not followed.
+    /// close_range(2). After CLOSE_RANGE_UNSHARE, the task has a new table that is not followed.
     pub(crate) fn range_closed(call: &Call) {
         if call.result < 0 || !socket_table::are_used(call.tag) {
             return;
@@ -144,7 +144,7 @@ global! {
     }
 }
 
-/// An exec closed what was marked so.
+/// An exec has closed the descriptors that are marked FD_CLOEXEC.
 #[inline(always)]
 pub(crate) fn closed_by_exec(scratch: *mut Scratch, task: Task, tag: Tag) {
     if let Some(walk) = whole_table(task, tag) {
@@ -158,7 +158,7 @@ pub(crate) fn closed_by_exec(scratch: *mut Scratch, task: Task, tag: Tag) {
 /// A process ends: the sockets that only it holds end with it.
 #[inline(always)]
 pub(crate) fn closed_by_exit(scratch: *mut Scratch, task: Task, tag: Tag) {
-    // A table that lives on in another process (CLONE_FILES) closes nothing.
+    // The end of this task closes nothing in a table that another process shares (CLONE_FILES).
     if FileTable::is_shared(task) {
         return;
     }
@@ -204,16 +204,16 @@ fn whole_table(task: Task, tag: Tag) -> Option<DescriptorWalk> {
 }
 
 impl DescriptorWalk {
-    /// Leaves it in an area, for the rounds to come: that area.
+    /// Leaves the walk in an area for the rounds, and returns that area.
     #[inline(always)]
     fn in_area(self, scratch: *mut Scratch) -> *mut Scratch {
-        // SAFETY: a field of a map value.
+        // SAFETY: `scratch` is a map value.
         unsafe { (*scratch).walk = self };
         scratch
     }
 }
 
-/// Descriptors beyond DESCRIPTORS_WALKED are not looked at: the end of their sockets is not told of.
+/// Descriptors beyond DESCRIPTORS_WALKED are left out: the end of their sockets is not recorded.
 #[inline(always)]
 fn bounded(count: u64) -> u32 {
     let most = u64::from(DESCRIPTORS_WALKED);
@@ -223,7 +223,7 @@ fn bounded(count: u64) -> u32 {
 repeated! {
 /// Ends the sockets whose descriptors are gone.
 fn settle[settle_one, settle_many](scratch, index) {
-    // SAFETY: a field of a map value.
+    // SAFETY: `scratch` is a map value.
     let walk = unsafe { (*scratch).walk };
     let fd = Fd::of(walk.first + index);
     let descriptor = walk.files.descriptor(fd);
@@ -242,9 +242,9 @@ fn settle[settle_one, settle_many](scratch, index) {
 }
 
 repeated! {
-/// Ends the held sockets that nothing holds any more.
+/// Ends the held sockets that no request holds any more.
 fn let_go[let_go_one, let_go_many](scratch, index) {
-    // SAFETY: a field of a map value.
+    // SAFETY: `scratch` is a map value.
     let walk = unsafe { (*scratch).walk };
     let held = walk.files.descriptor(Fd::of(walk.first + index));
     // SAFETY: the value is copied at once.
@@ -263,13 +263,13 @@ fn let_go[let_go_one, let_go_many](scratch, index) {
 }
 
 repeated! {
-/// Ends the sockets that nobody else holds.
+/// Ends the sockets that no other process holds.
 fn end_held[end_held_one, end_held_many](scratch, index) {
     let file = Fd::of(index).file(current());
     let Some(open) = socket_table::of_file(file) else {
         return 0;
     };
-    // SAFETY: a field of a map value.
+    // SAFETY: `scratch` is a map value.
     let walk = unsafe { (*scratch).walk };
     let _ = maps::DESCRIPTORS.remove(&walk.files.descriptor(Fd::of(index)));
     if file.has_one_reference() {
@@ -282,7 +282,7 @@ fn end_held[end_held_one, end_held_many](scratch, index) {
 repeated! {
 /// Copies a table's descriptors of sockets to another.
 fn copy[copy_one, copy_many](scratch, index) {
-    // SAFETY: a field of a map value.
+    // SAFETY: `scratch` is a map value.
     let walk = unsafe { (*scratch).walk };
     // SAFETY: the value is copied at once.
     if let Some(key) = unsafe {
@@ -290,7 +290,7 @@ fn copy[copy_one, copy_many](scratch, index) {
             .get(&walk.files.descriptor(Fd::of(index)))
             .copied()
     } {
-        // As in `duplicated`.
+        // LRU: fails only without memory; the copy's close is then not recorded.
         let _ = maps::DESCRIPTORS.insert(
             &walk.copies.descriptor(Fd::of(index)),
             &key,

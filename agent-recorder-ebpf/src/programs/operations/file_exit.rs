@@ -29,7 +29,7 @@ pub(crate) fn send_result(writer: Writer, call: &Call, body: FileBody) {
 }
 
 global! {
-    /// Every other file operation, as its row of the table describes it.
+    /// Emits a file operation other than an open, as its row of the table describes it.
     pub(crate) fn operated(call: &Call) {
         let spec = call.spec();
         let flags = call.optional(spec.flags).unwrap_or(0);
@@ -64,8 +64,8 @@ global! {
     }
 }
 
-/// Tells the guard that it is over. Not from within `operated`, for there the
-/// stack has no room.
+/// Reports to the guard that the operation is over. It runs after `operated`,
+/// whose stack has no room for it.
 #[inline(always)]
 pub(crate) fn settled(call: &Call) {
     let spec = call.spec();
@@ -80,7 +80,7 @@ pub(crate) fn settled(call: &Call) {
     }
 }
 
-/// One row is of two operations: unlinkat(2).
+/// The row of unlinkat(2) is of two operations.
 #[inline(always)]
 fn op_of(spec: Spec, flags: u64) -> u8 {
     if spec.marks & MARK_REMOVEDIR != 0 && flags & AT_REMOVEDIR != 0 {
@@ -106,7 +106,7 @@ global! {
                 location::append_descriptor(&mut writer, call.task, call.fd_argument(spec.dirfd));
             if !file.is_none() {
                 let inode = file.inode().identity();
-                // SAFETY: as above.
+                // SAFETY: the event was begun with this body.
                 unsafe {
                     (*body).ino = inode.ino;
                     (*body).dev = inode.dev;
@@ -121,7 +121,7 @@ global! {
                 location::append_user_location(&mut writer, call, dirfd, path)
             }
         };
-        // SAFETY: as above.
+        // SAFETY: the event was begun with this body.
         unsafe {
             (*body).marks |= first.marks;
             (*body).base_len = first.base_len;
@@ -152,11 +152,11 @@ global! {
         }
         if spec.op == Op::Rename as u8 && call.result >= 0 && hooks().touch != 0 {
             let replaced = post_op::replaced_by_rename(OperationKey::of_thread()) as u16;
-            // SAFETY: as above.
+            // SAFETY: the event was begun with this body.
             unsafe { (*body).replaced = replaced };
         }
         let (extra_len, extra_mark) = append_extra(&mut writer, call, spec);
-        // SAFETY: as above.
+        // SAFETY: the event was begun with this body.
         unsafe {
             (*body).marks |= extra_mark;
             (*body).extra_len = extra_len;

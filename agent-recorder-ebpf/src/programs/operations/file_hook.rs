@@ -23,7 +23,7 @@ use crate::kernel::types::{Dentry, Inode, KernelPath, Mount};
 use crate::kernel::uapi::{S_IFMT, S_IFREG};
 use crate::session::actor::Actor;
 
-/// mknod(2). An open that makes a file passes the same hook, and tells of it itself.
+/// mknod(2). An open that creates a file passes the same hook, and is recorded at its exit.
 #[inline(always)]
 pub(crate) fn making(directory: u64, dentry: Dentry, mode: u32) -> i32 {
     let kind = mode & u32::from(S_IFMT);
@@ -88,7 +88,7 @@ pub(crate) fn made(op: Op, object: KernelPath) -> i32 {
     })
 }
 
-/// Contents are to be cut. An open with O_TRUNC passes here, too, and tells of it itself.
+/// Contents are to be cut. An open with O_TRUNC passes here, too, and is recorded at its exit.
 #[inline(always)]
 pub(crate) fn cutting(object: KernelPath) -> i32 {
     let observation = Observation::of(Op::Truncate, object, KernelPath::NONE);

@@ -72,7 +72,7 @@ global! {
     }
 }
 
-/// Without a file to make, the argument is whatever the register holds (open(2)).
+/// Without O_CREAT or O_TMPFILE, the argument is whatever the register holds (open(2)).
 #[inline(always)]
 fn mode_given(flags: u64, mode: u32) -> u32 {
     if flags & (O_TMPFILE | O_CREAT) != 0 {
@@ -104,7 +104,7 @@ global! {
         let created = file.mode() & FMODE_CREATED != 0
             || flags & O_TMPFILE == O_TMPFILE;
         let reads_only = flags & WRITES == 0;
-        // SAFETY: a field of a map value.
+        // SAFETY: `call.scratch` is a map value.
         unsafe {
             (*call.scratch).opened = OpenedFile {
                 file,
@@ -168,7 +168,7 @@ fn seen_before(tag: Tag, task: Task, inode: InodeIdentity) -> bool {
         generation: inode.generation,
         spare: 0,
     };
-    // SAFETY: the value is not looked at.
+    // SAFETY: only the key's presence is asked for.
     if unsafe { maps::SEEN.get(&key) }.is_some() {
         return true;
     }

@@ -1,8 +1,9 @@
-//! What a session does to other processes and to the kernel's programs:
-//! signals, attaching, limits, bpf(2); and the few commands of ioctl(2) that
-//! destroy, or keep a file from being changed (`guard::irreversible` knows which).
+//! Records what a session does to other processes and to the kernel's programs:
+//! signals, attaching, limits, bpf(2); and the commands of ioctl(2) that destroy,
+//! or keep a file from being changed (`guard::irreversible` lists them).
 //!
-//! All of it is told at the call's exit, in every profile; security hooks only decide.
+//! The call's exit emits them, in every profile.
+//! Not here: their refusal (`guard::self_protection`).
 
 use agent_recorder_abi::event::{CONTROL_NESTED, ControlBody, ControlOp, Kind};
 use agent_recorder_abi::syscall::{MARK_PIDFD, ROW_ATTRIBUTES, ROW_SUBVOLUME, ROW_SUBVOLUME_BY_ID};
@@ -22,10 +23,11 @@ const SEIZE: u32 = 0x4206;
 /// `sizeof(struct upid)` (include/linux/pid.h): a number and a namespace's address.
 const UPID_BYTES: u64 = 16;
 const EBADF: i64 = 9;
-/// Namespaces of process numbers lie in one another at most so deep (`MAX_PID_NS_LEVEL`, 32).
+/// Masks the level of a namespace of process numbers: 32 at most (`MAX_PID_NS_LEVEL`).
 const LEVELS: u64 = 63;
 
-/// `btrfs_ioctl_vol_args.name`; of `btrfs_ioctl_vol_args_v2`: `flags`, `name` and, over it, `subvolid`.
+/// Offsets of `btrfs_ioctl_vol_args.name`, and of `flags` and `name` in
+/// `btrfs_ioctl_vol_args_v2`, where `subvolid` has the place of `name`.
 const NAME: u64 = 8;
 const FLAGS_V2: u64 = 16;
 const NAME_V2: u64 = 56;
@@ -38,7 +40,7 @@ global! {
     pub(crate) fn controlled(call: &Call) {
         let spec = call.spec();
         let op = u32::from(spec.op);
-        // What has no command writes another process's memory.
+        // process_vm_writev(2) has no command: it writes another process's memory.
         let command = call
             .optional(spec.flags)
             .map_or(POKEDATA, |command| command as u32);
@@ -50,12 +52,12 @@ global! {
             marks = CONTROL_NESTED;
         }
         if op == ControlOp::Signal as u32 {
-            // Without a signal, it is a question.
+            // Signal 0 only asks whether the process exists.
             if command == 0 || spec.marks & MARK_PIDFD == 0 && is_itself(call.task, target) {
                 return;
             }
         } else if op == ControlOp::Limit as u32 {
-            // Without new limits, it is a question; its own are nobody else's business.
+            // A call without new limits only asks; limits of the caller itself are not recorded.
             let asks = call.optional(spec.length) == Some(0);
             if asks || target == 0 || is_itself(call.task, target) {
                 return;
@@ -67,7 +69,7 @@ global! {
         {
             return;
         }
-        // Of its own tracees a tracer pokes at will: only process_vm_writev(2) comes without an attach.
+        // A tracer's PTRACE_POKEDATA follows a recorded attach; process_vm_writev(2) needs none.
         if op == ControlOp::Ptrace as u32 && command == POKEDATA && call.optional(spec.flags).is_some() {
             return;
         }
@@ -108,7 +110,7 @@ fn number_of(pid: u64, level: u32) -> u32 {
     read(pid + level * UPID_BYTES, offset!(pid_numbers))
 }
 
-/// Whether the task gives this number to itself, or to its process.
+/// Whether this number is the task's own, or its process's, in the task's namespace.
 #[inline(always)]
 fn is_itself(task: Task, target: u32) -> bool {
     let level = level_of(task);
@@ -117,8 +119,8 @@ fn is_itself(task: Task, target: u32) -> bool {
     target == number_of(pid_of(task), level) || target == number_of(pid_of(leader), level)
 }
 
-/// The process of a pidfd, by its number in the initial namespace; 0 where it
-/// is not known: a folder of procfs does as well as a pidfd.
+/// The process of a pidfd, by its number in the initial namespace. 0 is
+/// unknown, as for a folder of procfs, which calls accept as a pidfd.
 #[inline(always)]
 fn of_pidfd(call: &Call, fd: Fd) -> u32 {
     let file = fd.file(call.task);
@@ -126,13 +128,13 @@ fn of_pidfd(call: &Call, fd: Fd) -> u32 {
     if file.is_none() || call.result == -EBADF || is_directory {
         return 0;
     }
-    // pidfs keeps it in the inode (6.9).
+    // Since 6.9 pidfs keeps the `struct pid` in the inode.
     let pid: u64 = file.inode().private();
     let pid = if pid == 0 { file.private() } else { pid };
     number_of(pid, 0)
 }
 
-/// Whether an ioctl(2) is one of the few that are told of.
+/// Whether an ioctl(2) is one that is recorded.
 #[inline(always)]
 pub(crate) fn is_told(call: &Call) -> bool {
     let command = call.argument(1) as u32;
@@ -140,8 +142,8 @@ pub(crate) fn is_told(call: &Call) -> bool {
 }
 
 global! {
-    /// Leaves such a call as the file operation that it is, for `file_exit::operated`.
-    /// Not called from there, for the stack has no room.
+    /// Makes a recorded ioctl(2) the file operation that it is, for
+    /// `file_exit::operated`. It runs before that, whose stack has no room for it.
     pub(crate) fn commanded(call: &Call) {
         let (command, argument) = (call.argument(1) as u32, call.argument(2));
         if irreversible::is_setting_flags(command) {
@@ -161,7 +163,7 @@ global! {
                 as_row(call, ROW_SUBVOLUME);
             }
         } else {
-            // A start and a length.
+            // The commands that discard point to a start and a length.
             give(call, 3, read_user(argument + 8));
         }
         if call.result >= 0 {
@@ -170,10 +172,10 @@ global! {
     }
 }
 
-/// Sets an argument that a row describes, and the call does not have.
+/// Sets an argument that a row describes and the call lacks.
 #[inline(always)]
 fn give(call: &Call, index: usize, value: u64) {
-    // SAFETY: one of the eight elements: `index` is a small constant.
+    // SAFETY: `index` is 2 or 3, of the eight elements in a map value.
     unsafe {
         core::ptr::write_volatile(
             (&raw mut (*call.scratch).arguments)
@@ -184,7 +186,7 @@ fn give(call: &Call, index: usize, value: u64) {
     }
 }
 
-/// The call as another row describes it.
+/// Leaves the call in its area with another row.
 #[inline(always)]
 fn as_row(call: &Call, row: u32) {
     Call { row, ..*call }.keep();

@@ -31,15 +31,15 @@ const EINPROGRESS: i64 = 115;
 const EAGAIN: i64 = 11;
 const EALREADY: i64 = 114;
 const EISCONN: i64 = 106;
-/// A blocking connect that a signal interrupted goes on by itself (connect(2), EINTR).
+/// A blocking connect that a signal interrupted continues in the kernel (connect(2), EINTR).
 const ERESTARTSYS: i64 = 512;
 
 global! {
-    /// One event of the running task, with the addresses and the socket that are in the area.
+    /// Emits one event of the running task, with the addresses and the socket in the area.
     pub(crate) fn emit_act(call: &Call, op: u32, error: u32) {
         let open = call.open();
         let mut writer = Writer::begin::<NetBody>(call.scratch);
-        // SAFETY: both are addresses; `begin` left room for the body.
+        // SAFETY: `local` and `peer` are addresses in the area; `begin` left room for the body.
         unsafe {
             let local_len = address::append_address(&mut writer, call.local());
             let peer_len = address::append_address(&mut writer, call.peer());
@@ -60,7 +60,7 @@ global! {
     }
 }
 
-/// The socket of the call's first argument, if it is of a family that is recorded.
+/// The socket of `fd`, if its family is recorded; the call is about it from now on.
 #[inline(always)]
 pub(crate) fn socket_of(call: &Call, fd: Fd) -> Option<OpenSocket> {
     let open = socket_table::of_file(fd.file(call.task))?;
@@ -90,13 +90,13 @@ global! {
     }
 }
 
-/// Tells of a connect now, or when its outcome is known.
+/// Emits a connect now, or leaves it until its outcome is known.
 #[inline(always)]
 pub(crate) fn outcome(call: &Call, fd: Fd, open: &OpenSocket) {
     address::kernel_address(call, LOCAL);
     let mut error = call.error();
     let begun = call.result == -EINPROGRESS || call.result == -ERESTARTSYS;
-    // Asked again about the one that was told of.
+    // The call asks again about an earlier connect.
     if call.result == -EALREADY
         || (call.result == -EISCONN && open.kind == SOCK_STREAM)
         || (call.result == 0 && is_told(call, open))
@@ -125,10 +125,10 @@ pub(crate) fn outcome(call: &Call, fd: Fd, open: &OpenSocket) {
     }
     if error == 0 {
         socket_table::remember(call, fd, SOCKET_CONNECTED);
-        // SAFETY: room that `Call` gives.
+        // SAFETY: `call.peer()` is in the area, a map value.
         if unsafe { (*call.peer()).port } == DNS_PORT && open.kind == SOCK_DGRAM {
             if let Some(session) = tag::session(call.tag) {
-                // SAFETY: a map value, checked not null.
+                // SAFETY: `session` is a map value, checked not null.
                 unsafe { ptr::write_volatile(&raw mut (*session).resolver, 1) };
             }
         }
@@ -136,14 +136,14 @@ pub(crate) fn outcome(call: &Call, fd: Fd, open: &OpenSocket) {
     emit_act(call, NetOp::Connect as u32, error);
 }
 
-/// Whether a stream's connect was told of. One with AF_UNSPEC undoes it (connect(2)).
+/// Whether a stream's connect was emitted. One to AF_UNSPEC dissolves it (connect(2)).
 #[inline(always)]
 fn is_told(call: &Call, open: &OpenSocket) -> bool {
-    // SAFETY: room that `Call` gives.
+    // SAFETY: `call.peer()` is in the area, a map value.
     if open.kind != SOCK_STREAM || unsafe { (*call.peer()).family } == 0 {
         return false;
     }
-    // SAFETY: a map value, checked not null.
+    // SAFETY: `known` is a map value, checked not null.
     maps::SOCKETS
         .get_ptr(&open.key)
         .is_some_and(|known| unsafe {
@@ -151,8 +151,8 @@ fn is_told(call: &Call, open: &OpenSocket) -> bool {
         })
 }
 
-/// A socket that left SYN_SENT: established, or with an error. One without an
-/// error was closed by its owner before an answer came.
+/// The outcome of a socket that left SYN_SENT: established, or an error. A
+/// socket without an error was closed by its owner before an answer came.
 #[inline(always)]
 fn outcome_of(sock: Sock, state: u8) -> u32 {
     if state == TCP_ESTABLISHED {
@@ -166,13 +166,13 @@ fn outcome_of(sock: Sock, state: u8) -> u32 {
     }
 }
 
-/// What is remembered of a connect under way, and taken by whom asks first: that one tells the outcome.
+/// Takes the flags of a pending connect. The first caller receives them and emits the outcome.
 #[inline(always)]
 fn take_flags(key: SocketKey) -> u32 {
     let Some(known) = maps::SOCKETS.get_ptr_mut(&key) else {
         return 0;
     };
-    // SAFETY: a map value, checked not null.
+    // SAFETY: `known` is a map value, checked not null.
     claim(&key, unsafe { &raw mut (*known).flags })
 }
 
@@ -180,12 +180,12 @@ fn take_flags(key: SocketKey) -> u32 {
 #[inline(always)]
 fn mark_connected(key: SocketKey) {
     if let Some(known) = maps::SOCKETS.get_ptr_mut(&key) {
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `known` is a map value, checked not null.
         unsafe { ptr::write_volatile(&raw mut (*known).flags, SOCKET_CONNECTED) };
     }
 }
 
-/// A connect that failed leaves the socket as unused as one that failed at once.
+/// A failed connect leaves a new socket as unused as one that fails at once.
 #[inline(always)]
 fn forget_if_fresh(key: SocketKey, flags: u32, error: u32) {
     if error != 0 && flags & SOCKET_FRESH != 0 {
@@ -193,7 +193,7 @@ fn forget_if_fresh(key: SocketKey, flags: u32, error: u32) {
     }
 }
 
-/// A TCP socket changed its state, often in softirq: the running task has nothing to do with it.
+/// A TCP socket changed its state, often in softirq: the running task need not be its owner's.
 #[inline(always)]
 pub(crate) fn state_changed(sock: Sock, from: i32, to: i32) {
     if from != TCP_SYN_SENT {
@@ -219,7 +219,7 @@ fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, error: u32) {
         return;
     };
     let mut writer = Writer::begin::<NetBody>(scratch);
-    // SAFETY: a map value, checked not null; `begin` left room for header and body.
+    // SAFETY: `known` is a map value, checked not null; `begin` left room for header and body.
     unsafe {
         let local_len = address::append_address(&mut writer, &raw const (*known).local);
         let peer_len = address::append_address(&mut writer, &raw const (*known).peer);
@@ -255,7 +255,7 @@ fn emit_for_owner(scratch: *mut Scratch, key: SocketKey, error: u32) {
 global! {
     /// accept(2), accept4(2): the result is the connection's descriptor.
     pub(crate) fn accepted(call: &Call) {
-        // Nothing was there to accept: no act.
+        // No connection was waiting: no act.
         if call.result == -EAGAIN {
             return;
         }
@@ -312,7 +312,7 @@ global! {
     }
 }
 
-/// An act that has only this side's address.
+/// Emits an act that has only this side's address.
 #[inline(always)]
 pub(crate) fn announce(call: &Call, fd: Fd, op: NetOp) {
     address::clear(call.peer());
@@ -322,20 +322,20 @@ pub(crate) fn announce(call: &Call, fd: Fd, op: NetOp) {
     emit_act(call, op as u32, call.error());
 }
 
-/// Bytes that sendmsg took.
+/// Counts the bytes that sendmsg took.
 #[inline(always)]
 pub(crate) fn sent(replica: Replica, sock: Sock, length: i32) {
     if let Some(known) = counted(replica, Event::Sent, sock, length) {
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `known` is a map value, checked not null.
         add(unsafe { &raw mut (*known).sent }, length as u64);
     }
 }
 
-/// Bytes that recvmsg gave.
+/// Counts the bytes that recvmsg gave.
 #[inline(always)]
 pub(crate) fn received(replica: Replica, sock: Sock, length: i32) {
     if let Some(known) = counted(replica, Event::Received, sock, length) {
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `known` is a map value, checked not null.
         add(unsafe { &raw mut (*known).received }, length as u64);
     }
 }

@@ -1,7 +1,7 @@
-//! Sockets, as security hooks see them before the act: the kernel's copy of an
-//! address is kept, and the guard answers.
+//! Security hooks on sockets, before the act: the kernel's copy of an address
+//! is kept, and the guard answers.
 //!
-//! Not here: what the act is recorded as, at its exit (`socket`, `datagram`).
+//! Not here: the record of the act, at its exit (`socket`, `datagram`).
 
 use agent_recorder_abi::event::NetOp;
 
@@ -22,7 +22,7 @@ pub(crate) fn addressed(op: NetOp, socket: Socket, address: u64, length: u32) ->
     enforce::verdict_on(actor.tag)
 }
 
-/// sendmsg(2) and its kin. Of a stream, no address is told.
+/// sendmsg(2) and its kin. The address of a stream's message is not recorded.
 #[inline(always)]
 pub(crate) fn sending(socket: Socket, message: u64) -> i32 {
     let Some(actor) = Actor::current() else {

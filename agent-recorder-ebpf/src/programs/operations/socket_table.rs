@@ -18,7 +18,7 @@ use crate::kernel::read::offset;
 use crate::kernel::types::{Fd, File, FileTable, Sock, Socket};
 use crate::session::tag;
 
-/// The socket of a file, `None` for a file that is none.
+/// The socket of a file, `None` for any other file.
 #[inline(always)]
 pub(crate) fn of_file(file: File) -> Option<OpenSocket> {
     if file.is_none() {
@@ -44,7 +44,7 @@ pub(crate) fn of_file(file: File) -> Option<OpenSocket> {
     })
 }
 
-/// The key of a `struct sock`; its inode number is 0 once nobody holds it open.
+/// The key of a `struct sock`; its inode number is 0 after its last close.
 #[inline(always)]
 pub(crate) fn key_of(sock: Sock) -> SocketKey {
     let socket = sock.socket();
@@ -65,8 +65,7 @@ pub(crate) fn remember(call: &Call, fd: Fd, flags: u32) {
     remember_as(call, fd, flags, 1);
 }
 
-/// The same for a socket that has no peer of its own, and whose first
-/// datagram was sent before it was known.
+/// Remembers an unconnected socket, whose first datagram was sent before it was known.
 #[inline(always)]
 pub(crate) fn remember_unconnected(call: &Call, fd: Fd, sent: u64) {
     let open = call.open();
@@ -75,7 +74,7 @@ pub(crate) fn remember_unconnected(call: &Call, fd: Fd, sent: u64) {
     }
     remember_as(call, fd, 0, 0);
     if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `known` is a map value, checked not null.
         crate::kernel::counters::add(unsafe { &raw mut (*known).sent }, sent);
     }
 }
@@ -87,14 +86,14 @@ global! {
             offer(&open.key);
         }
         if let Some(session) = tag::session(call.tag) {
-            // SAFETY: a map value, checked not null.
+            // SAFETY: `session` is a map value, checked not null.
             unsafe { core::ptr::write_volatile(&raw mut (*session).sockets, 1) };
         }
         let descriptor = FileTable::of(call.task).descriptor(fd);
-        // LRU maps: insertion fails only without memory; the close is then not told of.
+        // LRU maps: an insertion fails only without memory; the close is then not recorded.
         let _ = maps::DESCRIPTORS.insert(&descriptor, &open.key, 0);
         if let Some(known) = maps::SOCKETS.get_ptr_mut(&open.key) {
-            // SAFETY: a map value, checked not null.
+            // SAFETY: `known` is a map value, checked not null.
             unsafe {
                 (*known).local = *call.local();
                 if connected && (*call.peer()).family != 0 {
@@ -135,7 +134,7 @@ fn insert(call: &Call, open: &OpenSocket, flags: u32, connected: bool) {
         (*socket).local = *call.local();
         (*socket).peer = *call.peer();
         if !connected {
-            // Not a choice between two addresses: that would take the stack of both.
+            // Cleared after the copy: a choice between two addresses would take the stack of both.
             address::clear(&raw mut (*socket).peer);
         }
         bpf_get_current_comm((&raw mut (*socket).comm).cast(), 16);
@@ -143,11 +142,11 @@ fn insert(call: &Call, open: &OpenSocket, flags: u32, connected: bool) {
     }
 }
 
-/// Whether the session has any.
+/// Whether the session has used a socket.
 #[inline(always)]
 pub(crate) fn are_used(tag: Tag) -> bool {
     tag::session(tag)
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `session` is a map value, checked not null.
         .is_some_and(
             |session| unsafe { core::ptr::read_volatile(&raw const (*session).sockets) } != 0,
         )
@@ -155,16 +154,16 @@ pub(crate) fn are_used(tag: Tag) -> bool {
 
 /// Whether the `struct sock` is still the socket that the key names.
 ///
-/// One whose last descriptor went is released at once or, by `fput()`, just
-/// before the return to user space: until then its file has no references. A
-/// released one is orphaned (`sock_orphan()`), and reused memory has another
-/// inode. Reading freed memory is harmless here, and never takes it for alive.
+/// A socket whose last descriptor is closed is released at once or, by `fput()`,
+/// just before the return to user space; until then its file has no references. A
+/// released socket is orphaned (`sock_orphan()`), and reused memory has another
+/// inode. So a read of freed memory is harmless, and never shows a live socket.
 #[inline(always)]
 pub(crate) fn is_alive(key: SocketKey) -> bool {
     let Some(known) = maps::SOCKETS.get_ptr(&key) else {
         return true;
     };
-    // SAFETY: a map value, checked not null.
+    // SAFETY: `known` is a map value, checked not null.
     let socket = Socket::at(unsafe { (*known).socket });
     let sock = Sock::at(key.sock);
     sock.socket() == socket
@@ -173,13 +172,13 @@ pub(crate) fn is_alive(key: SocketKey) -> bool {
         && socket.file().has_references()
 }
 
-/// Its end was recorded, or it fell out of what is remembered.
+/// Whether the end of a socket was recorded, or the LRU has dropped the socket.
 #[inline(always)]
 pub(crate) fn is_told_of(key: SocketKey) -> bool {
     maps::SOCKETS.get_ptr(&key).is_none()
 }
 
-/// The end of a known socket, once.
+/// Emits the end of a known socket, once.
 #[inline(always)]
 pub(crate) fn emit_closed(scratch: *mut Scratch, tag: Tag, key: &SocketKey, via: u8) {
     let (area, sock) = (ScratchId::of(scratch), Sock::at(key.sock));
@@ -193,7 +192,7 @@ global! {
             return;
         };
         let mut writer = Writer::begin::<NetBody>(scratch);
-        // SAFETY: a map value, checked not null; `begin` left room for the body.
+        // SAFETY: `known` is a map value, checked not null; `begin` left room for the body.
         unsafe {
             let local_len = address::append_address(&mut writer, &raw const (*known).local);
             let peer_len = address::append_address(&mut writer, &raw const (*known).peer);
@@ -222,11 +221,11 @@ pub(crate) fn submit(writer: Writer, tag: Tag) {
     writer.submit(Kind::Network, false);
 }
 
-/// The same where the call that sent them tells of them.
+/// Adds to what a socket sent, by the result of a call.
 #[inline(always)]
 pub(crate) fn add_sent(key: &SocketKey, bytes: u64) {
     if let Some(known) = maps::SOCKETS.get_ptr_mut(key) {
-        // SAFETY: as above.
+        // SAFETY: `known` is a map value, checked not null.
         add(unsafe { &raw mut (*known).sent }, bytes);
     }
 }
