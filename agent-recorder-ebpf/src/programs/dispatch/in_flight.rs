@@ -1,5 +1,5 @@
-//! The operation that a task is in the middle of, for hooks that are given only
-//! an inode: by the call's registers, or by the request of io_uring.
+//! The operation that a task is in the middle of, for hooks that receive only an inode: from the
+//! registers of the call, or from the request of io_uring.
 
 use agent_recorder_abi::event::Op;
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
@@ -28,14 +28,14 @@ pub(crate) fn touched(inode: Inode) {
     pre_op::touched(tag, op, key, inode);
 }
 
-/// The operation that a task is in the middle of, and what names it until its exit.
+/// The operation that a task is in the middle of, and its key until the exit.
 #[inline(always)]
 fn operation_of(task: Task, tag: Tag) -> (u32, OperationKey) {
     let request = actor::request_of(task, tag);
     if !request.is_none()
         && let Some(kept) = maps::URING.get_ptr(&request.address())
     {
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `kept` is a map value, checked for null above.
         let (opcode, flags) = unsafe { ((*kept).opcode, (*kept).flags) };
         let op = u32::from(io_uring_fields::op_of(opcode, flags));
         return (op, OperationKey::of_request(request));
@@ -43,10 +43,10 @@ fn operation_of(task: Task, tag: Tag) -> (u32, OperationKey) {
     (of_call(task), OperationKey::of_thread())
 }
 
-/// What the call that a task is in does to files ([`Op`]), 0 for any other.
+/// The file operation ([`Op`]) of the call that a task is in, 0 for any other call.
 #[inline(always)]
 fn of_call(task: Task) -> u32 {
-    // SAFETY: the helper takes a task whose type the verifier knows, and gives the registers of one.
+    // SAFETY: `task` is typed, and the helper returns its registers.
     let (number, arguments) = unsafe {
         let regs = bpf_task_pt_regs(task.cast_mut().cast()) as *const Registers;
         let mut arguments = [0; 6];
@@ -64,7 +64,7 @@ fn of_call(task: Task) -> u32 {
     let Some(spec) = maps::SYSCALLS.get_ptr(row) else {
         return 0;
     };
-    // SAFETY: an element of an array map.
+    // SAFETY: `spec` is a map value, checked for null above.
     let (op, marks) = unsafe { ((*spec).op, (*spec).marks) };
     // unlinkat(2): the flags are its third argument.
     if marks & MARK_REMOVEDIR != 0 && arguments[2] & AT_REMOVEDIR != 0 {

@@ -1,9 +1,10 @@
-//! io_uring: what never passes a system call of its own.
+//! Requests of io_uring, which pass no system call of their own.
 //!
-//! A request is looked at twice: when it is submitted, for its paths are only
-//! there until it runs, and when it completes, for its result. The first event
-//! announces, the second brings the result; user space joins them by a token.
-//! Not here: where a request keeps what it asks for (`io_uring_fields`).
+//! A request is observed twice: at its submission, because its paths exist only until it runs, and
+//! at its completion, for its result. The first event announces the request, the second brings the
+//! result; user space joins them by a token.
+//!
+//! Not here: the fields of a request (`io_uring_fields`).
 
 use agent_recorder_abi::event::{FileBody, NetOp, Op, REPLACED_UNKNOWN, Trouble, VIA_URING};
 use agent_recorder_abi::state::Tag;
@@ -26,7 +27,7 @@ use crate::kernel::types::{Fd, File, Kiocb};
 use crate::operations::{fd_table, file_exit, open_exit, socket, socket_table};
 use crate::session::tag;
 
-/// A request was prepared and is about to be issued, by its submitter.
+/// The submitter is about to issue a prepared request.
 #[inline(always)]
 pub(crate) fn submitted(replica: Replica, kiocb: Kiocb) {
     let request = Request {
@@ -58,8 +59,8 @@ pub(crate) fn submitted(replica: Replica, kiocb: Kiocb) {
 
 #[inline(always)]
 fn begin(scratch: *mut Scratch, task: Task, tag: Tag, request: Request) {
-    // One CPU submits one request at a time: time and CPU name it.
-    // SAFETY: the helpers take nothing.
+    // One CPU submits one request at a time, so time and CPU name it.
+    // SAFETY: both helpers take no argument.
     let token =
         unsafe { bpf_ktime_get_boot_ns() << 8 | u64::from(bpf_get_smp_processor_id() & 0xff) };
     let call = Call::without_row(scratch, task, tag, VIA_URING);
@@ -75,10 +76,11 @@ fn begin(scratch: *mut Scratch, task: Task, tag: Tag, request: Request) {
 }
 
 global! {
-    /// Keeps what the completion will need. The value is put together in the scratch area: it is too large for the stack.
+    /// Stores the request until its completion. The value lies in the scratch area because the
+    /// stack is too small for it.
     fn remember(call: &Call, kiocb: Kiocb, opcode: u32, token: u64) {
         let request = Request { kiocb, opcode };
-        // SAFETY: a field of a map value.
+        // SAFETY: `call.scratch` is a map value, checked for null.
         let kept = unsafe { &raw mut (*call.scratch).request };
         address::clear(call.peer());
         if request.opcode == opcode::CONNECT {
@@ -91,7 +93,7 @@ global! {
         } else {
             request.kiocb.descriptor_number()
         };
-        // SAFETY: as above.
+        // SAFETY: `kept` and `call.peer()` are fields of one map value.
         unsafe {
             (*kept).token = token;
             (*kept).opcode = request.opcode;
@@ -106,7 +108,7 @@ global! {
     }
 }
 
-/// Adds to what a socket sent, where no tracepoint does.
+/// Adds to the sent bytes of a socket, on kernels without sock_send_length (6.3).
 #[inline(always)]
 fn count_sent(kiocb: Kiocb, bytes: i32) {
     let opcode = kiocb.opcode();
@@ -118,7 +120,7 @@ fn count_sent(kiocb: Kiocb, bytes: i32) {
     }
 }
 
-/// A request has its result: in the submitter, or in one of its workers.
+/// A request completes: in its submitter, or in a worker.
 #[inline(always)]
 pub(crate) fn completed(kiocb: Kiocb, result: i32) {
     let task = current();
@@ -133,7 +135,7 @@ pub(crate) fn completed(kiocb: Kiocb, result: i32) {
         return;
     };
     with_area!(|scratch| {
-        // SAFETY: both are map values, checked not null.
+        // SAFETY: `scratch` and `kept` are map values, checked for null above.
         unsafe {
             (*scratch).request = *kept;
             (*scratch).peer = (*kept).address;
@@ -144,7 +146,7 @@ pub(crate) fn completed(kiocb: Kiocb, result: i32) {
             ..Call::without_row(scratch, task, tag, VIA_URING)
         };
         call.keep();
-        // Before this one, which may close another.
+        // Earlier requests come first: this one may close another socket.
         fd_table::settle_held(&call);
         finish(&call, kiocb);
         settled(&call, kiocb);
@@ -154,7 +156,7 @@ pub(crate) fn completed(kiocb: Kiocb, result: i32) {
 
 global! {
     fn finish(call: &Call, kiocb: Kiocb) {
-        // SAFETY: fields of a map value, and `arguments` has eight elements.
+        // SAFETY: `call.scratch` is a map value, checked for null; index 0 is within `arguments`.
         let (opcode, token, fd, file, flags) = unsafe {
             let kept = &raw const (*call.scratch).request;
             let fd = u64::from((*kept).fd as u32);
@@ -205,11 +207,12 @@ global! {
 
 global! {
     fn finish_file(call: &Call, token: u64, kiocb: Kiocb) {
-        // SAFETY: a field of a map value.
+        // SAFETY: `call.scratch` is a map value, checked for null.
         let opcode = unsafe { (*call.scratch).request.opcode };
         let renamed = opcode == opcode::RENAMEAT && call.result >= 0 && hooks().touch != 0;
         let writer = Writer::begin::<FileBody>(call.scratch);
-        // What was removed is known from the announcement; user space tells directory from file there.
+        // The announcement has the removed object; from it user space distinguishes directory and
+        // file.
         let body = FileBody {
             via: VIA_URING,
             error: call.error(),
@@ -225,11 +228,10 @@ global! {
     }
 }
 
-/// Tells the guard that it is over. Not from within `finish`, for there the
-/// stack has no room.
+/// Reports the result to the guard. Separate from `finish`, whose stack has no room for it.
 #[inline(always)]
 fn settled(call: &Call, kiocb: Kiocb) {
-    // SAFETY: fields of a map value.
+    // SAFETY: `call.scratch` is a map value, checked for null.
     let (opcode, flags) = unsafe {
         let kept = &raw const (*call.scratch).request;
         ((*kept).opcode, (*kept).flags)

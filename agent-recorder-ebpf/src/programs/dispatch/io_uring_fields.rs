@@ -1,8 +1,6 @@
-//! The table of io_uring's requests that are about files: what each does, by
-//! its opcode, and where it keeps what it asks for; and the event that
-//! announces a request, which is put together from its row.
-//!
-//! Not here: when a request is looked at (`io_uring`).
+//! The table of io_uring's file requests: operation and fields of each opcode, and the event that
+//! announces it.
+//! Not here: the moments at which a request is observed (`io_uring`).
 
 use agent_recorder_abi::criteria::FILE_REMOVED;
 use agent_recorder_abi::event::{FILE_KERNEL_PATH, FILE_PENDING, FileBody, Op, VIA_URING};
@@ -36,13 +34,14 @@ pub(crate) mod opcode {
     pub(crate) const FTRUNCATE: u32 = 55;
     pub(crate) const BIND: u32 = 56;
     pub(crate) const LISTEN: u32 = 57;
-    /// Those of sockets and descriptors, whose event follows the completion.
+    /// Requests on sockets and descriptors, whose event follows the completion.
     pub(crate) const OF_DESCRIPTORS: [u32; 5] = [ACCEPT, CONNECT, CLOSE, BIND, LISTEN];
-    /// Those that can put bytes into a socket: writev, write_fixed, sendmsg, write, send, send_zc, sendmsg_zc.
+    /// Requests that can send bytes: writev, write_fixed, sendmsg, write, send, send_zc,
+    /// sendmsg_zc.
     pub(crate) const SENDING: [u32; 7] = [2, 5, 9, 23, 26, 47, 48];
 }
 
-/// `REQ_F_CQE_SKIP` (include/linux/io_uring_types.h): success makes no completion.
+/// `REQ_F_CQE_SKIP` (include/linux/io_uring_types.h): a success posts no completion.
 const SKIPS_COMPLETION: u64 = 1 << 6;
 
 /// The result in a completion.
@@ -51,7 +50,7 @@ pub(crate) fn result_of(completion: *const u8) -> i32 {
     read(completion as u64, offset!(cqe_res))
 }
 
-/// A request as the programs look at it.
+/// A request with its opcode, which is read once.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
     pub(crate) kiocb: Kiocb,
@@ -68,14 +67,15 @@ impl Request {
         read(self.kiocb.command(), offset)
     }
 
-    /// Without O_LARGEFILE, which io_uring adds to every open (`force_o_largefile()`): nobody asked for it.
+    /// Flags of the open, without the O_LARGEFILE that io_uring adds to each
+    /// (`force_o_largefile()`).
     #[inline(always)]
     fn open_flags(self) -> u64 {
         self.field::<u64>(offset!(io_open_flags)) & !O_LARGEFILE
     }
 
-    /// The flags that its completion needs: an open's are recorded with it,
-    /// an unlink's tell whether it is of a directory.
+    /// The flags that the completion needs: those of an open are recorded with it, those of an
+    /// unlink distinguish directory and file.
     #[inline(always)]
     pub(crate) fn flags(self) -> u64 {
         match self.opcode {
@@ -92,16 +92,15 @@ impl Request {
     }
 }
 
-/// The table of file requests, one row an opcode: the operation, whether the
-/// guard follows it to its completion, and the parts of its event, each with
-/// the fields of the request that it is read from (`kernel_fields`). Paths are
-/// in the order in which the event has them.
+/// The table of file requests, one row an opcode: the operation, whether the guard follows it to
+/// its completion, and the parts of its event, each with the fields of the request
+/// (`kernel_fields`). Paths are in the order of the event.
 macro_rules! file_requests {
     ($($($opcode:ident)|+ => $op:ident, guarded: $guarded:literal, $($part:ident($($field:ident),*)),+;)+) => {
-        /// Rows ascend, so no opcode is there twice.
+        /// Rows ascend, so each opcode has one row.
         const _: () = assert!(ascend(&[$($(opcode::$opcode),+),+]));
 
-        /// What a request does to a file; [`Op::None`] for one that is not in the table.
+        /// Operation of a request; [`Op::None`] for an opcode without a row.
         const fn operation(opcode: u32) -> Op {
             match opcode {
                 $($(opcode::$opcode)|+ => Op::$op,)+
@@ -117,7 +116,7 @@ macro_rules! file_requests {
         }
 
         impl Announcement<'_> {
-            /// Puts together what the request's row says.
+            /// Appends the parts of the request's row.
             #[inline(always)]
             fn fill(&mut self) {
                 match self.request.opcode {
@@ -166,13 +165,13 @@ const fn ascend(opcodes: &[u32]) -> bool {
     true
 }
 
-/// Whether a request is in the table.
+/// Whether an opcode has a row.
 #[inline(always)]
 pub(crate) fn is_of_files(opcode: u32) -> bool {
     operation(opcode) as u8 != Op::None as u8
 }
 
-/// What a request that the guard follows does to names; [`Op::None`] for all others.
+/// Operation of a request that the guard follows; [`Op::None`] for all others.
 #[inline(always)]
 pub(crate) fn op_of(opcode: u32, flags: u64) -> u8 {
     if !is_guarded(opcode) {
@@ -184,8 +183,7 @@ pub(crate) fn op_of(opcode: u32, flags: u64) -> u8 {
     operation(opcode) as u8
 }
 
-/// The event that announces a request, while it is put together. Each method
-/// is a part that a row of the table can have.
+/// An announcement under construction. Each method is a part that a row can have.
 struct Announcement<'a> {
     writer: Writer,
     call: &'a Call,
@@ -201,7 +199,7 @@ impl Announcement<'_> {
         self.body.flags = u64::from(self.request.field::<u32>(at));
     }
 
-    /// unlinkat(2): AT_REMOVEDIR makes it an rmdir.
+    /// With AT_REMOVEDIR unlinkat(2) is an rmdir.
     #[inline(always)]
     fn removal_flags(&mut self, at: usize) {
         self.flags(at);
@@ -240,7 +238,7 @@ impl Announcement<'_> {
         self.second = self.location(self.request.field(dirfd), name);
     }
 
-    /// A path that begins at the working directory unless it begins at the root.
+    /// A relative path starts at the working directory.
     #[inline(always)]
     fn first_from_here(&mut self, name: usize) {
         self.first = self.location(AT_FDCWD, name);
@@ -256,7 +254,7 @@ impl Announcement<'_> {
         }
     }
 
-    /// What a symbolic link is to point to.
+    /// Target of a symbolic link.
     #[inline(always)]
     fn target(&mut self, at: usize) {
         let target = self.request.name(at);
@@ -264,7 +262,7 @@ impl Announcement<'_> {
         self.body.extra_len = length.unwrap_or(0);
     }
 
-    /// An extended attribute's name.
+    /// Name of an extended attribute.
     #[inline(always)]
     fn attribute(&mut self, at: usize) {
         let name = self.request.field(at);
@@ -279,7 +277,7 @@ impl Announcement<'_> {
         self.writer.take_location(self.call)
     }
 
-    /// The body, once all parts are there.
+    /// The body with the lengths and marks of both locations.
     #[inline(always)]
     fn finished(&self) -> FileBody {
         FileBody {
@@ -296,7 +294,7 @@ impl Announcement<'_> {
 }
 
 global! {
-    /// What a file request asks for, before it runs.
+    /// Emits the announcement of a file request, before it runs.
     pub(crate) fn announce(call: &Call, kiocb: Kiocb, opcode: u32, token: u64) {
         let request = Request { kiocb, opcode };
         let writer = Writer::begin::<FileBody>(call.scratch);
@@ -318,14 +316,14 @@ global! {
         let mut asked = announcement.finished();
         let skips = request.kiocb.flags() & SKIPS_COMPLETION != 0;
         if skips {
-            // No completion will come when it succeeds: what was asked for is what is known.
+            // A success posts no completion, so the announcement is the whole record.
             asked.marks &= !FILE_PENDING;
         }
         let op = asked.op;
-        // SAFETY: `begin` left room for it.
+        // SAFETY: `begin` left room for the body.
         unsafe { *body = asked };
         file_exit::send_operation(call, announcement.writer.position(), u32::from(op));
-        // Its success will not be told; where a hook refuses, that one counts.
+        // No completion reports the success. Where a hook refuses, the hook counts the delete.
         if skips && op == Op::Delete as u8 && !criteria::refuses(FILE_REMOVED) {
             criteria::count(FILE_REMOVED, call.tag.session, 0, 0);
         }
@@ -333,7 +331,7 @@ global! {
 }
 
 global! {
-    /// The kernel's own copy of a path. In `scratch.location` afterwards.
+    /// Appends a location with the kernel's copy of a path; its result is `scratch.location`.
     fn locate_name(call: &Call, at: u64, dirfd: i32, name: u64) {
         let mut writer = Writer::resume(call.scratch, at);
         let location =

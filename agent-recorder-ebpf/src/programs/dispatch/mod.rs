@@ -1,7 +1,7 @@
-//! From an event of the kernel to the operation that it is about: a call that
-//! returns, a request of io_uring, a task that begins or ends.
+//! From an event of the kernel to its operation: a call that returns, a request of io_uring, a task
+//! that begins or ends.
 //!
-//! Not here: what an operation is recorded with (`operations`).
+//! Not here: how an operation is recorded (`operations`).
 
 pub(crate) mod in_flight;
 pub(crate) mod io_uring;

@@ -1,13 +1,10 @@
-//! System calls seen at their exit: one table look-up, one tag look-up, then
-//! the one function that knows the operation.
+//! System calls at their exit: one table look-up, one tag look-up, then the function of the
+//! operation.
 //!
-//! Only at the exit: number and arguments are still in the registers, the
-//! result is there, and the caller's strings have just been read by the
-//! kernel, so their pages are present. One hook instead of two also halves
-//! what every other process pays.
-//!
-//! Not here: the table (`agent_recorder_abi::syscall`), and what is done about an
-//! operation (`operations`, `guard`).
+//! The exit suffices: number and arguments are still in the registers, the result is known, and the
+//! kernel has just read the caller's strings, so their pages are present. One hook instead of two
+//! halves the cost for every other process.
+//! Not here: the table (`agent_recorder_abi::syscall`), and the operations (`operations`, `guard`).
 
 use agent_recorder_abi::event::VIA_SYSCALL;
 use agent_recorder_abi::limits::SYSCALL_NUMBERS;
@@ -32,8 +29,8 @@ use crate::kernel::types::Kiocb;
 use crate::operations::{datagram, exec, fd_table, file_exit, open_exit, process_control, socket};
 use crate::session::{sockaddr_snapshot, tag};
 
-/// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`: the call is made again or ends
-/// with EINTR, and is recorded when it does come back (include/linux/errno.h).
+/// `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK` (include/linux/errno.h): the call is made again or
+/// ends with EINTR, and is recorded when it returns for good.
 const RESTARTS: core::ops::RangeInclusive<i64> = -516..=-512;
 
 /// A system call ends.
@@ -41,7 +38,7 @@ const RESTARTS: core::ops::RangeInclusive<i64> = -516..=-512;
 pub(crate) fn finished(replica: Replica, regs: *const Registers, result: i64) {
     let task = current();
     let compat = is_compat(task);
-    // SAFETY: `regs` is the hook's argument.
+    // SAFETY: `regs` is the argument of sys_exit.
     let number = unsafe { registers::number(regs) };
     if number >= SYSCALL_NUMBERS {
         return;
@@ -54,7 +51,7 @@ pub(crate) fn finished(replica: Replica, regs: *const Registers, result: i64) {
     let Some(spec) = maps::SYSCALLS.get_ptr(row) else {
         return;
     };
-    // SAFETY: an element of an array map.
+    // SAFETY: `spec` is a map value, checked for null above.
     let handle = unsafe { (*spec).handle };
     if handle == HANDLE_NONE {
         enforce::enforce_unrecorded(task);
@@ -67,7 +64,7 @@ pub(crate) fn finished(replica: Replica, regs: *const Registers, result: i64) {
         return;
     }
     with_area!(|scratch| {
-        // SAFETY: `regs` is the hook's argument, the area has eight elements.
+        // SAFETY: `regs` is the argument of sys_exit; `arguments` has room for all six.
         unsafe { registers::arguments(regs, compat, (&raw mut (*scratch).arguments).cast()) };
         let call = Call {
             scratch,
@@ -82,7 +79,7 @@ pub(crate) fn finished(replica: Replica, regs: *const Registers, result: i64) {
         dispatch(&call, handle);
         sockaddr_snapshot::forget(&call);
     });
-    // The call that has just brought it to the gate is no act of its program.
+    // The exec that brings a task to the gate is no act of the gated program.
     let held = if handle == HANDLE_EXEC { 0 } else { tag.held };
     enforce::enforce(Tag { held, ..tag });
 }
@@ -107,7 +104,7 @@ fn dispatch(call: &Call, handle: u8) {
         HANDLE_COPY => overwrite::copied(call),
         HANDLE_FALLOCATE => overwrite::punched(call),
         HANDLE_CONNECT => socket::connected(call),
-        // Not recorded: a call that will be made again.
+        // A call that will be made again is recorded at its last exit.
         _ if RESTARTS.contains(&call.result) => {}
         HANDLE_OPEN => {
             open_exit::opened(call);
@@ -148,7 +145,7 @@ fn dispatch(call: &Call, handle: u8) {
     }
 }
 
-/// An exec that succeeded was recorded before it ran.
+/// A successful exec was recorded at sched_process_exec.
 #[inline(always)]
 fn exec_failed(call: &Call) {
     if call.result < 0 {
@@ -172,7 +169,7 @@ fn duplicated(call: &Call) {
     overwrite::duplicated(call);
 }
 
-/// socketcall(2): the second argument points to the real arguments, 32 bits each.
+/// socketcall(2): the second argument is an array of the call's arguments, 32 bits each.
 #[inline(always)]
 fn socketcall(call: &Call) {
     let which = call.argument(0);
@@ -180,7 +177,7 @@ fn socketcall(call: &Call) {
     let mut index = 0;
     while index < 6 {
         let value = u64::from(read_user::<u32>(array + index * 4));
-        // SAFETY: six of eight elements.
+        // SAFETY: `index` is below 6, and `arguments` has eight elements.
         unsafe {
             core::ptr::write_volatile(
                 (&raw mut (*call.scratch).arguments)
@@ -191,7 +188,7 @@ fn socketcall(call: &Call) {
         }
         index += 1;
     }
-    // Numbers of include/uapi/linux/net.h.
+    // `SYS_…` of include/uapi/linux/net.h.
     match which {
         2 => socket::bound_to(call),
         3 => socket::connected(call),

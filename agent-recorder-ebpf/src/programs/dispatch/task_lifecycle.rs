@@ -1,7 +1,7 @@
-//! Tasks of sessions from fork to exit: a child gets its parent's tag, and the
-//! last thread of a process tells of its end.
+//! Tasks of sessions from fork to exit: a child receives its parent's tag, and the last thread of a
+//! process emits its exit.
 //!
-//! Not here: a program that is started (`operations::exec`).
+//! Not here: the start of a program (`operations::exec`).
 
 use agent_recorder_abi::event::{ExitBody, ForkBody, Kind};
 use agent_recorder_abi::state::{EndedKey, Tag};
@@ -21,14 +21,14 @@ use crate::session::tag;
 /// `SIGNAL_GROUP_EXIT` (include/linux/sched/signal.h): the group's exit code counts, not the leader's.
 const SIGNAL_GROUP_EXIT: u32 = 4;
 
-/// errno(3): the element is there.
+/// errno(3): the key exists.
 const EEXIST: i32 = 17;
 
-/// A task was made by the current one, and has not run.
+/// The running task has created a child, which has not run.
 #[inline(always)]
 pub(crate) fn created(child: Task) {
     let parent = current();
-    // SAFETY: both are typed.
+    // SAFETY: `child` and `parent` are typed.
     let (child_group, parent_group) = unsafe {
         (
             walk::<u32>(child, offset!(task_tgid)),
@@ -40,7 +40,7 @@ pub(crate) fn created(child: Task) {
         remember_lineage(child_group, parent_group);
         return;
     };
-    // By the first replica of this program.
+    // An earlier replica of this program has tagged the child.
     if tag::tag_of(child).is_some() {
         return;
     }
@@ -48,7 +48,7 @@ pub(crate) fn created(child: Task) {
         tag::set_tag(child, inherited(tag, tag.image));
         return;
     }
-    // SAFETY: `child` is typed; it leads its own group.
+    // SAFETY: `child` is typed, and leads its own group.
     let start: u64 = unsafe { walk(child, offset!(task_start)) };
     if !tag::set_tag(child, inherited(tag, start)) {
         return;
@@ -60,7 +60,7 @@ pub(crate) fn created(child: Task) {
     enforce::enforce(tag);
 }
 
-/// A child's tag: it runs its parent's program.
+/// Tag of a child, which runs its parent's program.
 #[inline(always)]
 fn inherited(tag: Tag, image: u64) -> Tag {
     Tag {
@@ -85,22 +85,22 @@ fn emit_fork(scratch: *mut Scratch, child: Task, tag: Tag, child_pid: u32, start
     writer.submit(Kind::Fork, false);
 }
 
-/// While user space looks for running agents, who was whose child is kept here:
-/// a parent that ends in between takes that knowledge along.
+/// Stores parents while user space searches for running agents: /proc does not show the parent of a
+/// process whose parent has ended.
 #[inline(always)]
 fn remember_lineage(child: u32, parent: u32) {
     if child != parent && maps::ADOPTING.get(0).is_some_and(|adopting| *adopting != 0) {
-        // The map is LRU: insertion fails only without memory, and then this fork is not known; /proc shows it while its parent lives.
+        // LRU: insertion fails only without memory. /proc then shows this fork while the parent
+        // lives.
         let _ = maps::LINEAGE.insert(&child, &parent, 0);
     }
 }
 
-/// A task ends. Only the last of its group ends the process: two that end at
-/// one time can both find that nobody lives (6.16 tells which is the last,
-/// older kernels do not), and the first of them to come is taken.
+/// A task exits; the last of its group ends the process. Two that exit at one time can both read
+/// that no task lives (the tracepoint passes `group_dead` since 6.16): the first emits the event.
 #[inline(always)]
 pub(crate) fn exiting(replica: Replica, task: Task) {
-    // SAFETY: `task` and what is loaded from it are typed.
+    // SAFETY: `task` and `signal` are typed.
     let is_last = unsafe {
         let signal: *const u8 = walk(task, offset!(task_signal));
         walk::<u32>(signal, offset!(signal_live)) == 0
@@ -109,10 +109,10 @@ pub(crate) fn exiting(replica: Replica, task: Task) {
     drop_tag(task, is_last);
 }
 
-/// Whether no other thread of the group has told of its end.
+/// Whether this thread is the first of its group to emit the exit.
 #[inline(always)]
 fn is_first_told(task: Task) -> bool {
-    // SAFETY: `task` and what is loaded from it are typed.
+    // SAFETY: `task` and `leader` are typed.
     let key = unsafe {
         let leader: Task = walk(task, offset!(task_leader));
         EndedKey {
@@ -121,8 +121,8 @@ fn is_first_told(task: Task) -> bool {
             spare: 0,
         }
     };
-    // One of two that are put in at one time finds the other there. Without
-    // memory it fails, too: told of twice is better than not at all.
+    // Of two insertions at one time one fails with EEXIST. Without memory both fail otherwise: two
+    // events are better than none.
     let put = maps::ENDED.insert(&key, &1, u64::from(BPF_NOEXIST));
     put != Err(-EEXIST)
 }
@@ -133,12 +133,12 @@ fn tell_end(replica: Replica, task: Task, is_last: bool) {
     if !is_ours(replica, task, Event::Exit) || !is_last || !is_first_told(task) {
         return;
     }
-    // SAFETY: `task` and what is loaded from it are typed.
+    // SAFETY: `task`, `signal` and `leader` are typed.
     let status = unsafe {
         let signal: *const u8 = walk(task, offset!(task_signal));
         let leader: Task = walk(task, offset!(task_leader));
-        // Both are loaded: of two branches the compiler makes one load from a
-        // chosen pointer, of whose pairs 6.1's verifier also tries those that cannot be.
+        // Both values are loaded: of two branches the compiler makes one load through a selected
+        // pointer, and the verifier of 6.1 also follows impossible pairs of pointer and offset.
         let of_group = walk::<u32>(signal, offset!(signal_exit_code));
         let of_leader = walk::<u32>(leader, offset!(task_exit_code));
         if walk::<u32>(signal, offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
@@ -152,7 +152,7 @@ fn tell_end(replica: Replica, task: Task, is_last: bool) {
         overwrite::closed_by_exit(scratch, task, tag);
         let writer = Writer::begin::<ExitBody>(scratch);
         writer.header(Kind::Exit, tag);
-        // SAFETY: `begin` left room for it.
+        // SAFETY: `begin` left room for the body.
         unsafe { *writer.body::<ExitBody>() = ExitBody { status, spare: 0 } };
         writer.submit(Kind::Exit, false);
     });
