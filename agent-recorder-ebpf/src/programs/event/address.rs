@@ -1,6 +1,6 @@
-//! Addresses of sockets: as a call gives them, as the kernel has them, as an event holds them.
+//! Addresses of sockets: from a call's arguments, from the kernel's socket, and in an event.
 //!
-//! Not here: the copy that a security hook made of one (`session::sockaddr_snapshot`).
+//! Not here: the copies that security hooks make (`session::sockaddr_snapshot`).
 
 use core::ffi::c_void;
 use core::ptr;
@@ -21,32 +21,32 @@ pub(crate) const AF_INET6: u16 = 10;
 pub(crate) const SOCK_STREAM: u16 = 1;
 pub(crate) const SOCK_DGRAM: u16 = 2;
 
-/// Only these are recorded: netlink, packet and vsock sockets carry no act of an agent on a file, host or service.
+/// Families that are recorded: netlink, packet and vsock sockets carry no act of an agent on a
+/// file, host or service.
 #[inline(always)]
 pub(crate) fn is_recorded(family: u16) -> bool {
     family == AF_INET || family == AF_INET6 || family == AF_UNIX
 }
 
-/// Makes an address none.
 #[inline(always)]
 pub(crate) fn clear(out: *mut Address) {
-    // SAFETY: room that `Call` gives.
+    // SAFETY: `out` is an address in the scratch area.
     unsafe { *out = Address::NONE };
 }
 
 global! {
-    /// A socket address in the caller's memory.
+    /// Reads a socket address from the caller's memory.
     pub(crate) fn user_address(call: &Call, peer: u32, address: u64, length: u64) {
         let out = call.side(peer);
-        // SAFETY: room that `Call` gives.
+        // SAFETY: `out` is an address in the scratch area.
         fill(unsafe { &mut *out }, address, length, |to, length, from| {
-            // SAFETY: as `fill` promises.
+            // SAFETY: `fill` passes a destination of at least `length` bytes.
             unsafe { bpf_probe_read_user(to, length, from) };
         });
     }
 }
 
-/// Copies a `struct sockaddr` of this many bytes. `copy` is asked for as much as there is room for.
+/// Copies a `struct sockaddr` of `length` bytes. Each destination has room for what `copy` is told.
 #[inline(always)]
 pub(crate) fn fill(
     out: &mut Address,
@@ -99,23 +99,23 @@ pub(crate) fn fill(
 }
 
 global! {
-    /// The address that the kernel's socket has on this side, or on the other.
+    /// Reads this side's address, or the peer's, from the kernel's socket.
     pub(crate) fn kernel_address(call: &Call, side: u32) {
         let out = call.side(side);
         clear(out);
-        // SAFETY: room that `Call` gives.
+        // SAFETY: `out` is an address in the scratch area.
         let out = unsafe { &mut *out };
         let (open, peer) = (call.open(), side == PEER);
         let sock = Sock::at(open.key.sock);
         match open.family {
             AF_INET => {
                 let word = sock.inet(peer);
-                // SAFETY: 4 of SOCKADDR_BYTES.
+                // SAFETY: `bytes` has SOCKADDR_BYTES, and 4 are written.
                 unsafe { ptr::write_unaligned(out.bytes.as_mut_ptr().cast(), word) };
                 out.len = 4;
             }
             AF_INET6 => {
-                // SAFETY: 16 of SOCKADDR_BYTES.
+                // SAFETY: `bytes` has SOCKADDR_BYTES, and 16 are written.
                 unsafe {
                     bpf_probe_read_kernel(
                         out.bytes.as_mut_ptr().cast(),
@@ -159,14 +159,14 @@ fn unix_address(sock: Sock, peer: bool, out: &mut Address) {
     }
 }
 
-/// Appends as much of an address as its family has; the length of that.
+/// Appends an address in the length of its family, and returns that length.
 ///
 /// # Safety
 ///
 /// `address` points to an [`Address`].
 #[inline(always)]
 pub(crate) unsafe fn append_address(writer: &mut Writer, address: *const Address) -> u16 {
-    // SAFETY: as promised; an Address is 15 words.
+    // SAFETY: the caller's pointer is valid; the longest family has the 15 words of an `Address`.
     match unsafe { (*address).family } {
         0 => 0,
         AF_UNIX => {

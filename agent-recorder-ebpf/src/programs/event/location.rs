@@ -1,7 +1,6 @@
-//! Where a file operation takes place: a base, which the kernel has, and a path
-//! that was given from there.
+//! Location of a file operation: a base, which the kernel walks, and the caller's path from there.
 //!
-//! Not here: which argument of a call is which (`operations::file_exit`).
+//! Not here: which arguments of a call are a location (`operations::file_exit`).
 
 use agent_recorder_abi::event::{
     FILE_DESCRIPTOR, FILE_KERNEL_PATH, FILE_PATH_CUT, FILE_PATH_UNREADABLE, FILE_SECOND_PATH_CUT,
@@ -19,7 +18,7 @@ use crate::kernel::types::{Fd, File, KernelPath};
 use crate::kernel::uapi::AT_FDCWD;
 
 impl Location {
-    /// An object's own path, as it was walked.
+    /// Location of an object by its walked path.
     #[inline(always)]
     pub(crate) fn of(walked: Walked, marks: u16) -> Self {
         Self {
@@ -30,7 +29,7 @@ impl Location {
         }
     }
 
-    /// Its marks, where it is an operation's second one.
+    /// Marks of this location when it is the second of an operation.
     #[inline(always)]
     pub(crate) fn second_marks(self) -> u16 {
         let mut marks = self.marks & FILE_PATH_UNREADABLE;
@@ -44,7 +43,7 @@ impl Location {
     }
 }
 
-/// Where a relative path starts.
+/// Directory that a relative path starts from.
 #[inline(always)]
 pub(crate) fn base_of(task: Task, dirfd: i32) -> KernelPath {
     if dirfd == AT_FDCWD {
@@ -58,13 +57,13 @@ pub(crate) fn base_of(task: Task, dirfd: i32) -> KernelPath {
     }
 }
 
-/// Whether a caller's path of this many bytes was cut.
+/// Whether a caller's path of `length` bytes was cut.
 #[inline(always)]
 pub(crate) fn is_cut_path(length: u16) -> bool {
     length as usize == USER_PATH_BYTES - 1
 }
 
-/// Appends base and path; which base is known only when the path's first byte is.
+/// Appends base and path. The path's first byte decides which base applies.
 #[inline(always)]
 pub(crate) fn append_location(
     writer: &mut Writer,
@@ -92,7 +91,7 @@ pub(crate) fn append_location(
 }
 
 global! {
-    /// A location in the caller's memory. In `scratch.location` afterwards.
+    /// Appends a location from the caller's memory; its result is `scratch.location`.
     fn locate(call: &Call, at: u64, dirfd: i32, address: u64) {
         let mut writer = Writer::resume(call.scratch, at);
         let location =
@@ -115,21 +114,20 @@ pub(crate) fn append_user_location(
     writer.take_location(call)
 }
 
-/// `/proc/self/fd/`, as two words: the second with what two digits may follow.
+/// `/proc/self/fd/` as two words; the last two bytes belong to the descriptor's digits.
 const OWN_DESCRIPTOR: [u64; 2] = [
     u64::from_le_bytes(*b"/proc/se"),
     u64::from_le_bytes(*b"lf/fd/\0\0"),
 ];
 
 const OWN_DESCRIPTOR_BYTES: u64 = 14;
-/// Digits of a descriptor's number: of INT_MAX.
+/// Digits of INT_MAX, the largest descriptor.
 const DESCRIPTOR_DIGITS: u64 = 10;
 
 global! {
-    /// The file of the descriptor that a `/proc/self/fd/N` names, none for any other
-    /// path. C libraries reach so for what they have open by a call that knows
-    /// names only (fchmodat(3) with AT_SYMLINK_NOFOLLOW), programs for a file
-    /// without a name (open(2), O_TMPFILE): afterwards nobody can tell which it was.
+    /// The file of descriptor N for `/proc/self/fd/N`, none for any other path. C libraries apply
+    /// calls on names to open files by such paths (fchmodat(3) with AT_SYMLINK_NOFOLLOW), programs
+    /// name files of O_TMPFILE (open(2)) by them. User space cannot resolve them later.
     fn own_descriptor(address: u64) -> File {
         const PREFIX: u64 = (1 << (8 * (OWN_DESCRIPTOR_BYTES - 8))) - 1;
         if read_user::<u64>(address) != OWN_DESCRIPTOR[0]
@@ -154,7 +152,7 @@ global! {
     }
 }
 
-/// A location that is followed to its end.
+/// Appends a location whose last component is followed.
 #[inline(always)]
 pub(crate) fn append_followed_location(
     writer: &mut Writer,
@@ -173,7 +171,7 @@ pub(crate) fn append_followed_location(
     }
 }
 
-/// A descriptor's own file as a location.
+/// Appends a descriptor's file as a location.
 #[inline(always)]
 pub(crate) fn append_descriptor(writer: &mut Writer, task: Task, fd: Fd) -> (Location, File) {
     let file = fd.file(task);
@@ -190,7 +188,7 @@ pub(crate) fn append_descriptor(writer: &mut Writer, task: Task, fd: Fd) -> (Loc
     (Location::of(walked, FILE_KERNEL_PATH), file)
 }
 
-/// Where chdir(2) led: a relative path would start there now, not where it was given.
+/// Appends where chdir(2) led: a relative path would start there now.
 #[inline(always)]
 pub(crate) fn append_working_directory(writer: &mut Writer, task: Task) -> Location {
     Location::of(

@@ -1,4 +1,4 @@
-//! Putting an event together, and handing it over.
+//! Construction of events and their submission to a ring.
 //!
 //! Not here: the layout of events (`agent_recorder_abi::event`).
 

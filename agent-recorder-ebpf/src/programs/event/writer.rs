@@ -1,7 +1,6 @@
-//! Putting one event together and handing it over: header, body, segments,
-//! one copy into a ring.
+//! The event writer: header, body and segments, then one copy into a ring.
 //!
-//! Not here: segments that are more than a string (`dentry_walk`, `location`, `address`).
+//! Not here: segments of more than a string (`dentry_walk`, `location`, `address`).
 
 use core::ptr;
 
@@ -38,7 +37,7 @@ impl Writer {
         }
     }
 
-    /// Goes on with an event in another function: a `Writer` itself cannot be passed on.
+    /// Continues an event in another function: a `Writer` cannot be passed to a global one.
     #[inline(always)]
     pub(crate) fn resume(scratch: *mut Scratch, at: u64) -> Self {
         Self { scratch, at }
@@ -57,35 +56,34 @@ impl Writer {
         self.at
     }
 
-    /// The area.
     #[inline(always)]
     pub(crate) fn scratch(&self) -> *mut Scratch {
         self.scratch
     }
 
-    /// Room for a walk up a path.
+    /// Frame of a walk up a path.
     #[inline(always)]
     pub(crate) fn ascent(&self) -> *mut NameWalk {
-        // SAFETY: `scratch` is a map value, checked not null by `scratch()`.
+        // SAFETY: `scratch` is a map value, checked for null.
         unsafe { &raw mut (*self.scratch).ascent }
     }
 
     #[inline(always)]
     fn buffer(&self) -> *mut u8 {
-        // SAFETY: as above.
+        // SAFETY: `scratch` is a map value, checked for null.
         unsafe { (&raw mut (*self.scratch).buffer).cast() }
     }
 
-    /// Takes over a position that `dentry_walk::append` gave.
+    /// Moves to the end that a global function returned.
     #[inline(always)]
     pub(crate) fn move_to(&mut self, position: u64) {
         self.at = position;
     }
 
-    /// Takes over what a global function appended, and left by [`Call::leave`].
+    /// Takes a location that a global function left by [`Call::leave`].
     #[inline(always)]
     pub(crate) fn take_location(&mut self, call: &Call) -> Location {
-        // SAFETY: fields of a map value.
+        // SAFETY: `call.scratch` is a map value, checked for null.
         let (location, end) = unsafe { ((*call.scratch).location, (*call.scratch).end) };
         self.move_to(bound::<POSITION>(end));
         location
@@ -97,7 +95,8 @@ impl Writer {
         unsafe { self.buffer().add(bound::<POSITION>(self.at) as usize) }
     }
 
-    /// A string in the caller's memory, without its terminator. Its length, or `None` where it cannot be read.
+    /// Appends a string of the caller's memory without its terminator. `None` where it is
+    /// unreadable.
     #[inline(always)]
     pub(crate) fn user_string<const MAX: usize>(&mut self, address: u64) -> Option<u16> {
         // SAFETY: `end` leaves SEGMENT_BYTES, and MAX is not above it.
@@ -111,10 +110,10 @@ impl Writer {
         Some(length as u16)
     }
 
-    /// A string in the kernel's memory, without its terminator.
+    /// Appends a string of the kernel's memory without its terminator.
     #[inline(always)]
     pub(crate) fn kernel_string<const MAX: usize>(&mut self, address: u64) -> Option<u16> {
-        // SAFETY: as above.
+        // SAFETY: `end` leaves SEGMENT_BYTES, and MAX is at most that.
         let read = unsafe {
             bpf_probe_read_kernel_str(self.end().cast(), MAX as u32, address as *const _)
         };
@@ -126,10 +125,10 @@ impl Writer {
         Some(length as u16)
     }
 
-    /// One name with its terminator, as walked paths have them.
+    /// Appends a name with its terminator, the form of walked paths.
     #[inline(always)]
     pub(crate) fn component(&mut self, address: u64) {
-        // SAFETY: as above.
+        // SAFETY: `end` leaves SEGMENT_BYTES, more than COMPONENT_BYTES.
         let read = unsafe {
             bpf_probe_read_kernel_str(
                 self.end().cast(),
@@ -142,11 +141,12 @@ impl Writer {
         }
     }
 
-    /// `length` bytes of the caller's memory, at most `MASK`, which is one less than a power of two. How many there are now.
+    /// Appends `length` bytes of the caller's memory, at most `MASK` (a power of two less one), and
+    /// returns how many.
     #[inline(always)]
     pub(crate) fn user_bytes<const MASK: u64>(&mut self, address: u64, length: u64) -> u16 {
         let wanted = bound::<MASK>(if length > MASK { MASK } else { length });
-        // SAFETY: as above, MASK being below SEGMENT_BYTES.
+        // SAFETY: `end` leaves SEGMENT_BYTES, more than MASK.
         let failed =
             unsafe { bpf_probe_read_user(self.end().cast(), wanted as u32, address as *const _) };
         if failed != 0 {
@@ -156,21 +156,20 @@ impl Writer {
         wanted as u16
     }
 
-    /// One byte.
     #[inline(always)]
     pub(crate) fn byte(&mut self, byte: u8) {
-        // SAFETY: `end` is inside.
+        // SAFETY: `end` leaves SEGMENT_BYTES.
         unsafe { ptr::write_volatile(self.end(), byte) };
         self.at += 1;
     }
 
-    /// A value of fixed size.
+    /// Appends a value of WORDS words.
     #[inline(always)]
     pub(crate) fn words<const WORDS: usize>(&mut self, words: *const u64) {
         let end = self.end().cast::<u64>();
         let mut index = 0;
         while index < WORDS {
-            // SAFETY: `end` leaves SEGMENT_BYTES, the source has WORDS words by the caller's type.
+            // SAFETY: `end` leaves SEGMENT_BYTES; the caller's value has WORDS words.
             unsafe { ptr::write_unaligned(end.add(index), ptr::read(words.add(index))) };
             index += 1;
         }
@@ -183,14 +182,13 @@ impl Writer {
         describe_running(ScratchId::of(self.scratch), tag.session, kind as u32);
     }
 
-    /// The header itself, for those that are not of the running task.
+    /// The header, for events about another task than the running one.
     #[inline(always)]
     pub(crate) fn header_ptr(&self) -> *mut Header {
         self.buffer().cast()
     }
 
-    /// Hands the event over and counts it. Without a wake-up the reader still
-    /// comes when it had caught up (ring buffer's default), so it is woken once a batch.
+    /// Submits and counts the event. Without `wake` the kernel wakes a caught-up reader: once a batch.
     #[inline(always)]
     pub(crate) fn submit(self, kind: Kind, wake: bool) {
         let flags = if wake {
@@ -205,7 +203,7 @@ impl Writer {
         } else {
             &maps::BULK
         };
-        // SAFETY: `length` bytes of the buffer are initialised or hold what an earlier event of this CPU left.
+        // SAFETY: `length` is within the buffer; gaps hold bytes of an earlier event.
         let failed = unsafe {
             aya_ebpf::helpers::generated::bpf_ringbuf_output(
                 ptr::from_ref(ring).cast_mut().cast(),
@@ -219,10 +217,10 @@ impl Writer {
         }
     }
 
-    /// Hands the event to the gate and wakes its reader. False where there is no room.
+    /// Submits the event to the gate's ring and wakes the reader. False where the ring is full.
     #[inline(always)]
     pub(crate) fn submit_to_gate(self) -> bool {
-        // SAFETY: as in `submit`.
+        // SAFETY: the length is within the buffer; gaps hold bytes of an earlier event.
         let failed = unsafe {
             aya_ebpf::helpers::generated::bpf_ringbuf_output(
                 ptr::from_ref(&maps::GATES).cast_mut().cast(),
@@ -236,12 +234,12 @@ impl Writer {
 }
 
 global! {
-    /// On its own: at each pointer that is followed from a typed
-    /// one, kernels before 6.19 search all their types several times, so the
-    /// verifier goes through this once a program and not once an event.
+    /// A global function: the verifier checks it once a program, not once an event. Kernels before
+    /// 6.19 search all their types several times for each load through a typed pointer.
     fn describe_running(area: ScratchId as scratch, session: SessionNumber, kind: u32) {
         let task = current();
-        // SAFETY: the buffer of a map value begins with room for it; `task` is typed.
+        // SAFETY: `buffer` begins with room for the header; `task`, `leader` and `parent` are
+        // typed.
         unsafe {
             let header: *mut Header = (&raw mut (*scratch).buffer).cast();
             let leader: Task = walk(task, offset!(task_leader));
