@@ -1,11 +1,9 @@
-//! A system call, or a request of io_uring, while its events are put together.
+//! A system call, or a request of io_uring, while its events are constructed.
 //!
-//! The verifier follows every path through a program, and through each
-//! function once for every state that it is called in. What is large is
-//! therefore a function of its own for the verifier, too (a global function,
-//! since 5.6): checked once, for any arguments. Those can only be numbers
-//! (`kernel::global`), so all that such a function works on lies in the scratch area, which it finds
-//! by its number.
+//! The verifier follows every path through a program, and a static function once for every state
+//! that it is called in. Large code is therefore a global function (5.6), verified once, for any
+//! arguments. These can only be numbers (`kernel::global`), so a global function receives the
+//! number of a scratch area and finds there what it works on.
 
 use agent_recorder_abi::address::Address;
 use agent_recorder_abi::state::Tag;
@@ -17,25 +15,25 @@ use crate::kernel::compat::{Task, current};
 use crate::kernel::read::bound;
 use crate::kernel::types::Fd;
 
-/// Of no row of the table: a request of io_uring.
+/// Row of a request of io_uring, which the table lacks.
 const NO_ROW: u32 = u32::MAX;
 
-/// What a handler gets.
+/// A call or request, as operations receive it.
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
     pub(crate) scratch: *mut Scratch,
     pub(crate) task: Task,
     pub(crate) tag: Tag,
-    /// Its row in the table of system calls.
+    /// Row in the table of system calls.
     pub(crate) row: u32,
     pub(crate) result: i64,
     pub(crate) compat: bool,
-    /// How the call was made, as events name it.
+    /// `VIA_…` of events.
     pub(crate) via: u8,
 }
 
 impl Call {
-    /// What is no system call, or none whose row matters.
+    /// A call without a row: a request of io_uring, or a call whose row does not matter.
     #[inline(always)]
     pub(crate) fn without_row(scratch: *mut Scratch, task: Task, tag: Tag, via: u8) -> Self {
         Self {
@@ -49,10 +47,10 @@ impl Call {
         }
     }
 
-    /// Leaves it in its area, for global functions.
+    /// Leaves the call in its area, for global functions.
     #[inline(always)]
     pub(crate) fn keep(&self) {
-        // SAFETY: a map value.
+        // SAFETY: `scratch` is a map value, checked for null.
         unsafe {
             (*self.scratch).kept = KeptCall {
                 tag: self.tag,
@@ -64,11 +62,11 @@ impl Call {
         }
     }
 
-    /// The call that was left in an area by the task that runs now.
+    /// The call that the running task has left in an area.
     #[inline(always)]
     pub(crate) fn kept(area: ScratchId) -> Option<Self> {
         let scratch = maps::SCRATCH.get_ptr_mut(area.number())?;
-        // SAFETY: a map value, checked not null.
+        // SAFETY: `scratch` is a map value, checked for null above.
         let kept = unsafe { (*scratch).kept };
         Some(Self {
             scratch,
@@ -81,7 +79,7 @@ impl Call {
         })
     }
 
-    /// The number of its area.
+    /// Number of the call's area.
     #[inline(always)]
     pub(crate) fn area(&self) -> ScratchId {
         ScratchId::of(self.scratch)
@@ -93,51 +91,51 @@ impl Call {
         Fd::of_argument(self.argument(index))
     }
 
-    /// What the table says of it; nothing, where it has no row.
+    /// Row of the call; an empty row where the table has none.
     #[inline(always)]
     pub(crate) fn spec(&self) -> Spec {
         match maps::SYSCALLS.get_ptr(self.row) {
-            // SAFETY: an element of an array map.
+            // SAFETY: `spec` is a map value, checked for null above.
             Some(spec) => unsafe { *spec },
             None => Spec::handle(agent_recorder_abi::syscall::HANDLE_NONE),
         }
     }
 
-    /// Leaves a location that was appended, and the event's end, for the caller of a global function.
+    /// Leaves an appended location and the event's end for the caller of a global function.
     #[inline(always)]
     pub(crate) fn leave(&self, location: Location, end: u64) {
-        // SAFETY: fields of a map value.
+        // SAFETY: `scratch` is a map value, checked for null.
         unsafe {
             (*self.scratch).location = location;
             (*self.scratch).end = end;
         }
     }
 
-    /// The socket that it is about.
+    /// Socket of the call.
     #[inline(always)]
     pub(crate) fn open(&self) -> OpenSocket {
-        // SAFETY: a field of a map value.
+        // SAFETY: `scratch` is a map value, checked for null.
         unsafe { (*self.scratch).open }
     }
 
-    /// Says which socket it is about.
+    /// Sets the socket of the call.
     #[inline(always)]
     pub(crate) fn is_about(&self, open: OpenSocket) {
-        // SAFETY: as above.
+        // SAFETY: `scratch` is a map value, checked for null.
         unsafe { (*self.scratch).open = open };
     }
 
     /// Room for this side's address.
     #[inline(always)]
     pub(crate) fn local(&self) -> *mut Address {
-        // SAFETY: a field of a map value.
+        // SAFETY: `scratch` is a map value, checked for null.
         unsafe { &raw mut (*self.scratch).local }
     }
 
-    /// Room for the other side's.
+    /// Room for the peer's address.
     #[inline(always)]
     pub(crate) fn peer(&self) -> *mut Address {
-        // SAFETY: as above.
+        // SAFETY: `scratch` is a map value, checked for null.
         unsafe { &raw mut (*self.scratch).peer }
     }
 
@@ -165,7 +163,7 @@ impl Call {
         }
     }
 
-    /// An argument that the table may not have.
+    /// An argument that the row may lack.
     #[inline(always)]
     pub(crate) fn optional(&self, index: u8) -> Option<u64> {
         if index == NO_ARG {
@@ -186,10 +184,10 @@ impl Call {
     }
 }
 
-/// Defines a function that the verifier checks once, on its own, and that works
-/// on a call (`call: &Call`), on an area (`area: ScratchId as scratch`), or on
-/// its arguments only. What follows `else` is its result where there is no such
-/// area. Its name must be the only one of its kind in all programs.
+/// Defines a function that the verifier checks once, on its own: on a call (`call: &Call`), on an
+/// area (`area: ScratchId as scratch`), or on its arguments only. The value after `else` is the
+/// result where the area does not exist. The name must be unique among all programs' global
+/// functions.
 macro_rules! global {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($call:ident: &Call $(, $arg:ident: $type:ty)* $(,)?) $body:block) => {
         $crate::context::call::global! {

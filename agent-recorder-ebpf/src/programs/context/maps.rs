@@ -1,7 +1,7 @@
-//! Every map, with its size and who writes it.
+//! Every map, with its size and its writer.
 //!
-//! Not here: those of which there are two kinds (`kernel::compat`), and those
-//! that count events (`kernel::counters`).
+//! Not here: maps that differ between kernels (`kernel::compat`), and counters of events
+//! (`kernel::counters`).
 
 use agent_recorder_abi::agent_rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::limits::{
@@ -26,37 +26,36 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use crate::context::operation::OperationKey;
 use crate::context::scratch::Scratch;
 
-/// Default sizes of the rings, bytes; user space sets the real ones.
+/// Default sizes of the rings, bytes; user space sets the sizes in use.
 const PRIORITY_RING_BYTES: u32 = 8 << 20;
 const BULK_RING_BYTES: u32 = 16 << 20;
 const _: () = assert!(EVENT_BYTES < SCRATCH_BYTES);
 
-/// exec, exit, fork, deletes, the guard.
+/// Events of the kinds in `Kind::is_priority`.
 #[map]
 pub(crate) static PRIORITY: RingBuf = RingBuf::with_byte_size(PRIORITY_RING_BYTES, 0);
 
-/// All else.
+/// Events of all other kinds.
 #[map]
 pub(crate) static BULK: RingBuf = RingBuf::with_byte_size(BULK_RING_BYTES, 0);
 
-/// Programs that were stopped, each until user space has judged it.
+/// Stopped programs, each until user space has judged it, and execs of heirs.
 #[map]
 pub(crate) static GATES: RingBuf = RingBuf::with_byte_size(GATE_RING_BYTES, 0);
 
-/// Where one event is put together: [`AREAS`] for each CPU, see `scratch`. Not a
-/// per-CPU map: the kernel ends those at 32 KiB a value
-/// (`PCPU_MIN_UNIT_SIZE`). User space sets the size.
+/// Scratch areas, [`AREAS`] for each CPU (see `scratch`); user space sets the size. A per-CPU map
+/// ends at 32 KiB a value (`PCPU_MIN_UNIT_SIZE`).
 #[map]
 pub(crate) static SCRATCH: Array<Scratch> = Array::with_max_entries(AREAS, 0);
 
-/// 64-bit calls from 0, 32-bit ones from [`SYSCALL_NUMBERS`]; user space fills it before anything is attached.
+/// 64-bit calls from 0, 32-bit calls from [`SYSCALL_NUMBERS`]; user space fills the map before it
+/// attaches programs.
 #[map]
 pub(crate) static SYSCALLS: Array<Spec> = Array::with_max_entries(2 * SYSCALL_NUMBERS, 0);
 
 /// Agent rules, gated programs, and names of files that sessions wrote
-/// (`agent_recorder_abi::exec_gate`);
-/// user space fills it, and these programs add names: there is room for as many
-/// again as it keeps.
+/// (`agent_recorder_abi::exec_gate`). User space fills it, and the programs add names; the room for
+/// names is twice what user space keeps.
 #[map]
 pub(crate) static RULES: HashMap<RuleKey, u32> =
     HashMap::with_max_entries(MAX_RULES + 2 * MAX_GATED + 4 * MAX_WRITTEN_NAMES, 0);
@@ -66,7 +65,7 @@ pub(crate) static RULES: HashMap<RuleKey, u32> =
 pub(crate) static WRITTEN: LruHashMap<PlaceKey, Written> =
     LruHashMap::with_max_entries(MAX_WRITTEN, 0);
 
-/// The last execs that were told of as heirs', by the address of the task.
+/// The last execs of heirs that were emitted, by the address of the task.
 #[map]
 pub(crate) static TOLD: LruHashMap<u64, Told> = LruHashMap::with_max_entries(MAX_TOLD, 0);
 
@@ -75,20 +74,20 @@ pub(crate) static TOLD: LruHashMap<u64, Told> = LruHashMap::with_max_entries(MAX
 pub(crate) static ENVIRONMENT: HashMap<EnvironmentPrefix, u32> =
     HashMap::with_max_entries(MAX_RULES, 0);
 
-/// Sessions; made here or by user space, removed by user space when they end.
+/// Sessions; created by the programs or by user space, removed by user space when they end.
 #[map]
 pub(crate) static SESSIONS: HashMap<SessionNumber, Session> =
     HashMap::with_max_entries(MAX_SESSIONS, 0);
 
-/// What a new session begins as: a value of this size does not fit on the stack. Never written.
+/// Initial value of a session, which is too large for the stack. Never written.
 #[map]
 pub(crate) static NEW_SESSION: Array<Session> = Array::with_max_entries(1, 0);
 
-/// When the guard last condemned a session, ns since boot; 0: never.
+/// Time of the guard's last condemnation, CLOCK_BOOTTIME ns; 0 for none.
 #[map]
 pub(crate) static CONDEMNED: Array<u64> = Array::with_max_entries(1, 0);
 
-/// How many sessions began on each CPU, in element 0.
+/// Sessions that began on each CPU, in element 0.
 #[map]
 pub(crate) static BEGUN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
@@ -96,37 +95,37 @@ pub(crate) static BEGUN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static SEEN: LruHashMap<SeenFile, u8> = LruHashMap::with_max_entries(SEEN_FILES, 0);
 
-/// Sockets of sessions. The oldest fall out: their end is then told without bytes.
+/// Sockets of sessions. The oldest are forgotten, and their end is emitted without bytes.
 #[map]
 pub(crate) static SOCKETS: LruHashMap<SocketKey, Socket> =
     LruHashMap::with_max_entries(MAX_SOCKETS, 0);
 
-/// Which descriptor is which socket.
+/// The socket of each descriptor.
 #[map]
 pub(crate) static DESCRIPTORS: LruHashMap<DescriptorKey, SocketKey> =
     LruHashMap::with_max_entries(MAX_SOCKETS, 0);
 
-/// Datagram destinations that were told of.
+/// Datagram destinations that were recorded.
 #[map]
 pub(crate) static PEERS: LruHashMap<SeenPeer, u8> = LruHashMap::with_max_entries(MAX_SOCKETS, 0);
 
-/// What sessions are known to have done to inodes: `KNOWN_…`.
+/// Known acts of sessions on inodes: `KNOWN_…`.
 #[map]
 pub(crate) static KNOWN: LruHashMap<KnownKey, u32> = LruHashMap::with_max_entries(KNOWN_INODES, 0);
 
-/// Directories that the policy names; user space fills it, and again when they change.
+/// Directories of the policy; user space fills it, and again when they change.
 #[map]
 pub(crate) static PLACES: HashMap<PlaceKey, Place> = HashMap::with_max_entries(MAX_PLACES, 0);
 
-/// What is the recorder's own; user space fills it.
+/// Objects of the recorder; user space fills it.
 #[map]
 pub(crate) static OWN: HashMap<OwnKey, u32> = HashMap::with_max_entries(MAX_OWN, 0);
 
-/// Names that the policy knows; user space fills it.
+/// Names of the policy; user space fills it.
 #[map]
 pub(crate) static NAMES: HashMap<NameKey, u32> = HashMap::with_max_entries(MAX_NAMES, 0);
 
-/// Programs that the policy knows, by their file: `PROGRAM_…`, and gated ones; user space fills it.
+/// Programs of the policy by their file: `PROGRAM_…`, and gated ones; user space fills it.
 #[map]
 pub(crate) static PROGRAMS: HashMap<PlaceKey, u32> = HashMap::with_max_entries(MAX_NAMES, 0);
 
@@ -134,43 +133,43 @@ pub(crate) static PROGRAMS: HashMap<PlaceKey, u32> = HashMap::with_max_entries(M
 #[map]
 pub(crate) static SIZES: HashMap<u64, u32> = HashMap::with_max_entries(MAX_NAMES, 0);
 
-/// What operations under way are about to destroy, by thread or request of io_uring.
+/// Objects that running operations are about to destroy, by thread or request of io_uring.
 #[map]
 pub(crate) static FORESEEN: LruHashMap<OperationKey, Foreseen> =
     LruHashMap::with_max_entries(MAX_FORESEEN, 0);
 
-/// Open files that sessions cut, or may write over.
+/// Open files that sessions truncated, or may overwrite.
 #[map]
 pub(crate) static CUTS: LruHashMap<DescriptorKey, Cut> = LruHashMap::with_max_entries(MAX_CUTS, 0);
 
-/// Names that sessions took somebody else's files from.
+/// Names from which sessions removed files that they did not create.
 #[map]
 pub(crate) static REMOVED: LruHashMap<RemovedKey, Removed> =
     LruHashMap::with_max_entries(MAX_REMOVED, 0);
 
-/// Addresses of calls under way, by thread (pid and tid, as bpf_get_current_pid_tgid() has them).
+/// Addresses of running calls, by thread (bpf_get_current_pid_tgid()).
 #[map]
 pub(crate) static GIVEN: LruHashMap<u64, Given> = LruHashMap::with_max_entries(MAX_GIVEN, 0);
 
-/// Processes of sessions whose end was told of.
+/// Processes of sessions whose exit was emitted.
 #[map]
 pub(crate) static ENDED: LruHashMap<EndedKey, u8> = LruHashMap::with_max_entries(MAX_ENDED, 0);
 
-/// Requests of io_uring under way, by the address of their `io_kiocb`.
+/// Running requests of io_uring, by the address of their `io_kiocb`.
 #[map]
 pub(crate) static URING: HashMap<u64, UringRequest> =
     HashMap::with_max_entries(MAX_URING_REQUESTS, 0);
 
-/// While user space adopts running agents: child → parent of every fork outside sessions.
+/// Child → parent of every fork outside sessions, while user space adopts running agents.
 #[map]
 pub(crate) static LINEAGE: LruHashMap<u32, u32> =
     LruHashMap::with_max_entries(agent_recorder_abi::limits::LINEAGE_FORKS, 0);
 
-/// Not 0 in element 0 while user space adopts running agents.
+/// Element 0 is not 0 while user space adopts running agents.
 #[map]
 pub(crate) static ADOPTING: Array<u32> = Array::with_max_entries(1, 0);
 
-/// In element 0, the process that wants to know whether programs of a kind are
-/// called; 0 once they were. In element 1, how deep preemption was off then.
+/// Element 0 is the process that asks whether programs of a kind are called, 0 after the answer.
+/// Element 1 is the preemption count at the answer.
 #[map]
 pub(crate) static PROBE: Array<u32> = Array::with_max_entries(2, 0);

@@ -1,6 +1,6 @@
-//! What a program works on: its area, the call that it looks at, the maps.
+//! Working state of a program: its scratch area, the current call, the maps.
 //!
-//! Not here: what is done with them.
+//! Not here: code that works on them.
 
 pub(crate) mod areas;
 pub(crate) mod call;

@@ -1,13 +1,13 @@
-//! What names an operation from the hook that sees it first to its exit.
+//! The key of an operation, from the first hook that sees it to its exit.
 //!
-//! Not here: who acts (`session::actor`).
+//! Not here: the acting process (`session::actor`).
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
 use crate::kernel::global::scalar_newtype;
 use crate::kernel::types::Kiocb;
 
-/// An operation under way: the thread that is in a call, or the request of io_uring.
+/// A running operation: the thread that is in a call, or the request of io_uring.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct OperationKey(u64);

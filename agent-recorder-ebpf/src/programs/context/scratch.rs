@@ -1,8 +1,7 @@
-//! The area that one event is put together in, and the frames that functions
-//! leave there: what is too large for the stack, or what a function that the
-//! verifier checks on its own has to find again.
+//! The scratch area: the event under construction, and frames that are too large for the stack or
+//! that global functions have to find again.
 //!
-//! Not here: which area a program gets (`areas`), and what works on a frame.
+//! Not here: the choice of an area (`areas`), and code that works on a frame.
 
 use agent_recorder_abi::address::Address;
 use agent_recorder_abi::limits::{COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
@@ -12,90 +11,90 @@ use agent_recorder_abi::state::{self, Given, SessionNumber, SocketKey, Tag, Urin
 use crate::kernel::global::scalar_newtype;
 use crate::kernel::types::{Dentry, File, FileTable, Mount, Socket};
 
-/// Positions in the buffer are masked with this, so that the verifier knows them.
+/// Mask of positions in the buffer, which bounds them for the verifier.
 pub(crate) const POSITION: u64 = SCRATCH_BYTES as u64 - 1;
-/// The largest single segment: what may follow the largest position.
+/// Bytes of the largest segment, which may follow the largest position.
 const SEGMENT_BYTES: usize = agent_recorder_abi::limits::ARGV_BYTES;
 const _: () = assert!(SEGMENT_BYTES >= USER_PATH_BYTES && SCRATCH_BYTES.is_power_of_two());
 
-/// The two sides whose addresses an area has room for.
+/// This side's address, of the two in an area.
 pub(crate) const LOCAL: u32 = 0;
-/// The other side.
+/// The peer's address.
 pub(crate) const PEER: u32 = 1;
 
-/// The area that one event is put together in.
+/// The area of one event.
 #[repr(C)]
 pub(crate) struct Scratch {
-    /// Arguments of the call that is looked at; eight, so that three bits of index are always inside.
+    /// Arguments of the call; eight, so that a masked index of three bits is always inside.
     pub(crate) arguments: [u64; 8],
-    /// This side's address of the socket that is looked at: too large for the stack, as are the next two.
+    /// This side's address of the socket.
     pub(crate) local: Address,
-    /// The other side's.
+    /// The peer's address.
     pub(crate) peer: Address,
-    /// The call that is looked at.
+    /// The call, for global functions.
     pub(crate) kept: KeptCall,
-    /// The socket that it is about.
+    /// The socket of the call.
     pub(crate) open: OpenSocket,
-    /// The program that it started.
+    /// The program that the call started.
     pub(crate) program: Program,
-    /// The datagram that it sent.
+    /// The datagram that the call sent.
     pub(crate) datagram: Datagram,
-    /// What is remembered of the socket.
+    /// The map's value of the socket.
     pub(crate) socket: state::Socket,
-    /// Addresses that the call gave.
+    /// Addresses of the call as security hooks saw them.
     pub(crate) given: Given,
     /// A walk up a path.
     pub(crate) ascent: NameWalk,
     /// A walk over descriptors.
     pub(crate) walk: DescriptorWalk,
-    /// A gated program's arguments.
+    /// A search in a gated program's arguments.
     pub(crate) words: WordSearch,
-    /// What is searched for in the strings of a program.
+    /// A search in a program's strings for agent rules.
     pub(crate) search: RuleSearch,
     /// A request of io_uring.
     pub(crate) request: UringRequest,
-    /// Whether something may be thrown away.
+    /// A walk that decides whether an object may be thrown away.
     pub(crate) inquiry: OwnershipWalk,
-    /// Whether something is the recorder's own.
+    /// A walk that decides whether an object is the recorder's own.
     pub(crate) climb: ProtectionWalk,
-    /// What an operation is about to destroy.
+    /// Objects that an operation is about to destroy.
     pub(crate) foreseen: Foreseen,
     /// An open that succeeded.
     pub(crate) opened: OpenedFile,
-    /// A file that it could destroy.
+    /// A file that an open could destroy.
     pub(crate) cut: Cut,
-    /// A location that was just appended, and where the event ends since.
+    /// The location that a global function appended.
     pub(crate) location: Location,
-    /// See `location`.
+    /// End of the event after `location`.
     pub(crate) end: u64,
-    /// Whose files are looked at.
+    /// Session of the files that a walk examines.
     pub(crate) kept_session: u64,
-    /// The table that they are open in.
+    /// Table in which these files are open.
     pub(crate) kept_files: FileTable,
-    /// Not 0: all of them end.
+    /// Not 0: all of these files are closed.
     pub(crate) kept_end: u64,
-    /// Which of all areas it is: functions that the verifier checks on their own find it by that.
+    /// Number of the area, by which global functions find it.
     pub(crate) index: u32,
     /// Not 0 while a hook uses the area.
     pub(crate) taken: u64,
-    /// The event.
+    /// The event under construction.
     pub(crate) buffer: [u8; SCRATCH_BYTES + SEGMENT_BYTES],
 }
 
-/// The number of an area, by which a global function finds it.
+/// Number of an area, by which a global function finds it.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct ScratchId(u32);
 
 impl ScratchId {
-    /// Of an area.
+    /// Number of this area.
     #[inline(always)]
     pub(crate) fn of(scratch: *mut Scratch) -> Self {
-        // SAFETY: `scratch` is a map value.
+        // SAFETY: `scratch` is a map value, checked for null.
         Self(unsafe { (*scratch).index })
     }
 
-    /// Its place in the map.
+    /// Index in the map of areas.
     #[inline(always)]
     pub(crate) const fn number(self) -> u32 {
         self.0
@@ -104,26 +103,26 @@ impl ScratchId {
 
 scalar_newtype!(ScratchId(u32));
 
-/// A walk up a path that appends its names. In a map and not on the stack:
-/// there the verifier knows nothing of it, so that the second round looks like the first and it stops.
+/// A walk up a path that appends its names. In a map the verifier does not track its fields, so the
+/// second round looks like the first and verification ends.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct NameWalk {
     pub(crate) at: u64,
-    /// Where the segment must end at the latest.
+    /// Largest end of the segment.
     pub(crate) end: u64,
     pub(crate) mount: Mount,
     pub(crate) dentry: Dentry,
     pub(crate) leaf: Dentry,
     /// The mount's root dentry.
     pub(crate) root: Dentry,
-    /// Bytes of names that had no room.
+    /// Bytes of names for which the segment had no room.
     pub(crate) omitted: u64,
     /// 1 until the top is reached.
     pub(crate) unfinished: u64,
 }
 
-/// One datagram as a call describes it, in the caller's memory.
+/// A datagram: user addresses and lengths from the call.
 #[derive(Clone, Copy)]
 pub(crate) struct Datagram {
     pub(crate) name: u64,
@@ -132,7 +131,7 @@ pub(crate) struct Datagram {
     pub(crate) length: u64,
     /// Bytes that were sent.
     pub(crate) sent: u64,
-    /// Which of the call's messages it is.
+    /// Index among the call's messages.
     pub(crate) nth: u32,
 }
 
@@ -146,7 +145,7 @@ pub(crate) struct OpenSocket {
     pub(crate) kind: u16,
 }
 
-/// Where a new program keeps its strings: user addresses in its `mm_struct`.
+/// Strings of a new program: user addresses in its `mm_struct`.
 #[derive(Clone, Copy)]
 pub(crate) struct Strings {
     pub(crate) arg_start: u64,
@@ -155,7 +154,7 @@ pub(crate) struct Strings {
     pub(crate) env_end: u64,
 }
 
-/// A program that was just started, in the scratch area.
+/// A program that has just started.
 #[derive(Clone, Copy)]
 pub(crate) struct Program {
     pub(crate) strings: Strings,
@@ -166,52 +165,52 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Where its arguments begin and end.
+    /// Begin and end of the arguments.
     #[inline(always)]
     pub(crate) fn arguments(&self) -> (u64, u64) {
         (self.strings.arg_start, self.strings.arg_end)
     }
 }
 
-/// What a search carries from round to round: for the last components of a
-/// name, byte by byte, or through the environment, entry by entry.
+/// A search from round to round: for the last components of a name, byte by byte, or through the
+/// environment, entry by entry.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct RuleSearch {
     /// Bytes of the name.
     pub(crate) length: u64,
-    /// Position after the last slash, and after the one before.
+    /// Position after the last slash of the name; `before` is after the slash before it.
     pub(crate) last: u64,
     pub(crate) before: u64,
-    /// The entry that is looked at next.
+    /// The next entry.
     pub(crate) address: u64,
     pub(crate) end: u64,
     pub(crate) rule: u64,
 }
 
-/// One location while it is appended.
+/// One appended location.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Location {
     pub(crate) base_len: u16,
     pub(crate) path_len: u16,
     pub(crate) marks: u16,
-    /// Of `dentry_walk::Walked`.
+    /// `dentry_walk::Walked::omitted`.
     pub(crate) omitted: u32,
 }
 
-/// What a walk over a range of descriptors carries along.
+/// A walk over a range of descriptors.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct DescriptorWalk {
     pub(crate) tag: Tag,
     pub(crate) files: FileTable,
     pub(crate) first: u64,
-    /// The descriptor table that gets copies.
+    /// Descriptor table that receives copies.
     pub(crate) copies: FileTable,
     pub(crate) via: u64,
 }
 
-/// A walk up from a dentry that asks whether something is the recorder's own.
+/// A walk up from a dentry that decides whether an object is the recorder's own.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct ProtectionWalk {
@@ -219,20 +218,20 @@ pub(crate) struct ProtectionWalk {
     pub(crate) is_own: u64,
 }
 
-/// A walk up from a dentry that asks whether something may be thrown away.
+/// A walk up from a dentry that decides whether an object may be thrown away.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct OwnershipWalk {
     pub(crate) session: SessionNumber,
     pub(crate) dentry: Dentry,
-    /// Not 0: names and temporary directories from here on up say nothing.
+    /// Not 0: from here on up, names and temporary directories do not count.
     pub(crate) foreign: u64,
     pub(crate) verdict: u64,
-    /// A name, to find its suffix in.
+    /// A name whose suffix is searched.
     pub(crate) name: [u8; COMPONENT_BYTES],
 }
 
-/// An open that succeeded, as its exit showed it.
+/// A successful open, as its exit showed it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct OpenedFile {
@@ -241,19 +240,19 @@ pub(crate) struct OpenedFile {
     pub(crate) created: u64,
 }
 
-/// A search for a word among a program's arguments, in the scratch area.
+/// A search for a word among a program's arguments.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct WordSearch {
     pub(crate) key: NameKey,
-    /// The argument that is looked at next.
+    /// The next argument.
     pub(crate) address: u64,
     pub(crate) end: u64,
-    /// Not 0: one was found, or an argument cannot be read.
+    /// Not 0: a word was found, or an argument is unreadable.
     pub(crate) found: u64,
 }
 
-/// What is kept of a call, for global functions.
+/// A [`Call`](super::call::Call) in its area, for global functions.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct KeptCall {
