@@ -1,4 +1,4 @@
-//! Who acts: a task of a session, by a call of its own or for a request of io_uring.
+//! The actor: a task of a session, in a call of its own or for a request of io_uring.
 
 use agent_recorder_abi::kernel_fields::ABSENT;
 use agent_recorder_abi::state::Tag;
@@ -10,12 +10,12 @@ use crate::kernel::types::Kiocb;
 use crate::kernel::uapi::PF_IO_WORKER;
 use crate::session::tag;
 
-/// Who acts.
+/// A task that acts.
 #[derive(Clone, Copy)]
 pub(crate) struct Actor {
     pub(crate) task: Task,
     pub(crate) tag: Tag,
-    /// The request of io_uring in which it acts, none for a system call of its own.
+    /// The request of io_uring that the task works on, none for a call of its own.
     pub(crate) request: Kiocb,
 }
 
@@ -35,7 +35,7 @@ impl Actor {
         })
     }
 
-    /// Names the operation until its exit.
+    /// Key of the operation until its exit.
     #[inline(always)]
     pub(crate) fn key(&self) -> OperationKey {
         if self.request.is_none() {
@@ -46,7 +46,7 @@ impl Actor {
     }
 }
 
-/// A worker of io_uring says which request it works on; a submitter was seen to submit it.
+/// The request of a task: `io_worker` has a worker's, the tag that of a submitter.
 #[inline(always)]
 pub(crate) fn request_of(task: Task, tag: Tag) -> Kiocb {
     let (worker_at, work_at) = (offset!(task_worker), offset!(worker_work));
@@ -55,6 +55,6 @@ pub(crate) fn request_of(task: Task, tag: Tag) -> Kiocb {
     if !is_worker || worker_at == ABSENT as usize || work_at == ABSENT as usize {
         return Kiocb::at(tag.request);
     }
-    // SAFETY: as above.
+    // SAFETY: `task` is typed.
     Kiocb::of_work(read(unsafe { walk(task, worker_at) }, work_at))
 }

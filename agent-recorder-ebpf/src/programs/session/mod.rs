@@ -1,4 +1,4 @@
-//! Whose a task is, and what is noted on it from one hook to the next.
+//! Sessions of tasks, and the notes of one hook for a later one.
 //!
 //! Not here: a session's budgets (`guard`).
 

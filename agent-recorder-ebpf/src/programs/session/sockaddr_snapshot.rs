@@ -1,8 +1,8 @@
-//! Addresses that calls give, as the kernel copied them: another thread can
-//! change the caller's memory afterwards, and not these.
+//! The kernel's copies of addresses in calls: another thread can change the caller's memory, but
+//! not these.
 //!
-//! A security hook has them kept (`operations::socket_hook`), the exit of the call takes them. What fails
-//! before the hook has only what is in the caller's memory.
+//! A security hook stores them (`operations::socket_hook`), the exit of the call takes them. A call
+//! that fails before the hook has only the caller's memory.
 
 use agent_recorder_abi::event::NetOp;
 use agent_recorder_abi::limits::SENDMMSG_MESSAGES;
@@ -34,17 +34,17 @@ pub(crate) fn keep(actor: &Actor, op: NetOp, socket: Socket, address: u64, lengt
 }
 
 global! {
-    /// `packed` is the operation and the length: there can be five arguments at most.
+    /// `packed` is operation and length: a function has at most five arguments.
     fn keep_given(area: ScratchId as scratch, packed: u64, sock: Sock, address: u64, request: Kiocb) {
-        // SAFETY: a field of a map value.
+        // SAFETY: `scratch` is a map value, checked for null.
         let out = unsafe { &mut (*scratch).peer };
         address::fill(out, address, packed & 0xffff_ffff, |to, length, from| {
-            // SAFETY: as `fill` promises.
+            // SAFETY: `fill` passes a destination of at least `length` bytes.
             unsafe { bpf_probe_read_kernel(to, length, from) };
         });
         if !request.is_none() {
             if let Some(kept) = maps::URING.get_ptr_mut(&request.address()) {
-                // SAFETY: map values, checked not null.
+                // SAFETY: `kept` and `scratch` are map values, checked for null.
                 unsafe { (*kept).address = (*scratch).peer };
             }
             return;
@@ -53,12 +53,12 @@ global! {
     }
 }
 
-/// Begins with the first address of a call, and adds the others.
+/// Stores the first address of a call, or adds a further one.
 #[inline(always)]
 fn keep_of_thread(scratch: *mut Scratch, op: u32, sock: Sock) {
     let thread = bpf_get_current_pid_tgid();
     if let Some(given) = maps::GIVEN.get_ptr_mut(&thread) {
-        // SAFETY: map values, checked not null; the mask keeps the index inside.
+        // SAFETY: `given` and `scratch` are map values, checked for null; NTH masks the index.
         unsafe {
             if (*given).op == op && (*given).sock == sock.address() && op == NetOp::Send as u32 {
                 let count = (*given).count;
@@ -74,19 +74,19 @@ fn keep_of_thread(scratch: *mut Scratch, op: u32, sock: Sock) {
             }
         }
     }
-    // SAFETY: fields of a map value.
+    // SAFETY: `scratch` is a map value, checked for null.
     unsafe {
         let given = &raw mut (*scratch).given;
         (*given).op = op;
         (*given).sock = sock.address();
         (*given).count = 1;
         (*given).addresses[0] = (*scratch).peer;
-        // LRU: insertion fails only without memory; the address is then read from the caller's.
+        // LRU: insertion fails only without memory; the exit then reads the caller's memory.
         let _ = maps::GIVEN.insert(&thread, &*given, 0);
     }
 }
 
-/// The call is over.
+/// Removes the addresses of a call at its exit.
 #[inline(always)]
 pub(crate) fn forget(call: &Call) {
     if hooks().see != 0 && call.tag.given != 0 {
@@ -101,8 +101,8 @@ global! {
     }
 }
 
-/// The `nth` address that the call gave to its socket, the kernel's copy where
-/// there is one; else from the caller's memory.
+/// The `nth` address of the call's socket: the kernel's copy where there is one, else the caller's
+/// memory.
 #[inline(always)]
 pub(crate) fn address(call: &Call, side: u32, op: NetOp, nth: u32, address: u64, length: u64) {
     if hooks().see == 0 || call.tag.given == 0 || !take(call, side, op as u32, nth) {
@@ -111,12 +111,13 @@ pub(crate) fn address(call: &Call, side: u32, op: NetOp, nth: u32, address: u64,
 }
 
 global! {
-    /// Gives the address that was kept, false where none was.
+    /// Copies the stored address; false where there is none.
     fn take(call: &Call, side: u32, op: u32, nth: u32) -> bool [else false] {
         let Some(given) = maps::GIVEN.get_ptr(&bpf_get_current_pid_tgid()) else {
             return false;
         };
-        // SAFETY: map values, checked not null; the mask keeps the index inside.
+        // SAFETY: `given` and `call.side()` are in map values, checked for null; NTH masks the
+        // index.
         unsafe {
             if (*given).op != op || (*given).sock != call.open().key.sock || nth >= (*given).count {
                 return false;

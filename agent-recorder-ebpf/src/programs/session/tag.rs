@@ -1,6 +1,6 @@
-//! Tags: who is in a session, and what is noted on a task.
+//! Tags: the session of a task, and notes on the task.
 //!
-//! Not here: when a task gets its tag and loses it (`dispatch::task_lifecycle`,
+//! Not here: the moments at which a task receives or loses its tag (`dispatch::task_lifecycle`,
 //! `operations::exec`).
 
 use agent_recorder_abi::event::Trouble;
@@ -12,33 +12,33 @@ use crate::kernel::compat::{Task, add_here, put_tag, tag_on};
 use crate::kernel::counters::trouble;
 use crate::kernel::types::Kiocb;
 
-/// The task's tag; `None` for whoever is in no session, which is most of the machine.
+/// The task's tag; `None` outside sessions, where most tasks are.
 #[inline(always)]
 pub(crate) fn tag_of(task: Task) -> Option<Tag> {
-    // SAFETY: not null, and storage holds a Tag.
+    // SAFETY: `tag_on` returns a pointer to a Tag.
     let tag = unsafe { *tag_on(task)? };
     (tag.session != 0).then_some(tag)
 }
 
-/// Notes which request of io_uring the task submits; none for none.
+/// Notes the request of io_uring that the task submits, or none.
 #[inline(always)]
 pub(crate) fn note_request(task: Task, request: Kiocb) {
     if let Some(tag) = tag_on(task) {
-        // SAFETY: not null, and storage holds a Tag.
+        // SAFETY: `tag_on` returns a pointer to a Tag.
         unsafe { (*tag).request = request.address() };
     }
 }
 
-/// Notes whether addresses of the call that the task is in are kept.
+/// Notes whether addresses of the task's call are stored.
 #[inline(always)]
 pub(crate) fn note_given(task: Task, given: u32) {
     if let Some(tag) = tag_on(task) {
-        // SAFETY: as above.
+        // SAFETY: `tag_on` returns a pointer to a Tag.
         unsafe { (*tag).given = given };
     }
 }
 
-/// Tags a task. False when there was no room for it: then it is counted, and runs unrecorded.
+/// Tags a task. False without room: that is counted, and the task runs unrecorded.
 #[inline(always)]
 pub(crate) fn set_tag(task: Task, tag: Tag) -> bool {
     let is_put = put_tag(task, tag);
@@ -48,17 +48,17 @@ pub(crate) fn set_tag(task: Task, tag: Tag) -> bool {
     is_put
 }
 
-/// Bits of a session's number that count; those above name the CPU it began on.
+/// Bits of a session's number for the count; the bits above name the CPU.
 const NUMBERED: u64 = 40;
 
-/// Begins a session of the kernel's own numbering. `None` when the counters' map cannot be read.
+/// Begins a session with a number of the kernel. `None` when the counters' map is unreadable.
 #[inline(always)]
 pub(crate) fn new_session() -> Option<SessionNumber> {
-    // SAFETY: the helper takes nothing.
+    // SAFETY: the helper takes no argument.
     let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
     let number = cpu << NUMBERED | (add_here(maps::BEGUN.get_ptr_mut(0)?, 1) + 1);
     let begin = maps::NEW_SESSION.get_ptr(0)?;
-    // SAFETY: `begin` is a map value of the size that SESSIONS holds.
+    // SAFETY: `begin` is a map value, checked for null above, and a `Session`.
     if maps::SESSIONS
         .insert(&number, unsafe { &*begin }, 0)
         .is_err()
@@ -68,7 +68,7 @@ pub(crate) fn new_session() -> Option<SessionNumber> {
     Some(number)
 }
 
-/// The session of a tag, `None` where the map was full when it began (then counted as trouble).
+/// The session of a tag; `None` where the map was full at its beginning, which was counted.
 #[inline(always)]
 pub(crate) fn session(tag: Tag) -> Option<*mut Session> {
     maps::SESSIONS.get_ptr_mut(&tag.session)
