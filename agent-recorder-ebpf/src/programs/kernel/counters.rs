@@ -1,12 +1,12 @@
-//! The counts that make loss exact: events made, events lost, and things that could not be done.
+//! Exact counters: events made, events lost, and failures of the programs.
 //!
-//! The lowest floor, for even what differs between kernels counts what it could not do.
+//! In the lowest folder, because `compat` counts its failures, too.
 
 use agent_recorder_abi::event::{KINDS, Trouble};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 
-/// Adds one to this CPU's counter. Atomic, for softirq can come in between.
+/// Adds one to this CPU's counter. Atomic, because softirq can run on top.
 #[inline(always)]
 pub(crate) fn count(counters: &aya_ebpf::maps::PerCpuArray<u64>, index: u32) {
     if let Some(counter) = counters.get_ptr_mut(index) {
@@ -14,16 +14,16 @@ pub(crate) fn count(counters: &aya_ebpf::maps::PerCpuArray<u64>, index: u32) {
     }
 }
 
-/// Counts what could not be done.
+/// Counts a failure.
 #[inline(always)]
 pub(crate) fn trouble(trouble: Trouble) {
     count(&TROUBLE, trouble as u32);
 }
 
-/// Atomic addition, for whoever does not ask what stood there before.
+/// Atomic addition without a result.
 #[inline(always)]
 pub(crate) fn add(value: *mut u64, addend: u64) {
-    // SAFETY: `value` is in a map value that was checked not null.
+    // SAFETY: `value` is in a map value, which the caller has checked for null.
     unsafe {
         core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(
             value, addend,
@@ -31,15 +31,15 @@ pub(crate) fn add(value: *mut u64, addend: u64) {
     }
 }
 
-/// Events made, per kind; exact, for each CPU counts its own.
+/// Events made, per kind; exact, because each CPU counts its own.
 #[map]
 pub(crate) static PRODUCED: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS as u32, 0);
 
-/// Of those, events that found their ring full.
+/// Events that found their ring full, per kind.
 #[map]
 pub(crate) static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(KINDS as u32, 0);
 
-/// Things that could not be done, see [`Trouble`].
+/// Failures, per [`Trouble`].
 #[map]
 pub(crate) static TROUBLE: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(agent_recorder_abi::event::TROUBLES as u32, 0);

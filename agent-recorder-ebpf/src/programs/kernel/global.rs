@@ -1,24 +1,23 @@
-//! Functions that the verifier checks on their own (global functions, since
-//! 5.6), and the values that pass through them.
+//! Global functions, which the verifier checks on their own (5.6), and the values that pass through
+//! them.
 //!
-//! The verifier takes integers there and refuses structures, also a structure
-//! of one integer: BTF keeps what `repr(transparent)` takes from the calling
-//! convention ("Arg#0 type STRUCT is not supported yet", `btf_prepare_func_args()`).
-//! So each type of these programs says here as which number it passes, and the
-//! macro converts on both sides of the call: this is the one place where an
-//! object is a bare number.
+//! The verifier takes integers as arguments and refuses structures, even of one integer: BTF keeps
+//! the structure that `repr(transparent)` removes from the calling convention ("Arg#0 type STRUCT
+//! is not supported yet", `btf_prepare_func_args()`). Each type of the programs therefore declares
+//! the number that it passes as, and the macro converts on both sides of the call. Nowhere else is
+//! an object a bare number.
 //!
-//! Not here: functions that work on an area, or on a call (`context::call`).
+//! Not here: functions on an area or on a call (`context::call`).
 
-/// A value that passes as a number.
+/// A value that passes through a global function as a number.
 pub(crate) trait Scalar: Copy {
-    /// What the verifier sees.
+    /// The number, which the verifier sees.
     type Number;
 
-    /// For the call.
+    /// Converts for the call.
     fn into_number(self) -> Self::Number;
 
-    /// On the other side of it; only numbers that [`Scalar::into_number`] made arrive there.
+    /// Converts back; only numbers of [`Scalar::into_number`] arrive here.
     fn from_number(number: Self::Number) -> Self;
 }
 
@@ -57,7 +56,7 @@ impl Scalar for bool {
     }
 }
 
-/// A function without a result has one for the verifier.
+/// A function without a result returns a number for the verifier.
 impl Scalar for () {
     type Number = u64;
 
@@ -70,7 +69,7 @@ impl Scalar for () {
     fn from_number(_: u64) {}
 }
 
-/// For a type around one integer, which it passes as.
+/// Implements [`Scalar`] for a type around one integer.
 macro_rules! scalar_newtype {
     ($name:ident($number:ty)) => {
         impl $crate::kernel::global::Scalar for $name {
@@ -90,9 +89,8 @@ macro_rules! scalar_newtype {
 }
 pub(crate) use scalar_newtype;
 
-/// Defines a function that the verifier checks once, on its own, and a typed
-/// one of the same name that calls it. Its name must be the only one of its
-/// kind in all programs.
+/// Defines a function that the verifier checks once, on its own, and a typed one of the same name
+/// that calls it. The name must be unique among all programs' global functions.
 macro_rules! global_function {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block) => {
         $crate::kernel::global::global_function! {

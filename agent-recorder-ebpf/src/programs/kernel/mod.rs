@@ -1,7 +1,6 @@
-//! The kernel as the programs see it: its structures, its registers, and what
-//! differs between its versions.
+//! The kernel's structures and registers, and the differences between its versions.
 //!
-//! Not here: anything that knows sessions or events.
+//! Not here: sessions and events.
 
 pub(crate) mod compat;
 pub(crate) mod counters;

@@ -1,17 +1,16 @@
-//! Programs with preemption off where the kernel would otherwise take the task
-//! off the CPU in the middle of one (Linux 7).
+//! Preemption off within a program, where the kernel could otherwise preempt its task (Linux 7).
 //!
-//! A task that waits in the middle of a program keeps that program, on its
-//! CPU, from everybody else (see `replica`). With preemption off from its first
-//! instructions to its last, only those few can be where it waits, and for
-//! what is skipped then there are the further replicas.
+//! A task that is preempted inside a program blocks that program on its CPU for all other tasks
+//! (see `replica`). With preemption off from the first instruction to the last, a task can only be
+//! preempted in the few instructions around them; later replicas handle the events that are skipped
+//! then.
 //!
-//! Not merely off and on again: turning it on is where the kernel catches up on
-//! a reschedule, still inside the program. With interrupts off at that moment it
-//! does not, and the task goes on to the program's end.
+//! `end` turns preemption on with interrupts off. The kernel catches up on a reschedule where
+//! preemption turns on, still inside the program; with interrupts off it does so after the
+//! program's end.
 //!
-//! User space puts the kernel's functions in where they are needed
-//! (`preempt::link`), elsewhere nothing.
+//! User space puts calls of the kernel's functions into the programs where they are needed
+//! (`preempt::link`); elsewhere the placeholders do nothing.
 
 #[cfg(not(feature = "old-kernel"))]
 use core::arch::asm;
@@ -23,11 +22,11 @@ use agent_recorder_abi::kernel_symbols::{IRQ_RESTORE, IRQ_SAVE, PREEMPT_DISABLE,
 use agent_recorder_abi::kernel_symbols::{NO_RESCHEDULE_NEEDED, PLACEHOLDER};
 use aya_ebpf::helpers::generated::bpf_this_cpu_ptr;
 
-/// From here on this task stays on its CPU. Nests.
+/// Turns preemption off. Nests.
 #[cfg(not(feature = "old-kernel"))]
 #[inline(always)]
 pub(crate) fn begin() {
-    // SAFETY: one instruction, which calls a function without arguments or does nothing.
+    // SAFETY: one instruction, a call without arguments or a jump to the next instruction.
     unsafe {
         asm!(
             ".quad {0}", const PREEMPT_DISABLE.placeholder(),
@@ -36,15 +35,14 @@ pub(crate) fn begin() {
     }
 }
 
-/// It need not any more. Once for each [`begin`].
+/// Turns preemption on, once for each [`begin`].
 #[cfg(not(feature = "old-kernel"))]
 #[inline(always)]
 pub(crate) fn end() {
     let mut flags = MaybeUninit::<u64>::uninit();
     let flags = flags.as_mut_ptr();
-    // SAFETY: one instruction each, which calls a function or does nothing. The
-    // first fills what the last is given, and the verifier sees to it that
-    // nothing else touches it.
+    // SAFETY: one instruction each, a call or a jump to the next instruction. The first fills
+    // `flags` for the last, and the verifier refuses any other access.
     unsafe {
         asm!(
             ".quad {0}", const IRQ_SAVE.placeholder(),
@@ -61,7 +59,7 @@ pub(crate) fn end() {
     }
 }
 
-/// Kernels before 5.17 have no such functions, and preempt no tracepoint.
+/// Kernels before 5.17 lack these functions, and preempt no tracepoint program.
 #[cfg(feature = "old-kernel")]
 #[inline(always)]
 pub(crate) fn begin() {}
@@ -71,11 +69,11 @@ pub(crate) fn begin() {}
 #[inline(always)]
 pub(crate) fn end() {}
 
-/// How deep preemption is off on this CPU; 0: the running task can be preempted.
+/// Preemption count of this CPU; 0 where the running task can be preempted.
 #[inline(always)]
 pub(crate) fn preempt_count() -> u32 {
     let variable: *const core::ffi::c_void;
-    // SAFETY: one instruction of two words, which gives the variable's address.
+    // SAFETY: one instruction of two words, which loads the variable's address.
     unsafe { core::arch::asm!(".quad {0}", ".quad 0", const PLACEHOLDER, out("r1") variable) };
     // SAFETY: the verifier knows the variable's type, and that it is per CPU.
     let count = unsafe { core::ptr::read_volatile(bpf_this_cpu_ptr(variable).cast::<u32>()) };

@@ -1,10 +1,9 @@
-//! Reading the kernel's own structures, by offsets of the running kernel.
+//! Reads of the kernel's structures at the offsets of the running kernel.
 //!
-//! Two ways: `walk` follows a pointer whose type the verifier knows (current
-//! task, arguments of hooks) with a plain load; `read` goes through
-//! bpf_probe_read_kernel for addresses that it knows nothing of, and gives
-//! zero where nothing can be read: callers treat 0 as "not there". The offsets,
-//! and the other globals that user space freezes before load, are here, too.
+//! `walk` follows a pointer whose type the verifier knows (current task, arguments of hooks) with a
+//! plain load. `read` goes through bpf_probe_read_kernel for all other addresses and gives zero
+//! where the read fails, so callers treat 0 as "absent". The offsets and the other globals that
+//! user space freezes before load are here, too.
 //!
 //! Not here: `walk`, which differs between kernels (`compat`).
 
@@ -15,24 +14,24 @@ use agent_recorder_abi::Pod;
 use agent_recorder_abi::kernel_fields::Offsets;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 
-/// Set by user space before load, frozen then.
+/// Offsets of fields; set by user space, and frozen before load.
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::UNRESOLVED;
 
-/// The guard's configuration; set by user space before load.
+/// Configuration of the guard; set by user space before load.
 #[unsafe(no_mangle)]
 static GUARD: agent_recorder_abi::policy::GuardConfig =
     agent_recorder_abi::policy::GuardConfig::OFF;
 
-/// Which hooks are in use; set by user space before load.
+/// Hooks in use; set by user space before load.
 #[unsafe(no_mangle)]
 static HOOKS: agent_recorder_abi::state::Hooks = agent_recorder_abi::state::Hooks::NONE;
 
-/// What `file_count` holds for a file with one reference: 1, and 0 since 6.13 (`FILE_REF_ONEREF`).
+/// `file_count` of a file with one reference: 1, and 0 since 6.13 (`FILE_REF_ONEREF`).
 #[unsafe(no_mangle)]
 static FILE_ONE_REFERENCE: u64 = 1;
 
-/// One field's offset.
+/// Offset of a field.
 macro_rules! offset {
     ($field:ident) => {
         $crate::kernel::read::offset_at(core::mem::offset_of!(
@@ -46,30 +45,28 @@ pub(crate) use offset;
 /// The number at a byte offset of [`OFFSETS`].
 #[inline(always)]
 pub(crate) fn offset_at(at: usize) -> usize {
-    // SAFETY: `at` is offset_of! a u32 field. Volatile, for the compiler must not fold the value it sees here.
+    // SAFETY: `at` is offset_of! a u32 field. Volatile, or the initial value would be folded.
     unsafe {
         ptr::read_volatile(ptr::addr_of!(OFFSETS).cast::<u8>().add(at).cast::<u32>()) as usize
     }
 }
 
-/// The guard's configuration.
 #[inline(always)]
 pub(crate) fn guard_config() -> agent_recorder_abi::policy::GuardConfig {
-    // SAFETY: a static of plain integers; volatile for the same reason as above.
+    // SAFETY: GUARD is a static of integers. Volatile, or the initial value would be folded.
     unsafe { ptr::read_volatile(ptr::addr_of!(GUARD)) }
 }
 
-/// Which hooks are in use.
 #[inline(always)]
 pub(crate) fn hooks() -> agent_recorder_abi::state::Hooks {
-    // SAFETY: as above.
+    // SAFETY: HOOKS is a static of integers. Volatile, or the initial value would be folded.
     unsafe { ptr::read_volatile(ptr::addr_of!(HOOKS)) }
 }
 
 /// See [`FILE_ONE_REFERENCE`].
 #[inline(always)]
 pub(crate) fn file_one_reference() -> u64 {
-    // SAFETY: as above.
+    // SAFETY: the static is an integer. Volatile, or the initial value would be folded.
     unsafe { ptr::read_volatile(ptr::addr_of!(FILE_ONE_REFERENCE)) }
 }
 
@@ -77,7 +74,7 @@ pub(crate) fn file_one_reference() -> u64 {
 #[inline(always)]
 pub(crate) fn read<T: Pod + Default>(address: u64, offset: usize) -> T {
     let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: the destination has the size that is named; the helper writes all of it, zeros on failure.
+    // SAFETY: the helper writes all bytes, zeros on failure; any bytes are a `Pod`.
     unsafe {
         bpf_probe_read_kernel(
             value.as_mut_ptr().cast(),
@@ -92,7 +89,7 @@ pub(crate) fn read<T: Pod + Default>(address: u64, offset: usize) -> T {
 #[inline(always)]
 pub(crate) fn read_user<T: Pod + Default>(address: u64) -> T {
     let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: as in `read`.
+    // SAFETY: the helper writes all bytes, zeros on failure; any bytes are a `Pod`.
     unsafe {
         bpf_probe_read_user(
             value.as_mut_ptr().cast(),
@@ -103,7 +100,7 @@ pub(crate) fn read_user<T: Pod + Default>(address: u64) -> T {
     }
 }
 
-/// `value & mask`, done where the verifier sees it: the compiler may not prove it away.
+/// `value & MASK` in an instruction for the verifier, which the compiler cannot prove away.
 #[inline(always)]
 pub(crate) fn bound<const MASK: u64>(value: u64) -> u64 {
     let mut bounded = value;

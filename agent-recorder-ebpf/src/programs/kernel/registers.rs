@@ -1,11 +1,12 @@
-//! Where an architecture keeps a system call's number and arguments, and by which ABI it was made.
+//! Registers of a system call: its number, its arguments, and its ABI.
 
 use agent_recorder_abi::kernel_fields::ABSENT;
 
 use crate::kernel::compat::{Task, walk};
 use crate::kernel::read::offset;
 
-/// Set in `thread_info.status` during a call of a 32-bit ABI (`TS_COMPAT`, arch/x86/include/asm/thread_info.h).
+/// Set in `thread_info.status` during a 32-bit call (`TS_COMPAT`,
+/// arch/x86/include/asm/thread_info.h).
 const COMPAT: u32 = 2;
 
 /// `struct pt_regs` as 64-bit x86 lays it out (arch/x86/include/asm/ptrace.h): part of the ABI of ptrace(2).
@@ -29,25 +30,25 @@ pub(crate) struct Registers {
     orig_ax: u64,
 }
 
-/// The number of the call; still there at its exit.
+/// Number of the call, which is still in the registers at the exit.
 ///
 /// # Safety
 ///
-/// `regs` is the argument that sys_exit was called with: the verifier knows its type.
+/// `regs` is the argument of sys_exit, whose type the verifier knows.
 #[inline(always)]
 pub(crate) unsafe fn number(regs: *const Registers) -> u32 {
-    // SAFETY: as the caller promises; the verifier checks the load.
+    // SAFETY: `regs` is the argument of sys_exit; the verifier checks the load.
     unsafe { (*regs).orig_ax as u32 }
 }
 
-/// The six arguments, as the caller gave them: the kernel does not write them back.
+/// The six arguments of the caller, which the kernel does not overwrite.
 ///
 /// # Safety
 ///
-/// As for [`number`]; `out` is writable.
+/// `regs` is the argument of sys_exit, and `out` has room for six elements.
 #[inline(always)]
 pub(crate) unsafe fn arguments(regs: *const Registers, compat: bool, out: *mut u64) {
-    // SAFETY: as the caller promises; the verifier checks each load and store.
+    // SAFETY: the caller promises `regs` and `out`; the verifier checks each load and store.
     unsafe {
         if compat {
             *out = u64::from((*regs).bx as u32);
@@ -67,10 +68,10 @@ pub(crate) unsafe fn arguments(regs: *const Registers, compat: bool, out: *mut u
     }
 }
 
-/// Whether the running call is of a 32-bit ABI.
+/// Whether the running call has a 32-bit ABI.
 #[inline(always)]
 pub(crate) fn is_compat(task: Task) -> bool {
     let status = offset!(task_status);
-    // SAFETY: `task` is typed; the field is there when its offset is.
+    // SAFETY: `task` is typed; the field exists because its offset is present.
     status != ABSENT as usize && unsafe { walk::<u32>(task, status) } & COMPAT != 0
 }

@@ -1,7 +1,7 @@
-//! Constants of the kernel's interfaces, each with the header that has it.
+//! Constants of the kernel's interfaces, each with its header.
 //!
-//! Not here: those that only one table or one format knows, which are beside it
-//! (opcodes of io_uring, commands of ioctl(2) and bpf(2), errors of connect(2)).
+//! Not here: constants of one table or format, which are beside it (opcodes of io_uring, commands
+//! of ioctl(2) and bpf(2), errors of connect(2)).
 
 /// Kinds of files in a mode (include/uapi/linux/stat.h).
 pub(crate) const S_IFMT: u16 = 0o170_000;
@@ -11,10 +11,11 @@ pub(crate) const S_IFBLK: u16 = 0o060_000;
 pub(crate) const S_IFDIR: u16 = 0o040_000;
 pub(crate) const S_IFCHR: u16 = 0o020_000;
 
-/// The working directory, as a descriptor (include/uapi/linux/fcntl.h, as the next three).
+/// The working directory as a descriptor; this and the next three are in
+/// include/uapi/linux/fcntl.h.
 pub(crate) const AT_FDCWD: i32 = -100;
 pub(crate) const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
-/// unlinkat(2): rmdir(2) is meant.
+/// With it unlinkat(2) is an rmdir.
 pub(crate) const AT_REMOVEDIR: u64 = 0x200;
 pub(crate) const AT_SYMLINK_FOLLOW: u64 = 0x400;
 
@@ -29,9 +30,9 @@ pub(crate) const O_NOFOLLOW: u64 = 0o400_000;
 /// `__O_TMPFILE`: O_TMPFILE without O_DIRECTORY.
 pub(crate) const O_TMPFILE: u64 = 0o20_000_000;
 
-/// What a file was opened for, and how (`file.f_mode`, include/linux/fs.h).
+/// Modes of an open file (`file.f_mode`, include/linux/fs.h).
 pub(crate) const FMODE_WRITE: u32 = 2;
-/// This open made the file (5.0).
+/// This open created the file (5.0).
 pub(crate) const FMODE_CREATED: u32 = 0x10_0000;
 
 /// Signals (arch/x86/include/uapi/asm/signal.h).
@@ -41,10 +42,10 @@ pub(crate) const SIGSTOP: u32 = 19;
 /// A worker of io_uring (`task_struct.flags`, include/linux/sched.h, 5.10).
 pub(crate) const PF_IO_WORKER: u32 = 0x10;
 
-/// One sector, in which `inode.i_blocks` counts (include/linux/blk_types.h).
+/// Bits of a sector's size, the unit of `inode.i_blocks` (include/linux/blk_types.h).
 pub(crate) const SECTOR_SHIFT: u32 = 9;
 
-/// From here on a pointer is an error (`MAX_ERRNO`, include/linux/err.h).
+/// Smallest pointer that is an error (`MAX_ERRNO`, include/linux/err.h).
 pub(crate) const FIRST_ERROR: u64 = -4095_i64 as u64;
 
 /// Magic numbers of file systems (include/uapi/linux/magic.h).

@@ -1,12 +1,11 @@
-//! What the programs rest on, as kernels before 5.17 give it: tags in a hash
-//! map, reads by bpf_probe_read_kernel, loops that the verifier follows,
-//! additions without results.
+//! The variant for kernels before 5.17: tags in a hash map, reads by bpf_probe_read_kernel, loops
+//! that the verifier follows, additions without results.
 //!
-//! `since_5_17` has the same names for newer ones.
+//! `since_5_17` has the same names for newer kernels.
 //!
-//! Relied on here: a program of such a kernel is not preempted, neither on a
-//! tracepoint nor, before 5.11, on a trampoline (the loader uses those only
-//! there). What comes in between runs on top, and ends before it goes on.
+//! Invariant: a program of such a kernel is not preempted, neither on a tracepoint nor, before
+//! 5.11, on a trampoline (the loader uses trampolines only there). Another program can only run on
+//! top of it, and ends first.
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -23,13 +22,13 @@ use crate::kernel::counters::{add, trouble};
 use crate::kernel::global::global_function;
 use crate::kernel::read::offset;
 
-/// The address of a `struct task_struct`; the verifier may know no more of it than that.
+/// Address of a `struct task_struct`, whose type the verifier may not know.
 pub(crate) type Task = *const u8;
 
 /// The running task.
 #[inline(always)]
 pub(crate) fn current() -> Task {
-    // SAFETY: the helper takes nothing and always answers.
+    // SAFETY: the helper takes no argument and always returns a task.
     unsafe { bpf_get_current_task() as Task }
 }
 
@@ -41,7 +40,9 @@ pub(crate) fn current() -> Task {
 #[inline(always)]
 pub(crate) unsafe fn walk<T: Copy>(object: *const u8, offset: usize) -> T {
     let mut value = MaybeUninit::<T>::uninit();
-    // SAFETY: the destination has the size that is named; the helper writes all of it, zeros on failure.
+    // SAFETY: the helper writes all bytes, zeros on failure; the caller promises that `T` allows
+    // any.
+    // then.
     unsafe {
         bpf_probe_read_kernel(
             value.as_mut_ptr().cast(),
@@ -52,22 +53,22 @@ pub(crate) unsafe fn walk<T: Copy>(object: *const u8, offset: usize) -> T {
     }
 }
 
-/// The tags, by thread. Removed at the thread's end; that of a group's leader
-/// at the end of the group, for any thread takes its pid over by an exec.
+/// The tags, by thread. A thread's is removed at its exit, a leader's at the exit of its group: any
+/// thread takes the leader's pid over by an exec.
 #[map]
 static TAGS: HashMap<u32, TaggedTask> = HashMap::with_max_entries(MAX_TAGGED, 0);
 
-/// The task's own tag, to change.
+/// The task's tag, mutable.
 #[inline(always)]
 pub(crate) fn tag_on(task: Task) -> Option<*mut Tag> {
-    // SAFETY: a task.
+    // SAFETY: `task` is a task.
     let thread: u32 = unsafe { walk(task, offset!(task_pid)) };
     let tagged = TAGS.get_ptr_mut(&thread)?;
-    // SAFETY: a task, and a map value, checked not null.
+    // SAFETY: `task` is a task, and `tagged` a map value, checked for null above.
     unsafe {
         let start: u64 = walk(task, offset!(task_start));
         if (*tagged).start == 0 {
-            // Set by user space while this task was alive.
+            // User space set the tag while this task was alive.
             (*tagged).start = start;
         } else if (*tagged).start != start {
             return None;
@@ -76,10 +77,10 @@ pub(crate) fn tag_on(task: Task) -> Option<*mut Tag> {
     }
 }
 
-/// Puts a tag on a task. False when the map is full.
+/// Puts a tag on a task. False where the map is full.
 #[inline(always)]
 pub(crate) fn put_tag(task: Task, tag: Tag) -> bool {
-    // SAFETY: a task.
+    // SAFETY: `task` is a task.
     let (thread, start) = unsafe {
         (
             walk::<u32>(task, offset!(task_pid)),
@@ -90,17 +91,17 @@ pub(crate) fn put_tag(task: Task, tag: Tag) -> bool {
         .is_ok()
 }
 
-/// A task ends; the last one of its group, or not.
+/// Removes the tag of an exiting task, and the leader's with the last of a group.
 #[inline(always)]
 pub(crate) fn drop_tag(task: Task, is_last: bool) {
-    // SAFETY: a task.
+    // SAFETY: `task` is a task.
     let (thread, group) = unsafe {
         (
             walk::<u32>(task, offset!(task_pid)),
             walk::<u32>(task, offset!(task_tgid)),
         )
     };
-    // Absent for all that are in no session.
+    // Tasks outside sessions have no tag.
     if thread != group {
         let _ = TAGS.remove(&thread);
     }
@@ -109,39 +110,38 @@ pub(crate) fn drop_tag(task: Task, is_last: bool) {
     }
 }
 
-/// A task was made outside sessions, perhaps with the id of one whose tag
-/// stayed: an exec that killed the other threads and failed then leaves its
-/// thread's.
+/// Removes the tag of an earlier thread from the id of a task that was created outside sessions. An
+/// exec that killed the other threads and failed then leaves such a tag.
 #[inline(always)]
 pub(crate) fn drop_stale_tag(task: Task) {
-    // SAFETY: a task, and a map value, checked not null.
+    // SAFETY: `task` is a task, and `tagged` a map value, checked for null above.
     unsafe {
         let thread: u32 = walk(task, offset!(task_pid));
         let Some(tagged) = TAGS.get_ptr(&thread) else {
             return;
         };
         let start = (*tagged).start;
-        // One of 0 was just set by user space, which saw the task before we did.
+        // User space has just set a tag with start 0, for this task.
         if start != 0 && start != walk::<u64>(task, offset!(task_start)) {
             let _ = TAGS.remove(&thread);
         }
     }
 }
 
-/// A thread took its leader's pid over (de_thread(), fs/exec.c).
+/// Removes the tag of a thread that took its leader's pid over (de_thread(), fs/exec.c).
 #[inline(always)]
 pub(crate) fn drop_tag_of(old_pid: u32, task: Task) {
-    // SAFETY: a task.
+    // SAFETY: `task` is a task.
     if old_pid != unsafe { walk::<u32>(task, offset!(task_pid)) } {
         let _ = TAGS.remove(&old_pid);
     }
 }
 
-/// Adds to a value that only this CPU changes; what stood there before. What
-/// comes in between has put back what it took.
+/// Adds to a value that only this CPU changes; returns the value before. A program that runs on top
+/// has restored the value when it ends.
 #[inline(always)]
 pub(crate) fn add_here(value: *mut u64, addend: u64) -> u64 {
-    // SAFETY: in a map value that was checked not null.
+    // SAFETY: `value` is in a map value, which the caller has checked for null.
     unsafe {
         let before = ptr::read_volatile(value);
         ptr::write_volatile(value, before.wrapping_add(addend));
@@ -149,17 +149,17 @@ pub(crate) fn add_here(value: *mut u64, addend: u64) -> u64 {
     }
 }
 
-/// Sessions one of whose counters is added to at this moment: that an element
-/// is made by one CPU only (BPF_NOEXIST) is all the exclusion there is.
+/// Locks of sessions whose counter is being changed: only one CPU succeeds in the insertion of an
+/// element (BPF_NOEXIST).
 #[map]
 static LOCKS: HashMap<SessionNumber, u8> = HashMap::with_max_entries(MAX_SESSIONS, 0);
 
-/// Adds to a counter of a session; what stood there before. Only from a
-/// process's own calls: softirq could wait here for what it interrupted.
+/// Adds to a counter of a session; returns the value before. For a process's own calls only:
+/// softirq could wait for the call that it interrupted.
 #[inline(always)]
 pub(crate) fn add_shared(session: SessionNumber, value: *mut u64, addend: u64) -> u64 {
     let is_locked = lock(session);
-    // SAFETY: in a map value that was checked not null.
+    // SAFETY: `value` is in a map value, which the caller has checked for null.
     let before = unsafe { ptr::read_volatile(value) };
     add(value, addend);
     if is_locked {
@@ -169,8 +169,8 @@ pub(crate) fn add_shared(session: SessionNumber, value: *mut u64, addend: u64) -
 }
 
 global_function! {
-    /// False where others held it all the time: a CPU that a hypervisor stopped;
-    /// two may then see the same count.
+    /// Takes the lock. False after LOCK_TRIES (a hypervisor stopped the holder's CPU): two CPUs may
+    /// then see the same count.
     fn lock(session: SessionNumber) -> bool {
         let mut tries = 0;
         while tries < LOCK_TRIES {
@@ -184,24 +184,25 @@ global_function! {
     }
 }
 
-/// Sockets with flags that one side may take.
+/// Sockets with flags that one of two sides may take.
 #[map]
 static OFFERED: LruHashMap<SocketKey, u8> = LruHashMap::with_max_entries(MAX_SOCKETS, 0);
 
-/// Flags are about to be set that one side may take.
+/// Announces flags that one of two sides may take.
 #[inline(always)]
 pub(crate) fn offer(key: &SocketKey) {
-    // LRU: fails only without memory, and then the connect's outcome is not told of.
+    // LRU: insertion fails only without memory; the connect's outcome is then not recorded.
     let _ = OFFERED.insert(key, &1, u64::from(BPF_ANY));
 }
 
-/// Takes a socket's flags, for whoever asks first; 0 for the others.
+/// Takes a socket's flags for the first caller; 0 for the others.
 #[inline(always)]
 pub(crate) fn claim(key: &SocketKey, flags: *mut u32) -> u32 {
     if OFFERED.remove(key).is_err() {
         return 0;
     }
-    // SAFETY: in a map value that was checked not null; removing succeeds for one side only.
+    // SAFETY: `flags` is in a map value, checked for null by the caller; one side's removal
+    // succeeds.
     unsafe {
         let taken = ptr::read_volatile(flags);
         ptr::write_volatile(flags, 0);
@@ -209,14 +210,13 @@ pub(crate) fn claim(key: &SocketKey, flags: *mut u32) -> u32 {
     }
 }
 
-/// Rounds of a loop that the verifier follows at one time; this many times this many in all.
+/// Rounds of the inner loop, and of the outer one.
 pub(crate) const ROUNDS: u64 = 91;
 const _: () = assert!(ROUNDS * ROUNDS >= agent_recorder_abi::limits::WALKED_LEVELS as u64);
 
-/// Defines a function that calls its body with an area and 0, 1, 2 … up to a
-/// count, until the body answers 1. The verifier follows each round of a loop,
-/// so a round is a global function (see `call`), checked once, and so are
-/// [`ROUNDS`] of them: more than some 8,000 in one are too many for it.
+/// Defines a function that calls its body with an area and 0, 1, 2 … up to a count, until the body
+/// returns 1. The verifier follows each round of a loop and refuses more than some 8,000 in one
+/// function, so a round is a global function, and so are [`ROUNDS`] rounds.
 macro_rules! rounds {
     ([$area:ty, $areas:path] $(#[$doc:meta])* fn $name:ident[$one:ident, $many:ident]($scratch:ident, $index:ident) $body:block) => {
         #[unsafe(no_mangle)]
@@ -247,7 +247,7 @@ macro_rules! rounds {
         $(#[$doc])*
         #[inline(always)]
         fn $name(scratch: *mut $area, count: u32) {
-            // SAFETY: a map value.
+            // SAFETY: `scratch` is a map value, checked for null by the caller.
             let area = unsafe { (*scratch).index };
             let mut round = 0;
             while round < $crate::kernel::compat::ROUNDS {

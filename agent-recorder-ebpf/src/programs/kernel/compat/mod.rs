@@ -1,5 +1,4 @@
-//! What the programs rest on, in two versions with the same names: as kernels
-//! before 5.17 give it, and as those since 5.17 do.
+//! Differences between kernels, in two variants with the same names: before and since 5.17.
 //!
 //! Not here: prototypes that differ (`hooks`), and preemption (`preempt_guard`).
 

@@ -1,7 +1,7 @@
-//! What the programs rest on, as kernels since 5.17 give it: tags in task
-//! storage, the running task typed, bpf_loop, atomics with results.
+//! The variant for kernels since 5.17: tags in task storage, the running task typed, bpf_loop,
+//! atomic additions with results.
 //!
-//! `before_5_17` has the same names for older ones.
+//! `before_5_17` has the same names for older kernels.
 
 use core::ptr;
 
@@ -16,7 +16,7 @@ pub(crate) type Task = *const u8;
 /// The running task.
 #[inline(always)]
 pub(crate) fn current() -> Task {
-    // SAFETY: the helper takes nothing and always answers.
+    // SAFETY: the helper takes no argument and always returns a task.
     unsafe { bpf_get_current_task_btf() }.cast_const().cast()
 }
 
@@ -24,15 +24,15 @@ pub(crate) fn current() -> Task {
 ///
 /// # Safety
 ///
-/// `object` is such a pointer; the verifier refuses the program otherwise.
+/// `object` is a pointer of a type that the verifier knows; otherwise it refuses the program.
 #[inline(always)]
 pub(crate) unsafe fn walk<T: Copy>(object: *const u8, offset: usize) -> T {
-    // SAFETY: checked by the verifier, which also makes a fault read as zero.
+    // SAFETY: the verifier checks the load, and a fault reads as zero.
     unsafe { ptr::read_volatile(object.add(offset).cast::<T>()) }
 }
 
-/// A definition of task storage, which aya 0.14 has none of: the loader reads
-/// type, key and value from this structure's BTF (libbpf's `.maps` convention).
+/// Definition of a task storage, which aya 0.14 lacks: the loader reads type, key and value from
+/// this structure's BTF (libbpf's `.maps` convention).
 #[repr(C)]
 struct TaskStorage {
     r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as usize],
@@ -46,7 +46,6 @@ struct TaskStorage {
 unsafe impl Sync for TaskStorage {}
 
 impl TaskStorage {
-    /// The definition.
     const fn new() -> Self {
         Self {
             r#type: ptr::null(),
@@ -57,29 +56,30 @@ impl TaskStorage {
         }
     }
 
-    /// What helpers take for this map.
+    /// The map as an argument of helpers.
     fn as_ptr(&self) -> *mut core::ffi::c_void {
         ptr::from_ref(self).cast_mut().cast()
     }
 }
 
-/// The tags: on the task itself, freed with it.
+/// The tags; the kernel frees a task's with the task.
 #[btf_map]
 static TAGS: TaskStorage = TaskStorage::new();
 
-/// The task's own tag, to change.
+/// The task's tag, mutable.
 #[inline(always)]
 pub(crate) fn tag_on(task: Task) -> Option<*mut Tag> {
-    // SAFETY: map and task are of the types that the helper takes; no value is given, none is made.
+    // SAFETY: map and task have the types that the helper takes; without a value it creates no
+    // storage.
     let stored =
         unsafe { bpf_task_storage_get(TAGS.as_ptr(), task.cast_mut().cast(), ptr::null_mut(), 0) };
     (!stored.is_null()).then_some(stored.cast())
 }
 
-/// Puts a tag on a task. False when the kernel had no memory for it.
+/// Puts a tag on a task. False where the kernel has no memory for it.
 #[inline(always)]
 pub(crate) fn put_tag(task: Task, mut tag: Tag) -> bool {
-    // SAFETY: as in `tag_on`; the initial value is on the stack.
+    // SAFETY: map and task have the types that the helper takes; the initial value is on the stack.
     let stored = unsafe {
         bpf_task_storage_get(
             TAGS.as_ptr(),
@@ -92,29 +92,29 @@ pub(crate) fn put_tag(task: Task, mut tag: Tag) -> bool {
     if stored.is_null() {
         return false;
     }
-    // It may have been there before: then the initial value was not used.
-    // SAFETY: not null.
+    // An existing storage ignores the initial value.
+    // SAFETY: `stored` is a Tag of the storage, checked for null above.
     unsafe { *stored = tag };
     true
 }
 
-/// A task ends: its storage goes with it.
+/// The kernel frees the storage of an exiting task.
 #[inline(always)]
 pub(crate) fn drop_tag(_task: Task, _is_last: bool) {}
 
-/// A task was made outside sessions: it has no storage.
+/// A new task has no storage.
 #[inline(always)]
 pub(crate) fn drop_stale_tag(_task: Task) {}
 
-/// A thread took its leader's pid over, and brought its storage along.
+/// The storage stays with a thread that takes its leader's pid over.
 #[inline(always)]
 pub(crate) fn drop_tag_of(_old_pid: u32, _task: Task) {}
 
-/// Adds to a value that only this CPU changes; what stood there before.
-/// AcqRel: LLVM 22 answers Relaxed with the addend (llvm#210280).
+/// Adds to a value that only this CPU changes; returns the value before.
+/// AcqRel: LLVM 22 returns the addend for Relaxed (llvm#210280).
 #[inline(always)]
 pub(crate) fn add_here(value: *mut u64, addend: u64) -> u64 {
-    // SAFETY: `value` is in a map value that was checked not null.
+    // SAFETY: `value` is in a map value, which the caller has checked for null.
     unsafe {
         core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::AcqRel }>(
             value, addend,
@@ -122,39 +122,42 @@ pub(crate) fn add_here(value: *mut u64, addend: u64) -> u64 {
     }
 }
 
-/// Adds to a counter of a session; what stood there before.
+/// Adds to a counter of a session; returns the value before.
 #[inline(always)]
 pub(crate) fn add_shared(_session: SessionNumber, value: *mut u64, addend: u64) -> u64 {
     add_here(value, addend)
 }
 
-/// Flags are about to be set that one side may take.
+/// Announces flags that one of two sides may take.
 #[inline(always)]
 pub(crate) fn offer(_key: &SocketKey) {}
 
-/// Takes a socket's flags, for whoever asks first; 0 for the others.
+/// Takes a socket's flags for the first caller; 0 for the others.
 #[inline(always)]
 pub(crate) fn claim(_key: &SocketKey, flags: *mut u32) -> u32 {
-    // SAFETY: in a map value that was checked not null. The two sides that ask are ordered by the exchange.
+    // SAFETY: `flags` is in a map value, checked for null by the caller; the exchange orders the
+    // sides.
     unsafe {
         core::intrinsics::atomic_xchg::<u32, { core::intrinsics::AtomicOrdering::AcqRel }>(flags, 0)
     }
 }
 
-/// Defines a function that calls its body with an area and 0, 1, 2 … up to a
-/// count, until the body answers 1. bpf_loop and not a loop: the verifier would
-/// follow each round of it. The map and the second name are for `before_5_17`.
+/// Defines a function that calls its body with an area and 0, 1, 2 … up to a count, until the body
+/// returns 1. bpf_loop, because the verifier would follow each round of a loop. `before_5_17` uses
+/// the map and the second name.
 macro_rules! rounds {
     ([$area:ty, $areas:path] $(#[$doc:meta])* fn $name:ident[$one:ident, $many:ident]($scratch:ident, $index:ident) $body:block) => {
         $(#[$doc])*
         #[inline(always)]
         fn $name(mut scratch: *mut $area, count: u32) {
             unsafe extern "C" fn $one($index: u64, scratch: *mut *mut $area) -> i64 {
-                // SAFETY: bpf_loop hands on the pointer it was given, and nobody else uses the area.
+                // SAFETY: bpf_loop passes the context, a pointer to this area, which no other hook
+                // uses.
                 let $scratch = unsafe { *scratch };
                 $body
             }
-            // SAFETY: the callback has the type that bpf_loop calls, and the context outlives the call.
+            // SAFETY: the callback has the type that bpf_loop calls, and the context outlives the
+            // call.
             unsafe {
                 aya_ebpf::helpers::generated::bpf_loop(
                     count,
