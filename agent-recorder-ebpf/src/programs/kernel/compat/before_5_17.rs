@@ -42,7 +42,6 @@ pub(crate) unsafe fn walk<T: Copy>(object: *const u8, offset: usize) -> T {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper writes all bytes, zeros on failure; the caller promises that `T` allows
     // any.
-    // then.
     unsafe {
         bpf_probe_read_kernel(
             value.as_mut_ptr().cast(),

@@ -1,6 +1,6 @@
-//! Open files, and the descriptors of tasks that lead to them.
+//! Open files, and the descriptors of tasks that refer to them.
 //!
-//! Not here: what a socket's file has behind it (`socket`).
+//! Not here: the socket behind a file (`socket`).
 
 use agent_recorder_abi::state::DescriptorKey;
 
@@ -32,13 +32,13 @@ impl File {
         self.field(offset!(file_mode))
     }
 
-    /// Where the next read or write begins, bytes.
+    /// Offset of the next read or write, bytes.
     #[inline(always)]
     pub(crate) fn position(self) -> u64 {
         self.field(offset!(file_pos))
     }
 
-    /// `file.private_data`: whatever its kind of file keeps there.
+    /// `file.private_data`, whose meaning depends on the kind of file.
     #[inline(always)]
     pub(crate) fn private(self) -> u64 {
         self.field(offset!(file_private))
@@ -49,41 +49,42 @@ impl File {
         self.field(offset!(file_count))
     }
 
-    /// Whether anybody has it open. Counts below one reference are negative (`file_ref_t`, 6.13) or zero.
+    /// Whether the file is open. Counts below one reference are negative (`file_ref_t`, 6.13) or
+    /// zero.
     #[inline(always)]
     pub(crate) fn has_references(self) -> bool {
         !self.is_none() && self.references() as i64 >= file_one_reference() as i64
     }
 
-    /// Whether only one descriptor, or one user of it, is left.
+    /// Whether one reference is left: one descriptor, or one user.
     #[inline(always)]
     pub(crate) fn has_one_reference(self) -> bool {
         self.references() == file_one_reference()
     }
 }
 
-/// A descriptor: its number in a task's table.
+/// A descriptor's number in a task's table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Fd(u64);
 
 impl Fd {
-    /// From a number, as a call's result or a walk over a table has it.
+    /// From the result of a call, or a walk over a table.
     #[inline(always)]
     pub(crate) const fn of(number: u64) -> Self {
         Self(number)
     }
 
-    /// From a call's argument: the kernel takes its low half.
+    /// From a call's argument, of which the kernel takes the low half.
     #[inline(always)]
     pub(crate) const fn of_argument(argument: u64) -> Self {
         Self(argument as u32 as u64)
     }
 
-    /// The file that it leads to in a task's table, none where there is none.
+    /// The file in a task's table, none where the number is unused.
     #[inline(always)]
     pub(crate) fn file(self, task: Task) -> File {
-        // SAFETY: `task` is typed, and so are the pointers that are loaded from it.
+        // SAFETY: `task` is typed, and so are `files` and `table`, checked for null.
         let (table, max) = unsafe {
             let files: *const u8 = walk(task, offset!(task_files));
             if files.is_null() {
@@ -114,14 +115,14 @@ kernel_object! {
 }
 
 impl FileTable {
-    /// The task's, none for one that has ended.
+    /// Table of a task, none for a task that has ended.
     #[inline(always)]
     pub(crate) fn of(task: Task) -> Self {
         // SAFETY: `task` is typed.
         Self(unsafe { walk(task, offset!(task_files)) })
     }
 
-    /// The key of a descriptor in it.
+    /// Key of a descriptor of this table.
     #[inline(always)]
     pub(crate) fn descriptor(self, fd: Fd) -> DescriptorKey {
         DescriptorKey {
@@ -130,10 +131,10 @@ impl FileTable {
         }
     }
 
-    /// How many descriptors the task's table has room for.
+    /// Number of descriptors for which the task's table has room.
     #[inline(always)]
     pub(crate) fn size_of(task: Task) -> u32 {
-        // SAFETY: as in `Fd::file`.
+        // SAFETY: `task` is typed, and so are `files` and `table`, checked for null.
         unsafe {
             let files: *const u8 = walk(task, offset!(task_files));
             if files.is_null() {
@@ -147,10 +148,10 @@ impl FileTable {
         }
     }
 
-    /// Whether other tasks have the task's table, too (CLONE_FILES), or it has none any more.
+    /// Whether other tasks share the task's table (CLONE_FILES), or the task has none any more.
     #[inline(always)]
     pub(crate) fn is_shared(task: Task) -> bool {
-        // SAFETY: as in `Fd::file`.
+        // SAFETY: `task` is typed, and so is `files`, checked for null.
         unsafe {
             let files: *const u8 = walk(task, offset!(task_files));
             files.is_null() || walk::<u32>(files, offset!(files_count)) != 1

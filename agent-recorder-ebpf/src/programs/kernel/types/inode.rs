@@ -1,7 +1,7 @@
-//! Inodes, the names that lead to them, and the file system that both are of.
-//! In one file, for a name knows its inode and an inode its names.
+//! Inodes, their names (dentries), and their file system. One file, because dentries and inodes
+//! refer to each other.
 //!
-//! Not here: mounts (`path`), and what has an inode open (`file`).
+//! Not here: mounts (`path`), and open files (`file`).
 
 use agent_recorder_abi::policy::PlaceKey;
 
@@ -15,13 +15,13 @@ kernel_object! {
 }
 
 impl SuperBlock {
-    /// What `st_dev` is made of.
+    /// `super_block.s_dev`, from which the kernel makes `st_dev`.
     #[inline(always)]
     fn device(self) -> u32 {
         self.field(offset!(sb_dev))
     }
 
-    /// Which file system it is: `…_SUPER_MAGIC`.
+    /// Kind of the file system: `…_SUPER_MAGIC`.
     #[inline(always)]
     pub(crate) fn magic(self) -> u64 {
         self.field(offset!(sb_magic))
@@ -33,7 +33,8 @@ kernel_object! {
     Inode
 }
 
-/// What `st_dev` and `st_ino` are made of, and which file of that number it is.
+/// Identity of an inode: `st_dev`, `st_ino`, and the generation, which tells files of one number
+/// apart.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct InodeIdentity {
     pub(crate) dev: u32,
@@ -47,7 +48,7 @@ impl Inode {
         self.field(offset!(inode_sb))
     }
 
-    /// What `st_dev` is made of.
+    /// `super_block.s_dev`, from which the kernel makes `st_dev`.
     #[inline(always)]
     pub(crate) fn device(self) -> u32 {
         self.super_block().device()
@@ -59,7 +60,7 @@ impl Inode {
         self.field(offset!(inode_ino))
     }
 
-    /// Which of the files that have had this number one after the other.
+    /// Distinguishes the files that have had this number.
     #[inline(always)]
     pub(crate) fn generation(self) -> u32 {
         self.field(offset!(inode_generation))
@@ -74,7 +75,7 @@ impl Inode {
         }
     }
 
-    /// Its key in the maps that ask for no session.
+    /// Key of the inode in maps without a session.
     #[inline(always)]
     pub(crate) fn place_key(self) -> PlaceKey {
         PlaceKey {
@@ -84,7 +85,7 @@ impl Inode {
         }
     }
 
-    /// The kind of file: `S_IF…`.
+    /// Kind of the file: `S_IF…`.
     #[inline(always)]
     pub(crate) fn kind(self) -> u16 {
         self.field::<u16>(offset!(inode_mode)) & S_IFMT
@@ -110,31 +111,31 @@ impl Inode {
         self.kind() == S_IFSOCK
     }
 
-    /// How many names it has.
+    /// Number of names.
     #[inline(always)]
     pub(crate) fn links(self) -> u32 {
         self.field(offset!(inode_nlink))
     }
 
-    /// Its length, bytes.
+    /// Length, bytes.
     #[inline(always)]
     pub(crate) fn size(self) -> u64 {
         self.field(offset!(inode_size))
     }
 
-    /// The space that it takes, bytes.
+    /// Space on the file system, bytes.
     #[inline(always)]
     pub(crate) fn allocated(self) -> u64 {
         self.field::<u64>(offset!(inode_blocks)) << SECTOR_SHIFT
     }
 
-    /// `inode.i_private`: whatever its file system keeps there.
+    /// `inode.i_private`, whose meaning depends on the file system.
     #[inline(always)]
     pub(crate) fn private(self) -> u64 {
         self.field(offset!(inode_private))
     }
 
-    /// The name that it was given last (`hlist_add_head()` in `__d_instantiate()`), none before it has one.
+    /// The newest name (`hlist_add_head()` in `__d_instantiate()`), none before the first.
     #[inline(always)]
     pub(crate) fn newest_name(self) -> Dentry {
         let alias: u64 = self.field(offset!(inode_aliases));
@@ -159,19 +160,19 @@ kernel_object! {
 }
 
 impl Dentry {
-    /// None for a name that nothing has.
+    /// The inode, none for a negative dentry.
     #[inline(always)]
     pub(crate) fn inode(self) -> Inode {
         self.field(offset!(dentry_inode))
     }
 
-    /// The directory that it is in; itself at the root of a file system.
+    /// The directory; a file system's root is its own parent.
     #[inline(always)]
     pub(crate) fn parent(self) -> Self {
         self.field(offset!(dentry_parent))
     }
 
-    /// Address of the name's bytes, which end with a zero.
+    /// Address of the name's bytes, which end with a NUL.
     #[inline(always)]
     pub(crate) fn name(self) -> u64 {
         self.field(offset!(dentry_name))
@@ -183,7 +184,7 @@ impl Dentry {
         self.field(offset!(dentry_name_hash))
     }
 
-    /// The name that its directory was given last (`d_move()` puts it first), none in an empty one.
+    /// The newest name in this directory (`d_move()` puts it first), none in an empty one.
     #[inline(always)]
     pub(crate) fn newest_child(self) -> Self {
         let newest: u64 = self.field(offset!(dentry_children));

@@ -1,9 +1,9 @@
-//! The kernel's objects, by their addresses: one type each, with methods that
-//! read its fields at the offsets of the running kernel.
+//! The kernel's objects by their addresses: one type each, with methods that read its fields at the
+//! offsets of the running kernel.
 //!
-//! Reading goes through bpf_probe_read_kernel and gives zero where nothing is:
-//! a method of an object that is not there answers none, zero or false. Where
-//! two kernels keep a thing in different places, one method knows both.
+//! Methods read through bpf_probe_read_kernel, which gives zero where the read fails: a method of
+//! an absent object returns none, zero or false. Where two kernels have a field in different
+//! places, one method knows both.
 //!
 //! Not here: `Task`, whose type the verifier knows (`compat`).
 

@@ -1,8 +1,8 @@
-//! What the types of all kernel objects have in common: the address.
+//! The common part of all types of kernel objects: the address.
 //!
 //! Not here: any object (`inode`, `path`, `file`, `socket`, `task`).
 
-/// Defines the type of an object: its address, 0 for none.
+/// Defines the type of an object: an address, 0 for none.
 macro_rules! kernel_object {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -20,30 +20,30 @@ macro_rules! kernel_object {
                 Self(address)
             }
 
-            /// Its address: what names it in maps.
+            /// The address, by which maps name the object.
             #[inline(always)]
             pub(crate) const fn address(self) -> u64 {
                 self.0
             }
 
-            /// Whether there is none.
+            /// Whether it is no object.
             #[inline(always)]
             pub(crate) const fn is_none(self) -> bool {
                 self.0 == 0
             }
 
-            /// A field, by its offset.
+            /// Reads a field at its offset.
             #[inline(always)]
             fn field<T: agent_recorder_abi::Pod + Default>(self, offset: usize) -> T {
                 $crate::kernel::read::read(self.0, offset)
             }
         }
 
-        // Each object has all of these, whether or not it is asked for all.
+        // Every type has all of these methods, used or not.
         const _: fn($name, usize) -> u64 = $name::field::<u64>;
         const _: () = assert!($name::NONE.is_none() && $name::at(1).address() == 1);
 
-        // SAFETY: an integer.
+        // SAFETY: the type is `repr(transparent)` around a u64.
         unsafe impl agent_recorder_abi::Pod for $name {}
 
         $crate::kernel::global::scalar_newtype!($name(u64));

@@ -1,6 +1,6 @@
-//! Mounts, and `struct path`: a dentry and the mount that it was reached by.
+//! Mounts, and `struct path`: a dentry with the mount on which it was reached.
 //!
-//! Not here: the names that lead there (`event::dentry_walk`).
+//! Not here: the names of a path (`event::dentry_walk`).
 
 use super::inode::Dentry;
 use super::object::kernel_object;
@@ -9,18 +9,18 @@ use crate::kernel::read::{offset, read};
 use crate::kernel::uapi::FIRST_ERROR;
 
 kernel_object! {
-    /// `struct vfsmount`: what a path has of its mount.
+    /// `struct vfsmount`: the part of a mount that a path refers to.
     Mount
 }
 
 impl Mount {
-    /// The dentry at its top.
+    /// The root dentry of the mount.
     #[inline(always)]
     pub(crate) fn root(self) -> Dentry {
         self.field(offset!(vfsmount_root))
     }
 
-    /// The structure that it lies in.
+    /// The `struct mount` around it.
     #[inline(always)]
     pub(crate) fn node(self) -> MountNode {
         MountNode(self.0 - offset!(mount_mnt) as u64)
@@ -33,19 +33,19 @@ kernel_object! {
 }
 
 impl MountNode {
-    /// The mount that it is on; itself at the top.
+    /// The parent mount; the topmost mount is its own parent.
     #[inline(always)]
     pub(crate) fn parent(self) -> Self {
         self.field(offset!(mount_parent))
     }
 
-    /// The dentry that it is on.
+    /// The dentry that is mounted on.
     #[inline(always)]
     pub(crate) fn mountpoint(self) -> Dentry {
         self.field(offset!(mount_point))
     }
 
-    /// What a path has of it.
+    /// The `struct vfsmount` within it.
     #[inline(always)]
     pub(crate) fn mount(self) -> Mount {
         Mount(self.0 + offset!(mount_mnt) as u64)
@@ -63,13 +63,13 @@ kernel_object! {
 }
 
 impl MountNamespace {
-    /// The number of its file in nsfs.
+    /// Number of the namespace's file in nsfs.
     #[inline(always)]
     pub(crate) fn number(self) -> u32 {
         self.field(offset!(mount_ns_inum))
     }
 
-    /// Whether it is none, but an error: the kernel's own mounts (`MNT_NS_INTERNAL`).
+    /// Whether it is an error pointer, which marks the kernel's own mounts (`MNT_NS_INTERNAL`).
     #[inline(always)]
     pub(crate) fn is_internal(self) -> bool {
         self.0 >= FIRST_ERROR
@@ -79,7 +79,7 @@ impl MountNamespace {
 /// A `struct path`, by value.
 #[derive(Clone, Copy)]
 pub(crate) struct KernelPath {
-    /// None where a hook does not tell it.
+    /// None where the hook does not pass the mount.
     pub(crate) mount: Mount,
     pub(crate) dentry: Dentry,
 }
@@ -91,7 +91,7 @@ impl KernelPath {
         dentry: Dentry::NONE,
     };
 
-    /// The path that a `struct path` at this address holds.
+    /// The `struct path` at an address.
     #[inline(always)]
     pub(crate) fn at(address: u64) -> Self {
         Self {
@@ -100,7 +100,7 @@ impl KernelPath {
         }
     }
 
-    /// A name in the directory that a `struct path` at this address holds.
+    /// A name in the directory whose `struct path` is at an address.
     #[inline(always)]
     pub(crate) fn within(directory: u64, dentry: Dentry) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl KernelPath {
         }
     }
 
-    /// A mount's own root.
+    /// The root of a mount.
     #[inline(always)]
     pub(crate) fn root_of(mount: Mount) -> Self {
         Self {

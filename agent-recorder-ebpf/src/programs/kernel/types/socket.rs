@@ -1,5 +1,4 @@
-//! Sockets: `struct socket`, which a file leads to, and `struct sock`, which
-//! the network knows.
+//! Sockets: `struct socket`, the file's side, and `struct sock`, the network's side.
 //!
 //! Not here: their addresses (`event::address`).
 
@@ -13,7 +12,7 @@ kernel_object! {
 }
 
 impl Socket {
-    /// Of a file that is one.
+    /// The socket of a file of that kind.
     #[inline(always)]
     pub(crate) fn of(file: File) -> Self {
         Self(file.private())
@@ -35,7 +34,7 @@ impl Socket {
         self.field(offset!(socket_file))
     }
 
-    /// The number of its inode, which lies behind it (`struct socket_alloc`).
+    /// Number of its inode, which follows it in `struct socket_alloc`.
     #[inline(always)]
     pub(crate) fn inode_number(self) -> u64 {
         self.field(offset!(socket_inode) + offset!(inode_ino))
@@ -48,7 +47,7 @@ kernel_object! {
 }
 
 impl Sock {
-    /// None once nobody holds it open (`sock_orphan()`).
+    /// None after the last close (`sock_orphan()`).
     #[inline(always)]
     pub(crate) fn socket(self) -> Socket {
         self.field(offset!(sock_socket))
@@ -66,13 +65,13 @@ impl Sock {
         self.field(offset!(sock_state))
     }
 
-    /// The error that waits to be taken, errno(3).
+    /// The pending error, errno(3).
     #[inline(always)]
     pub(crate) fn error(self) -> u32 {
         self.field(offset!(sock_err))
     }
 
-    /// The IPv4 address of this side, or of the other; in network order.
+    /// IPv4 address of this side or of the peer, in network order.
     #[inline(always)]
     pub(crate) fn inet(self, peer: bool) -> u32 {
         self.field(if peer {
@@ -82,7 +81,7 @@ impl Sock {
         })
     }
 
-    /// Address of the sixteen bytes of an IPv6 address.
+    /// Address of the 16 bytes of an IPv6 address.
     #[inline(always)]
     pub(crate) fn inet6_address(self, peer: bool) -> u64 {
         let field = if peer {
@@ -93,7 +92,7 @@ impl Sock {
         self.0 + field as u64
     }
 
-    /// The port of this side, or of the other.
+    /// Port of this side or of the peer, in host order.
     #[inline(always)]
     pub(crate) fn port(self, peer: bool) -> u16 {
         if peer {
@@ -109,7 +108,7 @@ impl Sock {
         self.field(offset!(unix_peer))
     }
 
-    /// Address of its name (`struct unix_address`), 0 for none.
+    /// Address of the name (`struct unix_address`), 0 for none.
     #[inline(always)]
     pub(crate) fn unix_name(self) -> u64 {
         self.field(offset!(unix_addr))

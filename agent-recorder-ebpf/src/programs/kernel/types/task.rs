@@ -1,7 +1,6 @@
-//! Tasks of which the verifier knows no more than an address, and the requests
-//! of io_uring that tasks work on.
+//! Tasks whose type the verifier does not know, and requests of io_uring.
 //!
-//! Not here: the running task, and those that hooks are given typed (`compat::Task`).
+//! Not here: the running task, and typed tasks of hooks (`compat::Task`).
 
 use super::file::{Fd, File};
 use super::object::kernel_object;
@@ -14,14 +13,14 @@ kernel_object! {
 }
 
 impl OtherTask {
-    /// The number of its process, in the initial namespace.
+    /// Number of its process in the initial namespace.
     #[inline(always)]
     pub(crate) fn process(self) -> u32 {
         self.field(offset!(task_tgid))
     }
 
-    /// The task of a `struct pid`: of a thread's number, that thread, for
-    /// `PIDTYPE_PID` is the first of both arrays. None for one that ended.
+    /// The task of a `struct pid`, none for one that ended. PIDTYPE_PID is the first element of
+    /// both arrays, so a thread's number gives that thread.
     #[inline(always)]
     pub(crate) fn of_pid(pid: u64) -> Self {
         let link: u64 = read(pid, offset!(pid_tasks));
@@ -42,7 +41,7 @@ kernel_object! {
 }
 
 impl Kiocb {
-    /// The request that a worker's `struct io_wq_work` lies in, none for none.
+    /// The request around a worker's `struct io_wq_work`, none for none.
     #[inline(always)]
     pub(crate) fn of_work(work: u64) -> Self {
         if work == 0 {
@@ -64,21 +63,20 @@ impl Kiocb {
         self.field(offset!(kiocb_flags))
     }
 
-    /// The descriptor that it names.
+    /// The request's descriptor.
     #[inline(always)]
     pub(crate) fn descriptor_number(self) -> i32 {
         self.field(offset!(kiocb_fd))
     }
 
-    /// The file that the kernel has found for it, none before it is issued.
+    /// The file that the kernel has looked up, none before it issues the request.
     #[inline(always)]
     pub(crate) fn found_file(self) -> File {
         self.field(offset!(kiocb_file))
     }
 
-    /// The file that it works on. The kernel looks it up as it issues the
-    /// request, after the hook; one registered with the ring
-    /// (IOSQE_FIXED_FILE) is not known by then: none.
+    /// The file of the request. The kernel looks it up when it issues the request, after the hook;
+    /// a file that is registered with the ring (IOSQE_FIXED_FILE) is unknown before: none.
     #[inline(always)]
     pub(crate) fn file(self, task: Task) -> File {
         let file = self.found_file();
