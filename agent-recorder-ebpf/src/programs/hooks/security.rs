@@ -1,9 +1,9 @@
-//! Entry points on security hooks, each twice: as a BPF LSM program, and as
-//! one on the kernel function that calls the hook (`security_…`), where it
-//! observes (fentry) or decides too (fmod_ret: user space loads it so).
+//! Entry points on security hooks, each with two programs: a BPF LSM program, and one on the kernel
+//! function that calls the hook (`security_…`), which observes (fentry) or also decides (user space
+//! loads it as fmod_ret). Both have the same arguments and call the same function.
 //!
-//! Both have the same arguments in the same places, and call the same function.
-//! Not here: tracepoints (`tracepoints`), and the programs that ask whether hooks are called (`self_test`).
+//! Not here: tracepoints (`tracepoints`), and programs that ask whether hooks are called
+//! (`self_test`).
 
 use core::ffi::c_void;
 
@@ -17,9 +17,9 @@ use crate::kernel::read::{offset, read};
 use crate::kernel::types::{Dentry, File, KernelPath, Mount, OtherTask, Socket};
 use crate::operations::{file_hook, socket_hook};
 
-/// Defines both programs of a hook. The kernel's prototype, and the oldest
-/// kernel that has it so, go into the doc line, and the types of its objects
-/// beside their places; 5.7 is the first with BPF LSM.
+/// Defines both programs of a hook. The doc line has the kernel's prototype and the oldest kernel
+/// with it; the types of its objects stand beside their positions. 5.7 is the first kernel with BPF
+/// LSM.
 macro_rules! hook {
     ($(#[$doc:meta])* $name:ident, $hook:literal, $of_function:ident, $function:literal, ($($arg:ident: $position:literal $(as $type:ident)?),*) $body:expr) => {
         on_hook! { $(#[$doc])* $name, $hook, ($($arg: $position $(as $type)?),*) $body }
@@ -27,7 +27,7 @@ macro_rules! hook {
     };
 }
 
-/// The one that is an LSM program.
+/// Defines the LSM program.
 macro_rules! on_hook {
     ($(#[$doc:meta])* $name:ident, $hook:literal, ($($arg:ident: $position:literal $(as $type:ident)?),*) $body:expr) => {
         $(#[$doc])*
@@ -40,11 +40,11 @@ macro_rules! on_hook {
     };
 }
 
-/// The one on the function. Unlike an LSM program it is skipped while a preempted task is in it.
+/// Defines the program on the function, which the kernel skips while a preempted task is in it.
 macro_rules! on_function {
     ($(#[$doc:meta])* $of_function:ident, $function:literal, ($($arg:ident: $position:literal $(as $type:ident)?),*) $body:expr) => {
-        // By hand: what aya's macro makes returns 0, whatever its body does,
-        // and here the result decides where user space loads it so.
+        // By hand: a program of aya's macro returns 0, whatever its body does. Here the result
+        // decides, where user space loads it as fmod_ret.
         $(#[$doc])*
         #[unsafe(no_mangle)]
         #[unsafe(link_section = concat!("fentry/", $function))]
@@ -99,8 +99,8 @@ hook! {
         file_hook::moving(Op::Link, KernelPath::within(directory, old), KernelPath::within(directory, name), false)
 }
 
-// Before 5.19 the hook is not told the flags, and called twice for
-// RENAME_EXCHANGE: what a rename replaces is not counted there. The function is told.
+// Before 5.19 the hook lacks the flags and is called twice for RENAME_EXCHANGE, so it counts no
+// replaced file. The function has the flags.
 #[cfg(feature = "old-kernel")]
 on_hook! {
     /// `int path_rename(const struct path *old_dir, struct dentry *old_dentry, const struct path *new_dir, struct dentry *new_dentry)`, 5.7 to 5.18.
@@ -134,7 +134,7 @@ hook! {
         )
 }
 
-/// rename(2): without RENAME_EXCHANGE.
+/// Whether rename(2) replaces its target: RENAME_EXCHANGE does not.
 #[inline(always)]
 fn replaces(flags: u32) -> bool {
     flags & 2 == 0
@@ -179,7 +179,7 @@ hook! {
 hook! {
     /// `int file_truncate(struct file *file)`, 6.2.
     ///
-    /// ftruncate(2): before that it passes path_truncate.
+    /// Of ftruncate(2), which passes path_truncate before 6.2.
     file_truncate, "file_truncate", security_file_truncate, "security_file_truncate",
     (file: 0 as File) file_hook::cutting(file.path())
 }
@@ -236,7 +236,8 @@ hook! {
 hook! {
     /// `int file_ioctl_compat(struct file *file, unsigned int cmd, unsigned long arg)`, 6.8.
     ///
-    /// Of 32-bit callers, who pass file_ioctl where it is missing. Stable kernels before 6.8 have it, too.
+    /// Of 32-bit callers, who pass file_ioctl where it is missing. Some stable kernels before 6.8
+    /// have it.
     file_ioctl_compat, "file_ioctl_compat", security_file_ioctl_compat, "security_file_ioctl_compat",
     (file: 0 as File, command: 1) irreversible::commanding(file, command)
 }
@@ -278,7 +279,7 @@ hook! {
 hook! {
     /// `int inode_file_setattr(struct dentry *dentry, struct file_kattr *fa)`, 6.17.
     ///
-    /// Of file_setattr(2), which came with it; and of ioctl(2), which passes file_ioctl, too.
+    /// Of file_setattr(2), which is as old, and of ioctl(2), which also passes file_ioctl.
     inode_file_setattr, "inode_file_setattr", security_inode_file_setattr, "security_inode_file_setattr",
     (dentry: 0 as Dentry) self_protection::changing(dentry)
 }

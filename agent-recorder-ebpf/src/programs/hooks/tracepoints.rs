@@ -1,8 +1,7 @@
-//! Entry points on tracepoints. Each unpacks its arguments and calls the one
-//! function that knows the operation.
+//! Entry points on tracepoints. Each unpacks its arguments and calls the function of the operation.
 //!
-//! Each doc line holds the prototype that the hook has in the kernel and the
-//! oldest kernel that has it so. A program's result is not used by tp_btf.
+//! The doc line has the kernel's prototype and the oldest kernel with it. The kernel ignores the
+//! result of a program on a tracepoint.
 
 use aya_ebpf::macros::{btf_tracepoint, fexit};
 use aya_ebpf::programs::{BtfTracePointContext, FExitContext};
@@ -13,7 +12,7 @@ use crate::kernel::replica::Replica;
 use crate::kernel::types::{Inode, Kiocb, Sock, Socket};
 use crate::operations::{exec, socket};
 
-/// recv(2).
+/// Flag of recv(2).
 const MSG_PEEK: i32 = 2;
 
 /// Defines one replica of a program.
@@ -31,8 +30,8 @@ macro_rules! one {
     };
 }
 
-/// Defines two replicas of a program (see `replica`): enough where it costs the
-/// verifier much, or is soon over.
+/// Defines two replicas of a program (see `replica`). They suffice for a program that costs the
+/// verifier much, or ends soon.
 macro_rules! both {
     ($(#[$doc:meta])* $name:ident, $again:ident, $hook:literal, |$ctx:ident, $replica:ident| $body:expr) => {
         one! { $(#[$doc])* First, $name, $hook, |$ctx, $replica| $body }
@@ -40,7 +39,7 @@ macro_rules! both {
     };
 }
 
-/// Defines three.
+/// Defines three replicas of a program.
 macro_rules! thrice {
     ($(#[$doc:meta])* $name:ident, $again:ident, $last:ident, $hook:literal, |$ctx:ident, $replica:ident| $body:expr) => {
         both! { $(#[$doc])* $name, $again, $hook, |$ctx, $replica| $body }
@@ -52,8 +51,8 @@ thrice! {
     /// `void task_newtask(struct task_struct *task, u64 clone_flags)`, 6.18.
     /// `void task_newtask(struct task_struct *task, unsigned long clone_flags)`, 5.5 to 6.17.
     ///
-    /// At the end of copy_process(): the child has its pid and has not run,
-    /// and workers of io_uring, which sched_process_fork does not show, pass here too.
+    /// At the end of copy_process(): the child has its pid and has not run. Workers of io_uring,
+    /// which sched_process_fork does not show, pass here, too.
     task_newtask, task_newtask_2, task_newtask_3, "task_newtask",
     |ctx, _replica| task_lifecycle::created(ctx.arg(0))
 }
@@ -132,8 +131,8 @@ thrice! {
 
 /// `int sock_recvmsg(struct socket *sock, struct msghdr *msg, int flags)`, 5.5.
 ///
-/// Instead of the tracepoint sock_recv_length, which is there since 6.3. For the
-/// other direction see `datagram`: sock_sendmsg() is inlined where it matters.
+/// In place of the tracepoint sock_recv_length (6.3). Sent bytes are counted by `datagram`, because
+/// sock_sendmsg() is inlined where it matters.
 #[fexit(function = "sock_recvmsg")]
 fn sock_recvmsg(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(2) & MSG_PEEK == 0 {
