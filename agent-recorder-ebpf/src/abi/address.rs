@@ -3,19 +3,19 @@
 use crate::limits::SOCKADDR_BYTES;
 use crate::pod::pod;
 
-/// An address, as much of it as its family has.
+/// A socket address, of which a family uses a part.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// `AF_INET`, `AF_INET6`, `AF_UNIX`, 0 for none.
+    /// `AF_INET`, `AF_INET6` or `AF_UNIX`; 0 for none.
     pub family: u16,
-    /// Host order.
+    /// Port in host order.
     pub port: u16,
     /// Bytes of `bytes` in use.
     pub len: u16,
-    /// None yet.
+    /// Always 0.
     pub spare: u16,
-    /// Network order for inet; a path or abstract name for unix.
+    /// Address in network order for inet; path or abstract name for unix.
     pub bytes: [u8; SOCKADDR_BYTES],
 }
 
@@ -36,9 +36,9 @@ impl Default for Address {
     }
 }
 
-/// Bytes of an [`Address`] that are sent for inet.
+/// Bytes of an inet [`Address`] in events.
 pub const ADDRESS_INET_BYTES: usize = 24;
-/// Bytes of an [`Address`] that are sent for unix.
+/// Bytes of a unix [`Address`] in events.
 pub const ADDRESS_UNIX_BYTES: usize = 8 + SOCKADDR_BYTES;
 
 pod! { Address = 120 }

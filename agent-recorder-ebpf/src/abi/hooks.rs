@@ -1,12 +1,9 @@
-//! The table of hooks: one row for each place in the kernel that programs sit
-//! on, with the names of its programs.
+//! The table of hooks: one row for each place in the kernel with programs, and their names.
 //!
-//! The loader takes all that it loads and attaches from here. The entry points
-//! themselves are in `programs/hooks`: a test holds them equal to the rows, and
-//! another one the programs of the built objects.
+//! The loader takes everything that it loads and attaches from here. Tests hold the entry points in
+//! `programs/hooks`, and the programs of the built objects, equal to the rows.
 //!
-//! Not here: which rows a profile takes (`agent_recorder::bpf`), and what a
-//! program does.
+//! Not here: the rows that a profile takes (`agent_recorder::bpf`), and the acts of a program.
 
 /// A kernel version: major, minor.
 pub type Version = (u8, u8);
@@ -15,23 +12,23 @@ pub type Version = (u8, u8);
 /// the hook, and one that is named after the function that calls the hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SecurityHook {
-    /// In `include/linux/lsm_hook_defs.h`.
+    /// Name in `include/linux/lsm_hook_defs.h`.
     pub hook: &'static str,
-    /// In `security/security.c`, `security_…`.
+    /// Name in `security/security.c`, `security_…`.
     pub function: &'static str,
     /// The oldest kernel with the hook; 5.7 is the first with BPF LSM.
     pub since: Version,
-    /// Its programs record nothing. Where nothing is refused they are not
-    /// loaded, and one that the kernel skipped costs no record.
+    /// Its programs record nothing: they are loaded only where something is refused, and a skipped
+    /// one costs no record.
     pub only_decides: bool,
-    /// It is passed structures by value: the verifier takes a program on it since 6.1.
+    /// It passes structures by value: the verifier takes a program on it since 6.1.
     pub by_value: bool,
-    /// What is not recorded without it. `None` where a kernel without the hook
-    /// has another hook for the act, or has no such act.
+    /// What is not recorded without it; `None` where the kernel has another hook for the act, or no
+    /// such act.
     pub lost: Option<&'static str>,
 }
 
-/// What most hooks cost where they are missing.
+/// Loss without a hook, for most hooks.
 const UNSEEN: Option<&str> = Some("what it would see is not recorded");
 
 impl SecurityHook {
@@ -53,7 +50,7 @@ impl SecurityHook {
         }
     }
 
-    /// Younger than BPF LSM, without loss on the kernels before.
+    /// A hook younger than BPF LSM, whose absence loses nothing.
     const fn since(self, major: u8, minor: u8) -> Self {
         Self {
             since: (major, minor),
@@ -80,7 +77,7 @@ const fn hook(hook: &'static str, function: &'static str) -> SecurityHook {
     SecurityHook::new(hook, function)
 }
 
-/// In the order in which they are attached.
+/// Rows in the order of their attachment.
 pub const SECURITY_HOOKS: &[SecurityHook] = &[
     hook("path_unlink", "security_path_unlink"),
     hook("path_rmdir", "security_path_rmdir"),
@@ -119,26 +116,25 @@ pub const SECURITY_HOOKS: &[SecurityHook] = &[
     hook("bpf", "security_bpf").only_decides(),
 ];
 
-/// Which kernels and profiles a tracepoint's programs are loaded for.
+/// Kernels and profiles for which a tracepoint's programs are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// For all.
+    /// All of them.
     Always,
-    /// Where io_uring's tracepoints pass the request (6.0).
+    /// Kernels whose tracepoints of io_uring pass the request (6.0).
     Uring,
-    /// There, where a completion is passed by pointer (6.15).
+    /// Kernels that pass a completion by pointer (6.15).
     UringByPointer,
-    /// There, where its fields are passed instead (to 6.14).
+    /// Kernels that pass the fields of a completion (6.0 to 6.14).
     UringByValue,
-    /// In the profile that has no security hooks: an inode's times change
-    /// whenever an operation succeeds.
+    /// The profile without security hooks: an inode's times change whenever an operation succeeds.
     WithoutHooks,
 }
 
-/// What does the work of a tracepoint's programs on a kernel without the tracepoint.
+/// Substitute for a tracepoint that a kernel lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StandIn {
-    /// Nothing.
+    /// No substitute.
     None,
     /// The program of another row.
     Tracepoint(&'static str),
@@ -157,11 +153,11 @@ pub struct Tracepoint {
     pub names: &'static [&'static str],
     /// The oldest kernel with the first of the names and these arguments.
     pub since: Version,
-    /// Where it is used.
+    /// Kernels and profiles with it.
     pub when: When,
-    /// Where it is missing.
+    /// Substitute on kernels without it.
     pub stand_in: StandIn,
-    /// What is not recorded without it and its stand-in; `None` where nothing is lost.
+    /// Records that are lost without it and its substitute; `None` where nothing is lost.
     pub lost: Option<&'static str>,
 }
 
@@ -188,8 +184,8 @@ impl Tracepoint {
     }
 }
 
-/// A row with as many replicas as it says. The replicas are named after the
-/// program, and the program after the tracepoint.
+/// A row with its number of replicas, which are named after the program, as this is after the
+/// tracepoint.
 macro_rules! tracepoint {
     ($program:literal, 2, $since:expr) => {
         tracepoint!(@row $program, &[concat!($program, "_2")], $since)
@@ -210,10 +206,10 @@ macro_rules! tracepoint {
     };
 }
 
-/// What sockets send; without it, what calls return tells.
+/// Sent bytes of sockets; without it the results of calls count them.
 pub const SENT: Tracepoint = tracepoint!("sock_send_length", 3, (6, 3)).lost(None);
 
-/// In the order in which they are attached: all first replicas, then the later ones.
+/// Rows in the order of their attachment: all first replicas, then the later ones.
 pub const TRACEPOINTS: &[Tracepoint] = &[
     tracepoint!("task_newtask", 3, (5, 5)),
     tracepoint!("sched_process_exec", 2, (5, 5)),
@@ -225,7 +221,7 @@ pub const TRACEPOINTS: &[Tracepoint] = &[
         .lost(Some(
             "bytes that sockets received are not counted (Linux 6.3 counts)",
         )),
-    // The second is its name on 6.1.
+    // 6.1 has the second name.
     tracepoint!("io_uring_submit_req", 3, (6, 12))
         .known_as(&["io_uring_submit_req", "io_uring_submit_sqe"])
         .when(When::Uring)
@@ -248,34 +244,34 @@ pub const TRACEPOINTS: &[Tracepoint] = &[
     tracepoint!("ctime_xchg_skip", 3, (6, 13)).when(When::WithoutHooks),
 ];
 
-/// A program of no session: whether the kernel calls programs of its kind.
+/// A program outside sessions that shows whether the kernel calls programs of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// Its name.
+    /// Name of the program.
     pub program: &'static str,
     /// The hook, function or tracepoint: any process can make the kernel pass it.
     pub on: &'static str,
 }
 
-/// Of BPF LSM programs.
+/// Probe of BPF LSM programs.
 pub const PROBE_LSM: Probe = Probe {
     program: "probe_lsm",
     on: "socket_create",
 };
-/// Of programs on functions.
+/// Probe of programs on functions.
 pub const PROBE_FENTRY: Probe = Probe {
     program: "probe_fentry",
     on: "security_socket_create",
 };
-/// Of programs on tracepoints, and whether they can be preempted.
+/// Probe of programs on tracepoints, and of their preemption.
 pub const PROBE_PREEMPTION: Probe = Probe {
     program: "probe_preemption",
     on: "sys_exit",
 };
-/// All.
+/// All probes.
 pub const PROBES: &[Probe] = &[PROBE_LSM, PROBE_FENTRY, PROBE_PREEMPTION];
 
-/// The names of all programs, in the order in which the rows are.
+/// Names of all programs, in the order of the rows.
 pub fn programs() -> impl Iterator<Item = &'static str> {
     let security = SECURITY_HOOKS
         .iter()

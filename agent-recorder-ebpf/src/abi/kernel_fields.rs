@@ -1,20 +1,20 @@
-//! Where the running kernel keeps what the programs read.
+//! Offsets of the kernel's fields that the programs read.
 //!
 //! Rust emits no CO-RE relocations. User space resolves each field from the
 //! kernel's own BTF and sets this structure, a frozen global, before the
 //! programs load: the verifier sees constants.
 
-/// A field that this kernel lacks; only those marked optional may be.
+/// Offset of a field that this kernel lacks, which must be optional.
 pub const ABSENT: u32 = u32::MAX;
 
 /// One field to resolve.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Its type, without `struct`.
+    /// Type that contains the field, without `struct`.
     pub type_name: &'static str,
-    /// Path from there, alternatives separated by `|`, newest kernel first.
+    /// Path within the type; alternatives are separated by `|`, newest kernel first.
     pub path: &'static str,
-    /// Whether the programs do without it.
+    /// Whether the programs work without the field.
     pub optional: bool,
 }
 
@@ -38,10 +38,10 @@ macro_rules! offsets {
         ];
 
         impl Offsets {
-            /// Before any is resolved.
+            /// Offsets before resolution.
             pub const UNRESOLVED: Self = Self { $($name: 0,)* };
 
-            /// From values in the order of [`FIELDS`].
+            /// Offsets from values in the order of [`FIELDS`].
             #[cfg(not(target_arch = "bpf"))]
             pub fn from_values(values: &[u32]) -> Option<Self> {
                 let mut values = values.iter().copied();

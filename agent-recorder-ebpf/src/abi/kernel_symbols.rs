@@ -1,32 +1,32 @@
-//! What programs use of the kernel by its number in the kernel's BTF, which
-//! user space writes into the object before it is loaded, for the loader knows
-//! of none: a variable that they read, and functions that they call (kfuncs).
+//! Symbols that the programs use by their number in the kernel's BTF: a variable, and functions
+//! (kfuncs). User space writes the numbers into the object before load, because the loader supports
+//! neither.
 
 /// `DECLARE_PER_CPU(int, __preempt_count)` (arch/x86/include/asm/preempt.h).
 pub const PREEMPT_COUNT: &str = "__preempt_count";
-/// In it: no reschedule is needed (`PREEMPT_NEED_RESCHED`, inverted there).
+/// Bit of that variable: no reschedule is needed (`PREEMPT_NEED_RESCHED`, inverted there).
 pub const NO_RESCHEDULE_NEEDED: u32 = 1 << 31;
 
 /// `BPF_LD | BPF_DW | BPF_IMM` into the first register, from the source
 /// `BPF_PSEUDO_BTF_ID` (RFC 9669 section 5.4; include/uapi/linux/bpf.h).
 const LOAD_VARIABLE: u64 = 0x3118;
-/// Stands in the object where the variable's number goes.
+/// Placeholder of the variable's number in the object.
 const MARK: u32 = 0x6172_0001;
 
-/// The first half of the instruction as the object has it; the second is 0.
+/// First half of the instruction in the object; the second half is 0.
 pub const PLACEHOLDER: u64 = load(MARK);
 
-/// The first half of the instruction for the running kernel.
+/// First half of the instruction for the running kernel.
 pub const fn load(number: u32) -> u64 {
     (number as u64) << 32 | LOAD_VARIABLE
 }
 
-/// A function of the kernel, without a result that is looked at.
+/// A function of the kernel, whose result is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kfunc {
-    /// As in the kernel's BTF.
+    /// Name in the kernel's BTF.
     pub name: &'static str,
-    /// Stands in the object where its number goes.
+    /// Placeholder of the function's number in the object.
     mark: u32,
 }
 
@@ -50,21 +50,21 @@ pub const IRQ_RESTORE: Kfunc = Kfunc {
     name: "bpf_local_irq_restore",
     mark: 0x6172_0005,
 };
-/// All of them: used together, or not at all.
+/// All kfuncs, which are used together or not at all.
 pub const KFUNCS: [Kfunc; 4] = [PREEMPT_DISABLE, PREEMPT_ENABLE, IRQ_SAVE, IRQ_RESTORE];
 
 /// `BPF_JMP | BPF_CALL` with the source `BPF_PSEUDO_KFUNC_CALL` (include/uapi/linux/bpf.h).
 const CALL_KFUNC: u64 = 0x2085;
-/// `BPF_JMP | BPF_JA` to the next instruction: takes the place of a call that is not made.
+/// `BPF_JMP | BPF_JA` to the next instruction, in place of a call.
 pub const NOTHING: u64 = 0x05;
 
 impl Kfunc {
-    /// The call as the object has it.
+    /// Call instruction in the object.
     pub const fn placeholder(self) -> u64 {
         Self::call(self.mark)
     }
 
-    /// The call of the function that has this number.
+    /// Call instruction with the function's number.
     pub const fn call(number: u32) -> u64 {
         (number as u64) << 32 | CALL_KFUNC
     }

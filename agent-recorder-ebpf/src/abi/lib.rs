@@ -1,12 +1,11 @@
-//! What the kernel programs and user space share: plain `repr(C)` types,
-//! no dependencies, built and tested on the host.
+//! The ABI of the kernel programs and user space: plain `repr(C)` types, no dependencies, built and
+//! tested on the host.
 //!
-//! Not here: any code that runs in the kernel (the `agent-recorder-ebpf`
-//! binary) and the meaning of a record (`agent_recorder::record`).
+//! Not here: code that runs in the kernel (the `agent-recorder-ebpf` binary), and the meaning of a
+//! record (`agent_recorder::record`).
 //!
-//! Integers are in host order: the rings never leave the machine. User space
-//! decodes by copy and checks every length, so a damaged event is an error
-//! and never undefined behaviour.
+//! Integers are in host order, because the rings never leave the machine. User space decodes by
+//! copy and checks every length, so a damaged event is an error and never undefined behaviour.
 
 #![cfg_attr(target_arch = "bpf", no_std)]
 

@@ -1,22 +1,22 @@
-//! Types that are plain bytes: user space writes them into maps and reads them out of rings.
+//! Plain types: user space writes them into maps and reads them from rings as bytes.
 
-/// Implemented by types of integers only: any bytes are a value, no byte is padding.
+/// A type of integers only, without padding.
 ///
 /// # Safety
 ///
-/// The type is `repr(C)`, every bit pattern is valid and it has no padding.
+/// The type is `repr(C)`, every bit pattern is valid, and no byte is padding.
 pub unsafe trait Pod: Copy + 'static {
-    /// As it lies in memory.
+    /// The value's bytes in memory.
     #[cfg(not(target_arch = "bpf"))]
     fn bytes(&self) -> &[u8] {
-        // SAFETY: its own memory, without padding.
+        // SAFETY: the slice covers exactly `self`, and no byte is padding.
         unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
     }
 
-    /// From bytes of its size.
+    /// The value of bytes of its size; `None` for another length.
     #[cfg(not(target_arch = "bpf"))]
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        // SAFETY: of the type's size, and any bytes are a value of it.
+        // SAFETY: `bytes` has the type's size, and every bit pattern is valid.
         (bytes.len() == size_of::<Self>())
             .then(|| unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
     }
@@ -26,9 +26,10 @@ macro_rules! pod {
     ($($name:ty = $size:literal),* $(,)?) => {
         $(
             const _: () = assert!(core::mem::size_of::<$name>() == $size);
-            // SAFETY: repr(C), integers and arrays of them only; the size assertion is the sum of its fields, so no padding.
+            // SAFETY: repr(C) with integers and their arrays only; the asserted size is the sum of
+            // the fields.
             unsafe impl $crate::pod::Pod for $name {}
-            // SAFETY: as above, which is what aya asks for.
+            // SAFETY: aya asks for the same as `pod::Pod`.
             #[cfg(feature = "user")]
             unsafe impl aya::Pod for $name {}
         )*
@@ -39,7 +40,7 @@ pub(crate) use pod;
 macro_rules! pod_integer {
     ($($name:ty),*) => {
         $(
-            // SAFETY: an integer.
+            // SAFETY: every bit pattern of an integer is valid.
             unsafe impl Pod for $name {}
         )*
     };

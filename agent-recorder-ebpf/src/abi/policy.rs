@@ -1,20 +1,20 @@
-//! The guard's policy as the kernel programs hold it, and what they remember for it.
+//! The guard's policy in the kernel programs, and the objects that they remember for it.
 //!
-//! Not here: a session's counters (`state`), and what the configuration calls these things.
+//! Not here: a session's counters (`state`), and the words of the configuration.
 
 use crate::limits::NAME_KEY_BYTES;
 use crate::pod::pod;
 use crate::state::SessionNumber;
 
-/// So much within a time.
+/// An amount within a window.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Steps that may be taken within the window; 0 for no budget.
+    /// Steps allowed within the window; 0 for no budget.
     pub steps: u64,
-    /// Files, or bytes, of one step.
+    /// Files or bytes of one step.
     pub step: u64,
-    /// ns.
+    /// Window, ns.
     pub window: u64,
 }
 
@@ -26,7 +26,7 @@ impl Budget {
         window: 0,
     };
 
-    /// What may be destroyed within the window: files, or bytes.
+    /// Files or bytes that may be destroyed within the window.
     pub const fn limit(&self) -> u64 {
         self.steps * self.step
     }
@@ -36,20 +36,20 @@ impl Budget {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuardConfig {
-    /// 0 off, or one of [`GUARD_ALERT`] ….
+    /// 0 for off, or a `GUARD_…`.
     pub action: u64,
-    /// Files over a short time; its step is one file.
+    /// Files within a short window; a step is one file.
     pub files: Budget,
-    /// Files over a long one.
+    /// Files within a long window.
     pub files_long: Budget,
-    /// Bytes over a short time.
+    /// Bytes within a short window.
     pub bytes: Budget,
-    /// Bytes over a long one.
+    /// Bytes within a long window.
     pub bytes_long: Budget,
 }
 
 impl GuardConfig {
-    /// Counts nothing.
+    /// No guard.
     pub const OFF: Self = Self {
         action: 0,
         files: Budget::NONE,
@@ -58,8 +58,7 @@ impl GuardConfig {
         bytes_long: Budget::NONE,
     };
 
-    /// The budget of a limit, by the number of its [`Policy`]: that of files for
-    /// one that has no budget of its own.
+    /// Budget of a [`Policy`] by its number; that of files for a policy without its own.
     #[inline(always)]
     pub const fn budget_of(&self, policy: u64) -> Budget {
         const FILES_LONG: u64 = Policy::FilesLong as u64;
@@ -74,16 +73,16 @@ impl GuardConfig {
     }
 }
 
-/// [`GuardConfig::action`]: the session is told of and goes on.
+/// [`GuardConfig::action`]: the limit is reported, and the session continues.
 pub const GUARD_ALERT: u64 = 1;
-/// The session dies.
+/// The session is killed.
 pub const GUARD_KILL: u64 = 2;
-/// What goes over the limit is refused, and the session goes on.
+/// Acts over the limit are refused, and the session continues.
 pub const GUARD_DENY: u64 = 3;
-/// The session stops until somebody decides.
+/// The session is stopped until a person decides.
 pub const GUARD_FREEZE: u64 = 4;
 
-/// Which limit was met, in [`crate::event::GuardBody::policy`].
+/// Limits, with the numbers of [`crate::event::GuardBody::policy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Policy {
@@ -95,14 +94,14 @@ pub enum Policy {
     Bytes = 2,
     /// [`GuardConfig::bytes_long`].
     BytesLong = 3,
-    /// A protected path's own.
+    /// The limit of a protected path.
     Protected = 4,
-    /// One act that destroys as much as any limit allows: a device, a subvolume.
+    /// An act that destroys as much as any limit allows, on a device or a subvolume.
     Whole = 5,
 }
 
 impl Policy {
-    /// From the number in an event.
+    /// The policy of a number in an event.
     pub const fn from_number(number: u32) -> Option<Self> {
         Some(match number {
             0 => Self::Files,
@@ -115,7 +114,7 @@ impl Policy {
         })
     }
 
-    /// Its name in enforcement records.
+    /// Name of the policy in enforcement records.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Files => "bulk-delete",
@@ -128,31 +127,31 @@ impl Policy {
     }
 }
 
-/// Key of what a session is known to have done to an inode.
+/// Key of a session's known acts on an inode.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownKey {
-    /// Which session.
+    /// Session of the acts.
     pub session: SessionNumber,
     /// `inode.i_ino`.
     pub ino: u64,
     /// `super_block.s_dev`.
     pub dev: u32,
-    /// `inode.i_generation`: another file of the same number has another.
+    /// `inode.i_generation`, which differs between files that had one number.
     pub generation: u32,
 }
 
-/// The session made it.
+/// The session created the inode.
 pub const KNOWN_CREATED: u32 = 1;
-/// It was moved from where things may be thrown away: it and all below may be.
+/// The object was moved out of a place where objects may be thrown away: all of it still may.
 pub const KNOWN_FREED: u32 = 2;
-/// It was moved to where things may be thrown away: that says nothing about it or what is below.
+/// The object was moved to a place where objects may be thrown away, which does not count for it.
 pub const KNOWN_FOREIGN: u32 = 4;
-/// One of its names was given, by a rename, to a file that the session wrote and
-/// that is about as long: what is left of it are the names that were kept meanwhile.
+/// A rename gave a name of the file to a file of the session of about the same length. The old
+/// file's other names are what remains of it.
 pub const KNOWN_REPLACED: u32 = 8;
 
-/// Key of a directory that the policy names.
+/// Key of an inode without a session: a directory, program or written file.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PlaceKey {
@@ -160,122 +159,122 @@ pub struct PlaceKey {
     pub ino: u64,
     /// `super_block.s_dev`.
     pub dev: u32,
-    /// Zero.
+    /// Always 0.
     pub spare: u32,
 }
 
-/// What the policy says of a directory.
+/// A directory in the policy.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// `PLACE_…`.
     pub kind: u32,
-    /// Protected: its counter in a session.
+    /// Index of its counter in a session, for a protected path.
     pub slot: u32,
-    /// Protected: what may be destroyed below.
+    /// Files that may be destroyed below it, for a protected path.
     pub limit: u32,
-    /// Zero.
+    /// Always 0.
     pub spare: u32,
 }
 
-/// What is below may be thrown away.
+/// Objects below may be thrown away.
 pub const PLACE_TEMPORARY: u32 = 1;
-/// What is below has a limit of its own.
+/// Objects below have a limit of their own.
 pub const PLACE_PROTECTED: u32 = 2;
 /// A protected path is somewhere below.
 pub const PLACE_ABOVE: u32 = 3;
 
-/// Key of a name that the policy knows; unused bytes are 0.
+/// Key of a name in the policy; unused bytes are 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NameKey {
     /// `NAME_…`.
     pub kind: u32,
-    /// The bytes.
+    /// Bytes of the name.
     pub name: [u8; NAME_KEY_BYTES],
 }
 
 /// A directory of this name may be thrown away.
 pub const NAME_DIRECTORY: u32 = 1;
-/// … if its parent has a name of the kind [`NAME_PARENT`].
+/// A directory of this name may be thrown away if its parent's name is a [`NAME_PARENT`].
 pub const NAME_BELOW: u32 = 2;
-/// See [`NAME_BELOW`].
+/// Name of the parent of a [`NAME_BELOW`].
 pub const NAME_PARENT: u32 = 3;
-/// A file whose name ends so, from its last dot, may be thrown away.
+/// A file whose name ends with this, from its last dot, may be thrown away.
 pub const NAME_SUFFIX: u32 = 4;
-/// A first word after the program's name with which a [`PROGRAM_RESTORES`] removes only what it can bring back.
+/// First word after a [`PROGRAM_RESTORES`] with which it removes only what it can restore.
 pub const NAME_VERB: u32 = 5;
 
-/// A word that has a gated program stopped.
+/// A word for which a gated program is stopped.
 pub const NAME_GATE_WORD: u32 = 6;
-/// A program that runs scripts, up to its version.
+/// Name of a program that runs scripts, without its version.
 pub const NAME_INTERPRETER: u32 = 7;
-/// Value of such a name: the file is many programs, and the name that it calls itself by (argv[0]) says which.
+/// Value of a [`NAME_INTERPRETER`] whose file is many programs: argv[0] says which one.
 pub const NAME_MANY: u32 = 8;
 
-/// A program, by its file (as [`PlaceKey`]): what it removes in some of its uses it keeps elsewhere.
+/// Value of a program by its file ([`PlaceKey`]): some of its uses keep a copy of what they remove.
 pub const PROGRAM_RESTORES: u32 = 1;
 
-/// An object that an operation under way could destroy.
+/// An object that a running operation could destroy.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Victim {
-    /// Address of its inode.
+    /// Address of the inode.
     pub inode: u64,
-    /// Address of its dentry.
+    /// Address of the dentry.
     pub dentry: u64,
-    /// Its parent's dentry, to see whether it was moved.
+    /// Address of the parent's dentry, which a move changes.
     pub parent: u64,
-    /// `dentry.d_name.hash_len`, for the same.
+    /// `dentry.d_name.hash_len`, which a rename changes.
     pub name: u64,
-    /// Bytes it holds on its file system.
+    /// Bytes on the file system.
     pub bytes: u64,
-    /// Its length.
+    /// Length, bytes.
     pub size: u64,
-    /// `JUDGED_…`, and the protected place.
+    /// `JUDGED_…`, slot and limit.
     pub judged: u64,
 }
 
-/// It may be thrown away.
+/// The object may be thrown away.
 pub const JUDGED_FREE: u64 = 1;
-/// The session made it.
+/// The session created the object.
 pub const JUDGED_CREATED: u64 = 2;
-/// It is below a protected path: slot and limit are given.
+/// The object is below a protected path, whose slot and limit are in the same value.
 pub const JUDGED_PROTECTED: u64 = 4;
-/// A protected path is below it.
+/// A protected path is below the object.
 pub const JUDGED_ABOVE: u64 = 8;
-/// Other names of it remain.
+/// The object keeps another name.
 pub const JUDGED_NAMED: u64 = 16;
-/// Something about as long stands in its place ([`KNOWN_REPLACED`]).
+/// A file of about the same length has its place ([`KNOWN_REPLACED`]).
 pub const JUDGED_REPLACED: u64 = 32;
-/// Where the slot begins.
+/// First bit of the slot.
 pub const JUDGED_SLOT: u32 = 8;
-/// Where the limit begins.
+/// First bit of the limit.
 pub const JUDGED_LIMIT: u32 = 32;
 
-/// What is known of an operation under way, by thread or request of io_uring.
+/// A running operation, by thread or request of io_uring.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Foreseen {
     /// [`crate::event::Op`].
     pub op: u32,
-    /// Not 0: the first victim is counted already.
+    /// Not 0: the first victim was counted before the act.
     pub counted: u32,
-    /// Victims that were seen.
+    /// Number of victims.
     pub seen: u32,
-    /// Zero.
+    /// Always 0.
     pub spare: u32,
-    /// The dentry, or inode, of what is made.
+    /// Address of the dentry, or inode, that the operation creates.
     pub made: u64,
-    /// What was seen, in the order in which it was.
+    /// The victims, in the order in which the hooks saw them.
     pub victims: [Victim; VICTIMS],
 }
 
-/// Key of a name that a session took somebody else's file from.
+/// Key of a name from which a session removed a file that it did not create.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemovedKey {
-    /// Which session.
+    /// Session of the removal.
     pub session: SessionNumber,
     /// Address of the parent's dentry.
     pub parent: u64,
@@ -283,36 +282,36 @@ pub struct RemovedKey {
     pub name: u64,
 }
 
-/// What had it, and how it was counted.
+/// The removed file, and how it was counted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Removed {
-    /// Its length.
+    /// Length, bytes.
     pub size: u64,
-    /// Bytes it held.
+    /// Bytes on the file system.
     pub bytes: u64,
-    /// As in [`Victim::judged`].
+    /// [`Victim::judged`].
     pub judged: u64,
 }
 
-/// Inodes that one operation touches: rename(2) two files and two directories.
+/// Inodes of one operation: rename(2) touches two files and two directories.
 pub const VICTIMS: usize = 4;
 
-/// A file, open, whose contents were cut or may be written over.
+/// An open file whose contents were truncated, or may be overwritten.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
     /// Address of the `struct file`.
     pub file: u64,
-    /// Address of its inode.
+    /// Address of the inode.
     pub inode: u64,
-    /// Its number.
+    /// `inode.i_ino`.
     pub ino: u64,
-    /// Its length before, 0 where it is not known.
+    /// Length before, bytes; 1 where the hooks did not see it.
     pub size: u64,
-    /// How far it was written over from its start; of a [`CUT_REMADE`], the bytes that were counted.
+    /// Bytes overwritten from the start; for a [`CUT_REMADE`], the bytes that were counted.
     pub written: u64,
-    /// As in [`Victim::judged`].
+    /// [`Victim::judged`].
     pub judged: u64,
     /// `inode.i_generation`.
     pub generation: u32,
@@ -320,11 +319,11 @@ pub struct Cut {
     pub kind: u32,
 }
 
-/// It was opened with O_TRUNC.
+/// The file was opened with O_TRUNC.
 pub const CUT_EMPTIED: u32 = 1;
-/// It has all it had.
+/// The file still has its contents.
 pub const CUT_INTACT: u32 = 2;
-/// It is made where somebody else's was removed, which is counted.
+/// The file was created at a name whose removed file was counted.
 pub const CUT_REMADE: u32 = 3;
 
 pod! {

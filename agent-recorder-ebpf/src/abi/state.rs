@@ -1,40 +1,40 @@
-//! What the programs keep in maps between two events.
+//! State of the programs between two events: the values and keys of their maps.
 
 use crate::address::Address;
 use crate::limits::{MAX_LIMIT, MAX_PROTECTED, MAX_STEPS, SENDMMSG_MESSAGES};
 use crate::pod::pod;
 
-/// The kernel's name of a session, until user space gives it a UUID.
+/// The kernel's number of a session, until user space gives it a UUID.
 ///
-/// The kernel counts from 1; numbers that user space hands out (`run`,
-/// adoption) have the top bit set, so that both can allocate without asking.
+/// The kernel counts from 1. Numbers of user space (`run`, adoption) have the top bit set, so that
+/// both allocate independently.
 pub type SessionNumber = u64;
 
-/// Set in a session number that user space handed out.
+/// Bit of session numbers that user space allocates.
 pub const USER_SESSION: SessionNumber = 1 << 63;
 
-/// A task's mark (task storage): freed with the task, copied at fork.
+/// A task's tag (task storage): freed with the task, copied at fork.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
-    /// 0 is "no session": the storage of a task that was released.
+    /// Session of the task; 0 in the storage of a task that was released.
     pub session: SessionNumber,
-    /// Changes at each exec and differs between processes: "first open by this program".
+    /// Number of the process's program: new at each exec, and in each child.
     pub image: u64,
-    /// The request of io_uring (address of its `io_kiocb`) that this task was last seen to submit, 0 for none.
+    /// Request of io_uring (address of its `io_kiocb`) that the task submitted last, 0 for none.
     pub request: u64,
-    /// Not 0: what this program removes it keeps elsewhere (`policy::PROGRAM_RESTORES`).
+    /// Not 0: the program can restore what it removes (`policy::PROGRAM_RESTORES`).
     pub restores: u32,
-    /// Of each kind of event, the replica of its program that last met one of this task (see `replica` among the programs).
+    /// Per kind of event, the replica that ran last for this task (`replica` among the programs).
     pub handled: u32,
-    /// Not 0: [`Given`] has addresses of the call that the task is in.
+    /// Not 0: [`Given`] has addresses of the task's call.
     pub given: u32,
-    /// Not 0: its program waits to be judged, and does nothing (`exec_gate`).
+    /// Not 0: the program waits to be judged, and must not run (`exec_gate`).
     pub held: u32,
 }
 
 impl Tag {
-    /// Of a task that is in the middle of nothing.
+    /// A tag without a request, an address or a hold.
     pub const fn new(session: SessionNumber, image: u64) -> Self {
         Self {
             session,
@@ -48,53 +48,53 @@ impl Tag {
     }
 }
 
-/// A tag where it is kept by the thread's id (kernels without task storage for the programs).
+/// A tag by thread id, on kernels without task storage for the programs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TaggedTask {
     /// The tag.
     pub tag: Tag,
-    /// The thread's `start_boottime`, ns: another's tag is none. 0 until the thread is first looked up.
+    /// The thread's `start_boottime`, ns, which shows a reused id; 0 until the first look-up.
     pub start: u64,
 }
 
-/// A session, shared by all its processes.
+/// A session, shared by its processes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Session {
-    /// Files destroyed so far.
+    /// Files destroyed.
     pub destroyed: u64,
-    /// Bytes of them.
+    /// Bytes of the destroyed files.
     pub bytes: u64,
-    /// Files that were rewritten and kept their size.
+    /// Rewritten files, of which `criteria::PARTS_PER_FILE` count as one destroyed file.
     pub rewritten: u64,
-    /// Not 0: every member is struck at its next recorded call, and for a while
-    /// after a limit was met (`limits::STRIKING_NS`) at its next call.
+    /// Not 0: every member is struck at its next recorded call, and for a while after a limit was
+    /// met (`limits::STRIKING_NS`) at its next call.
     pub condemned: u64,
-    /// Not 0: with SIGSTOP, not SIGKILL.
+    /// Not 0: a condemned session receives SIGSTOP, not SIGKILL.
     pub frozen: u64,
-    /// CLOCK_BOOTTIME at which a limit was last told of, ns.
+    /// CLOCK_BOOTTIME of the session's last guard event, ns.
     pub told: u64,
-    /// Not 0: a UDP socket was connected to port 53, so plain writes are looked at.
+    /// Not 0: a UDP socket was connected to port 53, so plain writes are examined.
     pub resolver: u64,
-    /// Not 0: the session has used a socket, so closes are looked at.
+    /// Not 0: the session has used a socket, so closes are examined.
     pub sockets: u64,
-    /// Not 0: it has opened files that it could destroy, so closes and writes are looked at.
+    /// Not 0: the session has opened files that it could destroy: closes and writes are examined.
     pub cuts: u64,
-    /// Files that are emptied, and not yet closed or written again.
+    /// Files that were emptied, and are neither closed nor written since.
     pub emptied: u64,
-    /// Mounts that it made in the recorder's namespace, less those that it took away.
+    /// Mounts that the session made in the recorder's namespace, less those that it removed.
     pub mounts: u64,
     /// Files destroyed below each protected path.
     pub protected: [u64; MAX_PROTECTED],
-    /// CLOCK_BOOTTIME of the last `MAX_LIMIT` files destroyed; number n is at n % limit.
+    /// CLOCK_BOOTTIME of the last `MAX_LIMIT` files destroyed, ns; number n is at n % limit.
     pub times: [u64; MAX_LIMIT],
-    /// The same of the steps of the long budget of files, and those of bytes.
+    /// CLOCK_BOOTTIME of the last steps, ns: rows for the long budget of files and both of bytes.
     pub steps: [[u64; MAX_STEPS]; 3],
 }
 
 impl Session {
-    /// One that has done nothing.
+    /// A session without acts.
     pub const NEW: Self = Self {
         destroyed: 0,
         bytes: 0,
@@ -117,22 +117,21 @@ impl Session {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeenFile {
-    /// As in [`Tag::image`].
+    /// [`Tag::image`].
     pub image: u64,
     /// `inode.i_ino`.
     pub ino: u64,
     /// `super_block.s_dev`.
     pub dev: u32,
-    /// Thread group.
+    /// Thread group id.
     pub pid: u32,
-    /// `inode.i_generation`: the number of a deleted file is soon another's, its generation differs then.
+    /// `inode.i_generation`, which differs between files that had one number.
     pub generation: u32,
     /// Zero.
     pub spare: u32,
 }
 
-/// Names a socket for as long as it lives: its memory can be used again, its
-/// sockfs inode number differs then.
+/// Key of a socket while it lives: another one at its address has another inode number in sockfs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketKey {
@@ -146,39 +145,39 @@ pub struct SocketKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Socket {
-    /// Whose it is.
+    /// Session of the socket.
     pub session: SessionNumber,
-    /// Bytes that sendmsg took, as its callers were told.
+    /// Bytes that sendmsg accepted.
     pub sent: u64,
-    /// Bytes that recvmsg gave.
+    /// Bytes that recvmsg returned.
     pub received: u64,
-    /// `socket_alloc.socket`'s address, to see whether it still lives.
+    /// Address of `socket_alloc.socket`, which shows whether the socket still lives.
     pub socket: u64,
-    /// The process that used it first.
+    /// Pid of the process that used the socket first.
     pub pid: u32,
-    /// Its thread.
+    /// Tid of that process's thread.
     pub tid: u32,
-    /// `start_boottime` of its leader.
+    /// `start_boottime` of that thread's leader, ns.
     pub start_time: u64,
-    /// Parent of that process.
+    /// Pid of that process's parent.
     pub ppid: u32,
     /// Real uid of that process.
     pub uid: u32,
     /// `comm` of that thread.
     pub comm: [u8; 16],
-    /// One of [`crate::event::SOCKET_PENDING`] ….
+    /// [`crate::event::SOCKET_PENDING`] and the flags after it.
     pub flags: u32,
     /// `AF_*`.
     pub family: u16,
     /// `SOCK_*`.
     pub kind: u16,
-    /// The addresses as last known, for the record of its end.
+    /// This side's last known address, for the record of the socket's end.
     pub local: Address,
-    /// The other side.
+    /// The peer's last known address.
     pub peer: Address,
 }
 
-/// Addresses that a call gave, as the kernel copied them: kept by the thread, from the security hook to the call's exit.
+/// The kernel's copies of a call's addresses, by thread, from the security hook to the call's exit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Given {
@@ -186,13 +185,13 @@ pub struct Given {
     pub sock: u64,
     /// [`crate::event::NetOp`].
     pub op: u32,
-    /// How many there are: several of sendmmsg(2).
+    /// Number of addresses; sendmmsg(2) has several.
     pub count: u32,
-    /// Without a family where none was given.
+    /// The addresses; family 0 for a message without one.
     pub addresses: [Address; SENDMMSG_MESSAGES as usize],
 }
 
-/// Key of "this descriptor is that socket".
+/// Key of a descriptor, whose value is its socket.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptorKey {
@@ -202,33 +201,33 @@ pub struct DescriptorKey {
     pub fd: u64,
 }
 
-/// A datagram destination that was recorded once.
+/// A datagram destination that was recorded.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeenPeer {
     /// The socket.
     pub socket: SocketKey,
-    /// Address, family and port, folded: an equal fold of two peers of one socket hides the second.
+    /// A fold of address, family and port; a second peer with an equal fold is unrecorded.
     pub peer: [u64; 4],
 }
 
-/// A process that has ended.
+/// Key of a process that has ended.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedKey {
-    /// When it began, CLOCK_BOOTTIME ns.
+    /// `start_boottime` of the process, ns.
     pub start: u64,
-    /// Its pid.
+    /// Pid of the process.
     pub pid: u32,
     /// Zero.
     pub spare: u32,
 }
 
-/// A request of io_uring under way (keyed by the address of its `io_kiocb`).
+/// A running request of io_uring, by the address of its `io_kiocb`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UringRequest {
-    /// Pairs the event of its submission with that of its completion.
+    /// Token that the events of submission and completion share.
     pub token: u64,
     /// `IORING_OP_*`.
     pub opcode: u32,
@@ -236,9 +235,9 @@ pub struct UringRequest {
     pub fd: i32,
     /// `io_kiocb.file` at submission.
     pub file: u64,
-    /// The flags of an open or an unlink.
+    /// Flags of an open or an unlink.
     pub flags: u64,
-    /// The address of a connect.
+    /// Address of a connect.
     pub address: Address,
 }
 
@@ -249,27 +248,27 @@ pod! {
 const _: () = assert!(
     core::mem::size_of::<Session>() == 88 + 8 * (MAX_PROTECTED + MAX_LIMIT + 3 * MAX_STEPS)
 );
-// SAFETY: repr(C), eight-byte integers only; the size assertion above shows there is no padding.
+// SAFETY: repr(C) with u64 fields only; the assertion above proves that none is padding.
 unsafe impl crate::pod::Pod for Session {}
-// SAFETY: as above, which is what aya asks for.
+// SAFETY: aya asks for the same as `pod::Pod`, which `Session` implements.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Session {}
 
-/// Which hooks are in use beside the tracepoints, frozen before load.
+/// Hooks in use beside the tracepoints, frozen before load.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hooks {
-    /// Not 0: security hooks see each object before it is acted on.
+    /// Not 0: security hooks see each object before the act.
     pub see: u64,
-    /// Not 0: they refuse what would go over the guard's limit.
+    /// Not 0: security hooks refuse acts over the guard's limit.
     pub refuse: u64,
-    /// Not 0: programs on tracepoints are attached several times.
+    /// Not 0: programs on tracepoints have replicas.
     pub copied: u64,
-    /// Not 0: what calls return tells what they sent, for no tracepoint does.
+    /// Not 0: results of calls count sent bytes, because the kernel lacks the tracepoint.
     pub count: u64,
-    /// Not 0: changes of inodes show what an operation is about to destroy.
+    /// Not 0: changes of inode times show what an operation is about to destroy.
     pub touch: u64,
-    /// Not 0: what programs on security hooks answer is the kernel's answer.
+    /// Not 0: the kernel uses the results of programs on security hooks.
     pub decide: u64,
 }
 

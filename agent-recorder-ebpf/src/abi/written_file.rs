@@ -1,40 +1,41 @@
-//! Files that sessions wrote, by which who starts them is known: how the kernel
-//! remembers them, by the key of [`crate::policy::PlaceKey`].
+//! Files that sessions wrote, by which heirs are recognised; the key is a
+//! [`crate::policy::PlaceKey`].
 //!
-//! Who starts one is told of in the gate's ring, by an event of the exec whose
-//! session is the writer's and whose rule is one of the marks below.
-//! Not here: which file a script's name leads to, which user space finds out.
+//! The event of an heir's exec is in the gate's ring. Its session is the writer's, and its rule is
+//! one of the marks below.
+//!
+//! Not here: the file of a script's name, which user space finds.
 
 use crate::pod::pod;
 use crate::state::SessionNumber;
 
-/// A session made it, or opened it for writing.
+/// A file that a session created or opened for writing.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// The session that did so last.
+    /// The last session that did so.
     pub session: SessionNumber,
-    /// When it did, CLOCK_BOOTTIME ns.
+    /// Time of that, CLOCK_BOOTTIME ns.
     pub time: u64,
-    /// `inode.i_generation`: another file of the same number has another.
+    /// `inode.i_generation`, which differs between files that had one number.
     pub generation: u32,
-    /// Zero.
+    /// Always 0.
     pub spare: u32,
 }
 
-/// [`crate::event::ExecBody::rule`]: the program's file is what the session wrote.
+/// [`crate::event::ExecBody::rule`]: a session wrote the program's file.
 pub const HEIR_BY_FILE: u32 = 1 << 31;
-/// A session has a file of the name that the program, or its script, was
-/// started by; whose it is, if it is that file, is not known: the session is 0.
+/// A session has a file of the name that started the program or its script. Whether the program is
+/// that file is unknown, so the session is 0.
 pub const HEIR_BY_NAME: u32 = 1 << 30;
 
-/// An exec by a task outside of sessions that was told of.
+/// An exec of an heir that was emitted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Told {
-    /// When the process began, CLOCK_BOOTTIME ns.
+    /// `start_boottime` of the process, ns.
     pub start: u64,
-    /// `task_struct.self_exec_id`: how often it has exec'd.
+    /// `task_struct.self_exec_id`: number of the process's execs.
     pub exec: u64,
 }
 

@@ -177,7 +177,7 @@ pub enum Trouble {
     AreasTaken = 4,
     /// Several deletes of a session may have been counted as one (kernels before 5.17).
     CountContended = 5,
-    /// A gated program had no room in the gate's ring, and was ended.
+    /// The gate's ring was full: a gated program was ended, or an heir's exec is unrecorded.
     GateFull = 6,
 }
 

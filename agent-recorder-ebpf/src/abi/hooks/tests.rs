@@ -1,5 +1,4 @@
-//! The entry points in `programs/hooks` are those of the rows, and each is of
-//! the kernels that its row says.
+//! The entry points in `programs/hooks` are those of the rows, with the kernels that these state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +19,8 @@ struct Entry {
     since: Vec<Version>,
 }
 
-/// What `name! { /// docs… programs, "hooks", … }` defines, and what a function
-/// after `#[macro(function = "hook")]` is.
+/// Entry points from `name! { /// docs… programs, "hooks", … }`, and from a function after
+/// `#[macro(function = "hook")]`.
 fn entries(source: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut since = Vec::new();
@@ -33,7 +32,7 @@ fn entries(source: &str) -> Vec<Entry> {
         }
         if let Some(name) = line.strip_suffix("! {") {
             since.clear();
-            // Macros are defined in the same file.
+            // A macro's definition in the same file is no entry point.
             form = (!name.contains(' ')).then(|| (name.to_owned(), Vec::new()));
             continue;
         }
@@ -73,7 +72,7 @@ fn entries(source: &str) -> Vec<Entry> {
     entries
 }
 
-/// Of "`prototype`, 5.7 to 6.1." and the like.
+/// The first version in "`prototype`, 5.7 to 6.1." and similar lines.
 fn version_of(doc: &str) -> Option<Version> {
     let (_, kernels) = doc.strip_prefix('`')?.split_once("`, ")?;
     let end = kernels.find(|it: char| it != '.' && !it.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The calls that both ABIs have, and parts of calls that are rows of their own.
+//! Rows that both ABIs share, and rows of parts of calls.
 
 use super::spec::{
     HANDLE_IOCTL, HANDLE_NONE, MARK_AT_FOLLOW, MARK_AT_NOFOLLOW, MARK_CREAT, MARK_FOLLOWS,
@@ -68,7 +68,7 @@ pub(super) const SETXATTRAT: Spec = Spec::file(Op::Xattr)
 pub(super) const REMOVEXATTR: Spec = Spec::file(Op::Xattr).path(0).extra(1).marks(MARK_FOLLOWS);
 pub(super) const LREMOVEXATTR: Spec = Spec::file(Op::Xattr).path(0).extra(1);
 pub(super) const FREMOVEXATTR: Spec = Spec::file(Op::Xattr).fd(0).extra(1);
-/// `struct file_attr` begins with the flags.
+/// The flags are the first field of `struct file_attr`.
 pub(super) const FILE_SETATTR: Spec = Spec::file(Op::Attributes)
     .at(0, 1)
     .length(2)
@@ -88,7 +88,7 @@ pub(super) const UMOUNT: Spec = Spec::file(Op::Umount).path(0).marks(MARK_FOLLOW
 pub(super) const UMOUNT2: Spec = UMOUNT.flags(1);
 pub(super) const CHDIR: Spec = Spec::file(Op::Chdir).path(0).marks(MARK_FOLLOWS);
 pub(super) const FCHDIR: Spec = Spec::file(Op::Chdir).fd(0);
-/// The length is that of the range.
+/// The length is that of the range; `process_control` puts it into argument 3.
 pub(super) const IOCTL: Spec = Spec {
     handle: HANDLE_IOCTL,
     ..Spec::file(Op::Device).fd(0).flags(1).length(3)
@@ -99,18 +99,18 @@ pub(super) const PIDFD_SEND_SIGNAL: Spec = KILL.marks(MARK_PIDFD);
 pub(super) const PTRACE: Spec = Spec::control(ControlOp::Ptrace, 1, 0);
 pub(super) const PROCESS_VM_WRITEV: Spec = Spec::control(ControlOp::Ptrace, 0, NO_ARG);
 pub(super) const BPF: Spec = Spec::control(ControlOp::Bpf, NO_ARG, 0);
-/// The command is the descriptor.
+/// The command is the other process's descriptor.
 pub(super) const PIDFD_GETFD: Spec = Spec::control(ControlOp::Descriptor, 0, 1).marks(MARK_PIDFD);
-/// The new limits are where the length says; without any it is a question.
+/// `length` is the address of the new limits; 0 for a call that only reads.
 pub(super) const PRLIMIT: Spec = Spec::control(ControlOp::Limit, 0, 1).length(2);
 
-/// The row of the ioctl(2) that deletes a subvolume by its name. No call has this number.
+/// Row of the ioctl(2) that deletes a subvolume by its name. No call has this number.
 pub const ROW_SUBVOLUME: u32 = SYSCALL_NUMBERS - 1;
-/// The row of the one that names it by a number, which is put into `length`.
+/// Row of the ioctl(2) that deletes a subvolume by its number, which is put into `length`.
 pub const ROW_SUBVOLUME_BY_ID: u32 = SYSCALL_NUMBERS - 2;
-/// The row of the ones that set an inode's flags, which are put into `length`.
+/// Row of the commands that set an inode's flags, which are put into `length`.
 pub const ROW_ATTRIBUTES: u32 = SYSCALL_NUMBERS - 3;
-/// What is part of calls: nobody can make them, so they are handled by none.
+/// Rows of parts of calls. No program can make them, so they have no handler.
 pub const PARTS: &[(u32, Spec)] = &[
     (
         ROW_SUBVOLUME,

@@ -1,7 +1,8 @@
-//! Which system calls are looked at, and where each keeps what: one row a call.
+//! The table of system calls: one row a call, with its operation and the positions of its
+//! arguments.
 //!
-//! The programs dispatch on this table (an array map that user space fills),
-//! so a call that is not in it leaves after one array look-up.
+//! The programs dispatch on the table (an array map that user space fills), so a call without a row
+//! leaves after one look-up.
 
 mod calls;
 mod ia32;

@@ -1,15 +1,15 @@
-//! One row of the table: who looks at a call, and which of its arguments is what.
+//! One row of the table: the handler of a call, and the positions of its arguments.
 
 use crate::event::{ControlOp, Op};
 use crate::pod::pod;
 
-/// Not looked at.
+/// No handler: the call is not recorded.
 pub const HANDLE_NONE: u8 = 0;
-/// open(2) and its kin: the result is a descriptor, the path is the file's own.
+/// open(2) and related calls: the result is a descriptor, whose file has the path.
 pub const HANDLE_OPEN: u8 = 1;
-/// One or two locations, and numbers.
+/// File operations with one or two locations, and numbers.
 pub const HANDLE_FILE: u8 = 2;
-/// execve(2) that failed.
+/// execve(2) and execveat(2) that failed.
 pub const HANDLE_EXEC: u8 = 3;
 /// connect(2).
 pub const HANDLE_CONNECT: u8 = 4;
@@ -31,18 +31,18 @@ pub const HANDLE_WRITE: u8 = 11;
 pub const HANDLE_CLOSE: u8 = 12;
 /// dup(2) and fcntl(2): the result is one more descriptor of the same file.
 pub const HANDLE_DUP: u8 = 13;
-/// socketcall(2) of 32-bit callers: the first argument says which.
+/// socketcall(2) of 32-bit callers: the first argument is the number of the call.
 pub const HANDLE_SOCKETCALL: u8 = 14;
 /// writev(2), for DNS on a connected socket.
 pub const HANDLE_WRITEV: u8 = 15;
 
 /// close_range(2).
 pub const HANDLE_CLOSE_RANGE: u8 = 16;
-/// io_uring_enter(2): what it submitted is over or somebody else's.
+/// io_uring_enter(2): its requests have completed, or belong to workers.
 pub const HANDLE_URING_ENTER: u8 = 17;
-/// What is put into the descriptor of the first argument, perhaps a socket: sendfile(2), pwritev2(2).
+/// Writes into the descriptor of the first argument, perhaps a socket: sendfile(2), pwritev2(2).
 pub const HANDLE_SENDFILE: u8 = 18;
-/// The same of the third: splice(2).
+/// Writes into the descriptor of the third argument, perhaps a socket: splice(2).
 pub const HANDLE_SPLICE: u8 = 19;
 /// pwrite64(2), pwritev(2).
 pub const HANDLE_PWRITE: u8 = 20;
@@ -50,13 +50,13 @@ pub const HANDLE_PWRITE: u8 = 20;
 pub const HANDLE_COPY: u8 = 21;
 /// fallocate(2).
 pub const HANDLE_FALLOCATE: u8 = 22;
-/// ioctl(2), of which few commands count.
+/// ioctl(2), of which few commands are recorded.
 pub const HANDLE_IOCTL: u8 = 23;
-/// What is done to other processes and to the kernel's programs: `dirfd` is
-/// the other process, `flags` the command, `op` a [`ControlOp`].
+/// Acts on other processes and the kernel's programs: `dirfd` is the process, `flags` the command,
+/// `op` a [`ControlOp`].
 pub const HANDLE_CONTROL: u8 = 24;
 
-/// No such argument.
+/// The call has no such argument.
 pub const NO_ARG: u8 = 0xff;
 
 /// `flags` points to a `struct open_how` (openat2(2)).
@@ -65,11 +65,11 @@ pub const MARK_HOW: u16 = 1;
 pub const MARK_CREAT: u16 = 2;
 /// The last component is followed.
 pub const MARK_FOLLOWS: u16 = 4;
-/// … unless AT_SYMLINK_NOFOLLOW (0x100) is in the flags.
+/// With AT_SYMLINK_NOFOLLOW (0x100) in the flags the last component is not followed.
 pub const MARK_AT_NOFOLLOW: u16 = 8;
 /// The first location's last component is followed if AT_SYMLINK_FOLLOW (0x400) is in the flags.
 pub const MARK_AT_FOLLOW: u16 = 16;
-/// AT_REMOVEDIR (0x200) in the flags makes it an rmdir.
+/// With AT_REMOVEDIR (0x200) in the flags the operation is an rmdir.
 pub const MARK_REMOVEDIR: u16 = 32;
 /// The length is two 32-bit arguments, low first.
 pub const MARK_LENGTH_PAIR: u16 = 64;
@@ -77,12 +77,12 @@ pub const MARK_LENGTH_PAIR: u16 = 64;
 pub const MARK_OWNER16: u16 = 128;
 /// fcntl(2): only F_DUPFD (0) and F_DUPFD_CLOEXEC (1030) count.
 pub const MARK_FCNTL: u16 = 512;
-/// The process is that of a pidfd.
+/// `dirfd` is a pidfd.
 pub const MARK_PIDFD: u16 = 4096;
-/// The length is the 64-bit number at that address.
+/// `length` is the address of a 64-bit length.
 pub const MARK_LENGTH_AT: u16 = 8192;
 
-/// One call. Arguments are numbers 0 to 5, [`NO_ARG`] for none.
+/// One row. Arguments are numbers 0 to 5, [`NO_ARG`] for none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
@@ -110,14 +110,14 @@ pub struct Spec {
     pub gid: u8,
     /// Length.
     pub length: u8,
-    /// A string that is kept as it is: an attribute's name, a link's target, a mount's source.
+    /// A string that is recorded unchanged: an attribute's name, a link's target, a mount's source.
     pub extra: u8,
 }
 
 pod! { Spec = 14 }
 
 impl Spec {
-    /// A call that is not looked at.
+    /// A call without a handler.
     pub const NONE: Self = Self {
         handle: HANDLE_NONE,
         op: 0,
@@ -134,7 +134,7 @@ impl Spec {
         extra: NO_ARG,
     };
 
-    /// Of a call that takes nothing from the table but who looks at it.
+    /// A call with a handler, and without arguments in the table.
     pub const fn handle(handle: u8) -> Self {
         Self {
             handle,

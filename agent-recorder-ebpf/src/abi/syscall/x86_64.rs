@@ -1,4 +1,4 @@
-//! Which calls are looked at of programs of this ABI, by the numbers of `arch/x86/entry/syscalls/syscall_64.tbl`.
+//! Rows of this ABI, by the numbers of `arch/x86/entry/syscalls/syscall_64.tbl`.
 
 use super::calls::{
     BPF, CHDIR, CHMOD, CHOWN, CREAT, FCHDIR, FCHMOD, FCHMODAT, FCHMODAT2, FCHOWN, FCHOWNAT,
