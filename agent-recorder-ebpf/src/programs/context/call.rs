@@ -79,7 +79,6 @@ impl Call {
         })
     }
 
-    /// Number of the call's area.
     #[inline(always)]
     pub(crate) fn area(&self) -> ScratchId {
         ScratchId::of(self.scratch)
@@ -149,7 +148,6 @@ impl Call {
         }
     }
 
-    /// An argument by its number.
     #[inline(always)]
     pub(crate) fn argument(&self, index: u8) -> u64 {
         let index = bound::<7>(u64::from(index));

@@ -22,7 +22,6 @@ pub(crate) const LOCAL: u32 = 0;
 /// The peer's address.
 pub(crate) const PEER: u32 = 1;
 
-/// The area of one event.
 #[repr(C)]
 pub(crate) struct Scratch {
     /// Arguments of the call; eight, so that a masked index of three bits is always inside.
@@ -43,15 +42,12 @@ pub(crate) struct Scratch {
     pub(crate) socket: state::Socket,
     /// Addresses of the call as security hooks saw them.
     pub(crate) given: Given,
-    /// A walk up a path.
     pub(crate) ascent: NameWalk,
-    /// A walk over descriptors.
     pub(crate) walk: DescriptorWalk,
     /// A search in a gated program's arguments.
     pub(crate) words: WordSearch,
     /// A search in a program's strings for agent rules.
     pub(crate) search: RuleSearch,
-    /// A request of io_uring.
     pub(crate) request: UringRequest,
     /// A walk that decides whether an object may be thrown away.
     pub(crate) inquiry: OwnershipWalk,
@@ -63,7 +59,6 @@ pub(crate) struct Scratch {
     pub(crate) opened: OpenedFile,
     /// A file that an open could destroy.
     pub(crate) cut: Cut,
-    /// The location that a global function appended.
     pub(crate) location: Location,
     /// End of the event after `location`.
     pub(crate) end: u64,
@@ -87,7 +82,6 @@ pub(crate) struct Scratch {
 pub(crate) struct ScratchId(u32);
 
 impl ScratchId {
-    /// Number of this area.
     #[inline(always)]
     pub(crate) fn of(scratch: *mut Scratch) -> Self {
         // SAFETY: `scratch` is a map value, checked for null.
@@ -135,7 +129,6 @@ pub(crate) struct Datagram {
     pub(crate) nth: u32,
 }
 
-/// A socket behind a descriptor.
 #[derive(Clone, Copy)]
 pub(crate) struct OpenSocket {
     pub(crate) key: SocketKey,
@@ -154,7 +147,6 @@ pub(crate) struct Strings {
     pub(crate) env_end: u64,
 }
 
-/// A program that has just started.
 #[derive(Clone, Copy)]
 pub(crate) struct Program {
     pub(crate) strings: Strings,
@@ -165,7 +157,6 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Begin and end of the arguments.
     #[inline(always)]
     pub(crate) fn arguments(&self) -> (u64, u64) {
         (self.strings.arg_start, self.strings.arg_end)
@@ -188,7 +179,6 @@ pub(crate) struct RuleSearch {
     pub(crate) rule: u64,
 }
 
-/// One appended location.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Location {
     pub(crate) base_len: u16,

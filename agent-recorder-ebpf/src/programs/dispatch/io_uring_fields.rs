@@ -44,7 +44,6 @@ pub(crate) mod opcode {
 /// `REQ_F_CQE_SKIP` (include/linux/io_uring_types.h): a success posts no completion.
 const SKIPS_COMPLETION: u64 = 1 << 6;
 
-/// The result in a completion.
 #[inline(always)]
 pub(crate) fn result_of(completion: *const u8) -> i32 {
     read(completion as u64, offset!(cqe_res))
@@ -254,7 +253,6 @@ impl Announcement<'_> {
         }
     }
 
-    /// Target of a symbolic link.
     #[inline(always)]
     fn target(&mut self, at: usize) {
         let target = self.request.name(at);
@@ -262,7 +260,6 @@ impl Announcement<'_> {
         self.body.extra_len = length.unwrap_or(0);
     }
 
-    /// Name of an extended attribute.
     #[inline(always)]
     fn attribute(&mut self, at: usize) {
         let name = self.request.field(at);

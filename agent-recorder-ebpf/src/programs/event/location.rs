@@ -171,7 +171,6 @@ pub(crate) fn append_followed_location(
     }
 }
 
-/// Appends a descriptor's file as a location.
 #[inline(always)]
 pub(crate) fn append_descriptor(writer: &mut Writer, task: Task, fd: Fd) -> (Location, File) {
     let file = fd.file(task);

@@ -188,7 +188,7 @@ impl Writer {
         self.buffer().cast()
     }
 
-    /// Submits and counts the event. Without `wake` the kernel wakes a caught-up reader: once a batch.
+    /// Submits and counts the event. Without `wake` the kernel wakes a caught-up reader.
     #[inline(always)]
     pub(crate) fn submit(self, kind: Kind, wake: bool) {
         let flags = if wake {

@@ -14,7 +14,6 @@ pub(crate) fn count(counters: &aya_ebpf::maps::PerCpuArray<u64>, index: u32) {
     }
 }
 
-/// Counts a failure.
 #[inline(always)]
 pub(crate) fn trouble(trouble: Trouble) {
     count(&TROUBLE, trouble as u32);
@@ -23,7 +22,7 @@ pub(crate) fn trouble(trouble: Trouble) {
 /// Atomic addition without a result.
 #[inline(always)]
 pub(crate) fn add(value: *mut u64, addend: u64) {
-    // SAFETY: `value` is in a map value, which the caller has checked for null.
+    // SAFETY: `value` is in a map value, checked for null by the caller.
     unsafe {
         core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(
             value, addend,

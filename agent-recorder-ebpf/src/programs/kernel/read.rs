@@ -31,7 +31,6 @@ static HOOKS: agent_recorder_abi::state::Hooks = agent_recorder_abi::state::Hook
 #[unsafe(no_mangle)]
 static FILE_ONE_REFERENCE: u64 = 1;
 
-/// Offset of a field.
 macro_rules! offset {
     ($field:ident) => {
         $crate::kernel::read::offset_at(core::mem::offset_of!(

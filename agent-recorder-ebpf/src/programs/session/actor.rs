@@ -10,7 +10,6 @@ use crate::kernel::types::Kiocb;
 use crate::kernel::uapi::PF_IO_WORKER;
 use crate::session::tag;
 
-/// A task that acts.
 #[derive(Clone, Copy)]
 pub(crate) struct Actor {
     pub(crate) task: Task,
@@ -20,7 +19,6 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    /// The running task, if it is in a session.
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
         if hooks().see == 0 {

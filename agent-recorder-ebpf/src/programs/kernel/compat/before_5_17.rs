@@ -25,7 +25,6 @@ use crate::kernel::read::offset;
 /// Address of a `struct task_struct`, whose type the verifier may not know.
 pub(crate) type Task = *const u8;
 
-/// The running task.
 #[inline(always)]
 pub(crate) fn current() -> Task {
     // SAFETY: the helper takes no argument and always returns a task.
@@ -140,7 +139,7 @@ pub(crate) fn drop_tag_of(old_pid: u32, task: Task) {
 /// has restored the value when it ends.
 #[inline(always)]
 pub(crate) fn add_here(value: *mut u64, addend: u64) -> u64 {
-    // SAFETY: `value` is in a map value, which the caller has checked for null.
+    // SAFETY: `value` is in a map value, checked for null by the caller.
     unsafe {
         let before = ptr::read_volatile(value);
         ptr::write_volatile(value, before.wrapping_add(addend));
@@ -158,7 +157,7 @@ static LOCKS: HashMap<SessionNumber, u8> = HashMap::with_max_entries(MAX_SESSION
 #[inline(always)]
 pub(crate) fn add_shared(session: SessionNumber, value: *mut u64, addend: u64) -> u64 {
     let is_locked = lock(session);
-    // SAFETY: `value` is in a map value, which the caller has checked for null.
+    // SAFETY: `value` is in a map value, checked for null by the caller.
     let before = unsafe { ptr::read_volatile(value) };
     add(value, addend);
     if is_locked {

@@ -13,7 +13,6 @@ use aya_ebpf::macros::btf_map;
 /// A `struct task_struct` whose type the verifier knows.
 pub(crate) type Task = *const u8;
 
-/// The running task.
 #[inline(always)]
 pub(crate) fn current() -> Task {
     // SAFETY: the helper takes no argument and always returns a task.
@@ -114,7 +113,7 @@ pub(crate) fn drop_tag_of(_old_pid: u32, _task: Task) {}
 /// AcqRel: LLVM 22 returns the addend for Relaxed (llvm#210280).
 #[inline(always)]
 pub(crate) fn add_here(value: *mut u64, addend: u64) -> u64 {
-    // SAFETY: `value` is in a map value, which the caller has checked for null.
+    // SAFETY: `value` is in a map value, checked for null by the caller.
     unsafe {
         core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::AcqRel }>(
             value, addend,

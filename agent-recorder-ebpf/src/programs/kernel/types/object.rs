@@ -11,7 +11,6 @@ macro_rules! kernel_object {
         pub(crate) struct $name(u64);
 
         impl $name {
-            /// No object.
             pub(crate) const NONE: Self = Self(0);
 
             /// The object at an address, 0 for none.
@@ -26,7 +25,6 @@ macro_rules! kernel_object {
                 self.0
             }
 
-            /// Whether it is no object.
             #[inline(always)]
             pub(crate) const fn is_none(self) -> bool {
                 self.0 == 0

@@ -14,7 +14,6 @@ kernel_object! {
 }
 
 impl Mount {
-    /// The root dentry of the mount.
     #[inline(always)]
     pub(crate) fn root(self) -> Dentry {
         self.field(offset!(vfsmount_root))
@@ -85,7 +84,6 @@ pub(crate) struct KernelPath {
 }
 
 impl KernelPath {
-    /// No path.
     pub(crate) const NONE: Self = Self {
         mount: Mount::NONE,
         dentry: Dentry::NONE,
@@ -109,7 +107,6 @@ impl KernelPath {
         }
     }
 
-    /// The root of a mount.
     #[inline(always)]
     pub(crate) fn root_of(mount: Mount) -> Self {
         Self {
@@ -118,20 +115,17 @@ impl KernelPath {
         }
     }
 
-    /// The task's working directory.
     #[inline(always)]
     pub(crate) fn working_directory(task: Task) -> Self {
         Self::at(fs_of(task) + offset!(fs_pwd) as u64)
     }
 
-    /// The task's root directory.
     #[inline(always)]
     pub(crate) fn root_directory(task: Task) -> Self {
         Self::at(fs_of(task) + offset!(fs_root) as u64)
     }
 }
 
-/// Address of the task's `struct fs_struct`.
 #[inline(always)]
 fn fs_of(task: Task) -> u64 {
     // SAFETY: `task` is typed.

@@ -63,7 +63,6 @@ impl Kiocb {
         self.field(offset!(kiocb_flags))
     }
 
-    /// The request's descriptor.
     #[inline(always)]
     pub(crate) fn descriptor_number(self) -> i32 {
         self.field(offset!(kiocb_fd))
