@@ -21,10 +21,10 @@ pub struct SecurityHook {
     /// Its programs record nothing: they are loaded only where something is refused, and a skipped
     /// one costs no record.
     pub only_decides: bool,
-    /// It passes structures by value: the verifier takes a program on it since 6.1.
+    /// Some arguments are structures by value: the verifier takes a program on it since 6.1.
     pub by_value: bool,
-    /// What is not recorded without it; `None` where the kernel has another hook for the act, or no
-    /// such act.
+    /// Records that are lost without it; `None` where the kernel has another hook for the act, or
+    /// no such act.
     pub lost: Option<&'static str>,
 }
 

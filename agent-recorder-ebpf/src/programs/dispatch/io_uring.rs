@@ -60,7 +60,7 @@ pub(crate) fn submitted(replica: Replica, kiocb: Kiocb) {
 #[inline(always)]
 fn begin(scratch: *mut Scratch, task: Task, tag: Tag, request: Request) {
     // One CPU submits one request at a time, so time and CPU name it.
-    // SAFETY: both helpers take no argument.
+    // SAFETY: the helpers take no arguments.
     let token =
         unsafe { bpf_ktime_get_boot_ns() << 8 | u64::from(bpf_get_smp_processor_id() & 0xff) };
     let call = Call::without_row(scratch, task, tag, VIA_URING);

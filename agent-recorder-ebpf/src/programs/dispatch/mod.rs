@@ -1,5 +1,5 @@
-//! From an event of the kernel to its operation: a call that returns, a request of io_uring, a task
-//! that begins or ends.
+//! Dispatch of the kernel's events to operations: a call that returns, a request of io_uring, a
+//! task that begins or ends.
 //!
 //! Not here: how an operation is recorded (`operations`).
 

@@ -121,7 +121,7 @@ fn is_first_told(task: Task) -> bool {
             spare: 0,
         }
     };
-    // Of two insertions at one time one fails with EEXIST. Without memory both fail otherwise: two
+    // One of two insertions at one time fails with EEXIST. Without memory both fail otherwise: two
     // events are better than none.
     let put = maps::ENDED.insert(&key, &1, u64::from(BPF_NOEXIST));
     put != Err(-EEXIST)

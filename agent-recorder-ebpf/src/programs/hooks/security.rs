@@ -179,7 +179,7 @@ hook! {
 hook! {
     /// `int file_truncate(struct file *file)`, 6.2.
     ///
-    /// Of ftruncate(2), which passes path_truncate before 6.2.
+    /// The hook of ftruncate(2), which passes path_truncate before 6.2.
     file_truncate, "file_truncate", security_file_truncate, "security_file_truncate",
     (file: 0 as File) file_hook::cutting(file.path())
 }
@@ -236,7 +236,7 @@ hook! {
 hook! {
     /// `int file_ioctl_compat(struct file *file, unsigned int cmd, unsigned long arg)`, 6.8.
     ///
-    /// Of 32-bit callers, who pass file_ioctl where it is missing. Some stable kernels before 6.8
+    /// The hook of 32-bit callers, who pass file_ioctl without it. Some stable kernels before 6.8
     /// have it.
     file_ioctl_compat, "file_ioctl_compat", security_file_ioctl_compat, "security_file_ioctl_compat",
     (file: 0 as File, command: 1) irreversible::commanding(file, command)
@@ -279,7 +279,7 @@ hook! {
 hook! {
     /// `int inode_file_setattr(struct dentry *dentry, struct file_kattr *fa)`, 6.17.
     ///
-    /// Of file_setattr(2), which is as old, and of ioctl(2), which also passes file_ioctl.
+    /// The hook of file_setattr(2), which is as old, and of ioctl(2), which also passes file_ioctl.
     inode_file_setattr, "inode_file_setattr", security_inode_file_setattr, "security_inode_file_setattr",
     (dentry: 0 as Dentry) self_protection::changing(dentry)
 }

@@ -1,6 +1,6 @@
 //! Exact counters: events made, events lost, and failures of the programs.
 //!
-//! In the lowest folder, because `compat` counts its failures, too.
+//! They are in the lowest folder, because `compat` counts its failures, too.
 
 use agent_recorder_abi::event::{KINDS, Trouble};
 use aya_ebpf::macros::map;

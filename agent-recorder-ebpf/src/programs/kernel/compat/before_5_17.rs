@@ -108,8 +108,8 @@ pub(crate) fn drop_tag(task: Task, is_last: bool) {
     }
 }
 
-/// Removes the tag of an earlier thread from the id of a task that was created outside sessions. An
-/// exec that killed the other threads and failed then leaves such a tag.
+/// Removes an earlier thread's tag from the id of a task that was created outside sessions. An exec
+/// that killed the other threads and then failed leaves such a tag.
 #[inline(always)]
 pub(crate) fn drop_stale_tag(task: Task) {
     // SAFETY: `task` is a task, and `tagged` a map value, checked for null above.
@@ -126,7 +126,8 @@ pub(crate) fn drop_stale_tag(task: Task) {
     }
 }
 
-/// Removes the tag of a thread that took its leader's pid over (de_thread(), fs/exec.c).
+/// Removes the tag at the old pid of a thread that took its leader's pid over (de_thread(),
+/// fs/exec.c).
 #[inline(always)]
 pub(crate) fn drop_tag_of(old_pid: u32, task: Task) {
     // SAFETY: `task` is a task.

@@ -69,13 +69,13 @@ impl File {
 pub(crate) struct Fd(u64);
 
 impl Fd {
-    /// From the result of a call, or a walk over a table.
+    /// The descriptor of a call's result, or of a walk over a table.
     #[inline(always)]
     pub(crate) const fn of(number: u64) -> Self {
         Self(number)
     }
 
-    /// From a call's argument, of which the kernel takes the low half.
+    /// The descriptor of a call's argument, of which the kernel takes the low half.
     #[inline(always)]
     pub(crate) const fn of_argument(argument: u64) -> Self {
         Self(argument as u32 as u64)
