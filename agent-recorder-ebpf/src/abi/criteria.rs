@@ -213,16 +213,29 @@ const FILES_PER_MOUNT: u64 = 16;
 /// A rewritten file that keeps less than one part in so many of its length is destroyed.
 const KEPT_PART: u64 = 4;
 
+/// The length of a file that the session emptied and had never looked into: no hook
+/// shows it in a profile of tracepoints.
+pub const LENGTH_UNKNOWN: u64 = u64::MAX;
+
+/// A file of unknown length that is left with fewer bytes is destroyed. Programs that
+/// rewrite a file have read it before, so its length is known.
+const KEPT_BYTES: u64 = 64;
+
 /// Whether a file of `before` bytes that is left with `after` was rewritten and not destroyed.
 #[inline(always)]
 pub const fn keeps_enough(after: u64, before: u64) -> bool {
-    after * KEPT_PART >= before
+    if before == LENGTH_UNKNOWN {
+        after >= KEPT_BYTES
+    } else {
+        after * KEPT_PART >= before
+    }
 }
 
-/// Whether a hole of so many bytes destroys a file of `size`.
+/// Whether a file of `size` bytes is destroyed once so many of them were overwritten or
+/// taken away in place.
 #[inline(always)]
-pub const fn is_mostly_hole(hole: u64, size: u64) -> bool {
-    hole >= size / 2
+pub const fn is_mostly_lost(lost: u64, size: u64) -> bool {
+    lost >= size.div_ceil(2)
 }
 
 /// Defines each row as a constant, and [`CRITERIA`] of all.
@@ -277,7 +290,7 @@ criteria! {
     }
     /// fallocate(2).
     FILE_PUNCHED {
-        act: "fallocate takes away or zeroes half of a file or more",
+        act: "fallocate takes away or zeroes half of a file or more, at once or in pieces",
         weight: Weight::File,
         exceptions: SPARED,
         judged: Judged::After,
@@ -291,9 +304,9 @@ criteria! {
         judged: Judged::After,
         seen: Sights::EXIT.and(Sights::URING),
     }
-    /// write(2) and its kin, from the file's start to its end.
+    /// write(2) and its kin, in whatever order.
     FILE_OVERWRITTEN {
-        act: "a file is overwritten in place, all of it",
+        act: "half of a file or more is overwritten in place, at once or in pieces",
         weight: Weight::File,
         exceptions: SPARED,
         judged: Judged::After,
@@ -381,6 +394,18 @@ mod tests {
     fn a_quarter_is_enough_and_less_is_not() {
         assert!(keeps_enough(25, 100) && keeps_enough(0, 0));
         assert!(!keeps_enough(24, 100) && !keeps_enough(0, 1));
+    }
+
+    #[test]
+    fn a_file_of_unknown_length_is_destroyed_by_what_leaves_few_bytes() {
+        assert!(!keeps_enough(1, LENGTH_UNKNOWN) && !keeps_enough(63, LENGTH_UNKNOWN));
+        assert!(keeps_enough(64, LENGTH_UNKNOWN));
+    }
+
+    #[test]
+    fn half_of_a_file_is_most_of_it() {
+        assert!(is_mostly_lost(50, 100) && is_mostly_lost(1, 1));
+        assert!(!is_mostly_lost(49, 100) && !is_mostly_lost(0, 1));
     }
 
     #[test]

@@ -94,8 +94,12 @@ pub const MAX_FORESEEN: u32 = 16_384;
 /// Names from which sessions removed files, and at which they may create new ones:
 /// programs that unpack remove a file and create it again at once.
 pub const MAX_REMOVED: u32 = 4096;
-/// Open files of sessions that were truncated, or may be overwritten, at one time.
+/// Open files that sessions have emptied or created again, and the descriptors that
+/// lead to them, at one time.
 pub const MAX_CUTS: u32 = 16_384;
+/// Files whose length sessions have seen. The oldest are forgotten, and their length is
+/// unknown when they are emptied.
+pub const MAX_CONTENTS: u32 = 65_536;
 /// Files that a session may have emptied and not written again yet: programs that
 /// rewrite a tree open as many as they have descriptors (RLIMIT_NOFILE).
 pub const MAX_PENDING_CUTS: u64 = 1024;

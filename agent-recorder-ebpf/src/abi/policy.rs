@@ -297,21 +297,45 @@ pub struct Removed {
 /// Inodes of one operation: rename(2) touches two files and two directories.
 pub const VICTIMS: usize = 4;
 
-/// An open file whose contents were truncated, or may be overwritten.
+/// What a session found in a file before the session changed it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The longest that the session has found it, bytes.
+    pub length: u64,
+    /// How many bytes below that length the session has overwritten or taken away in place.
+    pub written: u64,
+    /// Not 0: the session has opened it to write in place.
+    pub in_place: u64,
+}
+
+/// Key of an open file that a session has emptied, or has created where it had removed one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutKey {
+    /// Which session.
+    pub session: SessionNumber,
+    /// Address of the `struct file`, which all descriptors that lead to it have in common.
+    pub file: u64,
+}
+
+/// What the file held, and what is judged once its last descriptor is closed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
-    /// Address of the `struct file`.
-    pub file: u64,
     /// Address of the inode.
     pub inode: u64,
     /// `inode.i_ino`.
     pub ino: u64,
-    /// Length before, bytes; 1 where the hooks did not see it.
+    /// Its length before, `criteria::LENGTH_UNKNOWN` where the session never saw it.
     pub size: u64,
-    /// Bytes overwritten from the start; for a [`CUT_REMADE`], the bytes that were counted.
-    pub written: u64,
-    /// [`Victim::judged`].
+    /// Of a [`CUT_REMADE`], the bytes that were counted.
+    pub bytes: u64,
+    /// Address of the descriptor table that is going with its process.
+    pub table: u64,
+    /// Descriptors of that table that lead to the file and were met so far.
+    pub leaving: u64,
+    /// As in [`Victim::judged`].
     pub judged: u64,
     /// `inode.i_generation`.
     pub generation: u32,
@@ -319,16 +343,16 @@ pub struct Cut {
     pub kind: u32,
 }
 
+/// Nothing is to be judged.
+pub const CUT_NONE: u32 = 0;
 /// The file was opened with O_TRUNC.
 pub const CUT_EMPTIED: u32 = 1;
-/// The file still has its contents.
-pub const CUT_INTACT: u32 = 2;
 /// The file was created at a name whose removed file was counted.
-pub const CUT_REMADE: u32 = 3;
+pub const CUT_REMADE: u32 = 2;
 
 pod! {
     Budget = 24, GuardConfig = 104, KnownKey = 24, PlaceKey = 16, Place = 16, NameKey = 32,
-    Victim = 56, Foreseen = 248, Cut = 56, RemovedKey = 24, Removed = 24,
+    Victim = 56, Foreseen = 248, Content = 24, CutKey = 16, Cut = 64, RemovedKey = 24, Removed = 24,
 }
 
 #[cfg(test)]

@@ -79,10 +79,11 @@ pub struct Session {
     pub resolver: u64,
     /// Not 0: the session has used a socket, so closes are examined.
     pub sockets: u64,
-    /// Not 0: the session has opened files that it could destroy: closes and writes are examined.
-    pub cuts: u64,
-    /// Files that were emptied, and are neither closed nor written since.
-    pub emptied: u64,
+    /// Not 0: the session has opened files of others to write in place: its writes are examined.
+    pub writes_in_place: u64,
+    /// Open files that the session has emptied, or created where it had removed one; while
+    /// there are any, its closes are examined.
+    pub pending_cuts: u64,
     /// Mounts that the session made in the recorder's namespace, less those that it removed.
     pub mounts: u64,
     /// Files destroyed below each protected path.
@@ -104,8 +105,8 @@ impl Session {
         told: 0,
         resolver: 0,
         sockets: 0,
-        cuts: 0,
-        emptied: 0,
+        writes_in_place: 0,
+        pending_cuts: 0,
         mounts: 0,
         protected: [0; MAX_PROTECTED],
         times: [0; MAX_LIMIT],

@@ -5,13 +5,13 @@
 
 use agent_recorder_abi::agent_rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::limits::{
-    AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CUTS, MAX_ENDED, MAX_FORESEEN,
-    MAX_GATED, MAX_GIVEN, MAX_NAMES, MAX_OWN, MAX_PLACES, MAX_REMOVED, MAX_RULES, MAX_SESSIONS,
-    MAX_SOCKETS, MAX_TOLD, MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES, SCRATCH_BYTES,
-    SEEN_FILES, SYSCALL_NUMBERS,
+    AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CONTENTS, MAX_CUTS, MAX_ENDED,
+    MAX_FORESEEN, MAX_GATED, MAX_GIVEN, MAX_NAMES, MAX_OWN, MAX_PLACES, MAX_REMOVED, MAX_RULES,
+    MAX_SESSIONS, MAX_SOCKETS, MAX_TOLD, MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES,
+    SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
 };
 use agent_recorder_abi::policy::{
-    Cut, Foreseen, KnownKey, NameKey, Place, PlaceKey, Removed, RemovedKey,
+    Content, Cut, CutKey, Foreseen, KnownKey, NameKey, Place, PlaceKey, Removed, RemovedKey,
 };
 use agent_recorder_abi::self_protection::OwnKey;
 use agent_recorder_abi::state::{
@@ -138,9 +138,19 @@ pub(crate) static SIZES: HashMap<u64, u32> = HashMap::with_max_entries(MAX_NAMES
 pub(crate) static FORESEEN: LruHashMap<OperationKey, Foreseen> =
     LruHashMap::with_max_entries(MAX_FORESEEN, 0);
 
-/// Open files that sessions truncated, or may overwrite.
+/// What sessions found in files before they changed them.
 #[map]
-pub(crate) static CUTS: LruHashMap<DescriptorKey, Cut> = LruHashMap::with_max_entries(MAX_CUTS, 0);
+pub(crate) static CONTENTS: LruHashMap<KnownKey, Content> =
+    LruHashMap::with_max_entries(MAX_CONTENTS, 0);
+
+/// Open files that sessions have emptied, or created where they had removed one.
+#[map]
+pub(crate) static CUTS: LruHashMap<CutKey, Cut> = LruHashMap::with_max_entries(MAX_CUTS, 0);
+
+/// Descriptors that lead to a file in `CUTS`: its address.
+#[map]
+pub(crate) static CUT_DESCRIPTORS: LruHashMap<DescriptorKey, u64> =
+    LruHashMap::with_max_entries(MAX_CUTS, 0);
 
 /// Names from which sessions removed files that they did not create.
 #[map]

@@ -62,12 +62,8 @@ pub(crate) struct Scratch {
     pub(crate) location: Location,
     /// End of the event after `location`.
     pub(crate) end: u64,
-    /// Session of the files that a walk examines.
-    pub(crate) kept_session: u64,
-    /// Table in which these files are open.
-    pub(crate) kept_files: FileTable,
-    /// Not 0: all of these files are closed.
-    pub(crate) kept_end: u64,
+    /// A walk over the descriptors of files in `CUTS`.
+    pub(crate) cut_walk: CutWalk,
     /// Number of the area, by which global functions find it.
     pub(crate) index: u32,
     /// Not 0 while a hook uses the area.
@@ -114,6 +110,18 @@ pub(crate) struct NameWalk {
     pub(crate) omitted: u64,
     /// 1 until the top is reached.
     pub(crate) unfinished: u64,
+}
+
+/// A walk over the descriptors of files in `CUTS`.
+#[derive(Clone, Copy)]
+pub(crate) struct CutWalk {
+    pub(crate) session: SessionNumber,
+    /// The table that they are in.
+    pub(crate) files: FileTable,
+    /// The table of a new process, which has a copy of each.
+    pub(crate) copies: FileTable,
+    /// Not 0: all of them are closed by the end of the process.
+    pub(crate) ends: u64,
 }
 
 /// A datagram: user addresses and lengths from the call.

@@ -18,7 +18,7 @@ use crate::context::scratch::{LOCAL, PEER, Scratch};
 use crate::dispatch::io_uring_fields::{self, Request, opcode};
 use crate::event::address;
 use crate::event::writer::Writer;
-use crate::guard::{enforce, overwrite, post_op};
+use crate::guard::{enforce, overwrite, pending_cuts, post_op};
 use crate::kernel::compat::{Task, current};
 use crate::kernel::counters::trouble;
 use crate::kernel::read::{hooks, offset};
@@ -171,7 +171,10 @@ global! {
         };
         match opcode {
             opcode::ACCEPT => socket::accepted(call),
-            opcode::CLOSE => fd_table::closed(call),
+            opcode::CLOSE => {
+                fd_table::closed(call);
+                pending_cuts::closed_by_request(call);
+            }
             opcode::CONNECT | opcode::BIND | opcode::LISTEN => finish_socket(call, opcode, fd, file),
             opcode::OPENAT | opcode::OPENAT2 if call.result >= 0 => {
                 open_exit::opened_descriptor(call, flags, 0, token);

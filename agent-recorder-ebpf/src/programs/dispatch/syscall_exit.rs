@@ -20,7 +20,7 @@ use agent_recorder_abi::syscall::{
 use crate::context::areas::with_area;
 use crate::context::call::Call;
 use crate::context::maps;
-use crate::guard::{enforce, overwrite};
+use crate::guard::{enforce, overwrite, pending_cuts};
 use crate::kernel::compat::current;
 use crate::kernel::read::{hooks, read_user};
 use crate::kernel::registers::{self, Registers, is_compat};
@@ -89,9 +89,12 @@ fn dispatch(call: &Call, handle: u8) {
     match handle {
         HANDLE_CLOSE => {
             fd_table::closed(call);
-            overwrite::closed(call);
+            pending_cuts::closed(call);
         }
-        HANDLE_CLOSE_RANGE => fd_table::range_closed(call),
+        HANDLE_CLOSE_RANGE => {
+            fd_table::range_closed(call);
+            pending_cuts::range_closed(call);
+        }
         HANDLE_WRITE => {
             datagram::plain(call, 1);
             overwrite::written(call, call.fd_argument(0));
@@ -166,7 +169,7 @@ fn duplicated(call: &Call) {
         }
     }
     fd_table::duplicated(call);
-    overwrite::duplicated(call);
+    pending_cuts::duplicated(call);
 }
 
 /// socketcall(2): the second argument is an array of the call's arguments, 32 bits each.

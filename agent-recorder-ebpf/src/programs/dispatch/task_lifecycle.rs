@@ -11,7 +11,7 @@ use crate::context::areas::with_area;
 use crate::context::maps;
 use crate::context::scratch::Scratch;
 use crate::event::writer::Writer;
-use crate::guard::{enforce, overwrite};
+use crate::guard::{enforce, pending_cuts};
 use crate::kernel::compat::{Task, current, drop_stale_tag, drop_tag, walk};
 use crate::kernel::read::offset;
 use crate::kernel::replica::{Event, Replica, is_ours};
@@ -55,6 +55,7 @@ pub(crate) fn created(child: Task) {
     }
     with_area!(|scratch| {
         fd_table::inherited(scratch, parent, child, tag);
+        pending_cuts::inherited(scratch, parent, child, tag);
         emit_fork(scratch, child, tag, child_group, start);
     });
     enforce::enforce(tag);
@@ -149,7 +150,7 @@ fn tell_end(replica: Replica, task: Task, is_last: bool) {
     };
     with_area!(|scratch| {
         fd_table::closed_by_exit(scratch, task, tag);
-        overwrite::closed_by_exit(scratch, task, tag);
+        pending_cuts::closed_by_exit(scratch, task, tag);
         let writer = Writer::begin::<ExitBody>(scratch);
         writer.header(Kind::Exit, tag);
         // SAFETY: `begin` left room for the body.

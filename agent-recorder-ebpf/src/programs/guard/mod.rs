@@ -9,6 +9,7 @@ pub(crate) mod exec_gate;
 pub(crate) mod irreversible;
 pub(crate) mod overwrite;
 pub(crate) mod ownership;
+pub(crate) mod pending_cuts;
 pub(crate) mod post_op;
 pub(crate) mod pre_op;
 pub(crate) mod self_protection;

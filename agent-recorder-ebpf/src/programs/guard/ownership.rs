@@ -24,7 +24,7 @@ use crate::kernel::types::{Dentry, Inode};
 
 /// The inode's key.
 #[inline(always)]
-fn key_of(session: SessionNumber, inode: Inode) -> KnownKey {
+pub(crate) fn key_of(session: SessionNumber, inode: Inode) -> KnownKey {
     KnownKey {
         session,
         ino: inode.number(),

@@ -21,7 +21,7 @@ use crate::context::scratch::{Program, Scratch, ScratchId, Strings};
 use crate::event::dentry_walk;
 use crate::event::location::is_cut_path;
 use crate::event::writer::Writer;
-use crate::guard::{enforce, exec_gate, overwrite, written_files};
+use crate::guard::{enforce, exec_gate, pending_cuts, written_files};
 use crate::kernel::compat::{Task, current, drop_tag_of, walk};
 use crate::kernel::counters::trouble;
 use crate::kernel::read::{offset, read_user};
@@ -71,7 +71,7 @@ pub(crate) fn succeeded(replica: Replica, this: Task, old_pid: u32, binprm: *con
         // It runs after `look_at`, whose stack has no room for it on 5.10.
         let this = current();
         if let Some(tag) = tag::tag_of(this) {
-            overwrite::closed_by_exec(scratch, this, tag);
+            pending_cuts::closed_by_exec(scratch, this, tag);
         }
     });
 }

@@ -84,7 +84,7 @@ pub(in crate::bpf) fn layout(object: &[u8], resolved: &Resolved, options: &Optio
 }
 
 /// Maps whose size matters only to a recorder.
-const LARGE: [&str; 11] = [
+const LARGE: [&str; 13] = [
     "SESSIONS",
     "SEEN",
     "SOCKETS",
@@ -92,7 +92,9 @@ const LARGE: [&str; 11] = [
     "PEERS",
     "KNOWN",
     "FORESEEN",
+    "CONTENTS",
     "CUTS",
+    "CUT_DESCRIPTORS",
     "GIVEN",
     "URING",
     "LINEAGE",

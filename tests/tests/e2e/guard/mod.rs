@@ -3,6 +3,7 @@
 mod actions;
 mod bulk_delete;
 mod condemned;
+mod contents;
 mod gate;
 mod policy;
 mod whole_destruction;

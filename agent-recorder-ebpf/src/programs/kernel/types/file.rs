@@ -44,22 +44,28 @@ impl File {
         self.field(offset!(file_private))
     }
 
+    /// How many descriptors and other users have it open. Since 6.13 (`file_ref_t`) the
+    /// kernel's number is one less, and negative once there are none.
     #[inline(always)]
-    fn references(self) -> u64 {
-        self.field(offset!(file_count))
+    pub(crate) fn references(self) -> u64 {
+        if self.is_none() {
+            return 0;
+        }
+        let kept: u64 = self.field(offset!(file_count));
+        let count = (kept.wrapping_sub(file_one_reference()) as i64).wrapping_add(1);
+        if count > 0 { count as u64 } else { 0 }
     }
 
-    /// Whether the file is open. Counts below one reference are negative (`file_ref_t`, 6.13) or
-    /// zero.
+    /// Whether the file is open.
     #[inline(always)]
     pub(crate) fn has_references(self) -> bool {
-        !self.is_none() && self.references() as i64 >= file_one_reference() as i64
+        self.references() != 0
     }
 
     /// Whether one reference is left: one descriptor, or one user.
     #[inline(always)]
     pub(crate) fn has_one_reference(self) -> bool {
-        self.references() == file_one_reference()
+        self.references() == 1
     }
 }
 
