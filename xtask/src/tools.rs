@@ -112,6 +112,11 @@ pub(crate) const FOR_TESTS: &[Need] = &[
         "real programs: a copy of a tree",
     ),
     need(
+        "bindfs",
+        Sign::Program("bindfs"),
+        "guard: a file system in user space",
+    ),
+    need(
         "findutils",
         Sign::Program("find"),
         "guard (find -delete, xargs -P), bench",

@@ -40,6 +40,12 @@ fn known(session: SessionNumber, inode: Inode) -> u32 {
     unsafe { maps::KNOWN.get(&key_of(session, inode)).copied() }.unwrap_or(0)
 }
 
+/// Whether the session created an inode.
+#[inline(always)]
+pub(crate) fn is_created(session: SessionNumber, inode: Inode) -> bool {
+    known(session, inode) & KNOWN_CREATED != 0
+}
+
 global! {
     /// Notes what the session did to an inode, beside what is known of it.
     pub(crate) fn note(session: SessionNumber, inode: Inode, what: u32) {

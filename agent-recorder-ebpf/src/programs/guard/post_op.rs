@@ -137,8 +137,12 @@ global! {
             index += 1;
         }
         if first == NOBODY {
+            // SAFETY: `known` is in a map value.
+            let seen = unsafe { (*known).seen };
             if !whiteout.is_none() {
                 settle_whiteout(call, whiteout);
+            } else if is_hidden && seen == 0 {
+                settle_nameless(call, made);
             }
             return;
         }
@@ -154,6 +158,20 @@ global! {
         }
         remember(call.tag.session, victim);
         criteria::count(criterion, call.tag.session, judged, bytes);
+    }
+}
+
+/// Judges a file of a file system that changes no time when a name goes (FUSE). Its inode
+/// passed the hook on inode times alone when the call read it in, before the inode had a
+/// name in memory; so the directories above it are unknown.
+#[inline(always)]
+fn settle_nameless(call: &Call, inode: Inode) {
+    let session = call.tag.session;
+    if is_gone(inode, 0)
+        && !ownership::is_created(session, inode)
+        && criteria::counts(FILE_REMOVED, 0, call.tag.restores)
+    {
+        criteria::count(FILE_REMOVED, session, 0, inode.allocated());
     }
 }
 

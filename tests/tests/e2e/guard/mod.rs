@@ -4,6 +4,7 @@ mod actions;
 mod bulk_delete;
 mod condemned;
 mod contents;
+mod fuse;
 mod gate;
 mod policy;
 mod whole_destruction;
