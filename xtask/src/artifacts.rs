@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::step;
+use crate::workspace;
 
 /// The option by which cargo writes its messages to stdout, and its output for people
 /// to stderr.
@@ -40,6 +41,35 @@ impl Artifact {
 ///
 /// Something does not compile.
 pub(crate) fn built(cargo: &mut Command) -> Result<Vec<Artifact>> {
+    Ok(messages(cargo)?.lines().filter_map(read).collect())
+}
+
+/// What a build made, and whether the lints had anything to say.
+pub(crate) struct Linted {
+    /// The programs.
+    pub programs: Vec<Artifact>,
+    /// How many warnings the workspace's packages have; cargo repeats those of packages
+    /// that are up to date.
+    pub warnings: usize,
+}
+
+/// Runs a building cargo command with clippy as the compiler of the workspace's packages.
+/// A lint of its own (`cargo clippy`) would check all packages that these depend on, and
+/// a build after it would compile the same packages once more.
+///
+/// # Errors
+///
+/// Something does not compile.
+pub(crate) fn built_and_linted(cargo: &mut Command) -> Result<Linted> {
+    let messages = messages(workspace::with_lints(cargo))?;
+    Ok(Linted {
+        programs: messages.lines().filter_map(read).collect(),
+        warnings: messages.lines().filter(|line| is_warning(line)).count(),
+    })
+}
+
+/// What cargo says to programs, a message a line.
+fn messages(cargo: &mut Command) -> Result<String> {
     let child = cargo
         .arg(MESSAGES)
         .stdout(Stdio::piped())
@@ -51,8 +81,15 @@ pub(crate) fn built(cargo: &mut Command) -> Result<Vec<Artifact>> {
     if !output.status.success() {
         bail!("`{}` ended with {}", step::shown(cargo), output.status);
     }
-    let messages = String::from_utf8(output.stdout).context("read cargo's messages")?;
-    Ok(messages.lines().filter_map(read).collect())
+    String::from_utf8(output.stdout).context("read cargo's messages")
+}
+
+/// Whether a message is a warning of a compiler. cargo shows those of the workspace's
+/// packages alone.
+fn is_warning(message: &str) -> bool {
+    serde_json::from_str(message).is_ok_and(|message: serde_json::Value| {
+        message["reason"] == "compiler-message" && message["message"]["level"] == "warning"
+    })
 }
 
 /// A message about a program.
@@ -89,5 +126,16 @@ mod tests {
         assert_eq!(read(&message(r#""/t/x-1""#)), Some(expected));
         assert_eq!(read(&message("null")), None);
         assert_eq!(read("not json"), None);
+    }
+
+    #[test]
+    fn a_warning_is_told_from_a_note_and_from_a_program() {
+        let message = |reason: &str, level: &str| {
+            format!(r#"{{"reason":"{reason}","message":{{"level":"{level}"}}}}"#)
+        };
+        assert!(is_warning(&message("compiler-message", "warning")));
+        assert!(!is_warning(&message("compiler-message", "note")));
+        assert!(!is_warning(&message("compiler-artifact", "warning")));
+        assert!(!is_warning("not json"));
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::artifacts::{self, Artifact};
+use crate::artifacts::{self, Linted};
 use crate::stack;
 use crate::step::{self, Steps, say};
 use crate::toolchain::{self, Toolchain};
@@ -136,15 +136,15 @@ pub(crate) fn write_if_changed(to: &Path, bytes: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
-/// Builds all programs of the workspace, with their tests. A filter selects the tests
+/// Builds and lints all programs of the workspace, with their tests. A filter selects the tests
 /// to run, never the programs to build, so nothing is built twice with other
 /// features.
 ///
 /// # Errors
 ///
 /// Something does not compile.
-pub(crate) fn everything() -> Result<Vec<Artifact>> {
-    artifacts::built(workspace::cargo().args(["build", "--workspace", "--all-targets"]))
+pub(crate) fn everything() -> Result<Linted> {
+    artifacts::built_and_linted(workspace::cargo().args(["build", "--workspace", "--all-targets"]))
 }
 
 /// Builds one binary of the workspace and says where cargo put it.

@@ -28,6 +28,23 @@ pub(crate) fn cargo_program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
+/// The driver of clippy, which is in the toolchain's folder beside cargo.
+const LINTS: &str = "clippy-driver";
+
+/// Has clippy compile the workspace's packages, as `cargo clippy` has it check them
+/// (RUSTC_WORKSPACE_WRAPPER, doc.rust-lang.org/cargo/reference/environment-variables.html):
+/// what it compiles is what rustc compiles, and is kept apart from it. All builds of one
+/// run that are to share their results have it.
+pub(crate) fn with_lints(cargo: &mut Command) -> &mut Command {
+    let beside = PathBuf::from(cargo_program()).with_file_name(LINTS);
+    let driver = if beside.is_file() {
+        beside
+    } else {
+        LINTS.into()
+    };
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", driver)
+}
+
 /// cargo adds its folders to this variable, and every program would search each of
 /// them for every library: a hundred records before a command's first act.
 const LIBRARIES: &str = "LD_LIBRARY_PATH";

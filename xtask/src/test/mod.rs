@@ -20,7 +20,7 @@ use self::outcome::Counts;
 use self::passed::Candidate;
 use self::program::{Group, User};
 use self::summary::Summary;
-use crate::artifacts::Artifact;
+use crate::artifacts::{Artifact, Linted};
 use crate::leftovers::Snapshot;
 use crate::setup;
 use crate::skips::{Expected, HOST};
@@ -60,7 +60,7 @@ const UNIT: &str = "unit";
 pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     let candidate = Candidate::begin()?;
     let extent = args.extent();
-    let mut steps = Steps::new(if extent.is_some() { 11 } else { 7 });
+    let mut steps = Steps::new(if extent.is_some() { 12 } else { 8 });
     let mut summary = Summary::default();
     let run = phases(&mut steps, &mut summary, args);
     say("phases");
@@ -85,17 +85,24 @@ fn phases(steps: &mut Steps, summary: &mut Summary, args: &Args) -> Result<()> {
     thread::scope(|scope| {
         // Fetching uses the network, while the compilers use the cores.
         let kernels = extent.map(|extent| scope.spawn(move || vm::prepare(extent)));
-        // The kernel programs are one crate, which compiles on one core. The lints,
-        // which need no object, use the other cores.
-        let object = scope.spawn(|| build::object(&Toolchain::ready()?));
         if extent.is_some() {
             steps.check("formatting", || {
                 step::run(workspace::cargo().args(["fmt", "--all", "--check"]))
             });
-            steps.check("lints", lints);
         }
+        // The kernel programs are one crate, which compiles on one core; all packages that
+        // the workspace depends on use the other cores meanwhile. The binary that embeds
+        // the object is built again where it came first.
+        let object = scope.spawn(|| build::object(&Toolchain::ready()?));
+        steps.run("packages, built beside the BPF object", || {
+            build::everything().map(drop)
+        })?;
         steps.run("BPF toolchain and object, waited for", || joined(object))?;
-        let programs = steps.run("binaries and tests, built", build::everything)?;
+        let Linted { programs, warnings } =
+            steps.run("binaries and tests, built", build::everything)?;
+        if extent.is_some() {
+            steps.check("lints", || lints(warnings));
+        }
         // The end-to-end tests wait much of their time.
         let guests = extent.map(|extent| scope.spawn(move || vm::guests(extent)));
         on_host(steps, summary, args, &programs)?;
@@ -116,15 +123,12 @@ fn joined<T>(work: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
         .unwrap_or_else(|_| Err(anyhow!("a thread beside the steps panicked")))
 }
 
-fn lints() -> Result<()> {
-    step::run(workspace::cargo().args([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+fn lints(warnings: usize) -> Result<()> {
+    match warnings {
+        0 => Ok(()),
+        1 => bail!("the build has a warning, which is above"),
+        more => bail!("the build has {more} warnings, which are above"),
+    }
 }
 
 fn on_host(
@@ -207,7 +211,7 @@ fn verdict(failed: usize, complaints: &[String]) -> Result<()> {
 /// in its output.
 fn documentation(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     let mut cargo = workspace::cargo();
-    cargo
+    workspace::with_lints(&mut cargo)
         .args(["test", "--workspace", "--no-fail-fast", "--doc"])
         .args(filter);
     let said = cargo
