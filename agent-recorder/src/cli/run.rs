@@ -49,10 +49,16 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
 
 fn run_with_daemon(args: &Args, mut client: Client) -> Result<ExitCode, Error> {
     let child = Child::spawn(&args.command)?;
-    let id = client.register(child.pid(), agent_name(args), &args.name)?;
+    let registered = client.register(child.pid(), agent_name(args), &args.name)?;
+    let id = registered.session;
     let status = child.release()?.wait()?;
+    if registered.joined {
+        // The session ends with its own first process, which may wait for this one.
+        eprintln!("agent-recorder: part of session {id}, in which it was started");
+        return Ok(exit_code(status));
+    }
     match client.wait(id, PATIENCE) {
-        Ok(session) => summarise(id, session.records, session.files_destroyed, session.killed),
+        Ok(session) => summarise(id, session.records, session.files_destroyed, &session.cause),
         // The status is the command's even if the session's end is unknown.
         Err(why) => eprintln!("agent-recorder: session {id}: {why}"),
     }
@@ -71,7 +77,8 @@ fn run_alone(args: &Args, setting: &Setting) -> Result<ExitCode, Error> {
         })?;
     let mut streams = setting.start_streams(&runtime, recorder.spool());
     let child = Child::spawn(&args.command)?;
-    let id = recorder.register(child.pid(), agent_name(args), &args.name)?;
+    let registered = recorder.register(child.pid(), agent_name(args), &args.name)?;
+    let id = registered.session;
     let child = child.release()?;
     recorder.watch(child.process.as_fd())?;
     while !recorder.step()? {
@@ -84,18 +91,17 @@ fn run_alone(args: &Args, setting: &Setting) -> Result<ExitCode, Error> {
     setting.drain(&runtime, streams, &recorder);
     if let Some(session) = recorder.sessions().ended().find(|session| session.id == id) {
         let totals = session.totals;
-        summarise(id, totals.records, totals.files_destroyed, session.killed);
+        summarise(id, totals.records, totals.files_destroyed, &session.cause);
     }
     Ok(exit_code(status))
 }
 
-fn summarise(id: SessionId, records: u64, destroyed: u64, killed: bool) {
-    let end = if killed {
-        ", ended by the guard or an operator"
-    } else {
-        ""
-    };
-    eprintln!("agent-recorder: session {id}: {records} records, {destroyed} files destroyed{end}");
+/// Says how the session went and, if it was ended, why.
+fn summarise(id: SessionId, records: u64, destroyed: u64, cause: &str) {
+    eprintln!("agent-recorder: session {id}: {records} records, {destroyed} files destroyed");
+    if !cause.is_empty() {
+        eprintln!("agent-recorder: {cause}; `agent-recorder replay {id}` shows each act");
+    }
 }
 
 /// The agent's name, by default that of the command.

@@ -41,13 +41,18 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
         let id = id_of(session).map(|id| id.to_string()).unwrap_or_default();
         match args.format {
             Format::Text => println!(
-                "{id:<36}  {:<12}  {:<24}  {:>8}  {:>9}  {:>9}{}",
+                "{id:<36}  {:<12}  {:<24}  {:>8}  {:>9}  {:>9}{}{}",
                 escaped(session.agent.as_bytes()),
                 escaped(session.rule.as_bytes()),
                 session.root_pid,
                 session.live_processes,
                 session.files_destroyed,
-                if session.frozen { "  frozen" } else { "" }
+                if session.frozen { "  frozen" } else { "" },
+                if session.cause.is_empty() {
+                    String::new()
+                } else {
+                    format!("  {}", escaped(session.cause.as_bytes()))
+                }
             ),
             Format::Json => println!("{}", to_json(&id, session)),
         }
@@ -94,11 +99,12 @@ fn to_json(id: &str, session: &proto::SessionInfo) -> serde_json::Value {
         killed,
         frozen,
         lost,
+        cause,
     } = session;
     json!({
         "sessionId": id, "agent": agent, "name": name, "rule": rule, "startedUnixNs": started_unix_ns,
         "rootPid": root_pid, "liveProcesses": live_processes, "records": records,
-        "filesDestroyed": files_destroyed, "killed": killed, "frozen": frozen, "lost": lost,
+        "filesDestroyed": files_destroyed, "killed": killed, "frozen": frozen, "lost": lost, "cause": cause,
     })
 }
 

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{Act, Error};
+use super::{Act, Error, Registered};
 use crate::config::Answer;
 use crate::record::{SessionId, proto};
 use proto::control_client::ControlClient;
@@ -57,12 +57,12 @@ impl Client {
         })
     }
 
-    /// Puts a child of the caller into a session.
+    /// Puts a child of the caller into a session: a new one, or the caller's own.
     ///
     /// # Errors
     ///
     /// The daemon refuses.
-    pub fn register(&mut self, pid: u32, agent: &str, name: &str) -> Result<SessionId, Error> {
+    pub fn register(&mut self, pid: u32, agent: &str, name: &str) -> Result<Registered, Error> {
         let request = proto::RegisterRequest {
             pid,
             name: name.to_owned(),
@@ -71,9 +71,14 @@ impl Client {
         let response = self
             .runtime
             .block_on(self.client.register(request))
-            .map_err(refused)?;
-        SessionId::from_bytes(&response.into_inner().session_id)
-            .ok_or_else(|| Error::Refused("it gave no session id".to_owned()))
+            .map_err(refused)?
+            .into_inner();
+        let session = SessionId::from_bytes(&response.session_id)
+            .ok_or_else(|| Error::Refused("it gave no session id".to_owned()))?;
+        Ok(Registered {
+            session,
+            joined: response.joined,
+        })
     }
 
     /// Waits until a session has ended. If the daemon dies meanwhile, the wait

@@ -59,6 +59,15 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
     }
 }
 
+/// The session that a registered process is in.
+#[derive(Clone, Copy, Debug)]
+pub struct Registered {
+    /// The session's id.
+    pub session: SessionId,
+    /// The process was a member before: no session began.
+    pub joined: bool,
+}
+
 /// A command for the recorder.
 #[derive(Debug)]
 pub enum Request {
@@ -70,8 +79,8 @@ pub enum Request {
         name: String,
         /// The agent's name.
         agent: String,
-        /// Receives the session's id.
-        reply: oneshot::Sender<Result<SessionId, String>>,
+        /// Receives the session that the child is in.
+        reply: oneshot::Sender<Result<Registered, String>>,
     },
     /// Waits for the end of a session.
     Wait {

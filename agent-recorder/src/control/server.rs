@@ -188,9 +188,10 @@ impl Control for Service {
                 reply,
             })
             .await?;
-        let session = result.map_err(Status::internal)?;
+        let registered = result.map_err(Status::internal)?;
         Ok(Response::new(proto::RegisterResponse {
-            session_id: session.to_bytes(),
+            session_id: registered.session.to_bytes(),
+            joined: registered.joined,
         }))
     }
 

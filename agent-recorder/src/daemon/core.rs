@@ -105,6 +105,9 @@ impl Core {
     pub(super) fn kill(&mut self, number: SessionNumber) -> Result<guard::Killed, Error> {
         if let Some(session) = self.tracker.registry.get_mut(number) {
             session.killed = true;
+            if session.cause.is_empty() {
+                session.cause = "an operator ended it".to_owned();
+            }
         }
         self.kernel.condemn(number)?;
         Ok(guard::kill(self.kernel.tags(), number))
@@ -115,6 +118,9 @@ impl Core {
         let frozen = guard::freeze(self.kernel.tags(), number);
         if let Some(session) = self.tracker.registry.get_mut(number) {
             session.frozen = true;
+            if session.cause.is_empty() {
+                session.cause = "an operator stopped it".to_owned();
+            }
             session
                 .frozen_cgroups
                 .extend(frozen.cgroups.iter().cloned());
@@ -134,6 +140,7 @@ impl Core {
         let mut cgroups = BTreeSet::new();
         if let Some(session) = self.tracker.registry.get_mut(number) {
             session.frozen = false;
+            session.cause.clear();
             cgroups = std::mem::take(&mut session.frozen_cgroups);
         }
         Ok(guard::thaw(self.kernel.tags(), number, &cgroups))

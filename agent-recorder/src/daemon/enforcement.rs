@@ -126,6 +126,13 @@ impl Enforcement {
             struck.killed = sweep(core, header);
         }
         let enforcement = described(core, header, body, action, struck);
+        let cause = cause(&enforcement);
+        if let Some(session) = core.tracker.registry.get_mut(header.session) {
+            tracing::warn!("session {}: {cause}", session.id);
+            if body.killed != 0 {
+                session.cause = cause;
+            }
+        }
         core.record_enforcement(header, enforcement);
     }
 
@@ -174,6 +181,27 @@ fn sweep(core: &mut Core, header: &Header) -> guard::Killed {
     let survives = |pid: &u32| killed.survivors.iter().any(|left| left.pid == *pid);
     killed.pids.retain(|pid| !survives(pid));
     killed
+}
+
+/// What the guard did, and why, in one line.
+fn cause(enforcement: &proto::Enforcement) -> String {
+    let act = match enforcement.action() {
+        proto::Action::Kill => "ended",
+        proto::Action::Freeze => "stopped",
+        proto::Action::Deny => "refused an act of",
+        _ => "let continue",
+    };
+    let proto::Enforcement {
+        policy,
+        count,
+        limit,
+        window_ns,
+        ..
+    } = enforcement;
+    format!(
+        "the guard {act} it by {policy}: it counted {count} as destroyed, limit {limit} within {:?} ([guard] in the configuration)",
+        Duration::from_nanos(*window_ns)
+    )
 }
 
 fn described(

@@ -87,6 +87,7 @@ pub(super) fn info(session: &Session, lost: u64) -> proto::SessionInfo {
         records: session.totals.records,
         files_destroyed: session.totals.files_destroyed,
         killed: session.killed,
+        cause: session.cause.clone(),
         frozen: session.frozen,
         lost,
     }

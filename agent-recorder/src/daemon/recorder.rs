@@ -24,7 +24,9 @@ use super::takeover::left::Left;
 use super::takeover::returning::Returning;
 use super::written_files::{Heir, Starter, WrittenFiles};
 use crate::bpf::{Batch, Rings, Started, decode};
+use crate::control::Registered;
 use crate::fault;
+use crate::guard;
 use crate::record::{RecorderEvent, SessionId, proto};
 use crate::session::{self, Begin, Notice, authority};
 use crate::spool::Spool;
@@ -105,12 +107,21 @@ impl Recorder {
         Ok(self.rings.watch(other)?)
     }
 
-    /// Puts a process that has not called exec yet into a new session.
+    /// Puts a process that has not called exec yet into a new session. A member of a
+    /// session stays in that one: the acts of a process are those of one session.
     ///
     /// # Errors
     ///
     /// The process has ended, or the kernel's map of sessions is full.
-    pub fn register(&mut self, pid: u32, agent: &str, name: &str) -> Result<SessionId, Error> {
+    pub fn register(&mut self, pid: u32, agent: &str, name: &str) -> Result<Registered, Error> {
+        let present = guard::session_of(self.core.kernel.tags(), pid);
+        let present = present.and_then(|number| self.core.tracker.registry.get(number));
+        if let Some(session) = present {
+            return Ok(Registered {
+                session: session.id,
+                joined: true,
+            });
+        }
         let number = self.core.new_number();
         let id = self.core.begin_session(Begin {
             number,
@@ -124,7 +135,10 @@ impl Recorder {
         let tag = Tag::new(number, session::boot_ns());
         self.core.kernel.tags().set_process(pid, tag)?;
         self.keep();
-        Ok(id)
+        Ok(Registered {
+            session: id,
+            joined: false,
+        })
     }
 
     /// Waits for events, and carries them. True when the watched descriptor is readable.

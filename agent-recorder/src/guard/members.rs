@@ -90,6 +90,14 @@ pub fn is_member(tags: &Tags, pid: u32) -> Option<bool> {
     (!has_ended(process.as_fd())).then_some(session.is_some())
 }
 
+/// The session that a process is in; `None` for one that is in none, or has ended.
+pub fn session_of(tags: &Tags, pid: u32) -> Option<SessionNumber> {
+    let id = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    let process = pidfd_open(id, PidfdFlags::empty()).ok()?;
+    let session = tags.session_of(pid, process.as_fd()).ok()??;
+    (!has_ended(process.as_fd())).then_some(session)
+}
+
 /// Whether the process of this pid is outside the session. False for one that has
 /// ended.
 pub(super) fn is_outsider(tags: &Tags, session: SessionNumber, pid: u32) -> bool {

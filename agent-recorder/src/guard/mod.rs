@@ -18,5 +18,5 @@ mod survivor;
 
 pub use action::{Frozen, Killed, freeze, kill, thaw};
 pub use cgroup::switches;
-pub use members::{is_member, tagged};
+pub use members::{is_member, session_of, tagged};
 pub use policy::Policy;

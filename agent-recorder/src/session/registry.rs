@@ -52,6 +52,8 @@ pub struct Session {
     pub totals: Totals,
     /// Whether the guard or an operator ended it.
     pub killed: bool,
+    /// Who ended or stopped it, and why; empty while nobody did.
+    pub cause: String,
     /// Members that the kernel's flag killed since the limit was met.
     pub struck: BTreeSet<u32>,
     /// Whether it met its limit: from then on the guard sends every SIGKILL.

@@ -46,6 +46,7 @@ impl Tracker {
             execs: totals.execs,
             files_destroyed: totals.files_destroyed,
             killed: session.killed,
+            cause: session.cause.clone(),
             condemned: session.condemned,
             frozen: session.frozen,
             frozen_cgroups: session
@@ -84,6 +85,7 @@ impl Tracker {
                 files_destroyed: snapshot.files_destroyed,
             },
             killed: snapshot.killed,
+            cause: snapshot.cause,
             struck: BTreeSet::new(),
             condemned: snapshot.condemned,
             frozen: snapshot.frozen,

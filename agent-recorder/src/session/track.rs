@@ -178,6 +178,7 @@ impl Tracker {
                 ..Totals::default()
             },
             killed: false,
+            cause: String::new(),
             struck: Default::default(),
             condemned: false,
             frozen: false,

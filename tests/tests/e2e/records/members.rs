@@ -190,3 +190,27 @@ fn processes_with_one_number_in_two_namespaces_have_their_own_in_records() -> an
     assert!(forked.is_superset(&numbers), "{numbers:?} of {forked:?}");
     Ok(())
 }
+
+/// K15
+#[test]
+fn a_run_inside_a_session_is_part_of_it_and_ends_with_its_command() -> anyhow::Result<()> {
+    let daemon = Daemon::start()?;
+    let scratch = tempfile::tempdir()?;
+    let made = scratch.path().join("made-inside");
+    let inner = daemon.command("run")?;
+    let output = daemon
+        .command("run")?
+        .arg("--")
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .args(["--", "touch"])
+        .arg(&made)
+        .output()?;
+    ensure!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8(output.stderr)?.contains("part of session"));
+    let sessions = daemon.sessions()?;
+    assert_eq!(sessions.len(), 1, "the inner run began no session");
+    let records = daemon.ended_session(&sessions[0].to_string())?;
+    assert_eq!(self::made(&records, "/made-inside").len(), 1);
+    Ok(())
+}
