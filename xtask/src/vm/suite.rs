@@ -23,6 +23,7 @@ pub(super) const TRUTH: &[&str] = &[
     "kernels::machine",
     "guard::bulk_delete",
     "guard::condemned",
+    "guard::contents",
     "guard::policy",
     "guard::whole_destruction",
 ];

@@ -120,7 +120,7 @@ fn what_leaves_little_of_a_file_ends_at_the_limit() -> anyhow::Result<()> {
             (
                 "overwritten in place from the second byte on",
                 SHELL,
-                r#"for f in "$1"/*; do dd if=/dev/zero of="$f" bs=150 oflag=seek_bytes seek=1 count=1 conv=notrunc status=none; done"#,
+                r#"for f in "$1"/*; do dd if=/dev/zero of="$f" bs=1 seek=1 count=150 conv=notrunc status=none; done"#,
             ),
             (
                 "overwritten in place from the end, in several opens",
