@@ -77,7 +77,7 @@ pub const MAX_WRITTEN: u32 = 65_536;
 pub const MAX_WRITTEN_NAMES: u32 = 4096;
 /// Execs of heirs at about one time: a replica of the program looks up which events
 /// the previous replica has emitted.
-pub const MAX_TOLD: u32 = 4096;
+pub const MAX_EMITTED_HEIRS: u32 = 4096;
 /// The recorder's own objects: its programs, maps and links, some 300 where most
 /// programs have three replicas, and its files with their parent directories.
 pub const MAX_OWN: u32 = 1024;
@@ -128,7 +128,7 @@ pub const HELD_SOCKETS: u32 = 8;
 
 /// Threads in a call with an address, at one time. The oldest are forgotten, and
 /// their addresses are read from the caller's memory.
-pub const MAX_GIVEN: u32 = 4096;
+pub const MAX_SOCKADDRS: u32 = 4096;
 
 /// System call numbers in one table; Linux 7.2 ends below 480.
 pub const SYSCALL_NUMBERS: u32 = 512;

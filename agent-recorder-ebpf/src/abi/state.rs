@@ -27,8 +27,8 @@ pub struct Tag {
     pub restores: u32,
     /// Per kind of event, the replica that ran last for this task (`replica` among the programs).
     pub handled: u32,
-    /// Not 0: [`Given`] has addresses of the task's call.
-    pub given: u32,
+    /// Not 0: [`SockaddrSnapshot`] has addresses of the task's call.
+    pub copied_sockaddr: u32,
     /// Not 0: the program waits to be judged, and must not run (`exec_gate`).
     pub held: u32,
 }
@@ -42,7 +42,7 @@ impl Tag {
             request: 0,
             restores: 0,
             handled: 0,
-            given: 0,
+            copied_sockaddr: 0,
             held: 0,
         }
     }
@@ -74,7 +74,7 @@ pub struct Session {
     /// Not 0: a condemned session receives SIGSTOP, not SIGKILL.
     pub frozen: u64,
     /// CLOCK_BOOTTIME of the session's last guard event, ns.
-    pub told: u64,
+    pub limit_emitted: u64,
     /// Not 0: a UDP socket was connected to port 53, so plain writes are examined.
     pub resolver: u64,
     /// Not 0: the session has used a socket, so closes are examined.
@@ -102,7 +102,7 @@ impl Session {
         rewritten: 0,
         condemned: 0,
         frozen: 0,
-        told: 0,
+        limit_emitted: 0,
         resolver: 0,
         sockets: 0,
         writes_in_place: 0,
@@ -181,7 +181,7 @@ pub struct Socket {
 /// The kernel's copies of a call's addresses, by thread, from the security hook to the call's exit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Given {
+pub struct SockaddrSnapshot {
     /// Address of the `struct sock`.
     pub sock: u64,
     /// [`crate::event::NetOp`].
@@ -243,7 +243,7 @@ pub struct UringRequest {
 }
 
 pod! {
-    Given = 496, Tag = 40, TaggedTask = 48, SeenFile = 32, SocketKey = 16, DescriptorKey = 16,
+    SockaddrSnapshot = 496, Tag = 40, TaggedTask = 48, SeenFile = 32, SocketKey = 16, DescriptorKey = 16,
     SeenPeer = 48, EndedKey = 16, Socket = 320, UringRequest = 152,
 }
 const _: () = assert!(

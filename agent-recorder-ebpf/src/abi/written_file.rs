@@ -32,11 +32,11 @@ pub const HEIR_BY_NAME: u32 = 1 << 30;
 /// An exec of an heir that was emitted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct EmittedHeir {
     /// `start_boottime` of the process, ns.
     pub start: u64,
     /// `task_struct.self_exec_id`: number of the process's execs.
     pub exec: u64,
 }
 
-pod! { Written = 24, Told = 16 }
+pod! { Written = 24, EmittedHeir = 16 }

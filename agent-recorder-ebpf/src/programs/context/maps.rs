@@ -5,9 +5,9 @@
 
 use agent_recorder_abi::agent_rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::limits::{
-    AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CONTENTS, MAX_CUTS, MAX_ENDED,
-    MAX_FORESEEN, MAX_GATED, MAX_GIVEN, MAX_NAMES, MAX_OWN, MAX_PLACES, MAX_REMOVED, MAX_RULES,
-    MAX_SESSIONS, MAX_SOCKETS, MAX_TOLD, MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES,
+    AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CONTENTS, MAX_CUTS, MAX_EMITTED_HEIRS,
+    MAX_ENDED, MAX_FORESEEN, MAX_GATED, MAX_NAMES, MAX_OWN, MAX_PLACES, MAX_REMOVED, MAX_RULES,
+    MAX_SESSIONS, MAX_SOCKADDRS, MAX_SOCKETS, MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES,
     SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
 };
 use agent_recorder_abi::policy::{
@@ -15,11 +15,11 @@ use agent_recorder_abi::policy::{
 };
 use agent_recorder_abi::self_protection::OwnKey;
 use agent_recorder_abi::state::{
-    DescriptorKey, EndedKey, Given, SeenFile, SeenPeer, Session, SessionNumber, Socket, SocketKey,
-    UringRequest,
+    DescriptorKey, EndedKey, SeenFile, SeenPeer, Session, SessionNumber, SockaddrSnapshot, Socket,
+    SocketKey, UringRequest,
 };
 use agent_recorder_abi::syscall::Spec;
-use agent_recorder_abi::written_file::{Told, Written};
+use agent_recorder_abi::written_file::{EmittedHeir, Written};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 
@@ -67,7 +67,8 @@ pub(crate) static WRITTEN: LruHashMap<PlaceKey, Written> =
 
 /// The last execs of heirs that were emitted, by the address of the task.
 #[map]
-pub(crate) static TOLD: LruHashMap<u64, Told> = LruHashMap::with_max_entries(MAX_TOLD, 0);
+pub(crate) static EMITTED_HEIRS: LruHashMap<u64, EmittedHeir> =
+    LruHashMap::with_max_entries(MAX_EMITTED_HEIRS, 0);
 
 /// Beginnings of the rules' environment patterns; user space fills it.
 #[map]
@@ -159,7 +160,8 @@ pub(crate) static REMOVED: LruHashMap<RemovedKey, Removed> =
 
 /// Addresses of running calls, by thread (bpf_get_current_pid_tgid()).
 #[map]
-pub(crate) static GIVEN: LruHashMap<u64, Given> = LruHashMap::with_max_entries(MAX_GIVEN, 0);
+pub(crate) static SOCKADDRS: LruHashMap<u64, SockaddrSnapshot> =
+    LruHashMap::with_max_entries(MAX_SOCKADDRS, 0);
 
 /// Processes of sessions whose exit was emitted.
 #[map]

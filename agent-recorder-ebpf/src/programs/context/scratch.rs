@@ -6,7 +6,9 @@
 use agent_recorder_abi::address::Address;
 use agent_recorder_abi::limits::{COMPONENT_BYTES, SCRATCH_BYTES, USER_PATH_BYTES};
 use agent_recorder_abi::policy::{Cut, Foreseen, NameKey};
-use agent_recorder_abi::state::{self, Given, SessionNumber, SocketKey, Tag, UringRequest};
+use agent_recorder_abi::state::{
+    self, SessionNumber, SockaddrSnapshot, SocketKey, Tag, UringRequest,
+};
 
 use crate::kernel::global::scalar_newtype;
 use crate::kernel::types::{Dentry, File, FileTable, Mount, Socket};
@@ -41,7 +43,7 @@ pub(crate) struct Scratch {
     /// The map's value of the socket.
     pub(crate) socket: state::Socket,
     /// Addresses of the call as security hooks saw them.
-    pub(crate) given: Given,
+    pub(crate) sockaddrs: SockaddrSnapshot,
     pub(crate) ascent: NameWalk,
     pub(crate) walk: DescriptorWalk,
     /// A search in a gated program's arguments.

@@ -119,7 +119,7 @@ fn dispatch(call: &Call, handle: u8) {
         }
         HANDLE_EXEC => exec_failed(call),
         HANDLE_IOCTL => {
-            if process_control::is_told(call) {
+            if process_control::is_recorded(call) {
                 process_control::commanded(call);
                 file_exit::operated(call);
             }

@@ -106,13 +106,13 @@ pub(crate) fn exiting(replica: Replica, task: Task) {
         let signal: *const u8 = walk(task, offset!(task_signal));
         walk::<u32>(signal, offset!(signal_live)) == 0
     };
-    tell_end(replica, task, is_last);
+    emit_end(replica, task, is_last);
     drop_tag(task, is_last);
 }
 
 /// Whether this thread is the first of its group to emit the exit.
 #[inline(always)]
-fn is_first_told(task: Task) -> bool {
+fn is_first_end(task: Task) -> bool {
     // SAFETY: `task` and `leader` are typed.
     let key = unsafe {
         let leader: Task = walk(task, offset!(task_leader));
@@ -129,9 +129,9 @@ fn is_first_told(task: Task) -> bool {
 }
 
 #[inline(always)]
-fn tell_end(replica: Replica, task: Task, is_last: bool) {
+fn emit_end(replica: Replica, task: Task, is_last: bool) {
     let Some(tag) = tag::tag_of(task) else { return };
-    if !is_ours(replica, task, Event::Exit) || !is_last || !is_first_told(task) {
+    if !is_ours(replica, task, Event::Exit) || !is_last || !is_first_end(task) {
         return;
     }
     // SAFETY: `task`, `signal` and `leader` are typed.

@@ -282,16 +282,16 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
     }
     // SAFETY: `session` is a map value, checked not null.
     let count = unsafe {
-        let told = core::ptr::read_volatile(&raw const (*session).told);
-        if !ends && told != 0 && now - told <= config.files.window {
+        let emitted = core::ptr::read_volatile(&raw const (*session).limit_emitted);
+        if !ends && emitted != 0 && now - emitted <= config.files.window {
             return;
         }
-        core::ptr::write_volatile(&raw mut (*session).told, now);
+        core::ptr::write_volatile(&raw mut (*session).limit_emitted, now);
         core::ptr::read_volatile(&raw const (*session).destroyed)
     };
     let budget = config.budget_of(policy);
     // Without this event the daemon does not sweep; members are still struck at their next calls.
-    tell(
+    emit(
         number,
         GuardBody {
             count,
@@ -306,7 +306,7 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
 }
 
 #[inline(always)]
-fn tell(session: SessionNumber, body: GuardBody) {
+fn emit(session: SessionNumber, body: GuardBody) {
     with_area!(|scratch| {
         let writer = Writer::begin::<GuardBody>(scratch);
         writer.header(Kind::Guard, Tag::new(session, 0));

@@ -7,7 +7,7 @@ use agent_recorder_abi::agent_rule::{EXECUTABLE, RuleKey, SCRIPT};
 use agent_recorder_abi::exec_gate::WRITTEN_NAME;
 use agent_recorder_abi::limits::PATTERN_BYTES;
 use agent_recorder_abi::state::SessionNumber;
-use agent_recorder_abi::written_file::{HEIR_BY_FILE, HEIR_BY_NAME, Told, Written};
+use agent_recorder_abi::written_file::{EmittedHeir, HEIR_BY_FILE, HEIR_BY_NAME, Written};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
@@ -85,7 +85,7 @@ fn writer_of(file: File) -> SessionNumber {
 /// Whether an earlier replica of this program has emitted this exec; from now
 /// on it counts as emitted. `replica` knows tagged tasks only.
 #[inline(always)]
-pub(crate) fn is_told(task: Task) -> bool {
+pub(crate) fn is_emitted(task: Task) -> bool {
     if hooks().copied == 0 {
         return false;
     }
@@ -98,16 +98,16 @@ pub(crate) fn is_told(task: Task) -> bool {
             walk::<u32>(task, offset!(task_exec_id)),
         )
     };
-    let told = Told {
+    let heir = EmittedHeir {
         start,
         exec: u64::from(exec),
     };
     // SAFETY: the value is copied at once.
-    if unsafe { maps::TOLD.get(&key).copied() } == Some(told) {
+    if unsafe { maps::EMITTED_HEIRS.get(&key).copied() } == Some(heir) {
         return true;
     }
     // LRU: fails only without memory; the exec is then emitted twice.
-    let _ = maps::TOLD.insert(&key, &told, 0);
+    let _ = maps::EMITTED_HEIRS.insert(&key, &heir, 0);
     false
 }
 

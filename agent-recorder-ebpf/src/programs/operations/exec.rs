@@ -200,7 +200,7 @@ global! {
         let Some((writer, mark)) = written_files::met(exe, found, own) else {
             return;
         };
-        if own == 0 && written_files::is_told(this) {
+        if own == 0 && written_files::is_emitted(this) {
             return;
         }
         let call = Call::without_row(scratch, this, Tag::new(writer, 0), VIA_SYSCALL);

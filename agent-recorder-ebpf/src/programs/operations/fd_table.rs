@@ -251,7 +251,7 @@ fn let_go[let_go_one, let_go_many](scratch, index) {
     let Some(key) = (unsafe { maps::DESCRIPTORS.get(&held).copied() }) else {
         return 0;
     };
-    if socket_table::is_told_of(key) {
+    if socket_table::is_end_emitted(key) {
         let _ = maps::DESCRIPTORS.remove(&held);
     } else if socket_table::is_alive(key) {
         mark_held(walk.files, &key);

@@ -136,7 +136,7 @@ fn of_pidfd(call: &Call, fd: Fd) -> u32 {
 
 /// Whether an ioctl(2) is one that is recorded.
 #[inline(always)]
-pub(crate) fn is_told(call: &Call) -> bool {
+pub(crate) fn is_recorded(call: &Call) -> bool {
     let command = call.argument(1) as u32;
     irreversible::is_destroying(command) || irreversible::is_setting_flags(command)
 }

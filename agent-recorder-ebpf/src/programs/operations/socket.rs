@@ -99,7 +99,7 @@ pub(crate) fn outcome(call: &Call, fd: Fd, open: &OpenSocket) {
     // The call asks again about an earlier connect.
     if call.result == -EALREADY
         || (call.result == -EISCONN && open.kind == SOCK_STREAM)
-        || (call.result == 0 && is_told(call, open))
+        || (call.result == 0 && is_emitted(call, open))
     {
         return;
     }
@@ -138,7 +138,7 @@ pub(crate) fn outcome(call: &Call, fd: Fd, open: &OpenSocket) {
 
 /// Whether a stream's connect was emitted. One to AF_UNSPEC dissolves it (connect(2)).
 #[inline(always)]
-fn is_told(call: &Call, open: &OpenSocket) -> bool {
+fn is_emitted(call: &Call, open: &OpenSocket) -> bool {
     // SAFETY: `call.peer()` is in the area, a map value.
     if open.kind != SOCK_STREAM || unsafe { (*call.peer()).family } == 0 {
         return false;

@@ -174,7 +174,7 @@ pub(crate) fn is_alive(key: SocketKey) -> bool {
 
 /// Whether the end of a socket was recorded, or the LRU has dropped the socket.
 #[inline(always)]
-pub(crate) fn is_told_of(key: SocketKey) -> bool {
+pub(crate) fn is_end_emitted(key: SocketKey) -> bool {
     maps::SOCKETS.get_ptr(&key).is_none()
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn keep(actor: &Actor, op: NetOp, socket: Socket, address: u64, lengt
         let packed = u64::from(op as u32) << 32 | u64::from(length);
         keep_given(ScratchId::of(area), packed, sock, address, actor.request);
     });
-    tag::note_given(actor.task, 1);
+    tag::note_sockaddr(actor.task, 1);
 }
 
 global! {
@@ -57,18 +57,21 @@ global! {
 #[inline(always)]
 fn keep_of_thread(scratch: *mut Scratch, op: u32, sock: Sock) {
     let thread = bpf_get_current_pid_tgid();
-    if let Some(given) = maps::GIVEN.get_ptr_mut(&thread) {
+    if let Some(snapshot) = maps::SOCKADDRS.get_ptr_mut(&thread) {
         // SAFETY: `given` and `scratch` are map values, checked for null; NTH masks the index.
         unsafe {
-            if (*given).op == op && (*given).sock == sock.address() && op == NetOp::Send as u32 {
-                let count = (*given).count;
+            if (*snapshot).op == op
+                && (*snapshot).sock == sock.address()
+                && op == NetOp::Send as u32
+            {
+                let count = (*snapshot).count;
                 if count < SENDMMSG_MESSAGES {
                     let nth = bound::<NTH>(u64::from(count)) as usize;
-                    let room = (&raw mut (*given).addresses)
+                    let room = (&raw mut (*snapshot).addresses)
                         .cast::<agent_recorder_abi::address::Address>()
                         .add(nth);
                     *room = (*scratch).peer;
-                    (*given).count = count + 1;
+                    (*snapshot).count = count + 1;
                 }
                 return;
             }
@@ -76,28 +79,28 @@ fn keep_of_thread(scratch: *mut Scratch, op: u32, sock: Sock) {
     }
     // SAFETY: `scratch` is a map value, checked for null.
     unsafe {
-        let given = &raw mut (*scratch).given;
-        (*given).op = op;
-        (*given).sock = sock.address();
-        (*given).count = 1;
-        (*given).addresses[0] = (*scratch).peer;
+        let snapshot = &raw mut (*scratch).sockaddrs;
+        (*snapshot).op = op;
+        (*snapshot).sock = sock.address();
+        (*snapshot).count = 1;
+        (*snapshot).addresses[0] = (*scratch).peer;
         // LRU: insertion fails only without memory; the exit then reads the caller's memory.
-        let _ = maps::GIVEN.insert(&thread, &*given, 0);
+        let _ = maps::SOCKADDRS.insert(&thread, &*snapshot, 0);
     }
 }
 
 /// Removes the addresses of a call at its exit.
 #[inline(always)]
 pub(crate) fn forget(call: &Call) {
-    if hooks().see != 0 && call.tag.given != 0 {
+    if hooks().see != 0 && call.tag.copied_sockaddr != 0 {
         forget_given(call);
     }
 }
 
 global! {
     fn forget_given(call: &Call) {
-        let _ = maps::GIVEN.remove(bpf_get_current_pid_tgid());
-        tag::note_given(call.task, 0);
+        let _ = maps::SOCKADDRS.remove(bpf_get_current_pid_tgid());
+        tag::note_sockaddr(call.task, 0);
     }
 }
 
@@ -105,7 +108,7 @@ global! {
 /// memory.
 #[inline(always)]
 pub(crate) fn address(call: &Call, side: u32, op: NetOp, nth: u32, address: u64, length: u64) {
-    if hooks().see == 0 || call.tag.given == 0 || !take(call, side, op as u32, nth) {
+    if hooks().see == 0 || call.tag.copied_sockaddr == 0 || !take(call, side, op as u32, nth) {
         address::user_address(call, side, address, length);
     }
 }
@@ -113,17 +116,17 @@ pub(crate) fn address(call: &Call, side: u32, op: NetOp, nth: u32, address: u64,
 global! {
     /// Copies the stored address; false where there is none.
     fn take(call: &Call, side: u32, op: u32, nth: u32) -> bool [else false] {
-        let Some(given) = maps::GIVEN.get_ptr(&bpf_get_current_pid_tgid()) else {
+        let Some(snapshot) = maps::SOCKADDRS.get_ptr(&bpf_get_current_pid_tgid()) else {
             return false;
         };
         // SAFETY: `given` and `call.side()` are in map values, checked for null; NTH masks the
         // index.
         unsafe {
-            if (*given).op != op || (*given).sock != call.open().key.sock || nth >= (*given).count {
+            if (*snapshot).op != op || (*snapshot).sock != call.open().key.sock || nth >= (*snapshot).count {
                 return false;
             }
             let nth = bound::<NTH>(u64::from(nth)) as usize;
-            *call.side(side) = *(&raw const (*given).addresses)
+            *call.side(side) = *(&raw const (*snapshot).addresses)
                 .cast::<agent_recorder_abi::address::Address>()
                 .add(nth);
         }

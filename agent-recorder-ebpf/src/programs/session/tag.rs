@@ -31,10 +31,10 @@ pub(crate) fn note_request(task: Task, request: Kiocb) {
 
 /// Notes whether addresses of the task's call are stored.
 #[inline(always)]
-pub(crate) fn note_given(task: Task, given: u32) {
+pub(crate) fn note_sockaddr(task: Task, copied: u32) {
     if let Some(tag) = tag_on(task) {
         // SAFETY: `tag_on` returns a pointer to a Tag.
-        unsafe { (*tag).given = given };
+        unsafe { (*tag).copied_sockaddr = copied };
     }
 }
 

@@ -95,7 +95,7 @@ const LARGE: [&str; 13] = [
     "CONTENTS",
     "CUTS",
     "CUT_DESCRIPTORS",
-    "GIVEN",
+    "SOCKADDRS",
     "URING",
     "LINEAGE",
 ];
