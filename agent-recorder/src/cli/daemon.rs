@@ -44,10 +44,10 @@ pub(super) fn run(_args: &Args, common: &Common) -> Result<ExitCode, Error> {
     let server = control::serve(&socket, requests.clone())?;
     stop_on_signal(requests)?;
     drop(guard);
-    systemd::tell("READY=1");
+    systemd::notify("READY=1");
     tracing::info!("recording; control socket {}", socket.display());
     let result = carry(&mut recorder, &inbox, streams.as_mut());
-    systemd::tell("STOPPING=1");
+    systemd::notify("STOPPING=1");
     drop(server);
     let finished = recorder.finish();
     result?;

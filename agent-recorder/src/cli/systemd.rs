@@ -9,7 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 /// Sends a state to the socket of NOTIFY_SOCKET. Without the socket it does nothing.
-pub(super) fn tell(state: &str) {
+pub(super) fn notify(state: &str) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };
@@ -56,7 +56,7 @@ impl Watchdog {
         let Some(every) = self.every else { return };
         if self.last.is_none_or(|last| last.elapsed() >= every) {
             self.last = Some(Instant::now());
-            tell("WATCHDOG=1");
+            notify("WATCHDOG=1");
         }
     }
 }

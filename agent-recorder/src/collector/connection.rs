@@ -72,7 +72,7 @@ pub(super) fn accept(
                 }
             };
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                complaints.tell(address, &format!("{most} connections are open"));
+                complaints.log(address, &format!("{most} connections are open"));
                 continue;
             };
             // If this fails, the first read fails, too.
@@ -105,8 +105,8 @@ pub(super) fn accept(
                                 // A failure means that the server has ended.
                                 let _ = accepted.send(Ok(connection)).await;
                             }
-                            Ok(Err(why)) => complaints.tell(address, &why),
-                            Err(_) => complaints.tell(address, "no handshake came"),
+                            Ok(Err(why)) => complaints.log(address, &why),
+                            Err(_) => complaints.log(address, "no handshake came"),
                         }
                     });
                 }
@@ -121,7 +121,7 @@ pub(super) fn accept(
 struct Complaints(Mutex<(Option<Instant>, u64)>);
 
 impl Complaints {
-    fn tell(&self, address: SocketAddr, why: &str) {
+    fn log(&self, address: SocketAddr, why: &str) {
         let now = Instant::now();
         // Both values are set at once, so a panic elsewhere leaves them consistent.
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);

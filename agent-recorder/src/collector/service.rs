@@ -238,7 +238,7 @@ impl Conversation {
                     })
                     .await?;
                     copy = kept;
-                    if !self.tell(outcome, copy.position()).await {
+                    if !self.send_outcome(outcome, copy.position()).await {
                         return Ok(());
                     }
                 }
@@ -257,7 +257,7 @@ impl Conversation {
 
     /// Sends the refusals, then the acknowledgement that includes them. False when
     /// the daemon is gone.
-    async fn tell(&self, outcome: ingest::Outcome, position: Seq) -> bool {
+    async fn send_outcome(&self, outcome: ingest::Outcome, position: Seq) -> bool {
         let stream = self.stream;
         if let Some((first, last)) = outcome.missing {
             tracing::warn!("stream {stream}: {first} to {last} were never sent");

@@ -37,9 +37,9 @@ impl Losses {
         self.crashed = counts(&left.crashed);
         self.recorded_crashed = self.crashed;
         self.recorded = Counters {
-            lost: counts(&left.told_lost),
-            troubles: counts(&left.told_troubles),
-            skipped: left.told_skipped,
+            lost: counts(&left.recorded_lost),
+            troubles: counts(&left.recorded_troubles),
+            skipped: left.recorded_skipped,
             ..Counters::default()
         };
     }

@@ -221,7 +221,7 @@ impl Spool {
         if synced.as_ref().is_err_and(Error::is_full) {
             match self.log.make_room() {
                 Ok(Some(freed)) => {
-                    self.tell_freed(&freed);
+                    self.record_freed(&freed);
                     synced = self.log.sync();
                 }
                 Ok(None) => {}
@@ -230,7 +230,7 @@ impl Spool {
         }
         if let Some(what) = self.log.altered.take() {
             tracing::error!("somebody altered the spool: {what}");
-            self.tell(RecorderEvent::SpoolAltered, what);
+            self.record_event(RecorderEvent::SpoolAltered, what);
         }
         match synced {
             Ok(seq) => {
@@ -258,7 +258,7 @@ impl Spool {
         let (then, since) = self.opened;
         let now = then + since.elapsed();
         if let Some(freed) = self.log.retain(now)? {
-            self.tell_freed(&freed);
+            self.record_freed(&freed);
         }
         let looked = self.looked_at_others;
         if looked.is_some_and(|looked| looked.elapsed() < OTHERS_INTERVAL) {
@@ -273,7 +273,7 @@ impl Spool {
             let Freed {
                 first, last, why, ..
             } = freed;
-            self.tell(
+            self.record_event(
                 RecorderEvent::SpoolFreed,
                 format!("of stream {stream}, {first} to {last}: {why}"),
             );
@@ -291,11 +291,11 @@ impl Spool {
         Ok(())
     }
 
-    fn tell_freed(&mut self, freed: &Freed) {
+    fn record_freed(&mut self, freed: &Freed) {
         let Freed {
             first, last, why, ..
         } = *freed;
-        self.tell(
+        self.record_event(
             RecorderEvent::SpoolFreed,
             format!("{first} to {last}: {why}"),
         );
@@ -312,7 +312,7 @@ impl Spool {
         self.news.push(Body::Loss(loss));
     }
 
-    fn tell(&mut self, event: RecorderEvent, detail: String) {
+    fn record_event(&mut self, event: RecorderEvent, detail: String) {
         self.news.push(Body::StreamEvent(proto::StreamEvent {
             event: event.name().to_owned(),
             detail,
@@ -342,7 +342,7 @@ impl Spool {
             outage.since.elapsed().as_secs_f64(),
         );
         tracing::info!("the spool is written again: {detail}");
-        self.tell(RecorderEvent::SpoolOutage, detail);
+        self.record_event(RecorderEvent::SpoolOutage, detail);
     }
 }
 

@@ -165,7 +165,7 @@ impl Sending {
             match ended {
                 Ok(Ended::Done) => return,
                 Ok(Ended::Renew) => continue,
-                Err(broken) => self.tell(&broken),
+                Err(broken) => self.log_absence(&broken),
             }
             if self.acknowledged > before {
                 wait = RETRY_FIRST;
@@ -178,7 +178,7 @@ impl Sending {
 
     /// Logs an absence of the collector once, because retries are no news. A fault is
     /// logged during an absence, too.
-    fn tell(&mut self, broken: &Broken) {
+    fn log_absence(&mut self, broken: &Broken) {
         let fault = matches!(broken, Broken::Fault(_));
         if fault && !std::mem::replace(&mut self.faulted, true) {
             self.declare(RecorderEvent::CollectorFault, broken.to_string());

@@ -198,20 +198,20 @@ fn sent_datagram(call: &Call) {
     sockaddr_snapshot::address(call, PEER, NetOp::Send, nth, name, name_length);
     // SAFETY: `call.peer()` is in the area, a map value.
     if unsafe { (*call.peer()).family } != 0 {
-        tell_peer(call, fd, bytes);
+        emit_peer(call, fd, bytes);
     } else {
         address::kernel_address(call, PEER);
     }
     // SAFETY: `call.peer()` is in the area, a map value.
     if call.result >= 0 && unsafe { (*call.peer()).port } == DNS_PORT && open.family != AF_UNIX {
-        tell_question(call);
+        emit_question(call);
     }
 }
 }
 
 /// Emits a destination once a socket, and each failure.
 #[inline(always)]
-fn tell_peer(call: &Call, fd: Fd, bytes: u64) {
+fn emit_peer(call: &Call, fd: Fd, bytes: u64) {
     address::kernel_address(call, LOCAL);
     if call.result >= 0 {
         if was_peer_seen(call) {
@@ -255,7 +255,7 @@ fn fold(peer: *const Address) -> [u64; 4] {
 }
 
 #[inline(always)]
-fn tell_question(call: &Call) {
+fn emit_question(call: &Call) {
     // SAFETY: `call.scratch` is a map value.
     let (payload, length) = unsafe {
         let datagram = &raw const (*call.scratch).datagram;

@@ -67,7 +67,7 @@ pub(crate) fn succeeded(replica: Replica, this: Task, old_pid: u32, binprm: *con
         let area = ScratchId::of(scratch);
         let found = look_at(area, mark_of(replica, Event::Exec));
         exec_gate::stop_if_gated(area, found);
-        tell_of_heir(area, found);
+        emit_heir(area, found);
         // It runs after `look_at`, whose stack has no room for it on 5.10.
         let this = current();
         if let Some(tag) = tag::tag_of(this) {
@@ -192,7 +192,7 @@ fn emit_exec(call: &Call, rule: u32) {
 
 global! {
     /// Emits the exec of the running task, if its program makes the task an heir.
-    fn tell_of_heir(area: ScratchId as scratch, found: u64) {
+    fn emit_heir(area: ScratchId as scratch, found: u64) {
         let this = current();
         let own = tag::tag_of(this).map_or(0, |tag| tag.session);
         // SAFETY: `scratch` is a map value.

@@ -28,14 +28,14 @@ pub(crate) fn keep(actor: &Actor, op: NetOp, socket: Socket, address: u64, lengt
     with_area!(|area| {
         let (sock, address) = (untyped(area, sock), untyped(area, address));
         let packed = u64::from(op as u32) << 32 | u64::from(length);
-        keep_given(ScratchId::of(area), packed, sock, address, actor.request);
+        keep_sockaddrs(ScratchId::of(area), packed, sock, address, actor.request);
     });
     tag::note_sockaddr(actor.task, 1);
 }
 
 global! {
     /// `packed` is operation and length: a function has at most five arguments.
-    fn keep_given(area: ScratchId as scratch, packed: u64, sock: Sock, address: u64, request: Kiocb) {
+    fn keep_sockaddrs(area: ScratchId as scratch, packed: u64, sock: Sock, address: u64, request: Kiocb) {
         // SAFETY: `scratch` is a map value, checked for null.
         let out = unsafe { &mut (*scratch).peer };
         address::fill(out, address, packed & 0xffff_ffff, |to, length, from| {
@@ -93,12 +93,12 @@ fn keep_of_thread(scratch: *mut Scratch, op: u32, sock: Sock) {
 #[inline(always)]
 pub(crate) fn forget(call: &Call) {
     if hooks().see != 0 && call.tag.copied_sockaddr != 0 {
-        forget_given(call);
+        forget_sockaddrs(call);
     }
 }
 
 global! {
-    fn forget_given(call: &Call) {
+    fn forget_sockaddrs(call: &Call) {
         let _ = maps::SOCKADDRS.remove(bpf_get_current_pid_tgid());
         tag::note_sockaddr(call.task, 0);
     }

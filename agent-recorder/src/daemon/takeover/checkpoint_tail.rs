@@ -150,10 +150,10 @@ fn take_in(record: &proto::Record, left: &mut proto::Checkpoint) -> Option<Sessi
 fn take_in_loss(loss: &proto::Loss, left: &mut proto::Checkpoint) {
     let told = match LossStage::from_name(&loss.stage) {
         Some(LossStage::Preempted) => {
-            left.told_skipped += loss.count;
+            left.recorded_skipped += loss.count;
             return;
         }
-        Some(LossStage::RingPriority | LossStage::RingBulk) => &mut left.told_lost,
+        Some(LossStage::RingPriority | LossStage::RingBulk) => &mut left.recorded_lost,
         Some(LossStage::Crash) => &mut left.crashed,
         _ => return,
     };
