@@ -62,6 +62,11 @@ struct Version {
 }
 
 impl Toolchain {
+    /// Whether [`Toolchain::ready`] has nothing to install, which takes minutes.
+    pub(crate) fn is_here() -> bool {
+        find_compiler().is_some_and(|compiler| find_linker(compiler.about.llvm).is_some())
+    }
+
     /// The toolchain of this machine, after missing parts were installed.
     ///
     /// # Errors

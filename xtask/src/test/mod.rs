@@ -60,7 +60,7 @@ const UNIT: &str = "unit";
 pub(crate) fn command(args: &Args) -> Result<ExitCode> {
     let candidate = Candidate::begin()?;
     let extent = args.extent();
-    let mut steps = Steps::new(if extent.is_some() { 12 } else { 8 });
+    let mut steps = Steps::new(if extent.is_some() { 11 } else { 7 });
     let mut summary = Summary::default();
     let run = phases(&mut steps, &mut summary, args);
     say("phases");
@@ -90,14 +90,16 @@ fn phases(steps: &mut Steps, summary: &mut Summary, args: &Args) -> Result<()> {
                 step::run(workspace::cargo().args(["fmt", "--all", "--check"]))
             });
         }
-        // The kernel programs are one crate, which compiles on one core; all packages that
-        // the workspace depends on use the other cores meanwhile. The binary that embeds
-        // the object is built again where it came first.
+        let is_new = !Toolchain::is_here();
         let object = scope.spawn(|| build::object(&Toolchain::ready()?));
-        steps.run("packages, built beside the BPF object", || {
-            build::everything().map(drop)
+        // A new clone builds bpf-linker and all packages, side by side. Elsewhere the
+        // object comes first: what embeds it would be built twice.
+        steps.run("BPF toolchain and object", || {
+            if is_new {
+                build::everything()?;
+            }
+            joined(object)
         })?;
-        steps.run("BPF toolchain and object, waited for", || joined(object))?;
         let Linted { programs, warnings } =
             steps.run("binaries and tests, built", build::everything)?;
         if extent.is_some() {
