@@ -164,6 +164,7 @@ offsets! {
     io_open_name: "io_open" "filename" optional;
     io_open_flags: "io_open" "how.flags" optional;
     io_open_mode: "io_open" "how.mode" optional;
+    io_open_slot: "io_open" "file_slot" optional;
     io_mkdir_dfd: "io_mkdir" "dfd" optional;
     io_mkdir_mode: "io_mkdir" "mode" optional;
     io_mkdir_name: "io_mkdir" "filename" optional;

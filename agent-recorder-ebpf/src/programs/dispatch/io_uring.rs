@@ -15,7 +15,7 @@ use crate::context::call::{Call, global};
 use crate::context::maps;
 use crate::context::operation::OperationKey;
 use crate::context::scratch::{LOCAL, PEER, Scratch};
-use crate::dispatch::io_uring_fields::{self, Request, opcode};
+use crate::dispatch::io_uring_fields::{self, INTO_SLOT, Request, opcode};
 use crate::event::address;
 use crate::event::writer::Writer;
 use crate::guard::{enforce, overwrite, pending_cuts, post_op};
@@ -176,7 +176,8 @@ global! {
                 pending_cuts::closed_by_request(call);
             }
             opcode::CONNECT | opcode::BIND | opcode::LISTEN => finish_socket(call, opcode, fd, file),
-            opcode::OPENAT | opcode::OPENAT2 if call.result >= 0 => {
+            // An open into a slot leads to no descriptor: it is recorded by the path that it named.
+            opcode::OPENAT | opcode::OPENAT2 if call.result >= 0 && flags & INTO_SLOT == 0 => {
                 open_exit::opened_descriptor(call, flags, 0, token);
                 overwrite::opened(call);
             }

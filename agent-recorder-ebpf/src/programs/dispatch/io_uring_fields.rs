@@ -41,6 +41,10 @@ pub(crate) mod opcode {
     pub(crate) const SENDING: [u32; 7] = [2, 5, 9, 23, 26, 47, 48];
 }
 
+/// Marks the flags of an open into a slot of the ring (`io_open.file_slot`, 5.15): its result is
+/// no descriptor. No flag of an open has this bit.
+pub(crate) const INTO_SLOT: u64 = 1 << 63;
+
 /// `REQ_F_CQE_SKIP` (include/linux/io_uring_types.h): a success posts no completion.
 const SKIPS_COMPLETION: u64 = 1 << 6;
 
@@ -78,7 +82,10 @@ impl Request {
     #[inline(always)]
     pub(crate) fn flags(self) -> u64 {
         match self.opcode {
-            opcode::OPENAT | opcode::OPENAT2 => self.open_flags(),
+            opcode::OPENAT | opcode::OPENAT2 => {
+                let slot = self.field::<u32>(offset!(io_open_slot));
+                self.open_flags() | if slot == 0 { 0 } else { INTO_SLOT }
+            }
             opcode::UNLINKAT => u64::from(self.field::<u32>(offset!(io_unlink_flags))),
             _ => 0,
         }

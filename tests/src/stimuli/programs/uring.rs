@@ -159,6 +159,7 @@ impl Stimulus {
         let more = json!({"flags": libc::O_RDWR | libc::O_TRUNC});
         self.file("OPEN", "by_openat", more, opened.map(|_| 0));
         self.close(opened)?;
+        self.open_into_slot()?;
         let path = c_path(self.path("absent"));
         let failed = self.ask(opcode::OpenAt::new(CWD, path.as_ptr().cast()).build())?;
         self.file("OPEN", "absent", json!({}), failed);
@@ -168,6 +169,29 @@ impl Stimulus {
             let made = self.ask(entry.build())?;
             self.file("MKDIR", name, json!({"mode": 0o755}), made);
         }
+        Ok(())
+    }
+
+    /// The file goes to a slot of the ring, and the result is no descriptor. Sparse tables
+    /// exist since 5.19.
+    fn open_into_slot(&mut self) -> anyhow::Result<()> {
+        if self.ring.submitter().register_files_sparse(4).is_err() {
+            return Ok(());
+        }
+        let path = c_path(self.path("by_openat"));
+        let slot = types::DestinationSlot::try_from_slot_target(1)
+            .map_err(|slot| anyhow::anyhow!("slot {slot}"))?;
+        let entry = opcode::OpenAt::new(CWD, path.as_ptr().cast())
+            .flags(libc::O_WRONLY)
+            .file_index(Some(slot));
+        let opened = self.ask(entry.build())?;
+        self.file(
+            "OPEN",
+            "by_openat",
+            json!({"flags": libc::O_WRONLY}),
+            opened,
+        );
+        self.ring.submitter().unregister_files()?;
         Ok(())
     }
 
