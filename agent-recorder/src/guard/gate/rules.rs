@@ -30,7 +30,8 @@ pub(super) struct Rule {
     any: Vec<Argument>,
     unless: Vec<Argument>,
     statements: Vec<Word>,
-    environment: Vec<Argument>,
+    /// For each pattern its alternatives.
+    environment: Vec<Vec<Argument>>,
     interpreters: Vec<Argument>,
 }
 
@@ -62,7 +63,11 @@ impl Rule {
             any: arguments(&rule.any),
             unless: arguments(&rule.unless),
             statements: words(&rule.statements),
-            environment: arguments(&rule.environment),
+            environment: rule
+                .environment
+                .iter()
+                .map(|it| Argument::all(it))
+                .collect(),
             interpreters: arguments(&rule.interpreters),
         }
     }
@@ -72,7 +77,10 @@ impl Rule {
             let mut arguments = started.arguments.iter();
             arguments.any(|argument| patterns.iter().any(|it| it.is(argument)))
         };
-        let named = |it: &Argument| started.environment.iter().any(|name| it.is(name));
+        let named = |alternatives: &Vec<Argument>| {
+            let mut names = started.environment.iter();
+            names.any(|name| alternatives.iter().any(|it| it.is(name)))
+        };
         let stated = |argument: &String| states(&self.statements, argument);
         self.programs.contains(&started.program)
             && begin_with(&self.words, &started.arguments)
@@ -403,5 +411,24 @@ mod tests {
         assert!(rule.is_met_by(&started("python3.13", "AWS_PROFILE")));
         assert!(!rule.is_met_by(&started("python3.13", "PATH")));
         assert!(!rule.is_met_by(&started("perl", "AWS_PROFILE")));
+    }
+
+    #[test]
+    fn a_bar_separates_alternatives_of_a_variable_name() {
+        let rule = Rule::new(&GateRule {
+            name: "x".to_owned(),
+            programs: vec!["deploy".to_owned()],
+            environment: vec!["AWS_*|GOOGLE_*".to_owned(), "CI".to_owned()],
+            ..GateRule::default()
+        });
+        let met = |names: &[&str]| {
+            rule.is_met_by(&Started {
+                program: "deploy".to_owned(),
+                environment: names.iter().map(|&it| it.to_owned()).collect(),
+                ..Started::default()
+            })
+        };
+        assert!(met(&["CI", "AWS_PROFILE"]) && met(&["GOOGLE_PROJECT", "CI"]));
+        assert!(!met(&["AWS_PROFILE", "GOOGLE_PROJECT"]) && !met(&["CI"]));
     }
 }
