@@ -12,8 +12,8 @@ use super::rules::Rules;
 use crate::config::ExecGate;
 use crate::guard::places::Mounts;
 
-/// Most sizes, as many as the kernel's table has.
-const MOST: usize = 512;
+/// Most files: the kernel's table has 512, some of them the guard's.
+const MOST: usize = 480;
 
 /// The files that exist, by the position of their program.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl ProgramFiles {
         directories.sort();
         directories.dedup();
         let mut files = Vec::new();
-        for (position, (name, _)) in rules.programs.iter().enumerate() {
+        for (position, (name, _)) in rules.triggers.programs.iter().enumerate() {
             for directory in &directories {
                 let Ok(file) = fs::canonicalize(directory.join(name)) else {
                     continue;
@@ -62,7 +62,10 @@ impl ProgramFiles {
         let mounts = Mounts::read();
         let keys = self.files.iter().filter_map(|(position, file, _)| {
             let key = mounts.key_of(file)?;
-            Some(([u64::from(key.dev), key.ino], (key, rules.value(*position))))
+            Some((
+                [u64::from(key.dev), key.ino],
+                (key, rules.triggers.value(*position)),
+            ))
         });
         keys.collect()
     }
@@ -72,7 +75,9 @@ impl ProgramFiles {
     pub(super) fn sizes(&self, rules: &Rules) -> BTreeMap<u64, u32> {
         let mut sizes = BTreeMap::new();
         for (position, _, size) in &self.files {
-            sizes.entry(*size).or_insert(rules.value(*position));
+            sizes
+                .entry(*size)
+                .or_insert(rules.triggers.value(*position));
         }
         sizes
     }
@@ -142,7 +147,7 @@ mod tests {
         let names: Vec<_> = known
             .files
             .iter()
-            .map(|(position, ..)| rules.programs[*position].0.as_str())
+            .map(|(position, ..)| rules.triggers.programs[*position].0.as_str())
             .collect();
         assert_eq!(names, ["terraform"]);
     }
