@@ -103,7 +103,6 @@ impl Compiled {
             && let Some(at) = items.iter().skip(from).position(|it| *it == Item::End)
         {
             starts.push(from + at + 1);
-            return;
         }
         let mut next = vec![(from, 0)];
         let mut seen = Vec::new();

@@ -98,6 +98,9 @@ impl Deeds {
             let begins = begins_a_statement(before);
             let deed = match word {
                 "drop" if is_alter => (!next.is_some_and(is_no_data)).then_some("alter-drop"),
+                // ClickHouse's mutations.
+                "delete" if is_alter => takes_all(rest).then_some("delete-all"),
+                "update" if is_alter => takes_all(rest).then_some("update-all"),
                 "truncate" if is_alter => Some("alter-drop"),
                 "drop" => {
                     let object = next.and_then(Token::word).is_some_and(is_object);
