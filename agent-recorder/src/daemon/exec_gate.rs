@@ -85,10 +85,15 @@ impl ExecGate {
         met.chain(self.holds.iter().map(|hold| &hold.waiting.held))
     }
 
+    /// Whether the command, or one that starts it, was approved: npx(1) is asked for, and
+    /// so is the program that it starts.
     fn is_approved(&self, waiting: &Waiting) -> bool {
         let process = session::key_of(&waiting.held.header);
-        let mut approved = self.approved.iter();
-        approved.any(|(of, command)| *of == process && *command == waiting.met.command)
+        let command = &waiting.met.command;
+        self.approved.iter().any(|(of, approved)| {
+            *of == process && approved == command
+                || approved.ends_with(command) && authority::descends(process.pid, *of)
+        })
     }
 
     fn approve(&mut self, waiting: &Waiting) {

@@ -39,9 +39,16 @@ impl ProgramFiles {
         directories.sort();
         directories.dedup();
         let mut files = Vec::new();
-        for (position, (name, _)) in rules.triggers.programs.iter().enumerate() {
-            for directory in &directories {
-                let Ok(file) = fs::canonicalize(directory.join(name)) else {
+        for directory in &directories {
+            // A directory that cannot be read has no programs for anybody here.
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            for entry in entries {
+                let called = entry.file_name();
+                let Some((position, name)) = called.to_str().and_then(|it| rules.program(it))
+                else {
+                    continue;
+                };
+                let Ok(file) = fs::canonicalize(entry.path()) else {
                     continue;
                 };
                 if let Ok(about) = fs::metadata(&file)
@@ -53,6 +60,8 @@ impl ProgramFiles {
                 }
             }
         }
+        // The order of a directory's entries says nothing.
+        files.sort();
         files.truncate(MOST);
         Self { files }
     }
@@ -137,7 +146,7 @@ mod tests {
     fn a_file_that_is_many_programs_is_none_of_them() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        for name in ["busybox", "terraform-1.5"] {
+        for name in ["busybox", "terraform-1.5", "psql-16.2"] {
             fs::write(at(name), b"\x7fELF").unwrap();
         }
         symlink("busybox", at("reboot")).unwrap();
@@ -149,6 +158,6 @@ mod tests {
             .iter()
             .map(|(position, ..)| rules.triggers.programs[*position].0.as_str())
             .collect();
-        assert_eq!(names, ["terraform"]);
+        assert_eq!(names, ["psql", "terraform", "terraform"]);
     }
 }

@@ -325,6 +325,14 @@ impl Rules {
         (stem != name && is_known(stem)).then_some(stem)
     }
 
+    /// The gated program of this name, perhaps with a version, and its position.
+    pub(super) fn program<'a>(&self, name: &'a str) -> Option<(usize, &'a str)> {
+        let known = self.known(name)?;
+        let programs = &self.triggers.programs;
+        let position = programs.binary_search_by(|(it, _)| it.as_str().cmp(known));
+        Some((position.ok()?, known))
+    }
+
     /// The rule by which a program is recorded that the kernel did not stop: one that it
     /// has no name for.
     pub(super) fn met_unstopped(&self, argv: &[String], exe: &str) -> Option<&Rule> {

@@ -8,17 +8,27 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
 
 use super::texts::{Content, Files};
 
 /// Bytes of a file that are read: what stands behind them is not judged.
 const BYTES: u64 = 1 << 20;
+/// Bytes of a pipe that are read: as many as one holds.
+const PIPE_BYTES: usize = 1 << 16;
+/// How long a pipe is waited for: the program that writes it starts at the same time.
+const WRITTEN_WITHIN: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
 /// How long a file is waited for.
 const WAIT: Duration = Duration::from_millis(100);
 /// Most threads that wait for files: a session can leave each without an answer.
@@ -43,13 +53,44 @@ impl Files for StoppedFiles {
     fn input(&self) -> Content {
         let path = PathBuf::from(format!("/proc/{}/fd/0", self.pid));
         in_time(move || {
-            let is_file = std::fs::metadata(&path).is_ok_and(|it| it.is_file());
+            let Ok(kind) = std::fs::metadata(&path).map(|it| it.file_type()) else {
+                return Content::None;
+            };
+            if !kind.is_file() && !kind.is_fifo() {
+                return Content::None;
+            }
             // An open of its own does not move the program's position.
-            let opened = is_file
-                .then(|| open(&path, flags(), Mode::empty()).ok())
-                .flatten();
-            opened.map_or(Content::None, read)
+            let Ok(opened) = open(&path, flags(), Mode::empty()) else {
+                return Content::None;
+            };
+            if kind.is_fifo() {
+                peek(&opened)
+            } else {
+                read(opened)
+            }
         })
+    }
+}
+
+/// What a pipe holds, without taking it from the program (tee(2)).
+fn peek(of: &OwnedFd) -> Content {
+    let mut waiting = [PollFd::new(of, PollFlags::IN)];
+    // An idle pipe says nothing, and the program waits for it as well.
+    let is_there = poll(&mut waiting, Some(&WRITTEN_WITHIN)).is_ok_and(|ready| ready > 0);
+    let Some((from, to)) = is_there
+        .then(|| pipe_with(PipeFlags::CLOEXEC).ok())
+        .flatten()
+    else {
+        return Content::None;
+    };
+    if !tee(of, &to, PIPE_BYTES, SpliceFlags::NONBLOCK).is_ok_and(|length| length > 0) {
+        return Content::None;
+    }
+    drop(to);
+    let mut bytes = Vec::new();
+    match File::from(from).read_to_end(&mut bytes) {
+        Ok(_) => Content::Text(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(_) => Content::None,
     }
 }
 
@@ -140,6 +181,18 @@ mod tests {
         assert_eq!(files.read(&format!("{up}{}", file.display())), text);
         assert_eq!(files.read("/no/such/file"), Content::None);
         assert_eq!(files.read("/dev/zero"), Content::None);
+    }
+
+    #[test]
+    fn a_pipe_is_read_and_keeps_what_it_holds() {
+        let (from, to) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        rustix::io::write(&to, b"drop table x").unwrap();
+        let text = Content::Text("drop table x".to_owned());
+        assert_eq!((peek(&from), peek(&from)), (text.clone(), text));
+        drop(to);
+        let mut rest = String::new();
+        File::from(from).read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "drop table x");
     }
 
     #[test]

@@ -390,6 +390,7 @@ const HELD: &[&str] = &[
     "psql --file=\"$PWD/drop.sql\"",
     "psql < drop.sql",
     "psql <<EOF\ndrop table users\nEOF",
+    "echo 'drop table users' | psql",
     "docker exec pg psql -c 'delete from users'",
     "docker exec -it c sh -c 'cd /data && rm -rf .'",
     "ssh host \"sudo rm -rf /srv\"",
@@ -397,6 +398,7 @@ const HELD: &[&str] = &[
     "terraform apply saved.plan",
     "terraform destroy -refresh",
     "psql-15 -c 'drop table users'",
+    "npx prisma migrate reset",
 ];
 
 /// Commands of the same programs that run at once.
@@ -406,6 +408,7 @@ const HARMLESS: &[&str] = &[
     "psql -f harmless.sql",
     "psql -f missing.sql",
     "psql < harmless.sql",
+    "echo 'select 1' | psql",
     "docker exec pg psql -c 'select 1'",
     "docker exec c rm x",
     "ssh host 'echo rm -rf /srv'",
@@ -416,7 +419,7 @@ const HARMLESS: &[&str] = &[
 #[test]
 fn what_really_runs_is_read_from_the_command_line() -> anyhow::Result<()> {
     let host = Host::new()?;
-    for name in ["psql", "psql-15", "docker", "ssh"] {
+    for name in ["psql", "psql-15", "docker", "ssh", "npx"] {
         host.script(name, "#!/bin/sh")?;
     }
     let directory = host.directory.path();
