@@ -337,12 +337,15 @@ impl Rules {
     /// has no name for.
     pub(super) fn met_unstopped(&self, argv: &[String], exe: &str) -> Option<&Rule> {
         let interpreter = base(exe);
-        let (name, arguments) = if interprets(interpreter) {
-            script_of(interpreter, argv)?
+        let (names, arguments) = if interprets(interpreter) {
+            let (script, arguments) = script_of(interpreter, argv)?;
+            (vec![script], arguments)
         } else {
-            (base(argv.first()?), argv.get(1..)?)
+            // The file's own name, and the one that it was started by.
+            let name = base(argv.first()?);
+            (vec![name, interpreter], argv.get(1..)?)
         };
-        let names = [name, base(exe)];
+        let name = *names.first()?;
         let ordinary = &ExecGate::built_in().programs.ordinary;
         if names.iter().any(|it| self.triggers.stops(it)) {
             return None;
