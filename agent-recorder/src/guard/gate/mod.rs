@@ -16,6 +16,7 @@ mod stopped_files;
 #[cfg(test)]
 mod table;
 mod texts;
+mod tokens;
 mod triggers;
 mod words;
 

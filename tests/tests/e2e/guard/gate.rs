@@ -289,8 +289,14 @@ fn what_only_speaks_of_it_runs() -> anyhow::Result<()> {
             host.done()
         );
     }
+    // A program that no rule names, with a destroying verb, is recorded and runs.
     let told = told(&daemon)?;
-    ensure!(told.is_empty(), "{told:?}");
+    let is_longer = |gate: &Value| gate["argv"][0] == "./longer";
+    ensure!(
+        told.iter()
+            .all(|(it, gate)| it.action == "ALERT" && is_longer(gate)),
+        "{told:?}"
+    );
     daemon.stop()?;
     Ok(())
 }
@@ -425,22 +431,21 @@ fn what_really_runs_is_read_from_the_command_line() -> anyhow::Result<()> {
     let directory = host.directory.path();
     fs::write(directory.join("drop.sql"), "begin;\ndrop table users;\n")?;
     fs::write(directory.join("harmless.sql"), "-- drop table\nselect 1;\n")?;
-    // Where nobody can be asked, a held program gets the configured answer at once.
-    let recorder = Recorder::alone("[gate]\nanswer = \"deny\"\n")?;
-    let run = |line: &str| {
-        let script = format!("{line}; true");
-        host.prepare(&mut recorder.command("run")?, &script)?
-            .output()
-            .map_err(anyhow::Error::from)
-    };
+    let daemon = host.daemon("[gate]\ntimeout = \"1s\"\n")?;
     for line in HELD {
-        let output = run(line)?;
+        let before = told(&daemon)?.len();
+        let output = host.run(&daemon, &format!("{line}; true"))?;
         ensure!(host.done().is_empty(), "{line}: it ran: {output:?}");
+        ensure!(told(&daemon)?.len() > before, "{line}: {output:?}");
     }
+    let before = told(&daemon)?.len();
     for (number, line) in (1..).zip(HARMLESS) {
-        let output = run(line)?;
+        let output = host.run(&daemon, &format!("{line}; true"))?;
         ensure!(host.done().len() == number, "{line}: {output:?}");
     }
+    let told = told(&daemon)?;
+    ensure!(told.len() == before, "{told:?}");
+    daemon.stop()?;
     Ok(())
 }
 
