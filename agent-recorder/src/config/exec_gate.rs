@@ -124,6 +124,9 @@ pub struct Runner {
     /// Options whose value is a program that is given the words behind.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entry: Vec<String>,
+    /// Words behind which a command begins; then it begins nowhere else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub begins: Vec<String>,
     /// Options whose value is a shell's text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub text: Vec<String>,

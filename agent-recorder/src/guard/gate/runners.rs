@@ -61,14 +61,28 @@ impl Compiled {
         starts.truncate(MOST);
         let mut all = Vec::new();
         let value_of = |options: &[String]| {
-            let mut settings = items.iter().flat_map(Item::settings);
-            settings
-                .find(|it| {
-                    let mut names = options.iter().flat_map(|it| alternatives(it));
-                    names.any(|name| reading.is_named(&it.name, name))
-                })
-                .and_then(|it| it.value.map(str::to_owned))
+            let names = || options.iter().flat_map(|it| alternatives(it));
+            items.iter().enumerate().find_map(|(at, item)| {
+                let mut settings = item.settings().iter();
+                let set =
+                    settings.find(|it| names().any(|name| reading.is_named(&it.name, name)))?;
+                // A shell takes `--` for the end of its options.
+                match set.value? {
+                    "--" => arguments.get(at + 2).cloned(),
+                    value => Some(value.to_owned()),
+                }
+            })
         };
+        for (at, argument) in arguments.iter().enumerate() {
+            let mut begins = self.runner.begins.iter().flat_map(|it| alternatives(it));
+            if begins.any(|it| it == argument) {
+                all.push(Behind::Words(arguments[at + 1..].to_vec()));
+            }
+        }
+        all.truncate(MOST);
+        if !self.runner.begins.is_empty() {
+            return all;
+        }
         if let Some(text) = value_of(&self.runner.text) {
             all.push(Behind::Text(text));
         }
