@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::GateRule;
 use super::built_in::{EXEC_GATE, PolicyFile};
+use super::gate_rule::GateRule;
 
 /// The files.
 #[derive(Debug, Deserialize)]
