@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::setup::Setting;
 use super::{Common, Error};
-use crate::config::{AgentRules, Config, ExecGate, HandOffWays, Throwaway};
+use crate::config::{AgentRules, CommandLine, Config, ExecGate, HandOffWays, Runner, Throwaway};
 
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +37,13 @@ pub(super) fn run(args: &Args, common: &Common) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is built into the gate beside its rules.
+#[derive(Serialize)]
+struct CommandLines {
+    command_line: &'static [CommandLine],
+    runner: &'static [Runner],
+}
+
 /// The built-in policy in use as comments, because the output is a configuration.
 fn built_in_policy(config: &Config) -> String {
     let mut out = String::new();
@@ -54,6 +61,15 @@ fn built_in_policy(config: &Config) -> String {
         "What those rules find programs and scripts by.",
         &toml(&ExecGate::built_in().programs),
     );
+    if config.gate.builtin {
+        out += &comment(
+            "How those rules read command lines, and programs that run others.",
+            &toml(&CommandLines {
+                command_line: &ExecGate::built_in().command_lines,
+                runner: &ExecGate::built_in().runners,
+            }),
+        );
+    }
     let rules: Vec<_> = config.agents.built_in().cloned().collect();
     if !rules.is_empty() {
         out += &comment(
@@ -96,7 +112,7 @@ mod tests {
         let is_comment = |line: &str| line.is_empty() || line.starts_with('#');
         assert!(shown.lines().all(is_comment), "{shown}");
         let agents = AgentRules::built_in().rules.iter().map(|rule| &rule.name);
-        let gate = ExecGate::built_in().rules.iter().map(|rule| &rule.name);
+        let gate = ExecGate::built_in().rules.iter().map(|it| &it.rule.name);
         let files = HandOffWays::built_in()
             .ways
             .iter()

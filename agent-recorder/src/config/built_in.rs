@@ -24,8 +24,17 @@ macro_rules! policy_file {
 pub(super) const AGENTS: PolicyFile = policy_file!("agents.toml");
 /// Files that may be thrown away.
 pub(super) const THROWAWAY: PolicyFile = policy_file!("throwaway.toml");
-/// Programs that destroy something other than files of this host.
-pub(super) const EXEC_GATE: PolicyFile = policy_file!("exec_gate.toml");
+/// Programs that destroy something other than files of this host, by kind.
+pub(super) const EXEC_GATE: [PolicyFile; 8] = [
+    policy_file!("exec_gate/programs.toml"),
+    policy_file!("exec_gate/runners.toml"),
+    policy_file!("exec_gate/infrastructure.toml"),
+    policy_file!("exec_gate/containers.toml"),
+    policy_file!("exec_gate/databases.toml"),
+    policy_file!("exec_gate/platforms.toml"),
+    policy_file!("exec_gate/host.toml"),
+    policy_file!("exec_gate/any.toml"),
+];
 /// Ways by which work leaves a session.
 pub(super) const HAND_OFF: PolicyFile = policy_file!("hand_off.toml");
 
@@ -38,6 +47,17 @@ impl PolicyFile {
     /// built with such a file.
     pub(super) fn read<T: DeserializeOwned>(&self) -> T {
         toml::from_str(self.text).unwrap_or_else(|why| panic!("policy/{}: {why}", self.name))
+    }
+
+    /// The rows of files that are one, in their order.
+    ///
+    /// # Panics
+    ///
+    /// As [`PolicyFile::read`].
+    pub(super) fn read_all<T: DeserializeOwned>(files: &[Self]) -> T {
+        let text: Vec<_> = files.iter().map(|file| file.text).collect();
+        let name = files.first().map_or("", |file| file.name);
+        toml::from_str(&text.join("\n")).unwrap_or_else(|why| panic!("policy/{name} …: {why}"))
     }
 }
 
@@ -59,11 +79,22 @@ mod tests {
 
     #[test]
     fn every_file_that_is_there_is_embedded() {
-        let embedded = [AGENTS, THROWAWAY, EXEC_GATE, HAND_OFF].map(|file| file.name.to_owned());
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/policy");
-        let there = std::fs::read_dir(folder).unwrap();
-        let there = there.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        assert_eq!(there.collect::<BTreeSet<_>>(), BTreeSet::from(embedded));
+        let embedded = [AGENTS, THROWAWAY, HAND_OFF].into_iter().chain(EXEC_GATE);
+        let embedded: BTreeSet<_> = embedded.map(|file| file.name.to_owned()).collect();
+        let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policy"));
+        let names = |folder: &std::path::Path| {
+            let there = std::fs::read_dir(folder).unwrap();
+            let names = there.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<BTreeSet<_>>()
+        };
+        let mut there = names(folder);
+        assert!(there.remove("exec_gate"));
+        there.extend(
+            names(&folder.join("exec_gate"))
+                .iter()
+                .map(|it| format!("exec_gate/{it}")),
+        );
+        assert_eq!(there, embedded);
     }
 
     #[test]
@@ -80,7 +111,7 @@ mod tests {
         let agents = &AgentRules::built_in().rules;
         assert!(!has_doubles(agents.iter().map(|rule| &rule.name)));
         let gate = &ExecGate::built_in().rules;
-        assert!(!has_doubles(gate.iter().map(|rule| &rule.name)));
+        assert!(!has_doubles(gate.iter().map(|it| &it.rule.name)));
         let ways = &HandOffWays::built_in().ways;
         assert!(!has_doubles(ways.iter().map(|row| row.way as u8)));
     }

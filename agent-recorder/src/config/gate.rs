@@ -3,15 +3,12 @@
 //!
 //! Not here: comparing arguments with a rule (`guard::gate`).
 
-use std::path::PathBuf;
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use agent_recorder_abi::limits::{MAX_GATED, PATTERN_BYTES};
-use globset::GlobBuilder;
 use serde::{Deserialize, Serialize};
 
-use super::built_in::EXEC_GATE;
+use super::exec_gate::ExecGate;
+use super::gate_rule::{EVERY_PROGRAM, GateRule};
 use super::{Wrong, duration};
 
 /// `[gate]`
@@ -58,87 +55,9 @@ pub enum Answer {
     Approve,
 }
 
-/// The action on a program that meets a rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GateAction {
-    /// The program runs, whatever later rules say.
-    Allow,
-    /// The program runs, and the recorder writes an enforcement record.
-    Alert,
-    /// The program waits until a person answers with `approve` or `deny`.
-    #[default]
-    Hold,
-    /// The program ends without having run.
-    Kill,
-}
-
-/// `[[gate.rule]]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GateRule {
-    /// Name of the rule in records. Not empty, and not the name of another rule.
-    pub name: String,
-    /// Names of the programs that the rule is about, without their directories and without patterns. At least
-    /// one; a name has at most 47 bytes.
-    pub programs: Vec<String>,
-    /// Patterns for the first arguments that are no options, in order and in any case. `**` stands for any number
-    /// of arguments. When empty, any arguments will do.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub words: Vec<String>,
-    /// Patterns one of which an argument must match. `-f` is also found in `-uf`. When empty, no argument is
-    /// required.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub any: Vec<String>,
-    /// Patterns that no argument may match.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unless: Vec<String>,
-    /// Patterns for the first word of a statement, in any case. A statement is an argument's part between
-    /// semicolons, and one statement must match. When empty, no statement is required.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub statements: Vec<String>,
-    /// Patterns for names of environment variables. The program's environment must have a match for each. When
-    /// empty, the environment is not compared.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub environment: Vec<String>,
-    /// Patterns for the name of the file that runs, which for a script is its interpreter. When empty, any file
-    /// will do.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub interpreters: Vec<String>,
-    /// What happens to a program that meets the rule.
-    pub action: GateAction,
-}
-
-/// `exec_gate.toml`
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExecGate {
-    /// Directories and interpreters of gated programs.
-    pub programs: GatePrograms,
-    /// The rules. The first one that a program meets applies.
-    #[serde(rename = "rule")]
-    pub rules: Vec<GateRule>,
-}
-
-/// `[programs]` of `exec_gate.toml`
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct GatePrograms {
-    /// Directories of programs, beside the daemon's `PATH`.
-    pub directories: Vec<PathBuf>,
-    /// Programs that run scripts, without their versions.
-    pub interpreters: Vec<String>,
-    /// Interpreters whose file contains many programs.
-    pub multicall: Vec<String>,
-}
-
-impl ExecGate {
-    /// The built-in file.
-    pub fn built_in() -> &'static Self {
-        static READ: LazyLock<ExecGate> = LazyLock::new(|| EXEC_GATE.read());
-        &READ
-    }
-}
+/// Most gated programs. Each has two keys in a kernel table whose 16,896 keys are mostly
+/// names of files that sessions wrote; those are forgotten where there is no room.
+const MOST_PROGRAMS: usize = 512;
 
 /// Limits of the wait for a person: a shorter one is no time to read, a longer one is
 /// forgotten.
@@ -178,9 +97,8 @@ impl Gate {
             return Vec::new();
         }
         let disabled = |rule: &GateRule| self.disable.contains(&rule.name);
-        let mut rules = ExecGate::built_in().rules.clone();
-        rules.retain(|rule| !disabled(rule));
-        rules
+        let rules = ExecGate::built_in().rules.iter().map(|it| &it.rule);
+        rules.filter(|rule| !disabled(rule)).cloned().collect()
     }
 
     /// Checks the values.
@@ -191,7 +109,7 @@ impl Gate {
         let known = &ExecGate::built_in().rules;
         for (position, name) in self.disable.iter().enumerate() {
             let wrong = |why: String| Wrong::new(format!("gate.disable.{position}"), why);
-            if !known.iter().any(|rule| rule.name == *name) {
+            if !known.iter().any(|it| it.rule.name == *name) {
                 let why = format!("has {name:?}, which is no built-in rule");
                 return Err(wrong(why));
             }
@@ -217,84 +135,21 @@ impl Gate {
         let mut programs: Vec<_> = self
             .in_force()
             .into_iter()
+            .filter(|it| !it.elsewhere)
             .flat_map(|it| it.programs)
+            .chain(ExecGate::built_in().gated_runners().map(str::to_owned))
+            .filter(|it| it != EVERY_PROGRAM)
             .collect();
         programs.sort();
         programs.dedup();
-        if programs.len() > MAX_GATED as usize {
-            let why = format!("name more than {MAX_GATED} programs, with the built-in ones");
+        if programs.len() > MOST_PROGRAMS {
+            let why = format!(
+                "name more than {MOST_PROGRAMS} programs, with the built-in ones; disable rules that you do not need"
+            );
             return Err(Wrong::new("gate.rule", why));
         }
         Ok(())
     }
-}
-
-impl GateRule {
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.name.is_empty() {
-            return Err(("name", "must not be empty".to_owned()));
-        }
-        if self.programs.is_empty() {
-            return Err(("programs", "must name a program".to_owned()));
-        }
-        for program in &self.programs {
-            let is_name = !program.is_empty() && !program.contains(['/', '*', '?', '\0']);
-            if !is_name || program.len() >= PATTERN_BYTES {
-                let why = format!(
-                    "has {program:?}, which is no name of a program of less than {PATTERN_BYTES} bytes"
-                );
-                return Err(("programs", why));
-            }
-        }
-        let lists = [
-            ("words", &self.words),
-            ("any", &self.any),
-            ("unless", &self.unless),
-            ("statements", &self.statements),
-            ("environment", &self.environment),
-            ("interpreters", &self.interpreters),
-        ];
-        for (key, patterns) in lists {
-            for alternative in patterns.iter().flat_map(|pattern| alternatives(pattern)) {
-                if alternative.is_empty() || glob(alternative, false).is_err() {
-                    return Err((key, format!("has {alternative:?}, which is no pattern")));
-                }
-            }
-        }
-        if self.words.last().is_some_and(|last| last == "**") {
-            return Err((
-                "words",
-                "ends with \"**\", after which anything may follow as it is".to_owned(),
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// The alternatives of a pattern, separated by bars.
-pub fn alternatives(pattern: &str) -> impl Iterator<Item = &str> {
-    pattern.split('|')
-}
-
-/// Compiles an alternative. `*` and `?` are its only special characters, and both
-/// match a slash.
-///
-/// # Errors
-///
-/// It cannot be compiled.
-pub fn glob(pattern: &str, any_case: bool) -> Result<globset::Glob, globset::Error> {
-    let literal: String = pattern
-        .chars()
-        .flat_map(|letter| {
-            let special = matches!(letter, '[' | ']' | '{' | '}' | '\\' | '!' | ',');
-            special.then_some('\\').into_iter().chain([letter])
-        })
-        .collect();
-    GlobBuilder::new(&literal)
-        .literal_separator(false)
-        .backslash_escape(true)
-        .case_insensitive(any_case)
-        .build()
 }
 
 #[cfg(test)]
@@ -304,8 +159,8 @@ mod tests {
 
     #[test]
     fn the_built_in_rules_are_rules() {
-        for rule in &ExecGate::built_in().rules {
-            rule.check().unwrap();
+        for tested in &ExecGate::built_in().rules {
+            tested.rule.check().unwrap();
         }
         Gate::default().check().unwrap();
     }

@@ -6,7 +6,9 @@ mod agents;
 mod built_in;
 mod duration;
 mod error;
+mod exec_gate;
 mod gate;
+mod gate_rule;
 mod guard;
 mod handoff;
 mod throwaway;
@@ -22,7 +24,9 @@ use serde::{Deserialize, Serialize};
 pub use agents::{AgentRule, AgentRules, Agents};
 pub use error::Error;
 use error::Wrong;
-pub use gate::{Answer, ExecGate, Gate, GateAction, GatePrograms, GateRule, alternatives, glob};
+pub use exec_gate::{CommandLine, ExecGate, GatePrograms, OptionStyle, Runner, TestedRule};
+pub use gate::{Answer, Gate};
+pub use gate_rule::{EVERY_PROGRAM, GateAction, GateRule, alternatives, glob};
 pub use guard::{Guard, GuardAction, Protect, is_suffix};
 pub use handoff::{HandOff, HandOffWay, HandOffWays, Heirs, Way, glob as path_glob};
 pub use throwaway::Throwaway;
@@ -537,6 +541,11 @@ mod tests {
                 "5:1",
                 "is no pattern",
             ),
+            (
+                "[[gate.rule]]\nname = \"x\"\nprograms = [\"x\"]\nholds = [\"x y\"]\n",
+                "5:1",
+                "unknown field",
+            ),
         ] {
             let complaint = complaint(&format!("[gate]\n{text}"));
             assert!(
@@ -545,6 +554,49 @@ mod tests {
                     && !complaint.contains('\n'),
                 "{text}{complaint}"
             );
+        }
+    }
+
+    #[test]
+    fn a_rule_that_could_match_nothing_is_refused_with_the_remedy() {
+        for (key, what) in [
+            ("words = [\"-f\"]", "use `any`"),
+            ("words = [\"a|**\", \"b\"]", "write two rules"),
+            ("words = [\"a\", \"**\"]", "after which anything"),
+            ("any = [\"\"]", "is no pattern"),
+            ("any = [\"--[ab]\"]", "brackets are no wildcards"),
+            ("any = [\"x{a,b}\"]", "brackets are no wildcards"),
+            ("unless = [\"*\"]", "remove the rule"),
+            ("until = [\"list\"]", "remove it"),
+            ("values = [\"label\"]", "begins with a hyphen"),
+            ("flags = [\"-x=1\"]", "without its value"),
+            ("statements = [\"drop table\"]", "by its first word"),
+            ("code = [\"db.drop( )\"]", "without its blanks"),
+            ("environment = [\"CI=true\"]", "without its value"),
+            (
+                "interpreters = [\"/usr/bin/python3\"]",
+                "without its directory",
+            ),
+            ("programs = [\"a|b\"]", "is no name of a program"),
+            ("programs = [\"*\"]\naction = \"hold\"", "must be \"alert\""),
+            ("programs = [\"*\", \"x\"]", "beside others"),
+        ] {
+            let programs = if key.starts_with("programs") {
+                ""
+            } else {
+                "programs = [\"x\"]\n"
+            };
+            let text = format!("[[gate.rule]]\nname = \"x\"\n{programs}{key}\n");
+            let complaint = complaint(&text);
+            assert!(complaint.contains(what), "{text}{complaint}");
+        }
+        for key in [
+            "any = [\"*deleteMany({})*\", \"-X=DELETE\"]",
+            "environment = [\"AWS_*|GOOGLE_*\"]",
+            "words = [\"**\", \"x\"]\nuntil = [\"list\"]",
+        ] {
+            let text = format!("[[gate.rule]]\nname = \"x\"\nprograms = [\"x\"]\n{key}\n");
+            Config::parse(Path::new("c.toml"), &text).unwrap();
         }
     }
 

@@ -14,7 +14,7 @@ use agent_recorder_abi::state::SessionNumber;
 use super::core::Core;
 use crate::bpf::Tags;
 use crate::config::{Answer, GateAction};
-use crate::guard::gate::{Gate, Met, Stopped};
+use crate::guard::gate::{Gate, Met, Stopped, Unstopped};
 use crate::record::{ProcessKey, SessionId, proto};
 use crate::session::{self, Registry, authority};
 
@@ -85,10 +85,15 @@ impl ExecGate {
         met.chain(self.holds.iter().map(|hold| &hold.waiting.held))
     }
 
+    /// Whether the command, or one that starts it, was approved: npx(1) is asked for, and
+    /// so is the program that it starts.
     fn is_approved(&self, waiting: &Waiting) -> bool {
         let process = session::key_of(&waiting.held.header);
-        let mut approved = self.approved.iter();
-        approved.any(|(of, command)| *of == process && *command == waiting.met.command)
+        let command = &waiting.met.command;
+        self.approved.iter().any(|(of, approved)| {
+            *of == process && approved == command
+                || approved.ends_with(command) && authority::descends(process.pid, *of)
+        })
     }
 
     fn approve(&mut self, waiting: &Waiting) {
@@ -155,6 +160,22 @@ impl ExecGate {
                 stopped.let_go(tags);
             }
         }
+    }
+
+    /// The rule that a started program meets which the kernel did not stop.
+    pub(super) fn judge_unstopped(
+        &self,
+        header: &Header,
+        exe: &[u8],
+        argv: &[u8],
+    ) -> Option<(Header, Unstopped)> {
+        if self.knows(header.pid) {
+            return None;
+        }
+        let argv = argv.strip_suffix(b"\0").unwrap_or(argv);
+        let argv: Vec<Vec<u8>> = argv.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect();
+        let exe = exe.strip_suffix(b"\0").unwrap_or(exe);
+        Some((*header, self.gate.judge_unstopped(exe, &argv)?))
     }
 
     /// Acts on programs that met a rule, once their exec is recorded, and on holds
@@ -353,6 +374,16 @@ fn record_decision(core: &mut Core, waiting: &Waiting, action: proto::Action, de
         held_ns: decision.held_ns,
     };
     record(core, &waiting.held.header, action, gate);
+}
+
+/// Records a program that met a rule and runs already.
+pub(super) fn record_unstopped(core: &mut Core, header: &Header, program: Unstopped) {
+    let gate = proto::GateAct {
+        rule: program.rule,
+        argv: program.argv,
+        ..proto::GateAct::default()
+    };
+    record(core, header, proto::Action::Alert, gate);
 }
 
 fn record(core: &mut Core, header: &Header, action: proto::Action, gate: proto::GateAct) {

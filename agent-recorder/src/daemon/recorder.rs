@@ -14,7 +14,7 @@ use agent_recorder_abi::state::{SessionNumber, Tag};
 use super::Error;
 use super::core::Core;
 use super::enforcement::Enforcement;
-use super::exec_gate::ExecGate;
+use super::exec_gate::{self, ExecGate};
 use super::losses::Losses;
 use super::operators::Operators;
 use super::self_check::{CANARY, SelfCheck};
@@ -23,7 +23,7 @@ use super::takeover::handover::Handover;
 use super::takeover::left::Left;
 use super::takeover::returning::Returning;
 use super::written_files::{Heir, Starter, WrittenFiles};
-use crate::bpf::{Batch, Rings, Started, decode};
+use crate::bpf::{Batch, Body, Rings, Started, decode};
 use crate::control::Registered;
 use crate::fault;
 use crate::guard;
@@ -285,6 +285,7 @@ impl Recorder {
     /// Stores the records of a batch. Returns the actions that follow from it.
     fn absorb(&mut self) -> Vec<Notice> {
         let (mut records, mut notices) = (Vec::new(), Vec::new());
+        let mut unstopped = Vec::new();
         for bytes in self.batch.iter() {
             let Ok(event) = decode(bytes) else {
                 self.losses.damaged += 1;
@@ -295,9 +296,19 @@ impl Recorder {
                 continue;
             }
             self.losses.count_delivered(event.header.kind);
+            if let Body::Exec {
+                body, exe, argv, ..
+            } = &event.body
+                && body.error == 0
+            {
+                unstopped.extend(self.exec_gate.judge_unstopped(&event.header, exe, argv));
+            }
             self.core.tracker.absorb(&event, &mut records, &mut notices);
         }
         self.core.store(records);
+        for (header, program) in unstopped {
+            exec_gate::record_unstopped(&mut self.core, &header, program);
+        }
         notices
     }
 

@@ -5,7 +5,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
-use crate::record::proto;
+use crate::record::{ProcessKey, proto};
 
 /// Most ancestors that are listed; a login has fewer than ten.
 const MAX_ANCESTORS: usize = 32;
@@ -109,6 +109,20 @@ pub fn start_time_of(pid: u32) -> Option<u64> {
     Some(ticks.saturating_mul(1_000_000_000) / rustix::param::clock_ticks_per_second())
 }
 
+/// Most generations that [`descends`] goes back.
+const GENERATIONS: usize = 32;
+
+/// Whether a process is this one, or was started by it or by what it started. A
+/// generation that has ended is not seen.
+pub fn descends(pid: u32, of: ProcessKey) -> bool {
+    let parent = |pid: &u32| stat_fields(*pid)?.get(4 - 3)?.parse::<u32>().ok();
+    let mut line = std::iter::successors(Some(pid), parent).take(GENERATIONS);
+    let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+    line.any(|pid| {
+        pid == of.pid && start_time_of(pid).is_some_and(|it| it == of.start_time / tick * tick)
+    })
+}
+
 /// The controlling terminal (field 7 of proc_pid_stat(5)), with the device numbers of
 /// Documentation/admin-guide/devices.txt.
 fn tty_of(pid: u32) -> Vec<u8> {
@@ -150,6 +164,7 @@ fn user_name(uid: u32) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 mod tests {
     use super::*;
 
@@ -162,5 +177,23 @@ mod tests {
             std::os::unix::process::parent_id()
         );
         assert!(start_time_of(std::process::id()).is_some_and(|start| start > 0));
+    }
+
+    #[test]
+    fn a_child_descends_from_its_parent_and_from_no_other_start() {
+        let own = std::process::id();
+        let of = |start_time| ProcessKey {
+            pid: own,
+            start_time,
+        };
+        let start = start_time_of(own).unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let (is, is_not) = (descends(child.id(), of(start)), descends(child.id(), of(0)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(is && !is_not && descends(own, of(start)));
     }
 }

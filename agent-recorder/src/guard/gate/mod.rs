@@ -4,9 +4,20 @@
 //! Not here: stopping the program (the kernel programs), asking a person, and the
 //! records (`daemon`).
 
+mod options;
+mod patterns;
 mod program_files;
 mod rules;
+mod runners;
+mod shell;
+mod statements;
 mod stopped;
+mod stopped_files;
+#[cfg(test)]
+mod table;
+mod texts;
+mod tokens;
+mod triggers;
 mod words;
 
 use std::collections::BTreeMap;
@@ -57,6 +68,15 @@ pub struct Met {
     pub command: Vec<String>,
 }
 
+/// A program that meets a rule, and runs already.
+#[derive(Debug)]
+pub struct Unstopped {
+    /// Name of the rule.
+    pub rule: String,
+    /// The program's arguments, its name first.
+    pub argv: Vec<Vec<u8>>,
+}
+
 impl Gate {
     /// Builds the gate from a checked configuration.
     pub fn of(config: &Config) -> Self {
@@ -71,12 +91,12 @@ impl Gate {
 
     /// Names of the gated programs in the kernel's form.
     pub fn for_kernel(&self) -> Vec<(RuleKey, u32)> {
-        self.rules.for_kernel()
+        self.rules.triggers.for_kernel()
     }
 
     /// Words and interpreters for which the kernel stops a program.
     pub fn names(&self) -> Vec<(NameKey, u32)> {
-        self.rules.names()
+        self.rules.triggers.names()
     }
 
     /// Looks the programs' files up again.
@@ -99,15 +119,14 @@ impl Gate {
                 .ok()
                 .and_then(|it| it.checked_sub(1))
         };
-        let program = position.and_then(|position| self.rules.programs.get(position));
+        let program = position.and_then(|position| self.rules.triggers.programs.get(position));
         let Some((program, _)) = program else {
             return Some((stopped, None));
         };
         let Some((started, argv)) = stopped.read(program, held.body.known_by) else {
             return Some((stopped, None));
         };
-        let mut rules = self.rules.rules.iter();
-        let met = rules.find(|rule| rule.is_met_by(&started)).map(|rule| Met {
+        let met = self.rules.met(&started, &stopped.files()).map(|rule| Met {
             rule: rule.name.clone(),
             action: rule.action,
             argv,
@@ -116,5 +135,17 @@ impl Gate {
                 .collect(),
         });
         Some((stopped, met))
+    }
+
+    /// The rule that a program meets which the kernel had no name for, so that it runs
+    /// already.
+    pub fn judge_unstopped(&self, exe: &[u8], argv: &[Vec<u8>]) -> Option<Unstopped> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let arguments: Vec<_> = argv.iter().map(|it| text(it)).collect();
+        let rule = self.rules.met_unstopped(&arguments, &text(exe))?;
+        (rule.action != GateAction::Allow).then(|| Unstopped {
+            rule: rule.name.clone(),
+            argv: argv.to_vec(),
+        })
     }
 }

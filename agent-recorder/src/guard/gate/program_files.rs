@@ -12,8 +12,8 @@ use super::rules::Rules;
 use crate::config::ExecGate;
 use crate::guard::places::Mounts;
 
-/// Most sizes, as many as the kernel's table has.
-const MOST: usize = 512;
+/// Most files: the kernel's table has 512, some of them the guard's.
+const MOST: usize = 480;
 
 /// The files that exist, by the position of their program.
 #[derive(Debug, Default)]
@@ -39,9 +39,16 @@ impl ProgramFiles {
         directories.sort();
         directories.dedup();
         let mut files = Vec::new();
-        for (position, (name, _)) in rules.programs.iter().enumerate() {
-            for directory in &directories {
-                let Ok(file) = fs::canonicalize(directory.join(name)) else {
+        for directory in &directories {
+            // A directory that cannot be read has no programs for anybody here.
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            for entry in entries {
+                let called = entry.file_name();
+                let Some((position, name)) = called.to_str().and_then(|it| rules.program(it))
+                else {
+                    continue;
+                };
+                let Ok(file) = fs::canonicalize(entry.path()) else {
                     continue;
                 };
                 if let Ok(about) = fs::metadata(&file)
@@ -53,6 +60,8 @@ impl ProgramFiles {
                 }
             }
         }
+        // The order of a directory's entries says nothing.
+        files.sort();
         files.truncate(MOST);
         Self { files }
     }
@@ -62,7 +71,10 @@ impl ProgramFiles {
         let mounts = Mounts::read();
         let keys = self.files.iter().filter_map(|(position, file, _)| {
             let key = mounts.key_of(file)?;
-            Some(([u64::from(key.dev), key.ino], (key, rules.value(*position))))
+            Some((
+                [u64::from(key.dev), key.ino],
+                (key, rules.triggers.value(*position)),
+            ))
         });
         keys.collect()
     }
@@ -72,7 +84,9 @@ impl ProgramFiles {
     pub(super) fn sizes(&self, rules: &Rules) -> BTreeMap<u64, u32> {
         let mut sizes = BTreeMap::new();
         for (position, _, size) in &self.files {
-            sizes.entry(*size).or_insert(rules.value(*position));
+            sizes
+                .entry(*size)
+                .or_insert(rules.triggers.value(*position));
         }
         sizes
     }
@@ -132,7 +146,7 @@ mod tests {
     fn a_file_that_is_many_programs_is_none_of_them() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        for name in ["busybox", "terraform-1.5"] {
+        for name in ["busybox", "terraform-1.5", "psql-16.2"] {
             fs::write(at(name), b"\x7fELF").unwrap();
         }
         symlink("busybox", at("reboot")).unwrap();
@@ -142,8 +156,8 @@ mod tests {
         let names: Vec<_> = known
             .files
             .iter()
-            .map(|(position, ..)| rules.programs[*position].0.as_str())
+            .map(|(position, ..)| rules.triggers.programs[*position].0.as_str())
             .collect();
-        assert_eq!(names, ["terraform"]);
+        assert_eq!(names, ["psql", "terraform", "terraform"]);
     }
 }

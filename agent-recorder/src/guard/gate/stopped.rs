@@ -10,6 +10,7 @@ use agent_recorder_abi::exec_gate::{BY_SCRIPT, Held};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::rules::{Started, interprets};
+use super::stopped_files::StoppedFiles;
 use crate::bpf::Tags;
 use crate::guard::members::poll_end;
 use crate::guard::script::after_script;
@@ -79,15 +80,22 @@ impl Stopped {
         PathBuf::from(format!("/proc/{}/exe", self.pid))
     }
 
+    /// The files of the program.
+    pub(super) fn files(&self) -> StoppedFiles {
+        StoppedFiles { pid: self.pid }
+    }
+
     /// The program's arguments as rules see them, and all its arguments. `None` when
     /// the program's name is only a word among others there.
     pub(super) fn read(&self, program: &str, known_by: u32) -> Option<(Started, Vec<Vec<u8>>)> {
         let of = |file: &str| fs::read(format!("/proc/{}/{file}", self.pid)).unwrap_or_default();
         let argv: Vec<Vec<u8>> = split(&of("cmdline")).map(<[u8]>::to_vec).collect();
-        let names = split(&of("environ"))
-            .map(|entry| entry.split(|&byte| byte == b'=').next().unwrap_or_default())
-            .map(|name| String::from_utf8_lossy(name).into_owned())
-            .collect();
+        let environ = of("environ");
+        let environment = split(&environ).map(|entry| {
+            let entry = String::from_utf8_lossy(entry);
+            let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
+            (name.to_owned(), value.to_owned())
+        });
         let file = fs::read_link(self.file()).unwrap_or_default();
         let interpreter = file
             .file_name()
@@ -108,7 +116,7 @@ impl Stopped {
             arguments: arguments
                 .map(|it| String::from_utf8_lossy(it).into_owned())
                 .collect(),
-            environment: names,
+            environment: environment.collect(),
         };
         Some((started, argv))
     }

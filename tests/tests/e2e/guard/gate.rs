@@ -289,8 +289,14 @@ fn what_only_speaks_of_it_runs() -> anyhow::Result<()> {
             host.done()
         );
     }
+    // A program that no rule names, with a destroying verb, is recorded and runs.
     let told = told(&daemon)?;
-    ensure!(told.is_empty(), "{told:?}");
+    let is_longer = |gate: &Value| gate["argv"][0] == "./longer";
+    ensure!(
+        told.iter()
+            .all(|(it, gate)| it.action == "ALERT" && is_longer(gate)),
+        "{told:?}"
+    );
     daemon.stop()?;
     Ok(())
 }
@@ -379,5 +385,92 @@ fn what_is_held_when_the_daemon_stops_is_answered() -> anyhow::Result<()> {
     let mut session = session;
     session.wait()?;
     ensure!(host.done().is_empty(), "it ran");
+    Ok(())
+}
+
+/// Commands that rules of this binary hold, with what their programs would log.
+const HELD: &[&str] = &[
+    "psql -c 'drop table users'",
+    "psql -c\"DROP TABLE users\"",
+    "psql -f drop.sql",
+    "psql --file=\"$PWD/drop.sql\"",
+    "psql < drop.sql",
+    "psql <<EOF\ndrop table users\nEOF",
+    "echo 'drop table users' | psql",
+    "docker exec pg psql -c 'delete from users'",
+    "docker exec -it c sh -c 'cd /data && rm -rf .'",
+    "ssh host \"sudo rm -rf /srv\"",
+    "TF_CLI_ARGS_apply=-destroy terraform apply",
+    "terraform apply saved.plan",
+    "terraform destroy -refresh",
+    "psql-15 -c 'drop table users'",
+    "npx prisma migrate reset",
+];
+
+/// Commands of the same programs that run at once.
+const HARMLESS: &[&str] = &[
+    "psql -c \"select 'drop table users'\"",
+    "psql -c 'delete from users where id = 7'",
+    "psql -f harmless.sql",
+    "psql -f missing.sql",
+    "psql < harmless.sql",
+    "echo 'select 1' | psql",
+    "docker exec pg psql -c 'select 1'",
+    "docker exec c rm x",
+    "ssh host 'echo rm -rf /srv'",
+    "TF_CLI_ARGS_plan=-destroy terraform apply",
+    "terraform destroy -help",
+];
+
+#[test]
+fn what_really_runs_is_read_from_the_command_line() -> anyhow::Result<()> {
+    let host = Host::new()?;
+    for name in ["psql", "psql-15", "docker", "ssh", "npx"] {
+        host.script(name, "#!/bin/sh")?;
+    }
+    let directory = host.directory.path();
+    fs::write(directory.join("drop.sql"), "begin;\ndrop table users;\n")?;
+    fs::write(directory.join("harmless.sql"), "-- drop table\nselect 1;\n")?;
+    let daemon = host.daemon("[gate]\ntimeout = \"1s\"\n")?;
+    for line in HELD {
+        let before = told(&daemon)?.len();
+        let output = host.run(&daemon, &format!("{line}; true"))?;
+        ensure!(host.done().is_empty(), "{line}: it ran: {output:?}");
+        ensure!(told(&daemon)?.len() > before, "{line}: {output:?}");
+    }
+    let before = told(&daemon)?.len();
+    for (number, line) in (1..).zip(HARMLESS) {
+        let output = host.run(&daemon, &format!("{line}; true"))?;
+        ensure!(host.done().len() == number, "{line}: {output:?}");
+    }
+    let told = told(&daemon)?;
+    ensure!(told.len() == before, "{told:?}");
+    daemon.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_destroying_verb_of_an_unknown_program_is_recorded() -> anyhow::Result<()> {
+    let host = Host::new()?;
+    host.script("unknowncli", "#!/bin/sh")?;
+    let daemon = host.daemon(HOLD)?;
+    let output = host.run(
+        &daemon,
+        "unknowncli db destroy prod; unknowncli list destroy",
+    )?;
+    ensure!(
+        output.status.success() && host.done() == ["db destroy prod", "list destroy"],
+        "{output:?} {:?}",
+        host.done()
+    );
+    let told = told(&daemon)?;
+    let [(alert, gate)] = &told[..] else {
+        anyhow::bail!("{told:?}");
+    };
+    ensure!(
+        alert.action == "ALERT" && gate["rule"] == "destroying-verb",
+        "{told:?}"
+    );
+    daemon.stop()?;
     Ok(())
 }
