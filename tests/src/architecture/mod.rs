@@ -54,7 +54,7 @@ const ABI: Layout = Layout {
         &["address", "agent_rule", "self_protection"],
         &["state"],
         &["event", "policy", "written_file"],
-        &["exec_gate", "syscall"],
+        &["criteria", "exec_gate", "syscall"],
     ],
     circles: &[],
 };

@@ -100,7 +100,7 @@ mod tests {
         let limits = fs::read_to_string(super::super::folder().join("threat-model.md"))?;
         assert!(limits.contains(&format!("weighs {weight}")), "{weight}");
         let readme = fs::read_to_string(super::super::root().join("README.md"))?;
-        assert!(readme.contains(&format!("weighs a {PARTS_PER_FILE}th of a lost one")));
+        assert!(readme.contains(&format!("counts as a {PARTS_PER_FILE}th of a deleted file")));
         Ok(())
     }
 }
