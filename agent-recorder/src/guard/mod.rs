@@ -1,7 +1,8 @@
 //! The guard's user-space half: the policy for the kernel programs, and ending the
 //! remaining processes of a session.
 //!
-//! The gate, which programs pass before they run, is a room of its own (`gate`).
+//! The gate, which programs pass before they run, is a room of its own (`gate`), and so
+//! is the judge of what was destroyed (`judge`).
 //!
 //! Not here: counting and the first strike. The kernel programs do both (`guard`
 //! there) without waiting for an answer.
@@ -9,6 +10,7 @@
 mod action;
 mod cgroup;
 pub mod gate;
+pub mod judge;
 mod members;
 pub mod places;
 mod policy;
