@@ -65,7 +65,12 @@ pub(super) fn judge_all(losses: &[Loss], settings: &Settings, deadline: Instant,
         .collect();
     let mut owners = package::owners(&claims, settings, deadline, &mut bench.faults);
     for (number, _) in left {
-        let holder = owners.remove(&number).map_or(Holder::Lost, Holder::Package);
+        let holder = match owners.remove(&number) {
+            Some(name) => Holder::Package(name),
+            // The lists were not read to their end.
+            None if is_over() => continue,
+            None => Holder::Lost,
+        };
         holders.insert(number, holder.clone());
         shared.answer(number, holder);
     }
@@ -165,7 +170,7 @@ impl Bench<'_> {
         let Ok(repository) = self.repository(&work_tree, &ground.root) else {
             return Ok(Holder::Lost);
         };
-        let holder = repository.untracked(loss)?;
+        let holder = repository.untracked(loss, ground.is_project())?;
         if holder == Holder::Git {
             self.leaned.insert(work_tree.to_path_buf());
         } else if holder == Holder::GitIgnored {
@@ -223,7 +228,8 @@ impl Bench<'_> {
         if found.proof == Proof::Name {
             return Ok(true);
         }
-        let Some(work_tree) = &ground.repository else {
+        let work_tree = ground.repository.as_ref();
+        let Some(work_tree) = work_tree.filter(|_| ground.is_project()) else {
             return Ok(false);
         };
         match self.repository(&Rc::clone(work_tree), &ground.root) {
@@ -309,7 +315,10 @@ fn is_made_anew(loss: &Loss) -> bool {
     let Ok(found) = fs::symlink_metadata(&loss.path) else {
         return false;
     };
-    let is_other = found.ino() != loss.inode || found.mtime() != loss.modified.seconds;
+    let is_other_inode = loss.inode != 0 && found.ino() != loss.inode;
+    let is_other = is_other_inode
+        || found.mtime() != loss.modified.seconds
+        || found.mtime_nsec() != i64::from(loss.modified.nanoseconds);
     found.is_file() && is_other && found.len() >= loss.size.div_ceil(KEPT_PART)
 }
 

@@ -227,3 +227,28 @@ fn a_file_without_contents_that_is_special_is_lost() {
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     assert_eq!(tree.holder("home/socket"), Holder::Lost);
 }
+
+#[test]
+fn a_path_below_another_root_is_judged_from_there() {
+    let tree = Tree::new();
+    tree.repository("home/p");
+    tree.write("home/q/package.json", "{}");
+    tree.write("home/q/node_modules/x", "x");
+    let mut losses = [
+        tree.remove("home/p/a.txt"),
+        tree.remove("home/q/node_modules/x"),
+    ];
+    for loss in &mut losses {
+        let inside = loss.path.strip_prefix("/").unwrap();
+        loss.path = Path::new("/proc/self/root").join(inside);
+    }
+    let judgement = tree.judge(&losses);
+    assert_eq!(
+        judgement.holders,
+        [Holder::Git, Holder::BuildOutput],
+        "{judgement:?}"
+    );
+    let spared = tree.at("home/q/node_modules");
+    let spared = Path::new("/proc/self/root").join(spared.strip_prefix("/").unwrap());
+    assert_eq!(judgement.spared, [spared]);
+}

@@ -28,6 +28,14 @@ pub(super) struct Ground {
     pub(super) is_real: bool,
 }
 
+impl Ground {
+    /// Whether the nearest repository's rules say what is made again: it is a project,
+    /// no repository of a home or of a system.
+    pub(super) fn is_project(&self) -> bool {
+        matches!(self.fence, Some(Fence::Repository(_)))
+    }
+}
+
 /// Where a project's names begin to have a meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fence {
@@ -100,13 +108,18 @@ impl<'a> Grounds<'a> {
         if !ground.is_real {
             return;
         }
-        if self.settings.is_home(&inside(&ground.root, directory)) {
-            ground.fence = Some(Fence::Home(Rc::from(directory)));
-        }
+        let is_home = self.settings.is_home(&inside(&ground.root, directory));
+        let directory: Rc<Path> = Rc::from(directory);
         if fs::symlink_metadata(directory.join(".git")).is_ok() {
-            let directory: Rc<Path> = Rc::from(directory);
             ground.repository = Some(Rc::clone(&directory));
-            ground.fence = Some(Fence::Repository(directory));
+            // A repository of the whole system (of /etc, for example) is no project.
+            if !is_root {
+                ground.fence = Some(Fence::Repository(Rc::clone(&directory)));
+            }
+        }
+        // A repository of a home (of its dotfiles) ignores most of what a person has.
+        if is_home {
+            ground.fence = Some(Fence::Home(directory));
         }
     }
 }
@@ -185,7 +198,8 @@ pub(super) fn read_open(
         let path = path.to_owned();
         return Err(Fault::TooLong { path, size, most });
     }
-    let mut bytes = vec![];
+    // One more byte lets the last read find the end without growing.
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1));
     let read = file.take(most).read_to_end(&mut bytes);
     read.map_err(|source| Fault::Unreadable {
         path: path.to_owned(),

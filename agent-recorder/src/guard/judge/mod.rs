@@ -26,6 +26,7 @@ mod package;
 mod settings;
 mod thread;
 mod throwaway;
+mod tools;
 
 pub use loss::{Act, Fault, Holder, Judgement, Loss, Modified, Object};
 pub use settings::Settings;

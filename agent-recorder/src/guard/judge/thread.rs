@@ -21,8 +21,8 @@ use super::settings::Settings;
 
 /// Most judgements that may hang at a time. Each keeps a thread and its memory.
 const MOST_HANGING: usize = 4;
-/// Threads that run.
-static RUNNING: AtomicUsize = AtomicUsize::new(0);
+/// Threads that were abandoned and still run.
+static HANGING: AtomicUsize = AtomicUsize::new(0);
 
 /// Answers so far: they stand when the rest does not come in time.
 #[derive(Debug, Default)]
@@ -71,24 +71,47 @@ impl Shared {
     }
 }
 
-/// Counts a thread for as long as it lives, through panics as well.
-struct Running;
+/// Where a thread is, for the caller and for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Running,
+    Ended,
+    /// The caller has gone without it.
+    Abandoned,
+}
 
-impl Running {
-    fn begin() -> Result<Self, Fault> {
-        let hanging = RUNNING.fetch_add(1, Ordering::SeqCst);
-        let running = Self;
-        if hanging < MOST_HANGING {
-            Ok(running)
-        } else {
-            Err(Fault::Hanging { hanging })
+/// One thread's stage. It counts among the hanging ones from its abandonment to its end.
+#[derive(Clone, Debug)]
+struct Watch(Arc<Mutex<Stage>>);
+
+impl Watch {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Stage::Running)))
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn abandon(&self) {
+        let mut stage = self.stage();
+        if *stage == Stage::Running {
+            *stage = Stage::Abandoned;
+            HANGING.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
 
-impl Drop for Running {
+/// Ends a thread's stage when the thread ends, by a panic as well.
+struct Ending(Watch);
+
+impl Drop for Ending {
     fn drop(&mut self) {
-        RUNNING.fetch_sub(1, Ordering::SeqCst);
+        let mut stage = self.0.stage();
+        if *stage == Stage::Abandoned {
+            HANGING.fetch_sub(1, Ordering::SeqCst);
+        }
+        *stage = Stage::Ended;
     }
 }
 
@@ -97,7 +120,10 @@ impl Drop for Running {
 pub fn judge(losses: &[Loss], settings: &Settings, deadline: Instant) -> Judgement {
     let begun = Instant::now();
     let shared = Shared::new(losses.len());
-    let fault = run(losses, settings, deadline, &shared).err();
+    let (owned, told) = (losses.to_vec(), settings.clone());
+    let writer = shared.clone();
+    let job = move || bench::judge_all(&owned, &told, deadline, &writer);
+    let fault = run(job, deadline, &shared).err();
     let mut found = std::mem::take(&mut *shared.lock());
     found.faults.extend(fault);
     Judgement {
@@ -110,22 +136,24 @@ pub fn judge(losses: &[Loss], settings: &Settings, deadline: Instant) -> Judgeme
 }
 
 fn run(
-    losses: &[Loss],
-    settings: &Settings,
+    job: impl FnOnce() + Send + 'static,
     deadline: Instant,
     shared: &Shared,
 ) -> Result<(), Fault> {
-    let running = Running::begin()?;
+    let hanging = HANGING.load(Ordering::SeqCst);
+    if hanging >= MOST_HANGING {
+        return Err(Fault::Hanging { hanging });
+    }
+    let watch = Watch::new();
+    let ending = Ending(watch.clone());
     let (done, ended) = mpsc::channel::<()>();
-    let (losses, settings) = (losses.to_vec(), settings.clone());
-    let writer = shared.clone();
     thread::Builder::new()
         .name("judge".to_owned())
         .spawn(move || {
-            let _running = running;
+            let _ending = ending;
             // Dropped at the end, also by a panic: the receiver then sees a hang-up.
             let done = done;
-            bench::judge_all(&losses, &settings, deadline, &writer);
+            job();
             // The receiver is gone when the deadline has passed, and the answer with it.
             let _ = done.send(());
         })
@@ -138,11 +166,62 @@ fn run(
     };
     match ended.recv_timeout(wait) {
         Ok(()) => Ok(()),
-        Err(RecvTimeoutError::Timeout) => Err(Fault::Deadline {
-            unjudged: unjudged(),
-        }),
+        Err(RecvTimeoutError::Timeout) => {
+            watch.abandon();
+            Err(Fault::Deadline {
+                unjudged: unjudged(),
+            })
+        }
         Err(RecvTimeoutError::Disconnected) => Err(Fault::Panic {
             unjudged: unjudged(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_thread_hangs_from_its_abandonment_to_its_end_only() {
+        let watch = Watch::new();
+        let ending = Ending(watch.clone());
+        watch.abandon();
+        assert_eq!(*watch.stage(), Stage::Abandoned);
+        drop(ending);
+        assert_eq!(*watch.stage(), Stage::Ended);
+        watch.abandon();
+        assert_eq!(*watch.stage(), Stage::Ended);
+    }
+
+    #[test]
+    fn answers_before_a_job_hangs_stand() {
+        let (release, wait) = mpsc::channel::<()>();
+        let shared = Shared::new(2);
+        let writer = shared.clone();
+        let job = move || {
+            writer.answer(0, Holder::Git);
+            // It hangs until the test is over.
+            let _ = wait.recv();
+            writer.answer(7, Holder::Git);
+        };
+        let result = run(job, Instant::now() + Duration::from_secs(1), &shared);
+        assert!(matches!(result, Err(Fault::Deadline { unjudged: 1 })));
+        assert_eq!(shared.lock().holders, [Holder::Git, Holder::Unjudged]);
+        drop(release);
+    }
+
+    #[test]
+    fn a_job_that_panics_leaves_its_answers_and_a_fault() {
+        let shared = Shared::new(2);
+        let writer = shared.clone();
+        let job = move || {
+            writer.answer(1, Holder::Git);
+            panic!("a hostile file");
+        };
+        let result = run(job, Instant::now() + Duration::from_secs(20), &shared);
+        assert!(matches!(result, Err(Fault::Panic { unjudged: 1 })));
+        assert_eq!(shared.lock().holders, [Holder::Unjudged, Holder::Git]);
     }
 }

@@ -16,4 +16,6 @@ pub(super) use own::{Own, work_tree_of};
 pub(super) use repository::{Repository, Standing};
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;

@@ -91,32 +91,42 @@ impl Repository {
         })
     }
 
-    /// What holds an object that is not tracked.
-    pub(in crate::guard::judge) fn untracked(&mut self, loss: &Loss) -> Result<Holder, Fault> {
-        if loss.act == Act::Changed || loss.object != Object::File {
+    /// What holds an object that is not tracked. The rules for ignored files count if
+    /// `is_project`. Contents that were changed in place have no state to compare, and
+    /// are held only in a directory that is ignored as a whole.
+    pub(in crate::guard::judge) fn untracked(
+        &mut self,
+        loss: &Loss,
+        is_project: bool,
+    ) -> Result<Holder, Fault> {
+        if loss.object != Object::File {
             return Ok(Holder::Lost);
         }
+        let is_changed = loss.act == Act::Changed;
         let relative = self.relative(&loss.path);
-        let stashed = self
-            .stash()?
-            .and_then(|stash| stash.untracked(&relative, loss));
-        if stashed.is_some_and(|blob| self.has_blob(blob, loss.size)) {
-            return Ok(Holder::Git);
+        if !is_changed {
+            let stashed = self
+                .stash()?
+                .and_then(|stash| stash.untracked(&relative, loss));
+            if stashed.is_some_and(|blob| self.has_blob(blob, loss.size)) {
+                return Ok(Holder::Git);
+            }
         }
-        let is_ignored = self.is_ignored(&loss.path)?;
         let name = loss.path.file_name().unwrap_or_default();
-        Ok(if is_ignored && !is_precious(name) {
+        if !is_project || is_precious(name) {
+            return Ok(Holder::Lost);
+        }
+        let is_ignored = if is_changed {
+            let above = self.ignored_above(&loss.path)?;
+            above.is_some_and(|directory| !self.tracks_below(&directory))
+        } else {
+            self.excludes()?.ignores(&relative, false)?
+        };
+        Ok(if is_ignored {
             Holder::GitIgnored
         } else {
             Holder::Lost
         })
-    }
-
-    /// Whether the repository's rules ignore the file or a directory above it.
-    pub(in crate::guard::judge) fn is_ignored(&mut self, path: &Path) -> Result<bool, Fault> {
-        let relative = self.relative(path);
-        let ignored = self.excludes()?.ignores(&relative, false)?;
-        Ok(ignored)
     }
 
     /// Whether the repository's rules ignore the directory.
