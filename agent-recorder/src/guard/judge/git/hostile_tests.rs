@@ -69,12 +69,17 @@ fn a_dot_git_file_holds_only_where_the_other_side_points_back() {
     // Another directory claims the repository.
     let text = format!("gitdir: {}\n", tree.at("home/p/.git").display());
     tree.write("home/other/.git", text);
-    fs::copy(tree.at("home/p/a.txt"), tree.at("home/other/a.txt")).unwrap();
+    // A hard link has the very state of the index.
+    fs::hard_link(tree.at("home/p/a.txt"), tree.at("home/other/a.txt")).unwrap();
     assert_eq!(tree.holder("home/other/a.txt"), Holder::Lost);
     // A linked work tree does point back.
     tree.git(P, ["worktree", "add", "-q", "../linked"]);
     tree.age(&tree.at("home/linked/a.txt"), Duration::from_secs(60));
     tree.git("home/linked", ["add", "--refresh", "."]);
+    let own = tree.at("home/p/.git/worktrees/linked");
+    tree.write("home/third/.git", format!("gitdir: {}\n", own.display()));
+    fs::hard_link(tree.at("home/linked/a.txt"), tree.at("home/third/a.txt")).unwrap();
+    assert_eq!(tree.holder("home/third/a.txt"), Holder::Lost);
     let judgement = tree.judge(&[tree.remove("home/linked/a.txt")]);
     assert_eq!(judgement.holders, [Holder::Git], "{judgement:?}");
 }
@@ -129,6 +134,18 @@ fn a_giant_or_broken_index_is_not_judged() {
     tree.write("home/p/a.txt", "x");
     let judgement = tree.judge(&[tree.remove("home/p/a.txt")]);
     assert!(matches!(judgement.faults[..], [Fault::TooLong { .. }]));
+}
+
+#[test]
+fn an_index_in_another_order_is_not_judged() {
+    let tree = project();
+    let index = tree.at("home/p/.git/index");
+    let mut bytes = fs::read(&index).unwrap();
+    let name = b".gitignore";
+    let at = bytes.windows(name.len()).position(|part| part == name);
+    bytes[at.unwrap()] = b'z';
+    fs::write(&index, bytes).unwrap();
+    assert_eq!(tree.holder("home/p/a.txt"), Holder::Unjudged);
 }
 
 #[test]
