@@ -23,7 +23,7 @@ pub(crate) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
     let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
     let done = match words[..] {
         ["make", directory, name] => subvolume(CREATE, directory, name)?,
-        ["delete", directory, name] => subvolume(DESTROY, directory, name)?,
+        ["subvolume", directory, name] => subvolume(DESTROY, directory, name)?,
         ["open", device] => OpenOptions::new().write(true).open(device).map(drop),
         ["discard"] => {
             let mut range = [0_u64, 64 << 10];

@@ -98,7 +98,7 @@ fn a_subvolume_that_others_made_is_there_where_hooks_refuse() -> anyhow::Result<
         let output = recorder.run([
             STIMULUS.as_ref(),
             "whole".as_ref(),
-            "delete".as_ref(),
+            "subvolume".as_ref(),
             volume.directory.as_os_str(),
             "theirs".as_ref(),
         ])?;
