@@ -114,6 +114,8 @@ offsets! {
     inode_size: "inode" "i_size";
     inode_blocks: "inode" "i_blocks";
     inode_aliases: "inode" "i_dentry";
+    inode_modified_s: "inode" "i_mtime_sec|__i_mtime.tv_sec|i_mtime.tv_sec";
+    inode_modified_ns: "inode" "i_mtime_nsec|__i_mtime.tv_nsec|i_mtime.tv_nsec";
     sb_dev: "super_block" "s_dev";
     sb_magic: "super_block" "s_magic";
     mount_parent: "mount" "mnt_parent";

@@ -103,6 +103,11 @@ pub const MAX_CONTENTS: u32 = 65_536;
 /// Files that a session may have emptied and not written again yet: programs that
 /// rewrite a tree open as many as they have descriptors (RLIMIT_NOFILE).
 pub const MAX_PENDING_CUTS: u64 = 1024;
+/// Age of the judge's last sign of life, ns, beyond which a session that meets a limit
+/// ends at once: nobody would let it go on. The recorder gives a sign twice a second.
+pub const JUDGE_SILENT_NS: u64 = 2_000_000_000;
+/// Directories that the judge has spared. The oldest are forgotten, and are judged again.
+pub const MAX_SPARED: u32 = 4096;
 /// Time after a limit was met in which every call of the session's processes is their
 /// last, ns. Later the daemon has ended them, or their recorded calls do; a longer
 /// time would cost all other processes.

@@ -141,6 +141,20 @@ pub struct KnownKey {
     pub generation: u32,
 }
 
+/// Key of a directory whose contents the judge has spared.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SparedKey {
+    /// Session that may remove them.
+    pub session: SessionNumber,
+    /// `inode.i_ino`.
+    pub ino: u64,
+    /// `super_block.s_dev`.
+    pub dev: u32,
+    /// Always 0.
+    pub spare: u32,
+}
+
 /// The session created the inode.
 pub const KNOWN_CREATED: u32 = 1;
 /// The object was moved out of a place where objects may be thrown away: all of it still may.
@@ -200,6 +214,9 @@ pub const NAME_DIRECTORY: u32 = 1;
 pub const NAME_BELOW: u32 = 2;
 /// Name of the parent of a [`NAME_BELOW`].
 pub const NAME_PARENT: u32 = 3;
+/// Bit of a [`NAME_DIRECTORY`] or [`NAME_BELOW`]: the name says nothing while a judge lives,
+/// who looks for the tool that fills the directory.
+pub const NAME_JUDGED: u32 = 1 << 8;
 /// A file whose name ends with this, from its last dot, may be thrown away.
 pub const NAME_SUFFIX: u32 = 4;
 /// First word after a [`PROGRAM_RESTORES`] with which it removes only what it can restore.
@@ -233,6 +250,12 @@ pub struct Victim {
     pub size: u64,
     /// `JUDGED_…`, slot and limit.
     pub judged: u64,
+    /// `inode.i_mtime`, s.
+    pub modified_s: i64,
+    /// The same, ns of the second.
+    pub modified_ns: u32,
+    /// `inode.i_mode`.
+    pub mode: u32,
 }
 
 /// The object may be thrown away.
@@ -352,7 +375,7 @@ pub const CUT_REMADE: u32 = 2;
 
 pod! {
     Budget = 24, GuardConfig = 104, KnownKey = 24, PlaceKey = 16, Place = 16, NameKey = 32,
-    Victim = 56, Foreseen = 248, Content = 24, CutKey = 16, Cut = 64, RemovedKey = 24, Removed = 24,
+    Victim = 72, Foreseen = 312, SparedKey = 24, Content = 24, CutKey = 16, Cut = 64, RemovedKey = 24, Removed = 24,
 }
 
 #[cfg(test)]

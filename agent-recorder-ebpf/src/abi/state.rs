@@ -71,7 +71,7 @@ pub struct Session {
     /// Not 0: every member is struck at its next recorded call, and for a while after a limit was
     /// met (`limits::STRIKING_NS`) at its next call.
     pub condemned: u64,
-    /// Not 0: a condemned session receives SIGSTOP, not SIGKILL.
+    /// What a condemned session receives: `FROZEN_…`.
     pub frozen: u64,
     /// CLOCK_BOOTTIME of the session's last guard event, ns.
     pub limit_emitted: u64,
@@ -84,6 +84,8 @@ pub struct Session {
     /// Open files that the session has emptied, or created where it had removed one; while
     /// there are any, its closes are examined.
     pub pending_cuts: u64,
+    /// Not 0: the judge has spared directories for the session.
+    pub spares: u64,
     /// Mounts that the session made in the recorder's namespace, less those that it removed.
     pub mounts: u64,
     /// Files destroyed below each protected path.
@@ -93,6 +95,13 @@ pub struct Session {
     /// CLOCK_BOOTTIME of the last steps, ns: rows for the long budget of files and both of bytes.
     pub steps: [[u64; MAX_STEPS]; 3],
 }
+
+/// [`Session::frozen`]: SIGKILL.
+pub const FROZEN_NOT: u64 = 0;
+/// [`Session::frozen`]: SIGSTOP, until a person decides.
+pub const FROZEN_FOR_PERSON: u64 = 1;
+/// [`Session::frozen`]: SIGSTOP, until user space has judged what the session destroyed.
+pub const FROZEN_FOR_JUDGE: u64 = 2;
 
 impl Session {
     /// A session without acts.
@@ -107,6 +116,7 @@ impl Session {
         sockets: 0,
         writes_in_place: 0,
         pending_cuts: 0,
+        spares: 0,
         mounts: 0,
         protected: [0; MAX_PROTECTED],
         times: [0; MAX_LIMIT],
@@ -247,7 +257,7 @@ pod! {
     SeenPeer = 48, EndedKey = 16, Socket = 320, UringRequest = 152,
 }
 const _: () = assert!(
-    core::mem::size_of::<Session>() == 88 + 8 * (MAX_PROTECTED + MAX_LIMIT + 3 * MAX_STEPS)
+    core::mem::size_of::<Session>() == 96 + 8 * (MAX_PROTECTED + MAX_LIMIT + 3 * MAX_STEPS)
 );
 // SAFETY: repr(C) with u64 fields only; the assertion above proves that none is padding.
 unsafe impl crate::pod::Pod for Session {}

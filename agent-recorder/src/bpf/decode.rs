@@ -5,8 +5,8 @@
 use agent_recorder_abi::Pod;
 use agent_recorder_abi::address::Address;
 use agent_recorder_abi::event::{
-    ControlBody, DnsBody, ExecBody, ExitBody, FileBody, ForkBody, GuardBody, Header, Kind, NetBody,
-    SessionBody,
+    ControlBody, CountedBody, DnsBody, ExecBody, ExitBody, FileBody, ForkBody, GuardBody, Header,
+    Kind, NetBody, SessionBody,
 };
 
 use super::Error;
@@ -44,6 +44,8 @@ pub enum Body<'a> {
     Fork(ForkBody),
     /// A session met the guard's limit.
     Guard(GuardBody),
+    /// An object was counted.
+    Counted(CountedEvent<'a>),
     /// A file operation.
     File(FileEvent<'a>),
     /// The result of an announced file operation of io_uring.
@@ -81,6 +83,16 @@ pub struct FileEvent<'a> {
     pub extra: &'a [u8],
 }
 
+/// An object that was counted against its session's budgets.
+#[derive(Clone, Debug)]
+pub struct CountedEvent<'a> {
+    /// State of the object.
+    pub body: CountedBody,
+    /// Path within the object's file system, walked in the kernel; empty where no hook
+    /// showed its name.
+    pub path: &'a [u8],
+}
+
 /// A socket operation.
 #[derive(Clone, Debug)]
 pub struct NetworkEvent {
@@ -110,6 +122,11 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Error> {
         Kind::Exit => Body::Exit(input.value("body")?),
         Kind::Fork => Body::Fork(input.value("body")?),
         Kind::Guard => Body::Guard(input.value("body")?),
+        Kind::Counted => {
+            let body: CountedBody = input.value("body")?;
+            let path = input.segment(body.path_len)?;
+            Body::Counted(CountedEvent { body, path })
+        }
         Kind::Delete | Kind::File | Kind::Open => Body::File(file(&mut input)?),
         Kind::Uring => Body::Uring(file(&mut input)?),
         Kind::Victim | Kind::Object => Body::Object(file(&mut input)?),

@@ -9,7 +9,7 @@ use std::os::fd::AsFd as _;
 use agent_recorder_abi::event::{KINDS, TROUBLES};
 use agent_recorder_abi::policy::{Place, PlaceKey};
 use agent_recorder_abi::self_protection::OwnKey;
-use agent_recorder_abi::state::SessionNumber;
+use agent_recorder_abi::state::{Session, SessionNumber};
 use agent_recorder_abi::written_file::Written;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 
@@ -17,6 +17,7 @@ use super::attach::attached::Attached;
 use super::attach::hooks::{Absent, Profile};
 use super::error::{map_error, missing};
 use super::load::{Host, Loaded, load_profile};
+use super::maps::judge::Judge;
 use super::maps::places::Places;
 use super::maps::rules::Rules;
 use super::maps::self_protection::SelfProtection;
@@ -43,6 +44,7 @@ pub struct Kernel {
     sessions: Sessions,
     adopting: Array<MapData, u32>,
     lineage: HashMap<MapData, u32, u32>,
+    judge: Judge,
     places: Places,
     written: MapData,
     syscalls: SyscallTable,
@@ -150,6 +152,7 @@ impl Kernel {
             sessions: Sessions::of(&mut maps)?,
             adopting: take(&mut maps, "ADOPTING", Array::try_from)?,
             lineage: take(&mut maps, "LINEAGE", HashMap::try_from)?,
+            judge: Judge::of(&mut maps)?,
             places: Places::new(&mut maps, &options.names)?,
             written: match maps.take_any("WRITTEN")? {
                 Map::LruHashMap(map) => map,
@@ -386,6 +389,48 @@ impl Kernel {
     /// The kernel does not count the session, or the map cannot be written.
     pub fn pardon(&mut self, number: SessionNumber) -> Result<(), Error> {
         self.sessions.pardon(number)
+    }
+
+    /// Stops a session's members at their next call, until a person decides.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Kernel::pardon`].
+    pub fn freeze(&mut self, number: SessionNumber) -> Result<(), Error> {
+        self.sessions.freeze(number)
+    }
+
+    /// The session's counters; `None` where the kernel does not count it.
+    pub fn session(&self, number: SessionNumber) -> Option<Session> {
+        self.sessions.state(number)
+    }
+
+    /// Lets a judged session go on with these counters, and with the directories of
+    /// `spared` as its own.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Kernel::pardon`].
+    pub fn go_on(
+        &mut self,
+        number: SessionNumber,
+        mut state: Session,
+        spared: &[PlaceKey],
+    ) -> Result<(), Error> {
+        for directory in spared {
+            self.judge.spare(number, *directory)?;
+            state.spares = 1;
+        }
+        self.sessions.go_on(number, state)
+    }
+
+    /// Tells the kernel programs that the judge lives, at this time of CLOCK_BOOTTIME, ns.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn sign_of_judge(&mut self, now: u64) -> Result<(), Error> {
+        self.judge.sign(now)
     }
 
     /// Replaces the directories that the guard's policy names.

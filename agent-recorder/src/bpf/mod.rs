@@ -21,7 +21,7 @@ mod tags;
 pub use attach::hooks::{Absent, Profile};
 pub use commands::{BPFFS, map_by_number};
 pub use counters::Counters;
-pub use decode::{Body, Event, FileEvent, NetworkEvent, decode};
+pub use decode::{Body, CountedEvent, Event, FileEvent, NetworkEvent, decode};
 pub use error::Error;
 pub use facts::{CAPABILITIES, Facts};
 pub use kernel::Kernel;

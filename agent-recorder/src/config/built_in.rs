@@ -101,11 +101,13 @@ mod tests {
     fn every_file_is_read_and_names_nothing_twice() {
         let Throwaway {
             directories,
+            judged_directories,
             suffixes,
             git_verbs,
             ..
         } = Throwaway::built_in();
-        for names in [directories, suffixes, git_verbs] {
+        assert!(!has_doubles(directories.iter().chain(judged_directories)));
+        for names in [suffixes, git_verbs] {
             assert!(!has_doubles(names));
         }
         let agents = &AgentRules::built_in().rules;

@@ -19,6 +19,11 @@ use super::{Throwaway, Wrong, duration};
 pub struct Guard {
     /// What the guard does when a session reaches a limit.
     pub action: GuardAction,
+    /// Whether the recorder looks at what a session destroyed before the guard ends or freezes it at a limit: the
+    /// session is stopped for that, at most half a second. What git, a package or a tool's project file can
+    /// restore, and links and empty directories, no longer count then, and the session goes on. With `false`, and
+    /// where no recorder lives, the guard acts at the limit at once.
+    pub judge: bool,
     /// Number of files that a session may destroy within `window`, from 1 to 1024.
     pub limit: u64,
     /// Time over which the guard counts towards `limit` and `bytes`, from `100ms` to `1h`.
@@ -68,6 +73,7 @@ impl Default for Guard {
     fn default() -> Self {
         Self {
             action: GuardAction::Kill,
+            judge: true,
             limit: 64,
             window: Duration::from_secs(10),
             long_limit: 512,

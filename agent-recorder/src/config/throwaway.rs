@@ -17,6 +17,8 @@ pub struct Throwaway {
     /// Names of directories whose contents a tool creates again. `parent/name`
     /// matches below that parent only.
     pub directories: Vec<String>,
+    /// The same, of names that people use as well: they count while the judge lives.
+    pub judged_directories: Vec<String>,
     /// Suffixes of files that are created beside their sources.
     pub suffixes: Vec<String>,
     /// Temporary directories.
@@ -38,13 +40,20 @@ impl Throwaway {
     pub fn is_known(&self, name: &str) -> bool {
         let Self {
             directories,
+            judged_directories,
             suffixes,
             temporary,
             git_verbs,
             git_files: _,
         } = self;
-        [directories, suffixes, temporary, git_verbs]
-            .iter()
-            .any(|names| names.iter().any(|known| known == name))
+        [
+            directories,
+            judged_directories,
+            suffixes,
+            temporary,
+            git_verbs,
+        ]
+        .iter()
+        .any(|names| names.iter().any(|known| known == name))
     }
 }

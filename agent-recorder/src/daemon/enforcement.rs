@@ -1,8 +1,8 @@
 //! The guard's verdicts: the directories, files and programs that the kernel has to
 //! know for them, and the consequences when a session meets a limit.
 //!
-//! Not here: counting and the first strike (the kernel programs), and ending or
-//! stopping a session (`guard`).
+//! Not here: counting and the first strike (the kernel programs), what counts once it was
+//! looked at (`judgements`), and ending or stopping a session (`guard`).
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use agent_recorder_abi::policy::{GUARD_FREEZE, PROGRAM_RESTORES, Policy};
 
 use super::Error;
 use super::core::Core;
+use super::judgements::{Judged, Judgements};
 use crate::bpf::Kernel;
 use crate::guard;
 use crate::guard::gate::Gate;
@@ -112,9 +113,69 @@ impl Enforcement {
         self.refresh(core, gate)
     }
 
+    /// Whether the judge looks at what a session destroyed before the guard acts.
+    pub(super) fn is_judged(&self) -> bool {
+        self.policy.is_judged
+    }
+
     /// A session met a limit: ends or stops its remaining processes once, and records
     /// that.
     pub(super) fn on_limit(&self, core: &mut Core, header: &Header, body: GuardBody) {
+        self.act(core, header, body, None);
+    }
+
+    /// Concludes on the sessions whose judgement is due. Events are carried until
+    /// `carried`, ns.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's maps cannot be written.
+    pub(super) fn conclude(
+        &self,
+        core: &mut Core,
+        judgements: &mut Judgements,
+        carried: u64,
+    ) -> Result<(), Error> {
+        for judged in judgements.decide(core, &self.policy.config, carried)? {
+            let Judged {
+                header,
+                body,
+                ends,
+                judgement,
+            } = judged;
+            if !ends {
+                let action = proto::Action::Spare;
+                let done = described(core, &header, body, action, Struck::default());
+                record(
+                    core,
+                    &header,
+                    proto::Enforcement {
+                        judgement: Some(judgement),
+                        ..done
+                    },
+                );
+                continue;
+            }
+            if self.policy.config.action == GUARD_FREEZE {
+                core.kernel.freeze(header.session)?;
+            } else {
+                core.kernel.condemn(header.session)?;
+            }
+            if let Some(session) = core.tracker.registry.get_mut(header.session) {
+                session.condemned = true;
+            }
+            self.act(core, &header, body, Some(judgement));
+        }
+        Ok(())
+    }
+
+    fn act(
+        &self,
+        core: &mut Core,
+        header: &Header,
+        body: GuardBody,
+        judgement: Option<proto::Judgement>,
+    ) {
         let action = self.action(&body);
         if is_met_already(core, header, &body, action) {
             return;
@@ -125,15 +186,8 @@ impl Enforcement {
         } else if body.killed != 0 {
             struck.killed = sweep(core, header);
         }
-        let enforcement = described(core, header, body, action, struck);
-        let cause = cause(&enforcement);
-        if let Some(session) = core.tracker.registry.get_mut(header.session) {
-            tracing::warn!("session {}: {cause}", session.id);
-            if body.killed != 0 {
-                session.cause = cause;
-            }
-        }
-        core.record_enforcement(header, enforcement);
+        let done = described(core, header, body, action, struck);
+        record(core, header, proto::Enforcement { judgement, ..done });
     }
 
     fn action(&self, body: &GuardBody) -> proto::Action {
@@ -148,6 +202,26 @@ impl Enforcement {
             proto::Action::Alert
         }
     }
+}
+
+/// Records what the guard did, logs it, and notes it where the session ends or stops.
+fn record(core: &mut Core, header: &Header, done: proto::Enforcement) {
+    let cause = cause(&done);
+    let ends = matches!(
+        done.action(),
+        proto::Action::Kill | proto::Action::Freeze | proto::Action::Deny
+    );
+    if let Some(session) = core.tracker.registry.get_mut(header.session) {
+        if done.action() == proto::Action::Spare {
+            tracing::info!("session {}: {cause}", session.id);
+        } else {
+            tracing::warn!("session {}: {cause}", session.id);
+        }
+        if ends && (session.killed || session.frozen) {
+            session.cause = cause;
+        }
+    }
+    core.record_enforcement(header, done);
 }
 
 /// Whether the session already met the limit that ends it. Several threads that
@@ -191,6 +265,8 @@ fn cause(enforcement: &proto::Enforcement) -> String {
         proto::Action::Deny => "refused an act of",
         _ => "let continue",
     };
+    let lost = enforcement.judgement.as_ref().map(|it| it.lost);
+    let lost = lost.map_or_else(String::new, |lost| format!(", of which {lost} are lost"));
     let proto::Enforcement {
         policy,
         count,
@@ -199,7 +275,7 @@ fn cause(enforcement: &proto::Enforcement) -> String {
         ..
     } = enforcement;
     format!(
-        "the guard {act} it by {policy}: it counted {count} as destroyed, limit {limit} within {:?} ([guard] in the configuration)",
+        "the guard {act} it by {policy}: it counted {count} as destroyed{lost}, limit {limit} within {:?} ([guard] in the configuration)",
         Duration::from_nanos(*window_ns)
     )
 }
@@ -236,5 +312,6 @@ fn described(
         latency_ns: latency,
         operation_may_have_completed: body.killed != 0 && body.denied == 0,
         gate: None,
+        judgement: None,
     }
 }

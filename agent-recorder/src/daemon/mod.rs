@@ -3,7 +3,7 @@
 //!
 //! `recorder` is the loop. Each stage owns its state, and is called with each batch
 //! or at each turn: `exec_gate`, `written_files`, `self_check`, `losses`,
-//! `operators`, `enforcement`. `core` has the state that every stage works on.
+//! `operators`, `enforcement`, `judgements`. `core` has the state that every stage works on.
 //! `start` begins a recorder; `takeover` ends it and hands over to the next.
 //!
 //! Not here: the decisions of any room. The loop only carries.
@@ -12,6 +12,7 @@ mod core;
 mod enforcement;
 mod error;
 mod exec_gate;
+mod judgements;
 mod losses;
 mod operators;
 mod processes;

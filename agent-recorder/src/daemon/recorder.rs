@@ -15,6 +15,7 @@ use super::Error;
 use super::core::Core;
 use super::enforcement::Enforcement;
 use super::exec_gate::{self, ExecGate};
+use super::judgements::Judgements;
 use super::losses::Losses;
 use super::operators::Operators;
 use super::self_check::{CANARY, SelfCheck};
@@ -49,6 +50,7 @@ pub struct Recorder {
     pub(super) losses: Losses,
     pub(super) operators: Operators,
     pub(super) enforcement: Enforcement,
+    pub(super) judgements: Judgements,
     /// The state for the next recorder; `None` where no recorder can take over.
     pub(super) handover: Option<Handover>,
     /// The state of the earlier recorder, until it is taken over.
@@ -161,7 +163,8 @@ impl Recorder {
         let is_pressing = self.batch.holds_back()
             || self.exec_gate.is_pressing()
             || self.written_files.is_pressing()
-            || self.self_check.is_pressing();
+            || self.self_check.is_pressing()
+            || self.judgements.is_pressing();
         if is_pressing { SETTLE.min(wait) } else { wait }
     }
 
@@ -178,6 +181,9 @@ impl Recorder {
         }
         let gate = &mut self.exec_gate.gate;
         self.enforcement.on_tick(&mut self.core, gate)?;
+        self.judgements.on_tick(&mut self.core)?;
+        self.enforcement
+            .conclude(&mut self.core, &mut self.judgements, carried)?;
         self.core.records.on_tick();
         if self.core.is_unkept {
             self.keep();
@@ -296,6 +302,9 @@ impl Recorder {
                 continue;
             }
             self.losses.count_delivered(event.header.kind);
+            if let Body::Counted(counted) = &event.body {
+                self.judgements.note(&event.header, counted);
+            }
             if let Body::Exec {
                 body, exe, argv, ..
             } = &event.body
@@ -303,7 +312,10 @@ impl Recorder {
             {
                 unstopped.extend(self.exec_gate.judge_unstopped(&event.header, exe, argv));
             }
+            let made = records.len();
             self.core.tracker.absorb(&event, &mut records, &mut notices);
+            self.judgements
+                .note_records(event.header.session, &records[made..]);
         }
         self.core.store(records);
         for (header, program) in unstopped {
@@ -314,6 +326,10 @@ impl Recorder {
 
     fn heed(&mut self, notice: Notice) -> Result<(), Error> {
         match notice {
+            Notice::Limit(header, body) if body.judged != 0 => {
+                self.judgements.begin(&self.core, &header, body);
+                Ok(())
+            }
             Notice::Limit(header, body) => {
                 self.enforcement.on_limit(&mut self.core, &header, body);
                 Ok(())
@@ -333,6 +349,7 @@ impl Recorder {
         let core = &mut self.core;
         self.losses.record(core)?;
         self.exec_gate.on_session_end(core, number);
+        self.judgements.on_session_end(number);
         let session = core.tracker.registry.get(number);
         let id = session.map(|session| session.id);
         // A session that the kernel had no room to count has no counter.

@@ -371,7 +371,7 @@ fn finding(event: &Event<'_>) -> Option<String> {
             format!("{kind} {op}")
         }
         Body::Exec { .. } | Body::Exit(_) | Body::Fork(_) => kind.to_owned(),
-        Body::Session(_) | Body::Guard(_) | Body::Dns { .. } => return None,
+        Body::Session(_) | Body::Guard(_) | Body::Counted(_) | Body::Dns { .. } => return None,
     })
 }
 

@@ -7,6 +7,7 @@
 use super::core::Core;
 use super::enforcement::Enforcement;
 use super::exec_gate::ExecGate;
+use super::judgements::Judgements;
 use super::losses::Losses;
 use super::operators::Operators;
 use super::records::Records;
@@ -35,6 +36,8 @@ impl Recorder {
         let news = std::mem::take(&mut beginning.news);
         let mut recorder = Self::of(setup, spool, beginning)?;
         recorder.record_start(news);
+        // Before any session acts: the kernel programs would end it at its limit.
+        recorder.judgements.on_tick(&mut recorder.core)?;
         // Gaps in the spool are recorded before anything else happens. A recorder
         // that takes over has to find them first.
         if !recorder.has_taken_programs() {
@@ -65,6 +68,7 @@ impl Recorder {
             handoffs: HandOffs::of(&setup.handoff),
             own: Own::of_this(setup.own, guard::switches()),
         };
+        let judgements = Judgements::new(enforcement.is_judged());
         let tracker = Tracker::new(setup.rules, derivation, &kernel.profile().to_string());
         Ok(Self {
             rings,
@@ -76,6 +80,7 @@ impl Recorder {
             losses: Losses::default(),
             operators: Operators::default(),
             enforcement,
+            judgements,
             handover,
             left,
             returning: None,

@@ -90,6 +90,42 @@ pub fn thaw(tags: &Tags, session: SessionNumber, cgroups: &BTreeSet<PathBuf>) ->
     signal_all(tags, session, Signal::CONT, &BTreeSet::new())
 }
 
+/// Stops these processes, as far as they are members: those that act meanwhile, the kernel
+/// programs stop.
+pub fn stop<'a>(tags: &Tags, session: SessionNumber, pids: impl IntoIterator<Item = &'a u32>) {
+    for pid in pids {
+        if let Some(member) = members::member(tags, session, *pid) {
+            // False for one that has ended, which needs no stop.
+            member.signal(Signal::STOP);
+        }
+    }
+}
+
+/// Lets these processes continue, as far as they are members that no person decides about.
+pub fn wake_known<'a>(
+    tags: &Tags,
+    session: SessionNumber,
+    pids: impl IntoIterator<Item = &'a u32>,
+) {
+    for pid in pids {
+        let member = members::member(tags, session, *pid);
+        if let Some(member) = member.filter(|it| !it.is_held(tags)) {
+            // As for `stop`.
+            member.signal(Signal::CONT);
+        }
+    }
+}
+
+/// Lets members continue that are stopped.
+pub fn wake(tags: &Tags, session: SessionNumber) {
+    for member in members::of_session(tags, session) {
+        if member.is_stopped() && !member.is_held(tags) {
+            // As for `stop`.
+            member.signal(Signal::CONT);
+        }
+    }
+}
+
 /// Signals every member, pass by pass until one finds no new member: a member can
 /// fork before its signal arrives. Members in `spared` need no signal.
 fn signal_all(

@@ -27,6 +27,14 @@ impl Member {
         held.is_ok_and(|image| image.is_some())
     }
 
+    /// Whether it is stopped by a signal (state T of proc_pid_stat(5)).
+    pub(super) fn is_stopped(&self) -> bool {
+        let stat = std::fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        // The name, which can contain anything, ends at the last parenthesis.
+        let after = stat.rsplit(|&byte| byte == b')').next();
+        after.is_some_and(|fields| fields.starts_with(b" T"))
+    }
+
     /// Whether the signal was delivered; false when the process has ended.
     pub(super) fn signal(&self, signal: Signal) -> bool {
         pidfd_send_signal(&self.process, signal).is_ok()

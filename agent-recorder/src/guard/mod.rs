@@ -8,6 +8,7 @@
 //! there) without waiting for an answer.
 
 mod action;
+pub mod budget;
 mod cgroup;
 pub mod gate;
 pub mod judge;
@@ -18,7 +19,7 @@ pub mod script;
 pub mod self_protection;
 mod survivor;
 
-pub use action::{Frozen, Killed, freeze, kill, thaw};
+pub use action::{Frozen, Killed, freeze, kill, stop, thaw, wake, wake_known};
 pub use cgroup::switches;
 pub use members::{is_member, session_of, tagged};
 pub use policy::Policy;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use agent_recorder_abi::limits::{MAX_STEPS, NAME_KEY_BYTES};
 use agent_recorder_abi::policy::{
     Budget, GUARD_ALERT, GUARD_DENY, GUARD_FREEZE, GUARD_KILL, GuardConfig, NAME_BELOW,
-    NAME_DIRECTORY, NAME_PARENT, NAME_SUFFIX, NAME_VERB, NameKey,
+    NAME_DIRECTORY, NAME_JUDGED, NAME_PARENT, NAME_SUFFIX, NAME_VERB, NameKey,
 };
 
 use crate::config::{Guard, GuardAction, Throwaway, is_suffix};
@@ -19,6 +19,8 @@ use crate::config::{Guard, GuardAction, Throwaway, is_suffix};
 pub struct Policy {
     /// The budgets and the action.
     pub config: GuardConfig,
+    /// Whether the judge looks at what was destroyed before the action.
+    pub is_judged: bool,
     /// Meanings of names.
     pub names: Vec<(NameKey, u32)>,
     /// Files of programs that store elsewhere what they remove.
@@ -34,6 +36,7 @@ impl Policy {
     pub fn of(guard: &Guard) -> Self {
         let Throwaway {
             directories,
+            judged_directories,
             suffixes,
             temporary,
             git_verbs,
@@ -44,18 +47,21 @@ impl Policy {
                 .filter(|name| guard.builtin && !guard.keep.contains(name))
         };
         let mut names = Vec::new();
-        in_force(directories).for_each(|name| directory(name, &mut names));
+        in_force(directories).for_each(|name| directory(name, 0, &mut names));
+        in_force(judged_directories).for_each(|name| directory(name, NAME_JUDGED, &mut names));
         in_force(suffixes).for_each(|name| names.push((key(NAME_SUFFIX, name), NAME_SUFFIX)));
         in_force(git_verbs).for_each(|name| names.push((key(NAME_VERB, name), NAME_VERB)));
         for name in &guard.throwaway {
             match name.strip_suffix('/') {
-                Some(name) => directory(name, &mut names),
+                Some(name) => directory(name, 0, &mut names),
                 None if is_suffix(name) => names.push((key(NAME_SUFFIX, name), NAME_SUFFIX)),
-                None => directory(name, &mut names),
+                None => directory(name, 0, &mut names),
             }
         }
         Self {
             config: budgets(guard),
+            is_judged: guard.judge
+                && matches!(guard.action, GuardAction::Kill | GuardAction::Freeze),
             names,
             programs: if guard.builtin {
                 programs(git_files)
@@ -109,13 +115,14 @@ fn in_steps(limit: u64, window: u64) -> Budget {
     }
 }
 
-fn directory(name: &str, names: &mut Vec<(NameKey, u32)>) {
+/// A directory's name; `mark`: `NAME_JUDGED`, or 0.
+fn directory(name: &str, mark: u32, names: &mut Vec<(NameKey, u32)>) {
     match name.split_once('/') {
         Some((parent, name)) => {
-            names.push((key(NAME_DIRECTORY, name), NAME_BELOW));
+            names.push((key(NAME_DIRECTORY, name), NAME_BELOW | mark));
             names.push((key(NAME_PARENT, parent), NAME_PARENT));
         }
-        None => names.push((key(NAME_DIRECTORY, name), NAME_DIRECTORY)),
+        None => names.push((key(NAME_DIRECTORY, name), NAME_DIRECTORY | mark)),
     }
 }
 

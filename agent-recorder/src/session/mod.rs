@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod authority;
 mod clock;
+mod counted_object;
 mod derived;
 pub mod handoff;
 mod links;
@@ -15,15 +16,19 @@ mod observed;
 mod path;
 mod process;
 mod registry;
+mod renames;
 mod snapshot;
 pub mod tamper;
 mod track;
 mod translate;
 
 pub use clock::{Clock, Jump, boot_ns};
+pub use counted_object::Counted;
 pub use derived::Derivation;
+pub use mounts::MountTable;
 pub use path::KnownPath;
 pub use process::key_of;
 pub use registry::{Registry, Session, Totalled, Totals};
+pub use renames::Renames;
 pub use track::{Begin, Notice, RuleName, Tracker};
 pub use translate::exec;

@@ -20,29 +20,57 @@ struct Mount {
     point: Vec<u8>,
 }
 
+/// The mounts that a process sees.
+#[derive(Clone, Debug)]
+pub struct MountTable {
+    mounts: Vec<Mount>,
+    /// Whether they are those of another mount namespace than the recorder's.
+    is_other: bool,
+}
+
+impl MountTable {
+    /// Reads the table of a process, or the recorder's own where both have one namespace.
+    /// `None` where the process is gone, or had other mounts than the recorder and is
+    /// gone by now.
+    pub fn of(pid: u32) -> Option<Self> {
+        let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt"));
+        let pid = pid.to_string();
+        let is_other = match (namespace(&pid), namespace("self")) {
+            (Ok(theirs), Ok(ours)) => theirs != ours,
+            _ => false,
+        };
+        let whose = if is_other { &pid } else { "self" };
+        let mut table = Vec::new();
+        let file = std::fs::File::open(format!("/proc/{whose}/mountinfo")).ok()?;
+        file.take(TABLE_BYTES).read_to_end(&mut table).ok()?;
+        let mounts = table.split(|&byte| byte == b'\n').filter_map(Mount::of);
+        Some(Self {
+            mounts: mounts.collect(),
+            is_other,
+        })
+    }
+
+    /// Whether the paths are those of another mount namespace than the recorder's.
+    pub fn is_other(&self) -> bool {
+        self.is_other
+    }
+
+    /// The paths that lead to a file, through the mounts in their order. `dev` (as stat(2)
+    /// returns it) and `inside` are the file system and the path in it.
+    pub fn paths_of(&self, dev: u64, inside: &[u8]) -> Vec<Vec<u8>> {
+        self.mounts
+            .iter()
+            .filter(|mount| mount.dev == dev)
+            .filter_map(|mount| mount.path_of(inside))
+            .collect()
+    }
+}
+
 /// The paths by which a process can reach a file, through its mounts in their order.
 /// `dev` (as stat(2) returns it) and `inside` are the file system and the path in it.
 /// Empty where the process is gone and had other mounts than the recorder.
 pub(super) fn paths_of(pid: u32, dev: u64, inside: &[u8]) -> Vec<Vec<u8>> {
-    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt"));
-    let pid = pid.to_string();
-    let whose = match (namespace(&pid), namespace("self")) {
-        (Ok(theirs), Ok(ours)) if theirs != ours => &pid,
-        _ => "self",
-    };
-    let mut table = Vec::new();
-    let Ok(file) = std::fs::File::open(format!("/proc/{whose}/mountinfo")) else {
-        return Vec::new();
-    };
-    if file.take(TABLE_BYTES).read_to_end(&mut table).is_err() {
-        return Vec::new();
-    }
-    table
-        .split(|&byte| byte == b'\n')
-        .filter_map(Mount::of)
-        .filter(|mount| mount.dev == dev)
-        .filter_map(|mount| mount.path_of(inside))
-        .collect()
+    MountTable::of(pid).map_or_else(Vec::new, |table| table.paths_of(dev, inside))
 }
 
 impl Mount {

@@ -341,9 +341,11 @@ impl Tracker {
                     self.push(header, proto::record::Body::Dns(question), records);
                 }
             }
+            // For the judge, to whom the recorder hands it; the act has its own record.
+            Body::Counted(_) => {}
             Body::Guard(body) => {
                 if let Some(session) = self.registry.get_mut(header.session) {
-                    session.condemned |= body.killed != 0;
+                    session.condemned |= body.killed != 0 && body.judged == 0;
                 }
                 notices.push(Notice::Limit(*header, *body));
             }

@@ -389,7 +389,7 @@ fn question_type(kind: simple_dns::QTYPE) -> String {
 }
 
 /// The kernel's dev_t (`MAJOR << 20 | MINOR`, include/linux/kdev_t.h) as stat(2) gives it.
-fn device(dev: u32) -> u64 {
+pub(super) fn device(dev: u32) -> u64 {
     libc::makedev(dev >> 20, dev & 0xf_ffff)
 }
 

@@ -24,6 +24,7 @@ pub(super) const TRUTH: &[&str] = &[
     "guard::bulk_delete",
     "guard::condemned",
     "guard::contents",
+    "guard::judge",
     "guard::policy",
     "guard::whole_destruction",
 ];
@@ -50,6 +51,7 @@ pub(super) const QUICK: &[&str] = &[
     "kernels::prototypes",
     "kernels::machine",
     "guard::bulk_delete",
+    "guard::judge",
 ];
 
 /// The group that prints the programs' cost for the verifier.

@@ -21,7 +21,7 @@ pub use file::{
     FILE_SECOND_WALK_CUT, FILE_SEEN, FILE_WALK_CUT, FileBody, Op, REPLACED_NOTHING,
     REPLACED_SOMETHING, REPLACED_UNKNOWN, WALKED_DETACHED,
 };
-pub use guard::GuardBody;
+pub use guard::{COUNTED_CHANGED, COUNTED_REMOVED, COUNTED_REPLACED, CountedBody, GuardBody};
 pub use process::{
     EXEC_ARGV_CUT, EXEC_FILELESS, EXEC_FILENAME_CUT, ExecBody, ExitBody, ForkBody, SessionBody,
 };
@@ -60,10 +60,12 @@ pub enum Kind {
     Object = 12,
     /// An act on another process, or on the kernel's programs.
     Control = 13,
+    /// An object was counted against the budgets of a session that the judge observes.
+    Counted = 14,
 }
 
 /// Number of kinds.
-pub const KINDS: usize = 14;
+pub const KINDS: usize = 15;
 
 impl Kind {
     /// All kinds, in the order of their numbers.
@@ -82,6 +84,7 @@ impl Kind {
         Self::Dns,
         Self::Object,
         Self::Control,
+        Self::Counted,
     ];
 
     /// Whether events of the kind go through the priority ring, which a flood of the
@@ -90,7 +93,7 @@ impl Kind {
     /// Control events share the ring of forks and exits, because their order shows
     /// whether the other process is a member.
     pub const fn is_priority(self) -> bool {
-        (self as u16) <= (Self::Victim as u16) || matches!(self, Self::Control)
+        (self as u16) <= (Self::Victim as u16) || matches!(self, Self::Control | Self::Counted)
     }
 
     /// Name of the kind in loss records and totals.
@@ -110,6 +113,7 @@ impl Kind {
             Self::Dns => "dns",
             Self::Object => "object",
             Self::Control => "control",
+            Self::Counted => "counted",
         }
     }
 

@@ -7,11 +7,12 @@ use agent_recorder_abi::agent_rule::{EnvironmentPrefix, RuleKey};
 use agent_recorder_abi::limits::{
     AREAS, EVENT_BYTES, GATE_RING_BYTES, KNOWN_INODES, MAX_CONTENTS, MAX_CUTS, MAX_EMITTED_HEIRS,
     MAX_ENDED, MAX_FORESEEN, MAX_GATED, MAX_NAMES, MAX_OWN, MAX_PLACES, MAX_REMOVED, MAX_RULES,
-    MAX_SESSIONS, MAX_SOCKADDRS, MAX_SOCKETS, MAX_URING_REQUESTS, MAX_WRITTEN, MAX_WRITTEN_NAMES,
-    SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
+    MAX_SESSIONS, MAX_SOCKADDRS, MAX_SOCKETS, MAX_SPARED, MAX_URING_REQUESTS, MAX_WRITTEN,
+    MAX_WRITTEN_NAMES, SCRATCH_BYTES, SEEN_FILES, SYSCALL_NUMBERS,
 };
 use agent_recorder_abi::policy::{
     Content, Cut, CutKey, Foreseen, KnownKey, NameKey, Place, PlaceKey, Removed, RemovedKey,
+    SparedKey,
 };
 use agent_recorder_abi::self_protection::OwnKey;
 use agent_recorder_abi::state::{
@@ -113,6 +114,15 @@ pub(crate) static PEERS: LruHashMap<SeenPeer, u8> = LruHashMap::with_max_entries
 /// Known acts of sessions on inodes: `KNOWN_…`.
 #[map]
 pub(crate) static KNOWN: LruHashMap<KnownKey, u32> = LruHashMap::with_max_entries(KNOWN_INODES, 0);
+
+/// Element 0 is the judge's last sign of life, CLOCK_BOOTTIME ns, 0 without a judge. User
+/// space writes it.
+#[map]
+pub(crate) static JUDGE: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Directories whose contents sessions may remove; user space fills it.
+#[map]
+pub(crate) static SPARED: LruHashMap<SparedKey, u32> = LruHashMap::with_max_entries(MAX_SPARED, 0);
 
 /// Directories of the policy; user space fills it, and again when they change.
 #[map]

@@ -227,6 +227,10 @@ pub(crate) struct OwnershipWalk {
     /// Not 0: from here on up, names and temporary directories do not count.
     pub(crate) foreign: u64,
     pub(crate) verdict: u64,
+    /// Not 0: the judge has spared directories for the session.
+    pub(crate) spares: u64,
+    /// Not 0: a judge lives, so names with `policy::NAME_JUDGED` say nothing.
+    pub(crate) judge: u64,
     /// A name whose suffix is searched.
     pub(crate) name: [u8; COMPONENT_BYTES],
 }

@@ -86,6 +86,10 @@ pub(crate) fn finished(replica: Replica, regs: *const Registers, result: i64) {
 
 #[inline(always)]
 fn dispatch(call: &Call, handle: u8) {
+    // A hook has stopped the call before its act, and it is made again.
+    if call.result == -i64::from(enforce::ERESTARTNOINTR) {
+        return;
+    }
     match handle {
         HANDLE_CLOSE => {
             fd_table::closed(call);

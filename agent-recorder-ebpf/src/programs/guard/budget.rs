@@ -8,17 +8,20 @@ use agent_recorder_abi::criteria::PARTS_PER_FILE;
 use agent_recorder_abi::event::{GuardBody, Kind};
 use agent_recorder_abi::limits::{MAX_LIMIT, MAX_PROTECTED, MAX_STEPS};
 use agent_recorder_abi::policy::{
-    Budget, GUARD_ALERT, GUARD_DENY, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_SLOT, Policy,
+    Budget, GUARD_ALERT, GUARD_DENY, GUARD_FREEZE, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_SLOT,
+    Policy,
 };
-use agent_recorder_abi::state::{Session, SessionNumber, Tag};
+use agent_recorder_abi::state::{
+    FROZEN_FOR_JUDGE, FROZEN_FOR_PERSON, FROZEN_NOT, Session, SessionNumber, Tag,
+};
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 
 use crate::context::areas::with_area;
 use crate::context::call::global;
 use crate::context::maps;
 use crate::event::writer::Writer;
-use crate::guard::enforce;
 use crate::guard::verdict::Verdict;
+use crate::guard::{enforce, judge};
 use crate::kernel::compat::add_shared;
 use crate::kernel::counters::add;
 use crate::kernel::read::{bound, guard_config};
@@ -277,8 +280,15 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
     // SAFETY: the helper takes nothing.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let ends = config.action != GUARD_ALERT && !(config.action == GUARD_DENY && refused != 0);
+    let frozen = if is_judged(session, config.action, policy) {
+        FROZEN_FOR_JUDGE
+    } else if config.action == GUARD_FREEZE {
+        FROZEN_FOR_PERSON
+    } else {
+        FROZEN_NOT
+    };
     if ends {
-        enforce::condemn(session, now, config.action);
+        enforce::condemn(session, now, frozen);
     }
     // SAFETY: `session` is a map value, checked not null.
     let count = unsafe {
@@ -300,9 +310,20 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
             killed: u64::from(ends),
             denied: refused,
             policy: policy as u32,
-            spare: 0,
+            judged: u32::from(ends && frozen == FROZEN_FOR_JUDGE),
         },
     );
+}
+
+/// Whether user space judges what was destroyed before the session ends: not on protected
+/// paths and devices, and not once the session is condemned for good.
+#[inline(always)]
+fn is_judged(session: *mut Session, action: u64, policy: u64) -> bool {
+    const BYTES_LONG: u64 = Policy::BytesLong as u64;
+    // SAFETY: `session` is a map value, checked not null.
+    let frozen = unsafe { core::ptr::read_volatile(&raw const (*session).frozen) };
+    let is_final = enforce::is_condemned(session) && frozen != FROZEN_FOR_JUDGE;
+    action != GUARD_DENY && policy <= BYTES_LONG && !is_final && judge::lives()
 }
 
 #[inline(always)]

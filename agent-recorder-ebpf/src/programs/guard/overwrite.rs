@@ -24,10 +24,11 @@ use agent_recorder_abi::syscall::{MARK_LENGTH_PAIR, NO_ARG};
 use crate::context::call::{Call, global};
 use crate::context::maps;
 use crate::context::operation::OperationKey;
+use crate::guard::judge::report_contents;
 use crate::guard::ownership::{self, judge};
 use crate::guard::{criteria, pending_cuts, written_files};
 use crate::kernel::read::{hooks, read_user};
-use crate::kernel::types::{Fd, File, Inode};
+use crate::kernel::types::{Dentry, Fd, File, Inode};
 use crate::kernel::uapi::{O_ACCMODE, O_TRUNC, S_IFBLK, S_IFREG};
 use crate::session::tag;
 
@@ -272,7 +273,10 @@ global! {
         {
             return;
         }
+        // SAFETY: as above.
+        let dentry = Dentry::at(unsafe { (*victim).dentry });
         ownership::note(session, inode, KNOWN_CREATED);
+        report_contents(session, dentry, bytes);
         criteria::count(FILE_SHORTENED, session, judged, bytes);
     }
 }
@@ -300,6 +304,7 @@ global! {
             return;
         }
         ownership::note(session, inode, KNOWN_CREATED);
+        report_contents(session, file.path().dentry, before);
         criteria::count(FILE_SHORTENED, session, judged, before);
     }
 }
@@ -413,6 +418,7 @@ fn count_lost(call: &Call, file: File, criterion: Criterion) {
     let judged = judge(call.area(), session, file.path().dentry);
     if criteria::counts(criterion, judged, call.tag.restores) {
         ownership::note(session, inode, KNOWN_CREATED);
+        report_contents(session, file.path().dentry, inode.size());
         criteria::count(criterion, session, judged, inode.size());
     }
 }

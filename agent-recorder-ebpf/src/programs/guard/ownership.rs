@@ -9,8 +9,8 @@ use agent_recorder_abi::limits::{COMPONENT_BYTES, NAME_KEY_BYTES, SUFFIX_BYTES, 
 use agent_recorder_abi::policy::{
     JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_LIMIT, JUDGED_PROTECTED, JUDGED_REPLACED,
     JUDGED_SLOT, KNOWN_CREATED, KNOWN_FOREIGN, KNOWN_FREED, KNOWN_REPLACED, KnownKey, NAME_BELOW,
-    NAME_DIRECTORY, NAME_PARENT, NAME_SUFFIX, NameKey, PLACE_ABOVE, PLACE_PROTECTED,
-    PLACE_TEMPORARY,
+    NAME_DIRECTORY, NAME_JUDGED, NAME_PARENT, NAME_SUFFIX, NameKey, PLACE_ABOVE, PLACE_PROTECTED,
+    PLACE_TEMPORARY, SparedKey,
 };
 use agent_recorder_abi::state::SessionNumber;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
@@ -19,6 +19,7 @@ use crate::context::areas::repeated;
 use crate::context::call::global;
 use crate::context::maps;
 use crate::context::scratch::OwnershipWalk;
+use crate::guard::judge::lives;
 use crate::kernel::read::bound;
 use crate::kernel::types::{Dentry, Inode};
 
@@ -79,6 +80,8 @@ global! {
         inquiry.dentry = dentry;
         inquiry.foreign = 0;
         inquiry.verdict = 0;
+        inquiry.spares = u64::from(has_spared(session));
+        inquiry.judge = u64::from(lives());
         ascend(scratch, WALKED_LEVELS);
         // SAFETY: as above.
         let verdict = unsafe { core::ptr::read_volatile(&raw const (*scratch).inquiry.verdict) };
@@ -111,6 +114,9 @@ fn ascend[ascend_level, ascend_levels](scratch, level) {
         } else if known & KNOWN_FREED != 0 && inquiry.foreign == 0 {
             inquiry.verdict |= JUDGED_FREE;
         }
+        if inquiry.spares != 0 && inquiry.foreign == 0 && is_spared(inquiry.session, inode) {
+            inquiry.verdict |= JUDGED_FREE;
+        }
         if look_at_place(inquiry, inode, level) {
             return 1;
         }
@@ -125,6 +131,29 @@ fn ascend[ascend_level, ascend_levels](scratch, level) {
     inquiry.dentry = parent;
     0
 }
+}
+
+/// Whether the judge has spared any directory for the session.
+#[inline(always)]
+fn has_spared(session: SessionNumber) -> bool {
+    maps::SESSIONS
+        .get_ptr(&session)
+        // SAFETY: a map value that the look-up found.
+        .is_some_and(|session| unsafe {
+            core::ptr::read_volatile(&raw const (*session).spares) != 0
+        })
+}
+
+/// Whether the judge has spared what is below this directory.
+#[inline(always)]
+fn is_spared(session: SessionNumber, inode: Inode) -> bool {
+    let key = SparedKey {
+        session,
+        ino: inode.number(),
+        dev: inode.device(),
+        spare: 0,
+    };
+    maps::SPARED.get_ptr(&key).is_some()
 }
 
 /// Whether the walk ends here.
@@ -159,7 +188,11 @@ fn look_at_name(inquiry: &mut OwnershipWalk, level: u64, inode: Inode, parent: D
         }
         return;
     }
-    match name_of(dentry, NAME_DIRECTORY) {
+    let meaning = name_of(dentry, NAME_DIRECTORY);
+    if meaning & NAME_JUDGED != 0 && inquiry.judge != 0 {
+        return;
+    }
+    match meaning & !NAME_JUDGED {
         NAME_DIRECTORY => inquiry.verdict |= JUDGED_FREE,
         NAME_BELOW if name_of(parent, NAME_PARENT) == NAME_PARENT => {
             inquiry.verdict |= JUDGED_FREE;

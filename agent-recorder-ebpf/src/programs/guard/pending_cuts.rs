@@ -18,6 +18,7 @@ use crate::context::areas::{repeated, untyped};
 use crate::context::call::{Call, global};
 use crate::context::maps;
 use crate::context::scratch::{CutWalk, Scratch};
+use crate::guard::judge::report_contents;
 use crate::guard::{criteria, ownership};
 use crate::kernel::compat::{Task, add_shared, current};
 use crate::kernel::counters::add;
@@ -61,6 +62,7 @@ global! {
             let pending = unsafe { add_shared(number, &raw mut (*session).pending_cuts, 1) };
             if pending >= MAX_PENDING_CUTS && cut.kind == CUT_EMPTIED {
                 drop_pending(number);
+                report_contents(number, file.path().dentry, known_bytes(cut.size));
                 criteria::count(FILE_EMPTIED, number, cut.judged, known_bytes(cut.size));
                 return;
             }
@@ -206,6 +208,9 @@ fn settle_file(session: SessionNumber, file: File, table: FileTable) {
         criteria::count(FILE_REWRITTEN, session, 0, 0);
     } else if cut.kind == CUT_EMPTIED {
         ownership::note(session, inode, KNOWN_CREATED);
+        if is_same {
+            report_contents(session, inode.newest_name(), known_bytes(cut.size));
+        }
         criteria::count(FILE_EMPTIED, session, cut.judged, known_bytes(cut.size));
     }
 }

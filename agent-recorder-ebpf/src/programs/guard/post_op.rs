@@ -4,7 +4,9 @@
 //! Not here: how the objects are seen (`pre_op`), and what a loss leads to (`budget`).
 
 use agent_recorder_abi::criteria::{FILE_REMOVED, FILE_REPLACED, FILE_REWRITTEN, MOVED_OUT};
-use agent_recorder_abi::event::{Op, REPLACED_SOMETHING, REPLACED_UNKNOWN};
+use agent_recorder_abi::event::{
+    COUNTED_REMOVED, COUNTED_REPLACED, Op, REPLACED_SOMETHING, REPLACED_UNKNOWN,
+};
 use agent_recorder_abi::policy::{
     JUDGED_CREATED, JUDGED_NAMED, JUDGED_REPLACED, KNOWN_CREATED, VICTIMS,
 };
@@ -13,10 +15,12 @@ use crate::context::call::{Call, global};
 use crate::context::maps;
 use crate::context::operation::OperationKey;
 use crate::guard::criteria;
+use crate::guard::foreseen::{INDEX, at, foreseen};
+use crate::guard::judge::report_victim;
 use crate::guard::ownership::{self, judge};
 use crate::guard::pre_op::{
-    INDEX, LOSS_LATER, LOSS_NONE, LOSS_REWRITTEN, at, foreseen, is_making, leaves_protection, look,
-    loss_by_replacing, moved, remember, rewritten_by, stands_for,
+    LOSS_LATER, LOSS_NONE, LOSS_REWRITTEN, is_making, leaves_protection, look, loss_by_replacing,
+    moved, remember, rewritten_by, stands_for,
 };
 use crate::kernel::read::{bound, hooks};
 use crate::kernel::types::{Dentry, Inode};
@@ -157,6 +161,9 @@ global! {
             return;
         }
         remember(call.tag.session, victim);
+        // SAFETY: as above.
+        let dentry = Dentry::at(unsafe { (*victim).dentry });
+        report_victim(call.area(), call.tag.session, first, dentry, COUNTED_REMOVED);
         criteria::count(criterion, call.tag.session, judged, bytes);
     }
 }
@@ -198,7 +205,7 @@ global! {
         let dentry = inode.newest_name();
         if !dentry.is_none() {
             let now = judge(call.area(), call.tag.session, dentry);
-            moved(call.tag.session, inode, judged, now);
+            moved(call.tag.session, inode, judged, now, true);
         }
     }
 }
@@ -305,10 +312,16 @@ global! {
         let target = at(known, if replaced == NOBODY { named } else { replaced });
         if moving != NOBODY {
             // SAFETY: `source` is in a map value.
-            let (inode, dentry, was) =
-                unsafe { (Inode::at((*source).inode), Dentry::at((*source).dentry), (*source).judged) };
+            let (inode, dentry, parent, was) = unsafe {
+                (
+                    Inode::at((*source).inode),
+                    Dentry::at((*source).dentry),
+                    Dentry::at((*source).parent),
+                    (*source).judged,
+                )
+            };
             let now = judge(call.area(), session, dentry);
-            moved(session, inode, was, now);
+            moved(session, inode, was, now, dentry.parent() != parent);
             if leaves_protection(was, now) {
                 criteria::count(MOVED_OUT, session, was, 0);
             }
@@ -334,7 +347,16 @@ global! {
                 rewritten_by(session, by);
             }
             LOSS_NONE | LOSS_LATER => {}
-            _ => criteria::count(FILE_REPLACED, session, judged, bytes),
+            _ => {
+                let index = if replaced == NOBODY { named } else { replaced };
+                // The moved object has the name now.
+                // SAFETY: `source` and `target` are in a map value.
+                let dentry = Dentry::at(unsafe {
+                    (*if moving == NOBODY { target } else { source }).dentry
+                });
+                report_victim(call.area(), session, index, dentry, COUNTED_REPLACED);
+                criteria::count(FILE_REPLACED, session, judged, bytes);
+            }
         }
     }
 }

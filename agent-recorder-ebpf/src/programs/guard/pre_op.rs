@@ -6,7 +6,7 @@
 //! Not here: which of these are gone after the act (`post_op`).
 
 use agent_recorder_abi::criteria::{FILE_REPLACED, FILE_REWRITTEN, MOVED_OUT, keeps_enough};
-use agent_recorder_abi::event::Op;
+use agent_recorder_abi::event::{COUNTED_REMOVED, COUNTED_REPLACED, Op};
 use agent_recorder_abi::policy::{
     Foreseen, JUDGED_ABOVE, JUDGED_CREATED, JUDGED_FREE, JUDGED_NAMED, JUDGED_PROTECTED,
     JUDGED_REPLACED, JUDGED_SLOT, KNOWN_FOREIGN, KNOWN_FREED, KNOWN_REPLACED, Removed, RemovedKey,
@@ -20,19 +20,14 @@ use crate::context::maps;
 use crate::context::operation::OperationKey;
 use crate::context::scratch::{Scratch, ScratchId};
 use crate::guard::criteria;
+use crate::guard::foreseen::{at, foreseen};
+use crate::guard::judge::report_victim;
 use crate::guard::ownership::{self, judge};
 use crate::guard::verdict::Verdict;
-use crate::kernel::read::bound;
 use crate::kernel::types::{Dentry, Inode};
 
 /// Masks protected place and slot in a judgement.
 const PLACE: u64 = JUDGED_PROTECTED | 0xff << JUDGED_SLOT;
-
-#[inline(always)]
-pub(crate) fn foreseen(scratch: *mut Scratch) -> *mut Foreseen {
-    // SAFETY: `scratch` is a map value.
-    unsafe { &raw mut (*scratch).foreseen }
-}
 
 /// Starts the area's `Foreseen` for an operation.
 #[inline(always)]
@@ -53,20 +48,6 @@ fn keep(scratch: *mut Scratch, key: OperationKey) {
     // LRU: fails only without memory; the act then counts as unseen.
     // SAFETY: `scratch` is a map value.
     let _ = maps::FORESEEN.insert(&key, unsafe { &*foreseen(scratch) }, 0);
-}
-
-pub(crate) const INDEX: u64 = VICTIMS as u64 - 1;
-const _: () = assert!(VICTIMS.is_power_of_two());
-
-/// One of the victims. They are in the area: the stack has room for one at most.
-#[inline(always)]
-pub(crate) fn at(known: *mut Foreseen, index: u64) -> *mut Victim {
-    // SAFETY: the mask keeps the index inside the array of a map value.
-    unsafe {
-        (&raw mut (*known).victims)
-            .cast::<Victim>()
-            .add(bound::<INDEX>(index) as usize)
-    }
 }
 
 /// Observes the object at a dentry as the victim of this index.
@@ -102,6 +83,9 @@ global! {
             (*victim).name = dentry.name_hash();
             (*victim).bytes = inode.allocated();
             (*victim).size = inode.size();
+            (*victim).modified_s = inode.modified_s();
+            (*victim).modified_ns = inode.modified_ns();
+            (*victim).mode = inode.mode();
             (*victim).judged = judged;
         }
     }
@@ -131,8 +115,11 @@ global! {
         let counts = criteria::refuses(criterion)
             && judged & (JUDGED_NAMED | JUDGED_REPLACED) == 0
             && criteria::counts(criterion, judged, restores);
-        if counts && criteria::admit(criterion, session, judged, bytes) == Verdict::Refused {
-            return Verdict::Refused;
+        if counts {
+            if criteria::admit(criterion, session, judged, bytes) == Verdict::Refused {
+                return Verdict::Refused;
+            }
+            report_victim(area, session, 0, dentry, COUNTED_REMOVED);
         }
         // SAFETY: `known` is in a map value.
         unsafe {
@@ -163,7 +150,9 @@ global! {
                 (*target).judged,
             )
         };
-        moved(session, inode, was, is);
+        // SAFETY: as above.
+        let elsewhere = unsafe { (*source).parent != (*target).parent };
+        moved(session, inode, was, is, elsewhere);
         if operation & MOVE_REPLACES == 0 {
             return Verdict::Admitted;
         }
@@ -191,10 +180,15 @@ global! {
         if loss != LOSS_WHOLE {
             return Verdict::Admitted;
         }
-        if criteria::refuses(FILE_REPLACED) {
-            return criteria::admit(FILE_REPLACED, session, is, bytes);
+        if criteria::refuses(FILE_REPLACED)
+            && criteria::admit(FILE_REPLACED, session, is, bytes) == Verdict::Refused
+        {
+            return Verdict::Refused;
         }
-        criteria::count(FILE_REPLACED, session, is, bytes);
+        report_victim(area, session, 1, new, COUNTED_REPLACED);
+        if !criteria::refuses(FILE_REPLACED) {
+            criteria::count(FILE_REPLACED, session, is, bytes);
+        }
         Verdict::Admitted
     }
 }
@@ -204,13 +198,14 @@ pub(crate) const MOVE_REPLACES: u64 = 1;
 /// A bit of the same `operation`: see `policy::PROGRAM_RESTORES`.
 pub(crate) const MOVE_RESTORES: u64 = 2;
 
-/// Notes what a move changes for later judgements of the object.
+/// Notes what a move changes for later judgements of the object. `elsewhere`: it has another
+/// directory now, which the judge could spare.
 #[inline(always)]
-pub(crate) fn moved(session: SessionNumber, inode: Inode, old: u64, new: u64) {
+pub(crate) fn moved(session: SessionNumber, inode: Inode, old: u64, new: u64, elsewhere: bool) {
     if old & JUDGED_CREATED != 0 {
         return;
     }
-    if old & JUDGED_FREE == 0 && new & JUDGED_FREE != 0 {
+    if old & JUDGED_FREE == 0 && (new & JUDGED_FREE != 0 || elsewhere) {
         ownership::note(session, inode, KNOWN_FOREIGN);
     }
     if old & JUDGED_FREE != 0 && new & JUDGED_FREE == 0 {

@@ -17,11 +17,10 @@ use crate::context::call::global;
 use crate::context::maps;
 use crate::context::scratch::{Scratch, ScratchId};
 use crate::guard::enforce::{self, EPERM};
-use crate::kernel::compat::current;
 use crate::kernel::read::{hooks, read};
 use crate::kernel::types::{Dentry, File, Inode, KernelPath, Mount, OtherTask};
 use crate::kernel::uapi::{FMODE_WRITE, PROC_SUPER_MAGIC};
-use crate::session::tag;
+use crate::session::actor::Actor;
 
 /// `PTRACE_MODE_ATTACH` (include/linux/ptrace.h): more than a look.
 const PTRACE_MODE_ATTACH: u32 = 2;
@@ -204,11 +203,11 @@ fn answer(harms: impl FnOnce() -> bool) -> i32 {
     if hooks().decide == 0 {
         return 0;
     }
-    let Some(tag) = tag::tag_of(current()) else {
+    let Some(actor) = Actor::current() else {
         return 0;
     };
     if harms() {
         return -EPERM;
     }
-    enforce::verdict_on(tag)
+    enforce::verdict_on(&actor)
 }

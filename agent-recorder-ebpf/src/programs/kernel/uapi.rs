@@ -37,6 +37,7 @@ pub(crate) const FMODE_CREATED: u32 = 0x10_0000;
 
 /// Signals (arch/x86/include/uapi/asm/signal.h).
 pub(crate) const SIGKILL: u32 = 9;
+pub(crate) const SIGCONT: u32 = 18;
 pub(crate) const SIGSTOP: u32 = 19;
 
 /// A worker of io_uring (`task_struct.flags`, include/linux/sched.h, 5.10).

@@ -169,9 +169,9 @@ pub(crate) fn removing(op: Op, object: KernelPath) -> i32 {
 #[inline(always)]
 fn answer(actor: &Actor, admitted: Verdict) -> i32 {
     if admitted == Verdict::Refused && hooks().decide != 0 {
-        -enforce::EPERM
+        enforce::refusal(actor)
     } else {
-        enforce::verdict_on(actor.tag)
+        enforce::verdict_on(actor)
     }
 }
 

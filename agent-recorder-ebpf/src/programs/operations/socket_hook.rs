@@ -19,7 +19,7 @@ pub(crate) fn addressed(op: NetOp, socket: Socket, address: u64, length: u32) ->
         return 0;
     };
     sockaddr_snapshot::keep(&actor, op, socket, address, length);
-    enforce::verdict_on(actor.tag)
+    enforce::verdict_on(&actor)
 }
 
 /// sendmsg(2) and its kin. The address of a stream's message is not recorded.
@@ -33,5 +33,5 @@ pub(crate) fn sending(socket: Socket, message: u64) -> i32 {
         let length = read(message, offset!(msghdr_namelen));
         sockaddr_snapshot::keep(&actor, NetOp::Send, socket, name, length);
     }
-    enforce::verdict_on(actor.tag)
+    enforce::verdict_on(&actor)
 }

@@ -1,5 +1,6 @@
 //! Maps of the kernel programs as aya stores them.
 
+pub(in crate::bpf) mod judge;
 pub(in crate::bpf) mod places;
 pub(in crate::bpf) mod rules;
 pub(in crate::bpf) mod self_protection;

@@ -2,7 +2,9 @@
 //!
 //! Not here: what a session is (`session`).
 
-use agent_recorder_abi::state::{Session, SessionNumber};
+use agent_recorder_abi::state::{
+    FROZEN_FOR_JUDGE, FROZEN_FOR_PERSON, FROZEN_NOT, Session, SessionNumber,
+};
 use aya::maps::{HashMap, MapData};
 
 use super::{Maps, take};
@@ -17,6 +19,8 @@ pub enum Condemned {
     /// Its members are stopped at their next recorded call, and shortly after the
     /// limit was met at any call.
     Frozen,
+    /// The same, until the judge has looked at what they destroyed.
+    Judged,
     /// Its members die there.
     Killed,
 }
@@ -25,7 +29,8 @@ impl Condemned {
     fn of(session: &Session) -> Self {
         match (session.condemned, session.frozen) {
             (0, _) => Self::No,
-            (_, 0) => Self::Killed,
+            (_, FROZEN_NOT) => Self::Killed,
+            (_, FROZEN_FOR_JUDGE) => Self::Judged,
             _ => Self::Frozen,
         }
     }
@@ -56,8 +61,32 @@ impl Sessions {
     pub(in crate::bpf) fn condemn(&mut self, number: SessionNumber) -> Result<(), Error> {
         let state = Session {
             condemned: 1,
-            frozen: 0,
+            frozen: FROZEN_NOT,
             ..self.get(number)?
+        };
+        self.set(number, state)
+    }
+
+    /// Stops the session's members until a person decides.
+    pub(in crate::bpf) fn freeze(&mut self, number: SessionNumber) -> Result<(), Error> {
+        let state = Session {
+            condemned: 1,
+            frozen: FROZEN_FOR_PERSON,
+            ..self.get(number)?
+        };
+        self.set(number, state)
+    }
+
+    /// Lets a judged session go on: with these counters, and with its members free.
+    pub(in crate::bpf) fn go_on(
+        &mut self,
+        number: SessionNumber,
+        state: Session,
+    ) -> Result<(), Error> {
+        let state = Session {
+            condemned: 0,
+            frozen: FROZEN_NOT,
+            ..state
         };
         self.set(number, state)
     }
@@ -65,7 +94,7 @@ impl Sessions {
     pub(in crate::bpf) fn pardon(&mut self, number: SessionNumber) -> Result<(), Error> {
         let state = Session {
             condemned: 0,
-            frozen: 0,
+            frozen: FROZEN_NOT,
             times: Session::NEW.times,
             steps: Session::NEW.steps,
             ..self.get(number)?

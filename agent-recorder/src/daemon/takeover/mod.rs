@@ -71,7 +71,12 @@ impl Recorder {
             self.pass_gate()?;
             self.exec_gate.close(&mut self.core);
         }
+        // From here on the kernel programs end a session at its limit themselves.
+        self.judgements.retire(&mut self.core)?;
         self.carry_the_rest()?;
+        self.enforcement
+            .conclude(&mut self.core, &mut self.judgements, u64::MAX)?;
+        self.judgements.wake_all(&self.core);
         self.written_files.on_tick(&mut self.core, u64::MAX);
         self.losses.record(&mut self.core)?;
         if leaves {

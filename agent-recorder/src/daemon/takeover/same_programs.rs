@@ -189,6 +189,8 @@ impl Recorder {
                 Condemned::Frozen => {
                     self.core.freeze(number);
                 }
+                // Judged in its turn, by what the rings told of it.
+                Condemned::Judged => self.judgements.take_over(number),
                 Condemned::Killed => {
                     self.core.kill(number)?;
                 }

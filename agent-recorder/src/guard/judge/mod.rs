@@ -31,3 +31,4 @@ mod tools;
 pub use loss::{Act, Fault, Holder, Judgement, Loss, Modified, Object};
 pub use settings::Settings;
 pub use thread::judge;
+pub use throwaway::may_prove;

@@ -137,6 +137,17 @@ impl<'a> Throwaways<'a> {
     }
 }
 
+/// Whether an object of this name could prove that something beside it may go: a tool's
+/// marker, a cache's tag, a repository.
+pub fn may_prove(name: &OsStr) -> bool {
+    name == ".git"
+        || name == super::cache_tag::NAME
+        || ROWS
+            .iter()
+            .flat_map(|row| row.markers)
+            .any(|marker| matches(marker, name))
+}
+
 /// `*` stands for any bytes of one component.
 fn matches(pattern: &str, name: &OsStr) -> bool {
     let mode = gix::glob::wildmatch::Mode::NO_MATCH_SLASH_LITERAL;

@@ -27,6 +27,7 @@ impl Render for proto::Enforcement {
             frozen,
             gate,
             sample_truncated,
+            judgement,
         } = self;
         let mut out = object([
             ("policy", json!(policy)),
@@ -68,6 +69,9 @@ impl Render for proto::Enforcement {
         if let Some(gate) = gate {
             out.insert("gate".into(), gate_json(gate).into());
         }
+        if let Some(judgement) = judgement {
+            out.insert("judgement".into(), judgement_json(judgement));
+        }
         if sample.iter().any(|path| std::str::from_utf8(path).is_err()) {
             out.insert(
                 "sampleB64".into(),
@@ -81,18 +85,63 @@ impl Render for proto::Enforcement {
         if let Some(gate) = &self.gate {
             return gate_line(gate, self.action());
         }
+        let judged = self.judgement.as_ref().map(judged).unwrap_or_default();
+        let struck = if self.action() == proto::Action::Spare {
+            String::new()
+        } else {
+            format!("; killed {:?}, {} survivors", self.killed, self.survivors)
+        };
         format!(
-            "GUARD    {} {}: {} files destroyed, limit {} within {} s; killed {:?}, {} survivors, {:.1} ms",
+            "GUARD    {} {}: {} files destroyed, limit {} within {} s{judged}{struck}, {:.1} ms",
             escaped(self.policy.as_bytes()),
             self.action().as_str_name(),
             self.count,
             self.limit,
             self.window_ns as f64 / 1e9,
-            self.killed,
-            self.survivors,
             self.latency_ns as f64 / 1e6,
         )
     }
+}
+
+/// What the counted objects were judged as: `; judged in 3.1 ms: 60 git, 4 lost`.
+fn judged(judgement: &proto::Judgement) -> String {
+    let held = judgement
+        .held
+        .iter()
+        .map(|held| format!("{} {}", held.objects, escaped(held.holder.as_bytes())));
+    let held: Vec<_> = held.collect();
+    format!(
+        "; judged in {:.1} ms: {}",
+        judgement.took_ns as f64 / 1e6,
+        held.join(", ")
+    )
+}
+
+fn judgement_json(judgement: &proto::Judgement) -> Value {
+    let proto::Judgement {
+        held,
+        lost,
+        spared,
+        took_ns,
+    } = judgement;
+    let held = held.iter().map(|held| {
+        let proto::HeldObjects { holder, objects } = held;
+        json!({ "holder": holder, "objects": objects })
+    });
+    let shown = spared.iter().map(|path| String::from_utf8_lossy(path));
+    let mut out = object([
+        ("held", held.collect()),
+        ("lost", json!(lost)),
+        ("spared", shown.collect()),
+        ("tookNs", json!(took_ns)),
+    ]);
+    if spared.iter().any(|path| std::str::from_utf8(path).is_err()) {
+        out.insert(
+            "sparedB64".into(),
+            spared.iter().map(|path| STANDARD.encode(path)).collect(),
+        );
+    }
+    out.into()
 }
 
 impl Render for proto::Tamper {

@@ -6,5 +6,6 @@ mod condemned;
 mod contents;
 mod fuse;
 mod gate;
+mod judge;
 mod policy;
 mod whole_destruction;

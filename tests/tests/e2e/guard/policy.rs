@@ -82,12 +82,12 @@ fn session(recorder: &Recorder, tree: &Tree, script: &str) -> anyhow::Result<std
 }
 
 /// Whether inodes can be seen before they go: by hooks, or by the tracepoints of their times.
-fn sees_victims() -> anyhow::Result<bool> {
+pub(super) fn sees_victims() -> anyhow::Result<bool> {
     Ok(doctor()?["seesVictims"] == true)
 }
 
 /// Reason of a skip where the profile does not see the object.
-const ONLY_NAMES: &str = "this profile sees only names on this kernel";
+pub(super) const ONLY_NAMES: &str = "this profile sees only names on this kernel";
 
 /// The one way below that removes no name and opens no file that the session did not create.
 const UNSEEN_BY_NAMES: &str = "move over";

@@ -85,6 +85,25 @@ impl Inode {
         }
     }
 
+    /// Kind and permissions.
+    #[inline(always)]
+    pub(crate) fn mode(self) -> u32 {
+        u32::from(self.field::<u16>(offset!(inode_mode)))
+    }
+
+    /// When the contents were changed last, s.
+    #[inline(always)]
+    pub(crate) fn modified_s(self) -> i64 {
+        self.field::<u64>(offset!(inode_modified_s)).cast_signed()
+    }
+
+    /// The same, ns of the second. Before 6.11 the field has eight bytes, of which the
+    /// lower four hold the number.
+    #[inline(always)]
+    pub(crate) fn modified_ns(self) -> u32 {
+        self.field(offset!(inode_modified_ns))
+    }
+
     /// Kind of the file: `S_IF…`.
     #[inline(always)]
     pub(crate) fn kind(self) -> u16 {
