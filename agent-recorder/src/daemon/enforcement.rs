@@ -260,10 +260,11 @@ fn sweep(core: &mut Core, header: &Header) -> guard::Killed {
 /// What the guard did, and why, in one line.
 fn cause(enforcement: &proto::Enforcement) -> String {
     let act = match enforcement.action() {
-        proto::Action::Kill => "ended",
-        proto::Action::Freeze => "stopped",
-        proto::Action::Deny => "refused an act of",
-        _ => "let continue",
+        proto::Action::Kill => "ended it by",
+        proto::Action::Freeze => "stopped it by",
+        proto::Action::Deny => "refused an act of it by",
+        proto::Action::Spare => "let it go on at",
+        _ => "let it continue at",
     };
     let lost = enforcement.judgement.as_ref().map(|it| it.lost);
     let lost = lost.map_or_else(String::new, |lost| format!(", of which {lost} are lost"));
@@ -275,7 +276,7 @@ fn cause(enforcement: &proto::Enforcement) -> String {
         ..
     } = enforcement;
     format!(
-        "the guard {act} it by {policy}: it counted {count} as destroyed{lost}, limit {limit} within {:?} ([guard] in the configuration)",
+        "the guard {act} {policy}: it counted {count} as destroyed{lost}, limit {limit} within {:?} ([guard] in the configuration)",
         Duration::from_nanos(*window_ns)
     )
 }

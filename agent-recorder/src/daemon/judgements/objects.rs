@@ -36,7 +36,9 @@ pub(super) fn objects_of<'a>(
         }
         objects.push(object);
         places.push(Loss {
+            inode: inode_of(&path, object.body.ino),
             path: renames.original(&path),
+            name: path,
             act: match object.body.effect {
                 COUNTED_REPLACED => Act::Replaced,
                 COUNTED_CHANGED => Act::Changed,
@@ -53,7 +55,6 @@ pub(super) fn objects_of<'a>(
                 seconds: object.body.modified_s,
                 nanoseconds: object.body.modified_ns,
             },
-            inode: inode_of(&path, object.body.ino),
         });
     }
     (objects, places)

@@ -12,12 +12,12 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::cache_tag;
+use super::findings::Shared;
 use super::git::{Own, Repository, Standing, work_tree_of};
 use super::ground::{Ground, Grounds};
 use super::loss::{Act, Fault, Holder, Loss, Object};
 use super::package;
 use super::settings::Settings;
-use super::thread::Shared;
 use super::throwaway::{Proof, Throwaways};
 
 /// A name holds its contents still if this part of the length is there again.
@@ -312,7 +312,7 @@ fn is_made_anew(loss: &Loss) -> bool {
         return false;
     }
     // Absent, or not to be examined: it was not made anew.
-    let Ok(found) = fs::symlink_metadata(&loss.path) else {
+    let Ok(found) = fs::symlink_metadata(&loss.name) else {
         return false;
     };
     let is_other_inode = loss.inode != 0 && found.ino() != loss.inode;

@@ -6,7 +6,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use super::ground::open_regular;
+use super::bounded_read::open_regular;
 
 /// The tag's name.
 pub(super) const NAME: &str = "CACHEDIR.TAG";

@@ -106,6 +106,7 @@ impl Tree {
             Object::Other
         };
         Loss {
+            name: path.clone(),
             path,
             act: Act::Removed,
             object,

@@ -12,7 +12,11 @@ use std::time::Duration;
 pub struct Loss {
     /// Path by which the recorder reaches the place. It begins with `/proc/PID/root`
     /// where the object lay in another mount namespace or below another root.
+    ///
+    /// Of an object that the session moved before, the place where others had it.
     pub path: PathBuf,
+    /// The path that the object had when it was lost.
+    pub name: PathBuf,
     /// What was done to the object.
     pub act: Act,
     /// What the object was.

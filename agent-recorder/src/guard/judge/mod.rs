@@ -16,7 +16,9 @@
 //! judgement (the daemon).
 
 mod bench;
+mod bounded_read;
 mod cache_tag;
+mod findings;
 #[cfg(test)]
 mod fixture;
 mod git;

@@ -20,7 +20,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::ground::{open_regular, read_open, root_of};
+use super::bounded_read::{open_regular, read_open};
+use super::ground::root_of;
 use super::loss::{Fault, Loss, Modified};
 use super::settings::Settings;
 

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ground::read_bounded;
+use super::bounded_read::read_bounded;
 use super::loss::Fault;
 
 /// Answers whether the session made this name where there was none before.

@@ -8,7 +8,6 @@
 //! that cuts a pack while it is read ends the recorder; the kernel programs then end the
 //! session. The index, which is read first and most, is not mapped.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +15,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::bench;
+use super::findings::Shared;
 use super::loss::{Fault, Holder, Judgement, Loss};
 use super::settings::Settings;
 
@@ -23,53 +23,6 @@ use super::settings::Settings;
 const MOST_HANGING: usize = 4;
 /// Threads that were abandoned and still run.
 static HANGING: AtomicUsize = AtomicUsize::new(0);
-
-/// Answers so far: they stand when the rest does not come in time.
-#[derive(Debug, Default)]
-pub(super) struct Findings {
-    pub(super) holders: Vec<Holder>,
-    pub(super) spared: Vec<PathBuf>,
-    pub(super) leans_on: Vec<PathBuf>,
-    pub(super) faults: Vec<Fault>,
-}
-
-/// Findings that the thread writes and the caller takes.
-#[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Mutex<Findings>>);
-
-impl Shared {
-    fn new(losses: usize) -> Self {
-        Self(Arc::new(Mutex::new(Findings {
-            holders: vec![Holder::Unjudged; losses],
-            ..Findings::default()
-        })))
-    }
-
-    /// A panic of the other side leaves whole answers: each is written in one store.
-    fn lock(&self) -> MutexGuard<'_, Findings> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The answer for one loss. After the deadline nobody waits for it.
-    pub(super) fn answer(&self, number: usize, holder: Holder) {
-        if let Some(slot) = self.lock().holders.get_mut(number) {
-            *slot = holder;
-        }
-    }
-
-    /// What is known when all losses have an answer.
-    pub(super) fn conclude(
-        &self,
-        spared: Vec<PathBuf>,
-        leans_on: Vec<PathBuf>,
-        faults: Vec<Fault>,
-    ) {
-        let mut found = self.lock();
-        found.spared = spared;
-        found.leans_on = leans_on;
-        found.faults = faults;
-    }
-}
 
 /// Where a thread is, for the caller and for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use gix::index::State;
 use gix::index::entry::{Flags, Mode, Stage};
 
 use super::open::{Opened, fault};
-use crate::guard::judge::ground::{open_regular, read_open};
+use crate::guard::judge::bounded_read::{open_regular, read_open};
 use crate::guard::judge::loss::{Fault, Loss, Modified};
 
 /// Most bytes of an index: some 300,000 files, decoded in about 100 ms.

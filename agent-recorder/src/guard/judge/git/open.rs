@@ -15,7 +15,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::guard::judge::ground::{outside, read_bounded};
+use crate::guard::judge::bounded_read::read_bounded;
+use crate::guard::judge::ground::outside;
 use crate::guard::judge::loss::Fault;
 
 /// Most bytes of a file that names a path (`.git`, `commondir`, `gitdir`).
