@@ -315,6 +315,10 @@ pub struct Removed {
     pub bytes: u64,
     /// [`Victim::judged`].
     pub judged: u64,
+    /// [`crate::state::Session::judgements`] when it was counted.
+    pub judgements: u32,
+    /// Always 0.
+    pub spare: u32,
 }
 
 /// Inodes of one operation: rename(2) touches two files and two directories.
@@ -375,7 +379,7 @@ pub const CUT_REMADE: u32 = 2;
 
 pod! {
     Budget = 24, GuardConfig = 104, KnownKey = 24, PlaceKey = 16, Place = 16, NameKey = 32,
-    Victim = 72, Foreseen = 312, SparedKey = 24, Content = 24, CutKey = 16, Cut = 64, RemovedKey = 24, Removed = 24,
+    Victim = 72, Foreseen = 312, SparedKey = 24, Content = 24, CutKey = 16, Cut = 64, RemovedKey = 24, Removed = 32,
 }
 
 #[cfg(test)]

@@ -86,6 +86,11 @@ pub struct Session {
     pub pending_cuts: u64,
     /// Not 0: the judge has spared directories for the session.
     pub spares: u64,
+    /// How often the session was judged and went on. What was counted before a judgement is
+    /// settled by it.
+    pub judgements: u32,
+    /// Always 0.
+    pub spare: u32,
     /// Mounts that the session made in the recorder's namespace, less those that it removed.
     pub mounts: u64,
     /// Files destroyed below each protected path.
@@ -117,6 +122,8 @@ impl Session {
         writes_in_place: 0,
         pending_cuts: 0,
         spares: 0,
+        judgements: 0,
+        spare: 0,
         mounts: 0,
         protected: [0; MAX_PROTECTED],
         times: [0; MAX_LIMIT],
@@ -257,7 +264,7 @@ pod! {
     SeenPeer = 48, EndedKey = 16, Socket = 320, UringRequest = 152,
 }
 const _: () = assert!(
-    core::mem::size_of::<Session>() == 96 + 8 * (MAX_PROTECTED + MAX_LIMIT + 3 * MAX_STEPS)
+    core::mem::size_of::<Session>() == 104 + 8 * (MAX_PROTECTED + MAX_LIMIT + 3 * MAX_STEPS)
 );
 // SAFETY: repr(C) with u64 fields only; the assertion above proves that none is padding.
 unsafe impl crate::pod::Pod for Session {}

@@ -22,9 +22,10 @@ use crate::context::maps;
 use crate::event::writer::Writer;
 use crate::guard::verdict::Verdict;
 use crate::guard::{enforce, judge};
-use crate::kernel::compat::add_shared;
+use crate::kernel::compat::{add_shared, current};
 use crate::kernel::counters::add;
 use crate::kernel::read::{bound, guard_config};
+use crate::session::actor::is_worker;
 
 /// Masks an index of `Session::times`.
 const SLOT: u64 = MAX_LIMIT as u64 - 1;
@@ -118,6 +119,17 @@ global! {
     }
 }
 
+/// How often the session was judged and went on.
+#[inline(always)]
+pub(crate) fn judgements(number: SessionNumber) -> u32 {
+    maps::SESSIONS
+        .get_ptr(&number)
+        // SAFETY: a map value that the look-up found.
+        .map_or(0, |session| unsafe {
+            core::ptr::read_volatile(&raw const (*session).judgements)
+        })
+}
+
 /// Takes back a removal that was counted before the act and has failed.
 #[inline(always)]
 pub(crate) fn failed(number: SessionNumber, judged: u64, bytes: u64) {
@@ -187,6 +199,10 @@ fn charge(session: *mut Session, number: SessionNumber, judged: u64, bytes: u64)
 fn refund(session: *mut Session, judged: u64, bytes: u64) {
     // SAFETY: `session` is a map value, checked not null; `slot` is masked to the array's length.
     unsafe {
+        // A judgement may have taken it back already, between the count and this.
+        if core::ptr::read_volatile(&raw const (*session).destroyed) == 0 {
+            return;
+        }
         add(&raw mut (*session).destroyed, u64::MAX);
         add(&raw mut (*session).bytes, bytes.wrapping_neg());
         if judged & JUDGED_PROTECTED != 0 {
@@ -316,14 +332,19 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
 }
 
 /// Whether user space judges what was destroyed before the session ends: not on protected
-/// paths and devices, and not once the session is condemned for good.
+/// paths and devices, and not once the session is condemned for good. Nor what a worker of
+/// io_uring did: a stopped process has its requests carried out all the same.
 #[inline(always)]
 fn is_judged(session: *mut Session, action: u64, policy: u64) -> bool {
     const BYTES_LONG: u64 = Policy::BytesLong as u64;
     // SAFETY: `session` is a map value, checked not null.
     let frozen = unsafe { core::ptr::read_volatile(&raw const (*session).frozen) };
     let is_final = enforce::is_condemned(session) && frozen != FROZEN_FOR_JUDGE;
-    action != GUARD_DENY && policy <= BYTES_LONG && !is_final && judge::lives()
+    action != GUARD_DENY
+        && policy <= BYTES_LONG
+        && !is_final
+        && !is_worker(current())
+        && judge::lives()
 }
 
 #[inline(always)]

@@ -26,7 +26,7 @@ use crate::context::maps;
 use crate::context::operation::OperationKey;
 use crate::guard::judge::report_contents;
 use crate::guard::ownership::{self, judge};
-use crate::guard::{criteria, pending_cuts, written_files};
+use crate::guard::{budget, criteria, pending_cuts, written_files};
 use crate::kernel::read::{hooks, read_user};
 use crate::kernel::types::{Dentry, Fd, File, Inode};
 use crate::kernel::uapi::{O_ACCMODE, O_TRUNC, S_IFBLK, S_IFREG};
@@ -194,6 +194,10 @@ global! {
         // SAFETY: a map value that the look-up found.
         let removed = unsafe { *removed };
         let _ = maps::REMOVED.remove(&name);
+        // A judgement has settled what was counted before it.
+        if removed.judgements != budget::judgements(name.session) {
+            return;
+        }
         // SAFETY: a field of the call's area.
         let cut = unsafe { &mut (*call.scratch).cut };
         cut.size = removed.size;

@@ -19,11 +19,11 @@ use crate::context::call::global;
 use crate::context::maps;
 use crate::context::operation::OperationKey;
 use crate::context::scratch::{Scratch, ScratchId};
-use crate::guard::criteria;
 use crate::guard::foreseen::{at, foreseen};
 use crate::guard::judge::report_victim;
 use crate::guard::ownership::{self, judge};
 use crate::guard::verdict::Verdict;
+use crate::guard::{budget, criteria};
 use crate::kernel::types::{Dentry, Inode};
 
 /// Masks protected place and slot in a judgement.
@@ -285,6 +285,8 @@ pub(crate) fn remember(session: SessionNumber, victim: *const Victim) {
                 size: (*victim).size,
                 bytes: (*victim).bytes,
                 judged: (*victim).judged,
+                judgements: budget::judgements(session),
+                spare: 0,
             },
         )
     };

@@ -44,13 +44,18 @@ impl Actor {
     }
 }
 
+/// Whether a task works for io_uring, and has no call of its own.
+#[inline(always)]
+pub(crate) fn is_worker(task: Task) -> bool {
+    // SAFETY: `task` is typed.
+    unsafe { walk::<u32>(task, offset!(task_flags)) & PF_IO_WORKER != 0 }
+}
+
 /// The request of a task: `io_worker` has a worker's, the tag that of a submitter.
 #[inline(always)]
 pub(crate) fn request_of(task: Task, tag: Tag) -> Kiocb {
     let (worker_at, work_at) = (offset!(task_worker), offset!(worker_work));
-    // SAFETY: `task` is typed.
-    let is_worker = unsafe { walk::<u32>(task, offset!(task_flags)) } & PF_IO_WORKER != 0;
-    if !is_worker || worker_at == ABSENT as usize || work_at == ABSENT as usize {
+    if !is_worker(task) || worker_at == ABSENT as usize || work_at == ABSENT as usize {
         return Kiocb::at(tag.request);
     }
     // SAFETY: `task` is typed.

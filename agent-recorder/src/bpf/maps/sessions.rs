@@ -86,6 +86,7 @@ impl Sessions {
         let state = Session {
             condemned: 0,
             frozen: FROZEN_NOT,
+            judgements: state.judgements.wrapping_add(1),
             ..state
         };
         self.set(number, state)

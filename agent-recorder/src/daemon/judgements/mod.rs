@@ -315,6 +315,8 @@ impl Judgements {
         let Some(mut state) = core.kernel.session(number) else {
             return Ok(None);
         };
+        // Two members that took back at one time can leave it below zero.
+        state.destroyed = u64::try_from(state.destroyed.cast_signed()).unwrap_or(0);
         let is_decided = |session: &session::Session| session.killed || session.frozen;
         let is_stopped = state.condemned != 0 || waiting.is_shaken;
         if core.tracker.registry.get(number).is_none_or(is_decided) || !is_stopped {

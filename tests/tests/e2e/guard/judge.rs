@@ -322,6 +322,29 @@ fn what_git_kept_is_lost_when_its_repository_goes_too() -> anyhow::Result<()> {
 }
 
 #[test]
+fn what_was_let_go_may_be_made_again_and_go_again() -> anyhow::Result<()> {
+    if !sees_victims()? {
+        skip!("{ONLY_NAMES}");
+    }
+    if let Some(why) = missing("git") {
+        skip!("{why}");
+    }
+    let committed = project(document)?;
+    commit(&committed)?;
+    // A file that is written again is taken back from the count, but for what a judgement
+    // has settled: the count would go below zero.
+    let script = r#"cd "$2"; for _ in 1 2 3; do rm tree/*; git checkout -q .; done; rm .git/index"#;
+    let outcome = run(&committed, script)?;
+    assert_eq!(
+        (outcome.status, outcome.left),
+        (0, FILES),
+        "{:?}",
+        outcome.enforcements
+    );
+    Ok(())
+}
+
+#[test]
 fn without_the_judge_the_kernel_ends_at_the_limit() -> anyhow::Result<()> {
     let links = project(|path, _| symlink("/etc/hostname", path))?;
     let recorder = Recorder::with_guard(&format!("{WINDOW}judge = false\n"))?;
