@@ -20,9 +20,10 @@ pub struct Guard {
     /// What the guard does when a session reaches a limit.
     pub action: GuardAction,
     /// Whether the recorder looks at what a session destroyed before the guard ends or freezes it at a limit: the
-    /// session is stopped for that, at most half a second. What git, a package or a tool's project file can
-    /// restore, and links and empty directories, no longer count then, and the session goes on. With `false`, and
-    /// where no recorder lives, the guard acts at the limit at once.
+    /// destroying process is stopped for that, at most half a second. What git, a package or a tool's project file
+    /// can restore, and links and empty directories, no longer count then, and the session goes on. With `false`,
+    /// and where no recorder lives, the guard acts at the limit at once. A shell with job control sees a stopped
+    /// job.
     pub judge: bool,
     /// Number of files that a session may destroy within `window`, from 1 to 1024.
     pub limit: u64,
@@ -73,7 +74,7 @@ impl Default for Guard {
     fn default() -> Self {
         Self {
             action: GuardAction::Kill,
-            judge: true,
+            judge: false,
             limit: 64,
             window: Duration::from_secs(10),
             long_limit: 512,

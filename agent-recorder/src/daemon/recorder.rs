@@ -327,7 +327,7 @@ impl Recorder {
     fn heed(&mut self, notice: Notice) -> Result<(), Error> {
         match notice {
             Notice::Limit(header, body) if body.judged != 0 => {
-                self.judgements.begin(&self.core, &header, body);
+                self.judgements.begin(&header, body);
                 Ok(())
             }
             Notice::Limit(header, body) => {

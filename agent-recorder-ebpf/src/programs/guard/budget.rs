@@ -25,7 +25,7 @@ use crate::guard::{enforce, judge};
 use crate::kernel::compat::{add_shared, current};
 use crate::kernel::counters::add;
 use crate::kernel::read::{bound, guard_config};
-use crate::session::actor::is_worker;
+use crate::session::actor::can_stop;
 
 /// Masks an index of `Session::times`.
 const SLOT: u64 = MAX_LIMIT as u64 - 1;
@@ -333,7 +333,7 @@ fn meet(session: *mut Session, number: SessionNumber, policy: u64, refused: u64)
 
 /// Whether user space judges what was destroyed before the session ends: not on protected
 /// paths and devices, and not once the session is condemned for good. Nor what a worker of
-/// io_uring did: a stopped process has its requests carried out all the same.
+/// io_uring or an ending task did: no stop holds up the others that gave them the work.
 #[inline(always)]
 fn is_judged(session: *mut Session, action: u64, policy: u64) -> bool {
     const BYTES_LONG: u64 = Policy::BytesLong as u64;
@@ -343,7 +343,7 @@ fn is_judged(session: *mut Session, action: u64, policy: u64) -> bool {
     action != GUARD_DENY
         && policy <= BYTES_LONG
         && !is_final
-        && !is_worker(current())
+        && can_stop(current())
         && judge::lives()
 }
 

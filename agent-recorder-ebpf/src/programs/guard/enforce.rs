@@ -1,4 +1,5 @@
-//! A condemned session's processes end, or stop, at their next act.
+//! A condemned session's processes end, or stop, at their next act; those of one that is
+//! about to be judged at their next act that counts.
 //!
 //! Not here: when a session is condemned (`budget`).
 
@@ -42,7 +43,9 @@ pub(crate) fn enforce(tag: Tag) {
     if tag.held != 0 {
         end_unjudged();
     }
-    if let Some(session) = condemned(tag) {
+    if let Some(session) = condemned(tag)
+        && !is_judged(session)
+    {
         strike(session);
     }
 }
@@ -62,6 +65,7 @@ pub(crate) fn enforce_unrecorded(task: Task) {
     if is_recent
         && let Some(tag) = tag::tag_of(task)
         && let Some(session) = condemned(tag)
+        && !is_judged(session)
     {
         strike(session);
     }
@@ -94,7 +98,7 @@ pub(crate) fn verdict_on(actor: &Actor) -> i32 {
         return 0;
     };
     if is_judged(session) {
-        return wait_for_judge(session, actor);
+        return 0;
     }
     strike(session);
     -EPERM
@@ -119,7 +123,9 @@ pub(crate) fn verdict() -> i32 {
     Actor::current().map_or(0, |actor| verdict_on(&actor))
 }
 
-/// Whether user space is about to judge the condemned session.
+/// Whether user space is about to judge the condemned session. Until then only what would
+/// count stops its process: an agent that is stopped itself would be a stopped job of the
+/// shell that it was started from.
 #[inline(always)]
 fn is_judged(session: *mut Session) -> bool {
     // SAFETY: `session` is a map value, checked not null.

@@ -35,6 +35,9 @@ pub(crate) const FMODE_WRITE: u32 = 2;
 /// This open created the file (5.0).
 pub(crate) const FMODE_CREATED: u32 = 0x10_0000;
 
+/// The task is ending (`task_struct.flags`, include/linux/sched.h).
+pub(crate) const PF_EXITING: u32 = 0x4;
+
 /// Signals (arch/x86/include/uapi/asm/signal.h).
 pub(crate) const SIGKILL: u32 = 9;
 pub(crate) const SIGCONT: u32 = 18;

@@ -7,7 +7,7 @@ use crate::context::operation::OperationKey;
 use crate::kernel::compat::{Task, current, walk};
 use crate::kernel::read::{hooks, offset, read};
 use crate::kernel::types::Kiocb;
-use crate::kernel::uapi::PF_IO_WORKER;
+use crate::kernel::uapi::{PF_EXITING, PF_IO_WORKER};
 use crate::session::tag;
 
 #[derive(Clone, Copy)]
@@ -46,9 +46,17 @@ impl Actor {
 
 /// Whether a task works for io_uring, and has no call of its own.
 #[inline(always)]
-pub(crate) fn is_worker(task: Task) -> bool {
+fn is_worker(task: Task) -> bool {
     // SAFETY: `task` is typed.
     unsafe { walk::<u32>(task, offset!(task_flags)) & PF_IO_WORKER != 0 }
+}
+
+/// Whether a stop signal to the task's process holds up what the task does: not for a worker
+/// of io_uring, and not for a task that is ending.
+#[inline(always)]
+pub(crate) fn can_stop(task: Task) -> bool {
+    // SAFETY: `task` is typed.
+    unsafe { walk::<u32>(task, offset!(task_flags)) & (PF_IO_WORKER | PF_EXITING) == 0 }
 }
 
 /// The request of a task: `io_worker` has a worker's, the tag that of a submitter.

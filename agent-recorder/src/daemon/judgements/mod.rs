@@ -12,7 +12,6 @@ mod planted_proofs;
 mod repository_holds;
 mod tally;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -214,21 +213,15 @@ impl Judgements {
         }
     }
 
-    /// A session met a limit, and stops: its other members with it.
-    pub(super) fn begin(&mut self, core: &Core, header: &Header, body: GuardBody) {
+    /// A session met a limit. Each of its processes stops at its next act that counts.
+    pub(super) fn begin(&mut self, header: &Header, body: GuardBody) {
         let waiting = Waiting {
             header: *header,
             body,
             is_shaken: false,
         };
-        match self.waiting.entry(header.session) {
-            // Another member met the limit, too.
-            Entry::Occupied(_) => return,
-            Entry::Vacant(vacant) => vacant.insert(waiting),
-        };
-        if let Some(session) = core.tracker.registry.get(header.session) {
-            guard::stop(core.kernel.tags(), header.session, &session.live);
-        }
+        // Several members can meet the limit; the first is the one that is named.
+        self.waiting.entry(header.session).or_insert(waiting);
     }
 
     /// A session was stopped when the recorder before this one ended.
@@ -297,7 +290,10 @@ impl Judgements {
                 policy: Policy::Files as u32,
                 judged: 1,
             };
-            self.begin(core, &header, body);
+            self.begin(&header, body);
+            if let Some(session) = core.tracker.registry.get(number) {
+                guard::stop(core.kernel.tags(), number, &session.live);
+            }
             if let Some(waiting) = self.waiting.get_mut(&number) {
                 waiting.is_shaken = true;
             }
