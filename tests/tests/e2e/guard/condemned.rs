@@ -62,8 +62,7 @@ fn a_condemned_session_does_nothing_more() -> anyhow::Result<()> {
     listener.set_nonblocking(true)?;
     let port = listener.local_addr()?.port().to_string();
     for _ in 0..TRIALS {
-        // Judged, it would be stopped first, and the refused act would never end.
-        let recorder = Recorder::with_configuration("[guard]\njudge = false\n")?;
+        let recorder = Recorder::new()?;
         let scratch = tempfile::tempdir()?;
         let (directory, tree) = (scratch.path().join("others"), scratch.path().join("tree"));
         std::fs::create_dir(&directory)?;

@@ -238,7 +238,7 @@ fn what_is_made_to_be_thrown_away_may_go() -> anyhow::Result<()> {
     if !sees_victims()? {
         skip!("{ONLY_NAMES}");
     }
-    for name in ["node_modules", "__pycache__", ".venv", ".tox"] {
+    for name in ["node_modules", "build", "__pycache__", ".venv"] {
         let recorder = Recorder::with_guard("")?;
         let tree = Tree::new()?;
         let named = tree.scratch.path().join(name);
