@@ -22,6 +22,8 @@ pub(super) trait Disk: Debug + Send + Sync {
     fn open_to_read(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
     /// The names in a directory.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+    /// Gives a file another name, in place of a file that had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file's name.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
@@ -107,6 +109,10 @@ impl Disk for Host {
             }
         }
         Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -17,7 +17,9 @@ impl Growth {
     /// Begins to watch: a later write ends a wait.
     pub(super) fn new(directory: &Path) -> io::Result<Self> {
         let events = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-        let wanted = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE;
+        let wanted = inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&events, directory, wanted)?;
         Ok(Self { events })
     }

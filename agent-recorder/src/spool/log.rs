@@ -3,7 +3,8 @@
 //! Frames stay in memory until they are synced. After a failed sync the kernel may
 //! treat pages as clean that never reached the disk (fsync(2), ERRORS), so that
 //! segment is never written again: its unsynced frames are written anew, into a
-//! segment that begins there.
+//! segment that begins there. That segment gets its name once these frames are synced,
+//! because until then a power loss can leave some of them in the earlier one only.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub(super) struct Waiting {
     pub(super) first: Seq,
     /// Bytes of the frames that the segment has.
     pub(super) written: usize,
+    /// Whether an earlier segment has some of the frames, perhaps as their only copy.
+    anew: bool,
 }
 
 /// The open segment.
@@ -88,6 +91,7 @@ impl Log {
         let beginning = Chain::start(stream);
         let head = Position::open(&*disk, &directory, HEAD, &beginning)?;
         let freed = Position::open(&*disk, &directory, FREED, &beginning)?;
+        let anew = start.waiting.is_some();
         let (first, bytes) = start
             .waiting
             .unwrap_or_else(|| (start.chain.seq().next(), Vec::with_capacity(BUFFER_BYTES)));
@@ -104,6 +108,7 @@ impl Log {
                 bytes,
                 first,
                 written: 0,
+                anew,
             },
             head,
             freed,
@@ -157,7 +162,10 @@ impl Log {
         }
         let open = match &self.segment {
             Some(open) => open,
-            None => self.segment.insert(self.begin()?),
+            None => {
+                let open = self.begin()?;
+                self.segment.insert(open)
+            }
         };
         let Waiting { bytes, written, .. } = &mut self.waiting;
         write_on(&*open.file, bytes, open.synced, written).map_err(io("write", &open.path))?;
@@ -216,6 +224,7 @@ impl Log {
             None => "was removed".to_owned(),
         };
         self.altered = Some(format!("{} {what}", open.path.display()));
+        self.waiting.anew |= self.waiting.written > 0;
         self.waiting.written = 0;
         self.segment = None;
         Ok(())
@@ -224,6 +233,7 @@ impl Log {
     /// Never writes the open segment again. Its unsynced frames wait for the next
     /// one.
     fn abandon(&mut self) {
+        self.waiting.anew |= self.waiting.written > 0;
         self.waiting.written = 0;
         let Some(open) = self.segment.take() else {
             return;
@@ -237,7 +247,7 @@ impl Log {
 
     /// Begins the segment of the first waiting frame, after earlier ones of the same
     /// number.
-    fn begin(&self) -> Result<Open, Error> {
+    fn begin(&mut self) -> Result<Open, Error> {
         let first = self.waiting.first;
         let keys = names::segments(&*self.disk, &self.directory)?;
         let before = keys.iter().rfind(|key| key.first == first);
@@ -246,24 +256,22 @@ impl Log {
             attempt: before.map_or(0, |key| key.attempt.saturating_add(1)),
         };
         let path = self.directory.join(key.name());
-        let file = self.disk.create(&path).map_err(io("create", &path))?;
-        fault::point(fault::SEGMENT_CREATED);
-        let header = SegmentHeader {
-            stream: self.stream,
-            first,
+        let begun = if self.waiting.anew {
+            self.begin_anew(&path, &self.directory.join(key.unfinished()))
+        } else {
+            self.begin_empty(&path)
         };
-        let made = write_on(&*file, &header.encode(), 0, &mut 0)
-            .map_err(io("write", &path))
-            .and_then(|()| file.sync().map_err(io("sync", &path)))
-            .and_then(|()| {
-                let synced = self.disk.sync_directory(&self.directory);
-                synced.map_err(io("sync", &self.directory))
-            });
-        if let Err(error) = made {
-            // A segment without frames that stays replaces no other.
-            let _ = self.disk.remove(&path);
-            return Err(error);
-        }
+        let (file, written) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                // A segment without frames that stays replaces no other, and one that
+                // has its name has every frame.
+                let _ = self.disk.remove(&path);
+                return Err(error);
+            }
+        };
+        self.waiting.anew = false;
+        self.waiting.written = written;
         fault::point(fault::SEGMENT_BEGUN);
         Ok(Open {
             file,
@@ -271,5 +279,62 @@ impl Log {
             synced: HEADER_BYTES as u64,
             begun: Instant::now(),
         })
+    }
+
+    fn begin_empty(&self, path: &Path) -> Result<(Box<dyn Handle>, usize), Error> {
+        let file = self.create(path)?;
+        file.sync().map_err(io("sync", path))?;
+        self.sync_names()?;
+        Ok((file, 0))
+    }
+
+    /// Begins a segment with all waiting frames, which are durable before it has the name
+    /// `path` by which it replaces an earlier one. Returns their bytes, too.
+    fn begin_anew(
+        &self,
+        path: &Path,
+        unfinished: &Path,
+    ) -> Result<(Box<dyn Handle>, usize), Error> {
+        // One of an earlier attempt.
+        let _ = self.disk.remove(unfinished);
+        let finish = || {
+            let file = self.create(unfinished)?;
+            let mut written = 0;
+            write_on(
+                &*file,
+                &self.waiting.bytes,
+                HEADER_BYTES as u64,
+                &mut written,
+            )
+            .and_then(|()| file.sync())
+            .map_err(io("write", unfinished))?;
+            fault::point(fault::FRAMES_WRITTEN);
+            self.disk
+                .rename(unfinished, path)
+                .map_err(io("name", path))?;
+            self.sync_names()?;
+            Ok((file, written))
+        };
+        finish().inspect_err(|_| {
+            // If it stays, the next start removes it.
+            let _ = self.disk.remove(unfinished);
+        })
+    }
+
+    /// Creates a segment with its header, which is not synced.
+    fn create(&self, path: &Path) -> Result<Box<dyn Handle>, Error> {
+        let file = self.disk.create(path).map_err(io("create", path))?;
+        fault::point(fault::SEGMENT_CREATED);
+        let header = SegmentHeader {
+            stream: self.stream,
+            first: self.waiting.first,
+        };
+        write_on(&*file, &header.encode(), 0, &mut 0).map_err(io("write", path))?;
+        Ok(file)
+    }
+
+    fn sync_names(&self) -> Result<(), Error> {
+        let synced = self.disk.sync_directory(&self.directory);
+        synced.map_err(io("sync", &self.directory))
     }
 }

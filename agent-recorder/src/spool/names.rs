@@ -8,6 +8,9 @@ use super::disk::Disk;
 use super::error::io;
 use crate::record::Seq;
 
+/// The end of the names of segments that replace no other yet.
+const UNFINISHED: &str = ".new";
+
 /// A segment's position in its stream. The segment ends where the next one begins:
 /// frames from there on were written anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +27,12 @@ impl Key {
             0 => format!("{:020}.seg", self.first.0),
             attempt => format!("{:020}.{attempt}.seg", self.first.0),
         }
+    }
+
+    /// The name while frames of an earlier segment are written into this one: no reader
+    /// takes it for a segment.
+    pub(super) fn unfinished(self) -> String {
+        format!("{}{UNFINISHED}", self.name())
     }
 
     fn parse(name: &str) -> Option<Self> {
@@ -43,6 +52,16 @@ pub(super) fn segments(disk: &dyn Disk, directory: &Path) -> Result<Vec<Key>, Er
     let mut keys: Vec<Key> = names.iter().filter_map(|name| Key::parse(name)).collect();
     keys.sort_unstable();
     Ok(keys)
+}
+
+/// The names of segments that were not finished.
+pub(super) fn unfinished(disk: &dyn Disk, directory: &Path) -> Result<Vec<String>, Error> {
+    let mut names = disk.list(directory).map_err(io("list", directory))?;
+    names.retain(|name| {
+        let key = name.strip_suffix(UNFINISHED).and_then(Key::parse);
+        key.is_some()
+    });
+    Ok(names)
 }
 
 /// The segment that contains a number; else the first.

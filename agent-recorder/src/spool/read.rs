@@ -203,6 +203,11 @@ impl Cursor {
         self.expected
     }
 
+    /// The folder of the stream.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The open segment.
     pub(super) fn segment(&self) -> Option<&Segment> {
         self.segment.as_ref()

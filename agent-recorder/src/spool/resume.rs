@@ -252,9 +252,13 @@ impl Scan {
     }
 }
 
-/// The segments of a stream, without empty ones at its end: these were begun and
-/// never written, and would replace frames of earlier ones.
+/// The segments of a stream, without unfinished ones, and without empty ones at its end:
+/// these were begun and never written, and would replace frames of earlier ones.
 fn remove_empty(disk: &dyn Disk, directory: &Path) -> Result<Vec<Key>, Error> {
+    for name in names::unfinished(disk, directory)? {
+        // If the file stays, no reader takes it for a segment.
+        let _ = disk.remove(&directory.join(name));
+    }
     let mut keys = names::segments(disk, directory)?;
     while let Some(key) = keys.last() {
         let path = directory.join(key.name());
@@ -296,6 +300,9 @@ fn last_segment(disk: &dyn Disk, cursor: &Cursor, keys: &[Key]) -> Option<Open> 
     if Some(&segment.key) != keys.last() {
         return None;
     }
+    // An earlier writer may have removed a later segment, and died before the removal was
+    // durable. Frames that are written from here on must not be replaced by it.
+    disk.sync_directory(cursor.directory()).ok()?;
     let file = disk.open(segment.path()).ok()?;
     if file.length().ok()?? != segment.good_end {
         file.set_len(segment.good_end).ok()?;

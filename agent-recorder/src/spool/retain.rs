@@ -111,9 +111,14 @@ impl Log {
         let keys = names::segments(&*self.disk, &self.directory)?;
         let mut sealed = Vec::new();
         for pair in keys.windows(2) {
-            let (key, last) = (pair[0], Seq(pair[1].first.0.saturating_sub(1)));
+            let (key, next) = (pair[0], pair[1].first);
+            let last = Seq(next.0.saturating_sub(1));
             let path = self.directory.join(key.name());
             if last > self.durable || self.writes(&path) {
+                break;
+            }
+            // The frames of the next segment are not durable yet.
+            if next > self.durable && self.has_from(key, next)? {
                 break;
             }
             let look = || {
@@ -141,8 +146,11 @@ impl Log {
             acknowledged: acknowledged(&*self.disk, self),
             why,
         };
-        let value = self.value_at(to)?;
-        self.freed.set(&Chain::at(to.last, value))?;
+        // A segment that was replaced as a whole ends before it begins, and frees no number.
+        if let Some(to) = go.iter().rfind(|segment| segment.key.first <= segment.last) {
+            let value = self.value_at(to)?;
+            self.freed.set(&Chain::at(to.last, value))?;
+        }
         for segment in go {
             let path = self.directory.join(segment.key.name());
             self.disk.remove(&path).map_err(io("remove", &path))?;
@@ -151,6 +159,22 @@ impl Log {
             .sync_directory(&self.directory)
             .map_err(io("sync", &self.directory))?;
         Ok((freed.first <= freed.last).then_some(freed))
+    }
+
+    /// Whether a segment has a frame of this number or a later one: such frames are written
+    /// anew in the next segment, and are replaced once that is durable.
+    fn has_from(&self, key: Key, first: Seq) -> Result<bool, Error> {
+        let segment = Segment::open(&*self.disk, &self.directory, self.stream, key)?;
+        let Some(mut segment) = segment else {
+            return Ok(false);
+        };
+        loop {
+            match segment.step(None)? {
+                Step::Frame { seq, .. } if seq >= first => return Ok(true),
+                Step::End { .. } => return Ok(false),
+                Step::Frame { .. } | Step::Stray { .. } => {}
+            }
+        }
     }
 
     /// The chain value at a segment's end; zeros where it cannot be read.
@@ -168,7 +192,9 @@ impl Log {
     }
 }
 
-/// Completes a removal that a power loss interrupted: removes segments up to `freed`.
+/// Completes a removal that a power loss interrupted: removes segments up to `freed`. One
+/// that begins behind it stays, also where a later one begins at the same number: its frames
+/// may be the only durable ones.
 pub(super) fn finish(
     disk: &dyn Disk,
     directory: &std::path::Path,
@@ -177,7 +203,7 @@ pub(super) fn finish(
 ) {
     let gone = keys
         .windows(2)
-        .take_while(|pair| pair[1].first <= freed.next())
+        .take_while(|pair| pair[0].first <= freed && pair[1].first <= freed.next())
         .count();
     for key in keys.drain(..gone) {
         // If the file stays, readers begin after it all the same.

@@ -205,6 +205,20 @@ impl Disk for MemoryDisk {
             .collect())
     }
 
+    /// A power loss can keep either half of it: harsher than any file system.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.faults.broken {
+            return Err(errno(rustix::io::Errno::ROFS));
+        }
+        let file = state.find(from)?;
+        state.names.remove(from);
+        state.names.insert(to.to_owned(), file);
+        state.renamings.push((from.to_owned(), None));
+        state.renamings.push((to.to_owned(), Some(file)));
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         if state.faults.broken {

@@ -281,6 +281,70 @@ fn a_segment_begun_again_stands_behind_the_one_begun_before() {
     model.finish();
 }
 
+/// The frames 1 to `count` are durable, and the head that says so is not.
+fn durable_before_its_head(count: u8) -> Model {
+    let mut model = Model::new();
+    let head_fails = Faults {
+        sync_in: Some(3),
+        ..Faults::default()
+    };
+    for act in [
+        Act::Fault(head_fails),
+        Act::Append(count),
+        Act::Sync,
+        Act::LosePower(0),
+        Act::Flush,
+    ] {
+        model.run(&act);
+    }
+    model
+}
+
+/// The model below found this.
+#[test]
+fn a_segment_stays_until_the_one_that_replaces_it_is_durable() {
+    let mut model = durable_before_its_head(1);
+    model.run(&Act::Die);
+    model.run(&Act::LosePower(1 << 63));
+    model.finish();
+}
+
+/// The model below found this.
+#[test]
+fn frames_that_are_written_anew_and_torn_are_read_where_they_were() {
+    let mut model = durable_before_its_head(2);
+    model.run(&Act::Append(1));
+    model.run(&Act::Flush);
+    model.run(&Act::LosePower(1 << 62));
+    model.finish();
+}
+
+/// The model below found this.
+#[test]
+fn a_segment_that_was_removed_does_not_come_back_over_later_frames() {
+    let mut model = Model::new();
+    let failing_in = |syncs| {
+        Act::Fault(Faults {
+            sync_in: Some(syncs),
+            ..Faults::default()
+        })
+    };
+    for act in [
+        Act::Append(9),
+        Act::Sync,
+        failing_in(2),
+        Act::Append(1),
+        Act::Sync,
+        failing_in(2),
+        Act::Sync,
+        Act::Die,
+        Act::Append(1),
+    ] {
+        model.run(&act);
+    }
+    model.finish();
+}
+
 proptest! {
     /// S1, S3, S6, D1.
     #[test]
