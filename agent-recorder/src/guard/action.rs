@@ -101,28 +101,34 @@ pub fn stop<'a>(tags: &Tags, session: SessionNumber, pids: impl IntoIterator<Ite
     }
 }
 
-/// Lets these processes continue, as far as they are members that no person decides about.
+/// Lets those of these processes continue that are stopped members.
+///
+/// `may_run` says whether the session is free now. It is asked once a member is seen to be
+/// stopped: a session that meets its next limit in between has stopped the member anew.
 pub fn wake_known<'a>(
     tags: &Tags,
     session: SessionNumber,
     pids: impl IntoIterator<Item = &'a u32>,
+    may_run: impl Fn() -> bool,
 ) {
     for pid in pids {
-        let member = members::member(tags, session, *pid);
-        if let Some(member) = member.filter(|it| !it.is_held(tags)) {
-            // As for `stop`.
-            member.signal(Signal::CONT);
+        if let Some(member) = members::member(tags, session, *pid) {
+            wake_stopped(tags, &member, &may_run);
         }
     }
 }
 
-/// Lets members continue that are stopped.
-pub fn wake(tags: &Tags, session: SessionNumber) {
+/// As [`wake_known`], for every member.
+pub fn wake(tags: &Tags, session: SessionNumber, may_run: impl Fn() -> bool) {
     for member in members::of_session(tags, session) {
-        if member.is_stopped() && !member.is_held(tags) {
-            // As for `stop`.
-            member.signal(Signal::CONT);
-        }
+        wake_stopped(tags, &member, &may_run);
+    }
+}
+
+fn wake_stopped(tags: &Tags, member: &members::Member, may_run: impl Fn() -> bool) {
+    if member.is_stopped() && !member.is_held(tags) && may_run() {
+        // False for one that has ended, which needs no signal.
+        member.signal(Signal::CONT);
     }
 }
 

@@ -16,18 +16,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use agent_recorder_abi::event::{COUNTED_REMOVED, GuardBody, Header};
-use agent_recorder_abi::policy::{GuardConfig, Policy};
-use agent_recorder_abi::state::SessionNumber;
+use agent_recorder_abi::policy::{GuardConfig, PlaceKey, Policy};
+use agent_recorder_abi::state::{Session, SessionNumber};
 
 use self::objects::objects_of;
 use self::planted_proofs::Planted;
 use self::repository_holds::Leaning;
-use self::tally::{described, keys_of, sort};
+use self::tally::{Sorted, described, keys_of, sort};
 use super::Error;
 use super::core::Core;
 use crate::bpf::CountedEvent;
 use crate::guard;
-use crate::guard::budget::Losses;
+use crate::guard::budget::{Losses, Lost};
 use crate::guard::judge::{self, Settings};
 use crate::record::proto;
 use crate::session::{self, Counted, Renames};
@@ -137,9 +137,7 @@ impl Judgements {
         for waking in &mut self.waking {
             if now.duration_since(waking.last) >= WAKE {
                 waking.last = now;
-                if may_run(core, &self.waiting, waking.session) {
-                    guard::wake(core.kernel.tags(), waking.session);
-                }
+                wake(core, &self.waiting, waking.session);
             }
         }
         self.waking.retain(|waking| now < waking.until);
@@ -167,9 +165,7 @@ impl Judgements {
     /// Wakes the members of all sessions that went on lately: nobody does so later.
     pub(super) fn wake_all(&self, core: &Core) {
         for waking in &self.waking {
-            if may_run(core, &self.waiting, waking.session) {
-                guard::wake(core.kernel.tags(), waking.session);
-            }
+            wake(core, &self.waiting, waking.session);
         }
     }
 
@@ -308,11 +304,9 @@ impl Judgements {
         waiting: Waiting,
     ) -> Result<Option<Judged>, Error> {
         let number = waiting.header.session;
-        let Some(mut state) = core.kernel.session(number) else {
+        let Some(state) = core.kernel.session(number).map(with_count) else {
             return Ok(None);
         };
-        // Two members that took back at one time can leave it below zero.
-        state.destroyed = u64::try_from(state.destroyed.cast_signed()).unwrap_or(0);
         let is_decided = |session: &session::Session| session.killed || session.frozen;
         let is_stopped = state.condemned != 0 || waiting.is_shaken;
         if core.tracker.registry.get(number).is_none_or(is_decided) || !is_stopped {
@@ -333,26 +327,13 @@ impl Judgements {
         let since = state.destroyed.saturating_sub(observed.judged);
         let mut sorted = sort(&objects, &judgement, since, waiting.header.time);
         let fallen = observed.leaning.fall(&judgement);
-        state.destroyed += fallen.len() as u64;
+        sorted.fallen = fallen.len() as u64;
         sorted.lost.extend(fallen);
         observed.leaning.note(&objects, &places, &judgement);
         observed.losses.add(sorted.lost.iter().copied());
         let met = observed.losses.met(config, waiting.header.time);
-        let counters =
-            observed
-                .losses
-                .counters(state, sorted.spared_files, sorted.spared_bytes, config);
-        observed.judged = counters.destroyed;
         if met.is_none() {
-            let spared = keys_of(&judgement);
-            core.kernel.go_on(number, counters, &spared)?;
-            guard::wake_known(core.kernel.tags(), number, &live(core, number));
-            let now = Instant::now();
-            self.waking.push(Waking {
-                session: number,
-                until: now + WAKING,
-                last: now,
-            });
+            self.release(core, config, number, state, &sorted, &keys_of(&judgement))?;
         }
         Ok(Some(Judged {
             header: waiting.header,
@@ -361,12 +342,68 @@ impl Judgements {
             judgement: described(&judgement, &sorted, since),
         }))
     }
+
+    /// Lets a judged session go on. `state`: its counters when it was judged.
+    fn release(
+        &mut self,
+        core: &mut Core,
+        config: &GuardConfig,
+        number: SessionNumber,
+        state: Session,
+        sorted: &Sorted,
+        spared: &[PlaceKey],
+    ) -> Result<(), Error> {
+        let observed = self.sessions.entry(number).or_default();
+        // Where no hook refuses, a member that ran still may have done one act more.
+        let latest = core.kernel.session(number).map_or(state, with_count);
+        let later = latest.destroyed.saturating_sub(state.destroyed);
+        let mut losses = observed.losses.clone();
+        losses.add((0..later).map(|_| Lost {
+            time: session::boot_ns(),
+            bytes: latest.bytes.saturating_sub(state.bytes) / later,
+        }));
+        let state = Session {
+            destroyed: state.destroyed + later + sorted.fallen,
+            bytes: latest.bytes,
+            ..latest
+        };
+        let counters = losses.counters(state, sorted.spared_files, sorted.spared_bytes, config);
+        observed.judged = counters.destroyed.saturating_sub(later);
+        core.kernel.go_on(number, counters, spared)?;
+        let is_free = || is_free(core, number);
+        guard::wake_known(core.kernel.tags(), number, &live(core, number), is_free);
+        let now = Instant::now();
+        self.waking.push(Waking {
+            session: number,
+            until: now + WAKING,
+            last: now,
+        });
+        Ok(())
+    }
 }
 
-/// Whether nobody has stopped a session since it went on.
-fn may_run(core: &Core, waiting: &BTreeMap<SessionNumber, Waiting>, number: SessionNumber) -> bool {
+/// The state with its count. Two members that took back at one time can leave it below zero.
+fn with_count(state: Session) -> Session {
+    Session {
+        destroyed: u64::try_from(state.destroyed.cast_signed()).unwrap_or(0),
+        ..state
+    }
+}
+
+/// Wakes the members of a session that went on, unless somebody has stopped it since.
+fn wake(core: &Core, waiting: &BTreeMap<SessionNumber, Waiting>, number: SessionNumber) {
     let session = core.tracker.registry.get(number);
-    session.is_some_and(|it| !it.frozen && !it.killed) && !waiting.contains_key(&number)
+    let may_run = session.is_some_and(|it| !it.frozen && !it.killed);
+    if may_run && !waiting.contains_key(&number) {
+        guard::wake(core.kernel.tags(), number, || is_free(core, number));
+    }
+}
+
+/// Whether the kernel programs let a session run: it can have met its next limit already,
+/// whose event is still to come.
+fn is_free(core: &Core, number: SessionNumber) -> bool {
+    let state = core.kernel.session(number);
+    state.is_some_and(|state| state.condemned == 0)
 }
 
 fn live(core: &Core, number: SessionNumber) -> BTreeSet<u32> {

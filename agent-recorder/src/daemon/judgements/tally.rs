@@ -17,6 +17,9 @@ use crate::session::Counted;
 #[derive(Debug, Default)]
 pub(super) struct Sorted {
     pub(super) lost: Vec<Lost>,
+    /// Those among the lost that an earlier judgement let go: the kernel programs no longer
+    /// count them.
+    pub(super) fallen: u64,
     pub(super) spared_files: u64,
     pub(super) spared_bytes: u64,
 }
