@@ -63,8 +63,12 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Killed processes may not have left the cgroup yet.
+        // Killed processes may not have left the cgroup yet, nor those below it.
         let _ = until("the cgroup is empty", || {
+            let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+            for below in entries.filter(|it| it.path().is_dir()) {
+                let _ = fs::remove_dir(below.path());
+            }
             !self.0.exists() || fs::remove_dir(&self.0).is_ok()
         });
     }

@@ -11,7 +11,7 @@ use agent_recorder_tests::lab::file_systems::{btrfs, in_own_namespace};
 use agent_recorder_tests::lab::files::fill;
 use agent_recorder_tests::lab::recorder::{GUARDING_TEMPORARY, Recorder};
 use agent_recorder_tests::lab::wait::until;
-use agent_recorder_tests::oracle::compare::enforcement;
+use agent_recorder_tests::oracle::compare::{enforcement, enforcements};
 use agent_recorder_tests::skip;
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -49,13 +49,17 @@ fn left(tree: &TempDir) -> usize {
 }
 
 /// Runs a script as a session that ends at the limit; `$1` is the cgroup, `$2` the tree.
+/// A program that waited at the gate just then is told of, too, in a record of its own.
 fn ended(script: &str, cgroup: &Path) -> anyhow::Result<Value> {
     let (recorder, tree) = (Recorder::with_guard("")?, tree()?);
     let words = ["sh", "-c", script, "sh"].map(std::ffi::OsStr::new);
     let paths = [cgroup.as_os_str(), tree.path().as_os_str()];
     recorder.run(words.into_iter().chain(paths))?;
     let records = recorder.replay()?;
-    Ok(enforcement(&records)?.clone())
+    let told = enforcements(&records);
+    let met: Vec<_> = told.iter().filter(|it| it["policy"] != "gate").collect();
+    ensure!(met.len() == 1, "not one limit: {told:#?}");
+    Ok((*met[0]).clone())
 }
 
 fn is_killed(told: &Value, pid: &Value) -> bool {
@@ -69,12 +73,20 @@ fn a_cgroup_that_is_the_sessions_own_is_ended_as_a_whole() -> anyhow::Result<()>
     let Some(cgroup) = Cgroup::unified()? else {
         skip!("no cgroups of version 2 that can be ended as a whole");
     };
-    let script = r#"echo $$ > "$1/cgroup.procs"; mkdir "$1/below"; sleep 1000 &
-        sh -c 'echo $$ > "$1/below/cgroup.procs"; exec sleep 1000' sh "$1" &
-        until grep -q . "$1/below/cgroup.procs"; do :; done; rm "$2"/*; true"#;
+    // Who still starts ends at his next call, before the cgroup does.
+    let script = r#"
+        asleep() { until grep -qs sleep "/proc/$1/comm" && grep -q '^State:.S' "/proc/$1/status"
+            do :; done; }
+        echo $$ > "$1/cgroup.procs"; mkdir "$1/below"; sleep 1000 & asleep $!
+        sh -c 'echo $$ > "$1/below/cgroup.procs"; exec sleep 1000' sh "$1" & asleep $!
+        rm "$2"/*; true"#;
     let told = ended(script, cgroup.path())?;
     assert_eq!(told["survivors"], 0, "{told}");
-    assert_eq!(told["cgroups"], serde_json::json!([cgroup.path()]));
+    assert_eq!(
+        told["cgroups"],
+        serde_json::json!([cgroup.path()]),
+        "{told}"
+    );
     until("nobody is in it", || {
         cgroup.read("cgroup.events").contains("populated 0")
     })?;
